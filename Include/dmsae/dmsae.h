@@ -1,0 +1,1 @@
+/* the stable C ABI */

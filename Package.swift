@@ -1,0 +1,92 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Kernels are compiled three times, once per instruction set, and optimised in every configuration: a debug
+// test of the layers above would otherwise take minutes. -fno-math-errno lets `squareRoot` vectorise.
+func kernelSettings(_ level: String?) -> [SwiftSetting] {
+    var flags = ["-O", "-Xcc", "-fno-math-errno"]
+    var settings: [SwiftSetting] = []
+    if let level {
+        flags += ["-Xcc", "-march=\(level)"]
+        if level == "x86-64-v4" { flags += ["-Xcc", "-mprefer-vector-width=512"] }
+        settings.append(.define("FUSED_MULTIPLY_ADD"))
+    }
+    return settings + [.unsafeFlags(flags)]
+}
+
+let package = Package(
+    name: "dmsae",
+    products: [
+        .library(name: "CDMSAE", targets: ["CDMSAE"]),
+        .executable(name: "dmsae", targets: ["dmsae"]),
+        .library(name: "dmsae-plugin-batchtopk", type: .dynamic, targets: ["BatchTopK"]),
+        .library(name: "dmsae-plugin-gxa", type: .dynamic, targets: ["GradientTimesActivation"]),
+        .library(name: "dmsae-plugin-random", type: .dynamic, targets: ["RandomScore"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.0.0"),
+    ],
+    targets: [
+        // C modules without code of their own.
+        .systemLibrary(name: "CDMSAE", path: "Include"),
+        .systemLibrary(name: "CProcessor"),
+        .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+
+        // The host, lowest layer first; an arrow may only point down.
+        .target(name: "KernelTable", path: "Sources/Kernels/Table"),
+        .target(
+            name: "KernelsBaseline", dependencies: ["KernelTable"], path: "Sources/Kernels/Level",
+            swiftSettings: kernelSettings(nil)),
+        .target(
+            name: "KernelsV3", dependencies: ["KernelTable"], path: "Sources/Kernels/V3",
+            swiftSettings: kernelSettings("x86-64-v3")),
+        .target(
+            name: "KernelsV4", dependencies: ["KernelTable"], path: "Sources/Kernels/V4",
+            swiftSettings: kernelSettings("x86-64-v4")),
+        .target(
+            name: "Kernels", dependencies: ["KernelTable", "KernelsBaseline", "KernelsV3", "KernelsV4", "CProcessor"],
+            path: "Sources/Kernels/Dispatch"),
+        .target(name: "LinearAlgebra", dependencies: ["Kernels", "COpenBLAS"]),
+        .target(name: "TensorFiles", dependencies: ["LinearAlgebra"]),
+        .target(name: "LanguageModeling", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels"]),
+        .target(name: "SparseCoding", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels"]),
+        .target(name: "Attribution", dependencies: ["LanguageModeling", "SparseCoding"]),
+        .target(name: "PluginHost", dependencies: ["CDMSAE", "Attribution", "SparseCoding"]),
+        .target(name: "Distillation", dependencies: ["Attribution", .product(name: "Yams", package: "Yams")]),
+        .executableTarget(
+            name: "dmsae",
+            dependencies: [
+                "Distillation", "PluginHost",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            resources: [.embedInCode("Recipes/demo.yaml")]),
+
+        // Plugins see the C header and nothing else of the project.
+        .target(
+            name: "BatchTopK", dependencies: ["CDMSAE"], path: "Plugins/BatchTopK", publicHeadersPath: ".",
+            cSettings: [.headerSearchPath("../../Include"), .unsafeFlags(["-O3", "-fvisibility=hidden"])]),
+        .target(
+            name: "RandomScore", dependencies: ["CDMSAE"], path: "Plugins/RandomScore", publicHeadersPath: ".",
+            cSettings: [.headerSearchPath("../../Include"), .unsafeFlags(["-O3", "-fvisibility=hidden"])]),
+        .target(
+            name: "GradientTimesActivation", dependencies: ["CDMSAE"], path: "Plugins/GradientTimesActivation",
+            swiftSettings: [.unsafeFlags(["-O"])]),
+
+        // Tests: naive oracles, central differences, golden vectors.
+        .target(name: "TestSupport", dependencies: ["SparseCoding", "Attribution"], path: "Tests/TestSupport"),
+        .testTarget(name: "KernelsTests", dependencies: ["Kernels", "TestSupport"]),
+        .testTarget(name: "LinearAlgebraTests", dependencies: ["LinearAlgebra", "TestSupport"]),
+        .testTarget(name: "TensorFilesTests", dependencies: ["TensorFiles", "TestSupport"]),
+        .testTarget(name: "LanguageModelingTests", dependencies: ["LanguageModeling", "TestSupport"]),
+        .testTarget(name: "SparseCodingTests", dependencies: ["SparseCoding", "TestSupport"]),
+        .testTarget(name: "AttributionTests", dependencies: ["Attribution", "TestSupport"]),
+        .testTarget(name: "PluginHostTests", dependencies: ["PluginHost", "TestSupport"]),
+        .testTarget(name: "DistillationTests", dependencies: ["Distillation", "TestSupport"]),
+        .testTarget(name: "CommandTests", dependencies: ["TestSupport"]),
+        .executableTarget(
+            name: "Benchmarks", dependencies: ["SparseCoding", "LanguageModeling"], path: "Tests/Benchmarks",
+            exclude: ["README.md"]),
+    ],
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,2 @@
+#include "dmsae/dmsae.h"
+int dmsae_placeholder;

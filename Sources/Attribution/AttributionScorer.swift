@@ -1,0 +1,72 @@
+import LinearAlgebra
+import SparseCoding
+
+/// What one call to a scorer sees: a few whole sequences, spliced at the hook point and run to the loss.
+///
+/// N tokens (sequences one after the other), d = d_model, m candidate latents. Everything is borrowed for the call.
+public struct ScoringBatch: @unchecked Sendable {
+    /// f [N, m]: activations; rows of positions that are not scored are empty.
+    public var codes: SparseCodes
+    /// W_dec [m, d].
+    public var decoder: Matrix
+    /// b_dec [1, d].
+    public var decoderBias: Matrix
+    /// x [N, d]: the model's own residual stream.
+    public var residual: Matrix
+    /// x̂ [N, d]: what was spliced in.
+    public var reconstruction: Matrix
+    /// g [N, d]: ∂(Σ losses of the sequence)/∂x̂, in nats per unit of x̂.
+    public var gradient: Matrix
+    /// [N] next-token loss in nats of position t predicting t + 1; 0 at the last position of a sequence.
+    public var loss: [Float]
+    /// [N]
+    public var tokens: [Int32]
+    /// [S + 1] first token of each sequence.
+    public var sequenceOffsets: [Int64]
+    /// [N] 1 where the position is scored (its residual was replaced), 0 where the model's own was kept.
+    public var scored: [UInt8]
+    /// Index of token 0 in the whole scoring pass.
+    public var firstToken: Int
+    /// Core latents, a prefix of the columns.
+    public var coreCount: Int
+    /// Prefix widths m_1 < … < m_n of the SAE.
+    public var prefixWidths: [Int64]
+    /// Width of the prefix that was spliced in.
+    public var splicedWidth: Int
+    /// Whether the SAE's error x − x̂ was added back, held constant.
+    public var errorTermAdded: Bool
+
+    /// A batch of the given parts.
+    public init(
+        codes: SparseCodes, decoder: Matrix, decoderBias: Matrix, residual: Matrix, reconstruction: Matrix,
+        gradient: Matrix, loss: [Float], tokens: [Int32], sequenceOffsets: [Int64], scored: [UInt8], firstToken: Int,
+        coreCount: Int, prefixWidths: [Int64], splicedWidth: Int, errorTermAdded: Bool
+    ) {
+        self.codes = codes
+        self.decoder = decoder
+        self.decoderBias = decoderBias
+        self.residual = residual
+        self.reconstruction = reconstruction
+        self.gradient = gradient
+        self.loss = loss
+        self.tokens = tokens
+        self.sequenceOffsets = sequenceOffsets
+        self.scored = scored
+        self.firstToken = firstToken
+        self.coreCount = coreCount
+        self.prefixWidths = prefixWidths
+        self.splicedWidth = splicedWidth
+        self.errorTermAdded = errorTermAdded
+    }
+}
+
+/// Says how much each active latent matters to the next-token loss at each token.
+public protocol AttributionScorer: AnyObject, Sendable {
+    /// The scorer's id, for records ("gxa").
+    var name: String { get }
+    /// Its version, for records.
+    var version: String { get }
+    /// Writes one score for every entry of `batch.codes`, in CSR order. Positive: the latent helps, removing it
+    /// raises the loss.
+    func score(_ batch: ScoringBatch, into scores: UnsafeMutableBufferPointer<Float>) throws
+}

@@ -1,0 +1,8 @@
+import Glibc
+import KernelTable
+
+/// This module's kernels.
+public let table = KernelTable(
+    dot: dot, addScaled: addScaled, addScaled4: addScaled4, combine: combine, scale: scale, maximum: maximum,
+    compactAbove: compactAbove, exponentialSum: exponentialSum, swiGLU: swiGLU, swiGLUBackward: swiGLUBackward,
+    adam: adam)

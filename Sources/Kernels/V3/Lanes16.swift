@@ -1,0 +1,1 @@
+../Level/Lanes16.swift

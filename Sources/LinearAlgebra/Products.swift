@@ -1,0 +1,73 @@
+import COpenBLAS
+import Glibc
+import Kernels
+
+/// Whether a factor is used as stored or transposed.
+public enum Orientation: Sendable {
+    /// As stored.
+    case normal
+    /// Rows and columns exchanged.
+    case transposed
+}
+
+/// OpenBLAS, held at one thread and called from the lanes: two pools would fight for the same processors.
+public enum BLAS {
+    /// The kernels OpenBLAS uses, for run records ("Haswell", "SkylakeX"); makes it choose well first.
+    public static let core: String = {
+        openblas_set_num_threads(1)
+        switch ProcessorLevel.available {
+        case .baseline: break
+        case .v3: _ = dmsae_blas_choose_core("Haswell")
+        case .v4: _ = dmsae_blas_choose_core("SkylakeX")
+        }
+        openblas_set_num_threads(1)
+        return String(cString: openblas_get_corename())
+    }()
+}
+
+/// C = α·op(A)·op(B) + β·C on the calling lane, all row-major: op(A) is [m, k], op(B) is [k, n], C is [m, n].
+/// `lda`, `ldb`, `ldc` are the strides between stored rows.
+public func multiplyOnLane(
+    _ m: Int, _ n: Int, _ k: Int, _ alpha: Float, _ a: UnsafePointer<Float>, _ lda: Int, _ orientA: Orientation,
+    _ b: UnsafePointer<Float>, _ ldb: Int, _ orientB: Orientation, _ beta: Float, _ c: UnsafeMutablePointer<Float>,
+    _ ldc: Int
+) {
+    _ = BLAS.core
+    guard m > 0, n > 0 else { return }
+    cblas_sgemm(
+        CblasRowMajor, orientA == .normal ? CblasNoTrans : CblasTrans, orientB == .normal ? CblasNoTrans : CblasTrans,
+        blasint(m), blasint(n), blasint(k), alpha, a, blasint(lda), b, blasint(ldb), beta, c, blasint(ldc))
+}
+
+extension Lanes {
+    /// C = α·op(A)·op(B) + β·C, the rows of C cut over the lanes; arguments as in `multiplyOnLane`.
+    ///
+    /// Rows are cut at multiples of 16, so that each lane's result equals the one-lane result wherever the BLAS
+    /// kernel treats rows alike.
+    public func multiply(
+        _ m: Int, _ n: Int, _ k: Int, _ alpha: Float, _ a: UnsafePointer<Float>, _ lda: Int, _ orientA: Orientation,
+        _ b: UnsafePointer<Float>, _ ldb: Int, _ orientB: Orientation, _ beta: Float,
+        _ c: UnsafeMutablePointer<Float>, _ ldc: Int
+    ) {
+        _ = BLAS.core
+        forRanges(m, grain: 16) { _, rows in
+            let start = rows.lowerBound
+            let firstRow = orientA == .normal ? a + start * lda : a + start
+            multiplyOnLane(
+                rows.count, n, k, alpha, firstRow, lda, orientA, b, ldb, orientB, beta, c + start * ldc, ldc)
+        }
+    }
+
+    /// C = op(A)·op(B) + β·C for whole matrices.
+    public func multiply(
+        _ a: Matrix, _ orientA: Orientation = .normal, _ b: Matrix, _ orientB: Orientation = .normal,
+        into c: Matrix, adding beta: Float = 0
+    ) {
+        let (m, k) = orientA == .normal ? (a.rows, a.columns) : (a.columns, a.rows)
+        let (k2, n) = orientB == .normal ? (b.rows, b.columns) : (b.columns, b.rows)
+        precondition(
+            k == k2 && c.rows == m && c.columns == n, "product of \(m)×\(k) and \(k2)×\(n) into \(c.rows)×\(c.columns)")
+        multiply(
+            m, n, k, 1, a.elements, a.columns, orientA, b.elements, b.columns, orientB, beta, c.elements, c.columns)
+    }
+}
