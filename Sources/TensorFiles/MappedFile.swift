@@ -1,0 +1,53 @@
+import Glibc
+
+/// A file's bytes, mapped read-only for as long as this object lives.
+///
+/// A file that another process shortens while it is mapped ends the program with SIGBUS; copying every model to
+/// guard against that would double the memory.
+package final class MappedFile: Sendable {
+    /// As given by the caller; for messages.
+    package let path: String
+    /// Number of bytes.
+    package let count: Int
+    /// The first byte; a multiple of the page size.
+    package nonisolated(unsafe) let bytes: UnsafeRawPointer
+    private let isMapped: Bool
+
+    package init(path: String) throws {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else {
+            throw TensorFileError.unreadable(file: path, reason: String(cString: strerror(errno)))
+        }
+        defer { close(descriptor) }
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else {
+            throw TensorFileError.unreadable(file: path, reason: String(cString: strerror(errno)))
+        }
+        guard status.st_mode & S_IFMT == S_IFREG else {
+            throw TensorFileError.unreadable(file: path, reason: "not a regular file")
+        }
+        self.path = path
+        count = Int(status.st_size)
+        // mmap refuses length 0; an empty file is the format's to complain about.
+        isMapped = count > 0
+        if count == 0 {
+            bytes = UnsafeRawPointer(UnsafeMutableRawPointer.allocate(byteCount: 64, alignment: 64))
+            return
+        }
+        guard let map = mmap(nil, count, PROT_READ, MAP_PRIVATE, descriptor, 0), map != MAP_FAILED else {
+            throw TensorFileError.unreadable(file: path, reason: String(cString: strerror(errno)))
+        }
+        bytes = UnsafeRawPointer(map)
+    }
+
+    deinit {
+        let start = UnsafeMutableRawPointer(mutating: bytes)
+        if isMapped { munmap(start, count) } else { start.deallocate() }
+    }
+
+    /// Bytes `range`, which the caller has checked against `count`.
+    package func slice(_ range: Range<Int>) -> UnsafeRawBufferPointer {
+        precondition(range.lowerBound >= 0 && range.upperBound <= count, "bytes \(range) of \(count)")
+        return UnsafeRawBufferPointer(start: bytes + range.lowerBound, count: range.count)
+    }
+}
