@@ -1,0 +1,58 @@
+import Glibc
+
+/// The path of a file or folder under Tests/Fixtures.
+public func fixture(_ name: String, here: String = #filePath) -> String {
+    let tests = here.split(separator: "/", omittingEmptySubsequences: false).dropLast(2).joined(separator: "/")
+    return "\(tests)/Fixtures/\(name)"
+}
+
+/// A folder of its own for one test, removed with what it holds when the object goes.
+public final class TemporaryFolder {
+    /// The folder's path.
+    public let path: String
+
+    /// Makes the folder under TMPDIR or /tmp.
+    public init() {
+        var template = Array(
+            ((getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp") + "/dmsae-test-XXXXXX").utf8CString)
+        guard mkdtemp(&template) != nil else { fatalError("no temporary folder: \(String(cString: strerror(errno)))") }
+        path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    deinit { Self.remove(path) }
+
+    /// The path of `name` in the folder.
+    public func file(_ name: String) -> String { "\(path)/\(name)" }
+
+    /// Names in the folder, sorted.
+    public var names: [String] { Self.names(in: path).sorted() }
+
+    private static func names(in folder: String) -> [String] {
+        guard let directory = opendir(folder) else { return [] }
+        defer { closedir(directory) }
+        var names: [String] = []
+        while let entry = readdir(directory) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
+            if name != "." && name != ".." { names.append(name) }
+        }
+        return names
+    }
+
+    private static func remove(_ path: String) {
+        for name in names(in: path) { remove("\(path)/\(name)") }
+        Glibc.remove(path)
+    }
+}
+
+/// A whole file's bytes; a test that calls it on a missing file stops.
+public func contents(of path: String) -> [UInt8] {
+    guard let file = fopen(path, "rb") else { fatalError("cannot open \(path)") }
+    defer { fclose(file) }
+    fseek(file, 0, SEEK_END)
+    var bytes = [UInt8](repeating: 0, count: ftell(file))
+    rewind(file)
+    guard fread(&bytes, 1, bytes.count, file) == bytes.count else { fatalError("cannot read \(path)") }
+    return bytes
+}
