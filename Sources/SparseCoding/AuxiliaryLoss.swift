@@ -8,13 +8,13 @@ import LinearAlgebra
 /// L_aux = mean_b ‖r − ê‖² / mean_b ‖r − r̄‖², NaN → 0.
 /// With den the denominator, A_b = −(2α/(B·den)) (r_b − ê_b): ∂(α L_aux)/∂z_bj = ⟨A_b, W_dec,j⟩ and
 /// ∂(α L_aux)/∂W_dec,j = Σ_b z_bj A_b, the same form as the main loss with A in the place of S.
-final class AuxiliaryLoss {
+package final class AuxiliaryLoss {
     /// z [B, F].
-    let codes = SparseCodes()
+    package let codes = SparseCodes()
     /// ∂(α L_aux)/∂z, parallel to `codes`.
     private(set) var deltas = Matrix(rows: 1, columns: 0)
     /// mean_b ‖r − r̄‖², for tests.
-    private(set) var denominator = 0.0
+    package private(set) var denominator = 0.0
     private let pass: EncodingPass
     private let lanes: Lanes
     private let positive = SparseCodes()

@@ -3,11 +3,11 @@ import LinearAlgebra
 
 /// Gradients of all parameters, one row per latent like the parameters; rows of latents with no entry in the batch
 /// are zero by convention and never written.
-final class ParameterGradients {
+package final class ParameterGradients {
     let encoder: Matrix
     let decoder: Matrix
-    let encoderBias: Matrix
-    let decoderBias: Matrix
+    package let encoderBias: Matrix
+    package let decoderBias: Matrix
     let codes = LatentMajorCodes()
     private var squares: [Double]
     private let zeroRow: Matrix
@@ -120,12 +120,12 @@ final class ParameterGradients {
     }
 
     /// The gradient row of a latent: zeros if it has no entry.
-    func encoderRow(_ j: Int) -> UnsafePointer<Float> {
+    package func encoderRow(_ j: Int) -> UnsafePointer<Float> {
         UnsafePointer(codes.entries(ofLatent: j).isEmpty ? zeroRow.elements : encoder.row(j))
     }
 
     /// As `encoderRow`, for the decoder.
-    func decoderRow(_ j: Int) -> UnsafePointer<Float> {
+    package func decoderRow(_ j: Int) -> UnsafePointer<Float> {
         UnsafePointer(codes.entries(ofLatent: j).isEmpty ? zeroRow.elements : decoder.row(j))
     }
 }

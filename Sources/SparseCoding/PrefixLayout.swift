@@ -14,7 +14,9 @@ public struct PrefixLayout: Equatable, Sendable {
     ///
     /// - Throws: `SparseCodingError` when a group is or becomes empty, or the core leaves nothing.
     public init(groups: [Int], coreCount: Int = 0) throws {
-        guard !groups.isEmpty else { throw SparseCodingError.badSetting(name: "groups", value: "empty", wanted: "a list of sizes") }
+        guard !groups.isEmpty else {
+            throw SparseCodingError.badSetting(name: "groups", value: "empty", wanted: "a list of sizes")
+        }
         if let bad = groups.firstIndex(where: { $0 <= 0 }) {
             throw SparseCodingError.emptyGroup(groups: groups, index: bad)
         }

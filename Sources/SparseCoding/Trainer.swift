@@ -50,8 +50,8 @@ public final class Trainer {
     private let pass: EncodingPass
     package let codes = SparseCodes()
     let gradient: PrefixGradient
-    let gradients: ParameterGradients
-    let auxiliary: AuxiliaryLoss
+    package let gradients: ParameterGradients
+    package let auxiliary: AuxiliaryLoss
     private let moments: AdamMoments
     private var centered = Matrix(rows: 0, columns: 0)
     private let prefixOfLatent: [Int32]
@@ -98,7 +98,7 @@ public final class Trainer {
     }
 
     /// Selection, losses and gradients of one batch, and the bookkeeping of what fired.
-    func computeGradients(_ x: Matrix, projecting: Bool) throws -> StepRecord {
+    package func computeGradients(_ x: Matrix, projecting: Bool) throws -> StepRecord {
         if centered.rows != x.rows { centered = Matrix(rows: x.rows, columns: sae.dIn) }
         try pass.center(x, for: sae, into: centered)
         let summary = try pass.select(

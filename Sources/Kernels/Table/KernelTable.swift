@@ -51,7 +51,8 @@ public struct KernelTable: Sendable {
         combine: @escaping @Sendable (Target, Float, Source, Float, Source, Int) -> Void,
         scale: @escaping @Sendable (Target, Float, Int) -> Void,
         maximum: @escaping @Sendable (Source, Int) -> Float,
-        compactAbove: @escaping @Sendable (Source, Source, Source, Float, Int, UnsafeMutablePointer<Int32>, Target) -> Int,
+        compactAbove:
+            @escaping @Sendable (Source, Source, Source, Float, Int, UnsafeMutablePointer<Int32>, Target) -> Int,
         exponentialSum: @escaping @Sendable (Target, Float, Int) -> Double,
         swiGLU: @escaping @Sendable (Target, Source, Source, Int) -> Void,
         swiGLUBackward: @escaping @Sendable (Source, Target, Target, Int) -> Void,
