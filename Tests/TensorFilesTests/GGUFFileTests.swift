@@ -1,5 +1,6 @@
 import Glibc
 import TensorFiles
+import TestSupport
 import Testing
 
 /// Writes GGUF files byte by byte, right or wrong as a test needs.
@@ -201,9 +202,30 @@ private struct GGUFBytes {
     }
 
     @Test(arguments: hostileFiles)
-    fileprivate func aHostileFileIsRefusedByName(_ file: HostileGGUF) {
+    fileprivate func aHostileGGUFIsRefusedByName(_ file: HostileGGUF) {
         let said = file.contents.complaint()
         #expect(said.contains(file.complaint), "\(file.name): \(said)")
+    }
+
+    @Test(.enabled(if: DemoModel.path != nil, "needs `dmsae fetch demo`"))
+    func theDemoModelHasTheBitsThatNumPyComputes() throws {
+        let file = try GGUFFile(path: DemoModel.path!)
+        #expect(file.metadata["llama.embedding_length"] == .integer(576))
+        #expect(file.tensors.count == 272)
+        // Sum of (index + 1) times the bit pattern, modulo 2⁶⁴.
+        let expected: [(String, [Int], UInt64)] = [
+            ("blk.0.attn_norm.weight", [576], 337_150_749_638_656),
+            ("blk.0.attn_k.weight", [192, 576], 12_897_952_378_136_227_840),
+            ("blk.29.attn_v.weight", [192, 576], 12_888_663_819_053_763_072),
+            ("token_embd.weight", [49152, 576], 8_619_863_071_844_056_960),
+        ]
+        for (name, shape, checksum) in expected {
+            #expect(file.tensors[name]?.shape == shape)
+            let matrix = try file.matrix(name)
+            var sum: UInt64 = 0
+            for i in 0..<matrix.count { sum &+= UInt64(i + 1) &* UInt64(matrix.elements[i].bitPattern) }
+            #expect(sum == checksum, "\(name)")
+        }
     }
 
     @Test func filesThatCannotBeReadAreNamed() {
