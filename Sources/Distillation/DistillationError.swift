@@ -27,7 +27,8 @@ public enum DistillationError: Error, CustomStringConvertible, Equatable {
     public var description: String {
         switch self {
         case .interrupted: "interrupted"
-        case .badRecipe(let path, let reason): "recipe \(path): \(reason); `dmsae distill --print-recipe demo` shows one"
+        case .badRecipe(let path, let reason):
+            "recipe \(path): \(reason); `dmsae distill --print-recipe demo` shows one"
         case .unknownKey(let key, let nearest):
             "recipe key \"\(key)\" does not exist"
                 + (nearest.map { "; did you mean \"\($0)\"?" } ?? "; `dmsae distill --print-recipe demo` lists them all")

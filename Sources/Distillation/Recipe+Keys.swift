@@ -29,12 +29,17 @@ extension Recipe {
     /// Every key, in the order a printed recipe has them.
     static let keys: [RecipeKey] = [
         RecipeKey("seed", \.seed, "Seed of everything drawn at random; one per cycle is derived from it and recorded."),
-        RecipeKey("model", \.model, "Language model: a Hugging Face folder, a .gguf file, or demo (see `dmsae fetch demo`)."),
-        RecipeKey("text", \.text, "Text to harvest and to score: .jsonl with a \"text\" key, .txt, a folder of them, or demo."),
+        RecipeKey(
+            "model", \.model, "Language model: a Hugging Face folder, a .gguf file, or demo (see `dmsae fetch demo`)."),
+        RecipeKey(
+            "text", \.text, "Text to harvest and to score: .jsonl with a \"text\" key, .txt, a folder of them, or demo."
+        ),
         RecipeKey("layer", \.layer, "The block whose output is explained, counted from 0 (blocks.L.hook_resid_post)."),
         RecipeKey("context", \.context, "Tokens per sequence."),
         RecipeKey("sequences", \.sequences, "Sequences per pass through the model: memory against speed."),
-        RecipeKey("harvest.tokens", \.harvestTokens, "Tokens run through the model once; trainings pass over them again and again."),
+        RecipeKey(
+            "harvest.tokens", \.harvestTokens,
+            "Tokens run through the model once; trainings pass over them again and again."),
         RecipeKey("sae.width", \.width, "Latents per SAE, d_sae."),
         RecipeKey("sae.groups", \.groups, "Group sizes without a core; auto: 1/32, 1/16, 1/8, 1/4 and the rest."),
         RecipeKey("train.k", \.k, "Mean active latents per token while distilling."),
@@ -42,26 +47,41 @@ extension Recipe {
         RecipeKey("train.steps", \.steps, "Steps per SAE."),
         RecipeKey("train.lr", \.learningRate, "Peak learning rate; auto: 2e-4/sqrt(width/16384)."),
         RecipeKey("train.warmup", \.warmup, "Steps of linear warm-up; auto: min(1000, steps/20)."),
-        RecipeKey("train.decay_start", \.decayStart, "Step at which the rate starts to fall to 0; auto: 80% of the steps."),
-        RecipeKey("train.threshold_start", \.thresholdStart, "The threshold is updated after this step; auto: min(1000, steps/4)."),
-        RecipeKey("train.threshold_beta", \.thresholdBeta, "Weight of the past in the threshold; auto: min(0.999, 1 - 10/steps)."),
-        RecipeKey("train.dead_after", \.deadAfter, "Tokens of silence after which a latent is dead; auto: min(10 million, steps*batch/10)."),
+        RecipeKey(
+            "train.decay_start", \.decayStart, "Step at which the rate starts to fall to 0; auto: 80% of the steps."),
+        RecipeKey(
+            "train.threshold_start", \.thresholdStart,
+            "The threshold is updated after this step; auto: min(1000, steps/4)."),
+        RecipeKey(
+            "train.threshold_beta", \.thresholdBeta,
+            "Weight of the past in the threshold; auto: min(0.999, 1 - 10/steps)."),
+        RecipeKey(
+            "train.dead_after", \.deadAfter,
+            "Tokens of silence after which a latent is dead; auto: min(10 million, steps*batch/10)."),
         RecipeKey("train.aux_weight", \.auxiliaryWeight, "Weight of the dead latents' loss; auto: 1/32."),
-        RecipeKey("train.sparsity", \.sparsity, "Sparsity rule: a shipped name or a path to a .so, parameters after commas."),
-        RecipeKey("train.budget", \.cycleBudget, "While distilling: non-core (the core is free) or total (the core counts)."),
+        RecipeKey(
+            "train.sparsity", \.sparsity, "Sparsity rule: a shipped name or a path to a .so, parameters after commas."),
+        RecipeKey(
+            "train.budget", \.cycleBudget, "While distilling: non-core (the core is free) or total (the core counts)."),
         RecipeKey("score.scorer", \.scorer, "Scorer: a shipped name or a path to a .so, parameters after commas."),
         RecipeKey("score.tokens", \.scoreTokens, "Tokens scored per cycle, the ones after those harvested."),
         RecipeKey("score.aggregate", \.aggregate, "How a latent's scores become one: quantile:Q, mean, rms or max."),
-        RecipeKey("score.over", \.over, "Over all scored tokens (zeros included) or only those where the latent is active."),
+        RecipeKey(
+            "score.over", \.over, "Over all scored tokens (zeros included) or only those where the latent is active."),
         RecipeKey("score.signed", \.signed, "Aggregate signed scores instead of absolute ones."),
         RecipeKey("distill.tau", \.tau, "The core is the smallest set with this fraction of all attribution."),
         RecipeKey("distill.cycles", \.cycles, "Cycles after cycle 0; the final core is what the last two agree on."),
         RecipeKey("final.k", \.finalK, "Total L0 of the final SAEs, one DMSAE and one baseline each; auto: train.k."),
-        RecipeKey("final.budget", \.finalBudget, "Of the final DMSAE: total compares fairly with a plain Matryoshka SAE."),
+        RecipeKey(
+            "final.budget", \.finalBudget, "Of the final DMSAE: total compares fairly with a plain Matryoshka SAE."),
         RecipeKey("evaluate.tokens", \.evaluationTokens, "Tokens evaluated on after each cycle."),
-        RecipeKey("evaluate.text", \.evaluationText, "Text to evaluate on; auto: the demo's test part, or what follows the scored tokens."),
-        RecipeKey("splice.keep_first", \.keepFirst, "First positions of a sequence that keep the model's own activation."),
-        RecipeKey("splice.sinks", \.sinks, "Positions with this multiple of the median norm are attention sinks; 0: none."),
+        RecipeKey(
+            "evaluate.text", \.evaluationText,
+            "Text to evaluate on; auto: the demo's test part, or what follows the scored tokens."),
+        RecipeKey(
+            "splice.keep_first", \.keepFirst, "First positions of a sequence that keep the model's own activation."),
+        RecipeKey(
+            "splice.sinks", \.sinks, "Positions with this multiple of the median norm are attention sinks; 0: none."),
     ]
 
     /// The recipe as a file that documents every key.
