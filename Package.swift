@@ -53,7 +53,9 @@ let package = Package(
         .target(name: "SparseCoding", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels"]),
         .target(name: "Attribution", dependencies: ["LanguageModeling", "SparseCoding"]),
         .target(name: "PluginHost", dependencies: ["CDMSAE", "Attribution", "SparseCoding"]),
-        .target(name: "Distillation", dependencies: ["Attribution", .product(name: "Yams", package: "Yams")]),
+        .target(
+            name: "Distillation",
+            dependencies: ["Attribution", "Kernels", "TensorFiles", .product(name: "Yams", package: "Yams")]),
         .executableTarget(
             name: "dmsae",
             dependencies: [

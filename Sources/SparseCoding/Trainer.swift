@@ -2,7 +2,7 @@ import Kernels
 import LinearAlgebra
 
 /// What one training step did; every number is before the update.
-public struct StepRecord: Sendable, Codable {
+public struct StepRecord: Sendable, Codable, Equatable {
     /// Counted from 0.
     public var step: Int
     /// L = L_rec + α L_aux.
