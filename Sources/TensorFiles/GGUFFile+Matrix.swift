@@ -74,5 +74,5 @@ private func nibbles(_ bytes: UnsafeRawPointer, _ body: (Int, Float) -> Void) {
 
 @inline(__always)
 private func half(_ base: UnsafeRawPointer, _ offset: Int) -> Float {
-    Float(Float16(bitPattern: UInt16(littleEndian: base.loadUnaligned(fromByteOffset: offset, as: UInt16.self))))
+    widenHalf(UInt16(littleEndian: base.loadUnaligned(fromByteOffset: offset, as: UInt16.self)))
 }

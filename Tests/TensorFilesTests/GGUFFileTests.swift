@@ -1,5 +1,6 @@
 import Glibc
 import TensorFiles
+import TestSupport
 import Testing
 
 /// Writes GGUF files byte by byte, right or wrong as a test needs.
@@ -201,9 +202,30 @@ private struct GGUFBytes {
     }
 
     @Test(arguments: hostileFiles)
-    fileprivate func aHostileFileIsRefusedByName(_ file: HostileFile) {
+    fileprivate func aHostileGGUFIsRefusedByName(_ file: HostileGGUF) {
         let said = file.contents.complaint()
         #expect(said.contains(file.complaint), "\(file.name): \(said)")
+    }
+
+    @Test(.enabled(if: DemoModel.path != nil, "needs `dmsae fetch demo`"))
+    func theDemoModelHasTheBitsThatNumPyComputes() throws {
+        let file = try GGUFFile(path: DemoModel.path!)
+        #expect(file.metadata["llama.embedding_length"] == .integer(576))
+        #expect(file.tensors.count == 272)
+        // Sum of (index + 1) times the bit pattern, modulo 2⁶⁴.
+        let expected: [(String, [Int], UInt64)] = [
+            ("blk.0.attn_norm.weight", [576], 337_150_749_638_656),
+            ("blk.0.attn_k.weight", [192, 576], 12_897_952_378_136_227_840),
+            ("blk.29.attn_v.weight", [192, 576], 12_888_663_819_053_763_072),
+            ("token_embd.weight", [49152, 576], 8_619_863_071_844_056_960),
+        ]
+        for (name, shape, checksum) in expected {
+            #expect(file.tensors[name]?.shape == shape)
+            let matrix = try file.matrix(name)
+            var sum: UInt64 = 0
+            for i in 0..<matrix.count { sum &+= UInt64(i + 1) &* UInt64(matrix.elements[i].bitPattern) }
+            #expect(sum == checksum, "\(name)")
+        }
     }
 
     @Test func filesThatCannotBeReadAreNamed() {
@@ -227,7 +249,7 @@ extension GGUFBytes {
     }
 }
 
-private struct HostileFile: Sendable, CustomTestStringConvertible {
+private struct HostileGGUF: Sendable, CustomTestStringConvertible {
     let name: String
     let contents: GGUFBytes
     let complaint: String
@@ -240,19 +262,19 @@ private struct HostileFile: Sendable, CustomTestStringConvertible {
     var testDescription: String { name }
 }
 
-private let hostileFiles: [HostileFile] = [
-    HostileFile("no magic", GGUFBytes(bytes: Array("safetensors".utf8)), "does not begin with \"GGUF\""),
-    HostileFile("version 1", GGUFBytes.make { $0.header(version: 1) }, "GGUF version 1; convert it to version 2 or 3"),
-    HostileFile("big-endian", GGUFBytes.make { $0.header(version: 0x0300_0000) }, "a big-endian file"),
-    HostileFile(
+private let hostileFiles: [HostileGGUF] = [
+    HostileGGUF("no magic", GGUFBytes(bytes: Array("safetensors".utf8)), "does not begin with \"GGUF\""),
+    HostileGGUF("version 1", GGUFBytes.make { $0.header(version: 1) }, "GGUF version 1; convert it to version 2 or 3"),
+    HostileGGUF("big-endian", GGUFBytes.make { $0.header(version: 0x0300_0000) }, "a big-endian file"),
+    HostileGGUF(
         "huge tensor count", GGUFBytes.make { $0.header(tensors: .max) },
         "the header claims 18446744073709551615 tensors, but only 8 bytes of the file are left"
     ),
-    HostileFile(
+    HostileGGUF(
         "huge metadata count", GGUFBytes.make { $0.header(metadata: 1 << 62) },
         "the header claims 4611686018427387904 metadata values"
     ),
-    HostileFile(
+    HostileGGUF(
         "string past the end",
         GGUFBytes.make {
             $0.header(metadata: 1)
@@ -260,7 +282,7 @@ private let hostileFiles: [HostileFile] = [
             $0.pad(to: 64)
         }, "the name of metadata value 0 claims 9223372036854775808 bytes of text"
     ),
-    HostileFile(
+    HostileGGUF(
         "array past the end",
         GGUFBytes.make {
             $0.header(metadata: 1)
@@ -270,7 +292,7 @@ private let hostileFiles: [HostileFile] = [
             $0.append(UInt64.max / 4 + 2)
         }, "metadata value a claims 4611686018427387905 integers"
     ),
-    HostileFile(
+    HostileGGUF(
         "nested arrays",
         GGUFBytes.make {
             $0.header(metadata: 1)
@@ -280,7 +302,7 @@ private let hostileFiles: [HostileFile] = [
             $0.append(UInt64(1))
         }, "metadata value a is an array of arrays"
     ),
-    HostileFile(
+    HostileGGUF(
         "unknown value type",
         GGUFBytes.make {
             $0.header(metadata: 1)
@@ -288,7 +310,7 @@ private let hostileFiles: [HostileFile] = [
             $0.append(UInt32(13))
         }, "metadata value a has value type 13"
     ),
-    HostileFile(
+    HostileGGUF(
         "text that is not UTF-8",
         GGUFBytes.make {
             $0.header(metadata: 1)
@@ -297,7 +319,7 @@ private let hostileFiles: [HostileFile] = [
             $0.pad()
         }, "holds text that is not UTF-8"
     ),
-    HostileFile(
+    HostileGGUF(
         "key twice",
         GGUFBytes.make {
             $0.header(metadata: 2)
@@ -308,7 +330,7 @@ private let hostileFiles: [HostileFile] = [
             }
         }, "metadata value a appears twice"
     ),
-    HostileFile(
+    HostileGGUF(
         "bad alignment",
         GGUFBytes.make {
             $0.header(metadata: 1)
@@ -317,25 +339,25 @@ private let hostileFiles: [HostileFile] = [
             $0.append(UInt32(24))
         }, "general.alignment is not a power of two"
     ),
-    HostileFile(
+    HostileGGUF(
         "unknown type", GGUFBytes.oneTensor([32], type: 14),
         "tensor \"x\" is of type Q6_K; convert it to one of F32, F16, Q8_0"),
-    HostileFile("unheard-of type", GGUFBytes.oneTensor([32], type: 999), "of type number 999"),
-    HostileFile(
+    HostileGGUF("unheard-of type", GGUFBytes.oneTensor([32], type: 999), "of type number 999"),
+    HostileGGUF(
         "data past the end", GGUFBytes.oneTensor([256], type: 0),
         "(shape [256], offset 0) ends past the end of the file"),
-    HostileFile("offset past the end", GGUFBytes.oneTensor([1], type: 0, offset: .max - 31), "ends past the end"),
-    HostileFile(
+    HostileGGUF("offset past the end", GGUFBytes.oneTensor([1], type: 0, offset: .max - 31), "ends past the end"),
+    HostileGGUF(
         "size overflows", GGUFBytes.oneTensor([1 << 31 - 1, 1 << 31 - 1, 1 << 31 - 1], type: 0), "ends past the end"),
-    HostileFile("length too large", GGUFBytes.oneTensor([1 << 32], type: 0), "impossible shape [4294967296]"),
-    HostileFile("length zero", GGUFBytes.oneTensor([0, 4], type: 0), "impossible shape [4, 0]"),
-    HostileFile("no dimension", GGUFBytes.oneTensor([], type: 0), "0 dimensions"),
-    HostileFile("five dimensions", GGUFBytes.oneTensor([1, 1, 1, 1, 1], type: 0), "5 dimensions"),
-    HostileFile(
+    HostileGGUF("length too large", GGUFBytes.oneTensor([1 << 32], type: 0), "impossible shape [4294967296]"),
+    HostileGGUF("length zero", GGUFBytes.oneTensor([0, 4], type: 0), "impossible shape [4, 0]"),
+    HostileGGUF("no dimension", GGUFBytes.oneTensor([], type: 0), "0 dimensions"),
+    HostileGGUF("five dimensions", GGUFBytes.oneTensor([1, 1, 1, 1, 1], type: 0), "5 dimensions"),
+    HostileGGUF(
         "half a block", GGUFBytes.oneTensor([48], type: 3), "rows of 48 elements, not a multiple of its block of 32"),
-    HostileFile(
+    HostileGGUF(
         "offset not aligned", GGUFBytes.oneTensor([1], type: 0, offset: 4), "begins at offset 4, not a multiple of 32"),
-    HostileFile(
+    HostileGGUF(
         "tensor twice",
         GGUFBytes.make {
             $0.header(tensors: 2)
@@ -345,7 +367,7 @@ private let hostileFiles: [HostileFile] = [
             $0.bytes += [UInt8](repeating: 0, count: 64)
         }, "tensor x appears twice"
     ),
-    HostileFile(
+    HostileGGUF(
         "overlap",
         GGUFBytes.make {
             $0.header(tensors: 2)

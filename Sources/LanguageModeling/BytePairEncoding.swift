@@ -1,0 +1,132 @@
+/// Byte-pair encoding of one word (Sennrich et al., arXiv:1508.07909, on bytes as in GPT-2).
+///
+/// The word starts as one token per byte; as long as any two neighbours have a merge, the one of lowest rank is
+/// applied, the leftmost first among equals.
+struct BytePairEncoding: Sendable {
+    /// Token of each byte; -1 for a byte that the vocabulary cannot spell. Such a byte is left out, and its
+    /// neighbours become adjacent, as in the `tokenizers` library.
+    let byteTokens: [Int32]
+    let merges: MergeTable
+    /// Words that are one token whatever the merges say; empty unless the tokenizer sets `ignore_merges`.
+    let wholeWords: [[UInt8]: Int32]
+
+    /// Above this length the quadratic search for the next merge loses to a heap.
+    private static let longWord = 48
+
+    /// Appends the tokens of `word` to `output`.
+    func encode(_ word: UnsafeBufferPointer<UInt8>, into output: inout [Int32], _ scratch: inout WordScratch) {
+        if !wholeWords.isEmpty, let token = wholeWords[Array(word)] {
+            output.append(token)
+            return
+        }
+        scratch.tokens.removeAll(keepingCapacity: true)
+        for byte in word where byteTokens[Int(byte)] >= 0 { scratch.tokens.append(byteTokens[Int(byte)]) }
+        if scratch.tokens.count > Self.longWord {
+            scratch.tokens = mergedLong(scratch.tokens)
+        } else if scratch.tokens.count > 1 {
+            mergeShort(&scratch.tokens, &scratch.pairs)
+        }
+        output += scratch.tokens
+    }
+
+    /// Keeps the merge of every pair of neighbours in an array and searches it through.
+    private func mergeShort(_ word: inout [Int32], _ scratch: inout [UInt64]) {
+        var count = word.count
+        if scratch.isEmpty { scratch = Array(repeating: 0, count: Self.longWord) }
+        word.withUnsafeMutableBufferPointer { tokens in
+            scratch.withUnsafeMutableBufferPointer { pairs in
+                for i in 0..<count - 1 { pairs[i] = merges.find(tokens[i], tokens[i + 1]) }
+                while count > 1 {
+                    var best = 0
+                    for i in 1..<max(1, count - 1) where pairs[i] < pairs[best] { best = i }
+                    if pairs[best] == MergeTable.none { break }
+                    tokens[best] = Int32(truncatingIfNeeded: pairs[best])
+                    count -= 1
+                    for i in best + 1..<max(best + 1, count) { tokens[i] = tokens[i + 1] }
+                    for i in best + 1..<max(best + 1, count - 1) { pairs[i] = pairs[i + 1] }
+                    if best > 0 { pairs[best - 1] = merges.find(tokens[best - 1], tokens[best]) }
+                    if best < count - 1 { pairs[best] = merges.find(tokens[best], tokens[best + 1]) }
+                }
+            }
+        }
+        word.removeLast(word.count - count)
+    }
+
+    /// Tokens as a linked list, candidate merges in a heap ordered by rank, then position: n log n for a word of any
+    /// length, and a megabyte without a space is one word.
+    private func mergedLong(_ word: [Int32]) -> [Int32] {
+        var tokens = word
+        let count = tokens.count
+        var next = Array(1...count)
+        var previous = Array(-1..<count - 1)
+        var heap = CandidateHeap()
+        func propose(_ left: Int) {
+            guard left >= 0, next[left] < count else { return }
+            let found = merges.find(tokens[left], tokens[next[left]])
+            if found != MergeTable.none { heap.push(Candidate(merge: found, left: left)) }
+        }
+        for i in 0..<count - 1 { propose(i) }
+        while let best = heap.pop() {
+            let left = best.left
+            // Stale if either side has been merged since: then the pair at this place has another merge, or none.
+            guard tokens[left] >= 0, next[left] < count,
+                merges.find(tokens[left], tokens[next[left]]) == best.merge
+            else { continue }
+            let right = next[left]
+            tokens[left] = Int32(truncatingIfNeeded: best.merge)
+            tokens[right] = -1
+            next[left] = next[right]
+            if next[right] < count { previous[next[right]] = left }
+            propose(previous[left])
+            propose(left)
+        }
+        return tokens.filter { $0 >= 0 }
+    }
+}
+
+/// Memory that is reused from word to word.
+struct WordScratch {
+    var tokens: [Int32] = []
+    var pairs: [UInt64] = []
+}
+
+/// A merge that could be applied to the token at `left` and the one after it.
+private struct Candidate {
+    let merge: UInt64
+    let left: Int
+
+    /// Merges of one pair share a rank, so position decides only among occurrences of the same pair.
+    static func < (a: Candidate, b: Candidate) -> Bool {
+        a.merge != b.merge ? a.merge < b.merge : a.left < b.left
+    }
+}
+
+/// A binary heap, smallest first.
+private struct CandidateHeap {
+    private var items: [Candidate] = []
+
+    mutating func push(_ item: Candidate) {
+        items.append(item)
+        var child = items.count - 1
+        while child > 0, case let parent = (child - 1) / 2, items[child] < items[parent] {
+            items.swapAt(child, parent)
+            child = parent
+        }
+    }
+
+    mutating func pop() -> Candidate? {
+        guard let first = items.first, let last = items.popLast() else { return nil }
+        if items.isEmpty { return first }
+        items[0] = last
+        var parent = 0
+        while true {
+            var least = parent
+            for child in [2 * parent + 1, 2 * parent + 2] where child < items.count && items[child] < items[least] {
+                least = child
+            }
+            if least == parent { return first }
+            items.swapAt(least, parent)
+            parent = least
+        }
+    }
+}

@@ -1,0 +1,50 @@
+/// What can be wrong with a tokenizer or a text: what failed, on which file or value, what to do next.
+public enum TextError: Error, Sendable, Equatable {
+    /// The tokenizer's file breaks its format or contradicts itself.
+    case malformedTokenizer(file: String, what: String)
+    /// The tokenizer needs a step that this program does not know.
+    case unsupportedTokenizer(file: String, found: String, supported: String)
+    /// A token id that the vocabulary does not have.
+    case unknownToken(id: Int32, vocabularySize: Int)
+    /// The tokenizer has no token to put between documents.
+    case noEndOfText(file: String)
+    /// A corpus that cannot be opened or read.
+    case unreadable(path: String, reason: String)
+    /// A line of a corpus that is not what its format says.
+    case malformedLine(file: String, line: Int, what: String)
+    /// A corpus without a single character.
+    case empty(path: String)
+    /// Not a single row of tokens can be cut from the part of the text that was asked for.
+    case tooShort(path: String, tokenCount: Int, skipped: Int, limit: Int?, length: Int)
+}
+
+extension TextError: CustomStringConvertible {
+    /// One sentence for the user.
+    public var description: String {
+        switch self {
+        case .malformedTokenizer(let file, let what):
+            "\(file): \(what); fetch or convert the model again"
+        case .unsupportedTokenizer(let file, let found, let supported):
+            "\(file): the tokenizer uses \(found), which is not supported (supported: \(supported)); "
+                + "choose another model, or tokenize elsewhere and pass token ids"
+        case .unknownToken(let id, let vocabularySize):
+            "token id \(id) is not in the vocabulary of \(vocabularySize) tokens; "
+                + "check that ids and tokenizer belong to the same model"
+        case .noEndOfText(let file):
+            "\(file): the tokenizer names no end-of-text token to put between documents; "
+                + "add \"eos_token\" to tokenizer_config.json"
+        case .unreadable(let path, let reason):
+            "cannot read \(path): \(reason); "
+                + "give a .jsonl file, a .txt file or a folder of them"
+        case .malformedLine(let file, let line, let what):
+            "\(file), line \(line): \(what); every line must be an object like {\"text\": \"…\"}"
+        case .empty(let path):
+            "\(path) holds no text; give a file with at least one document"
+        case .tooShort(let path, let tokenCount, let skipped, let limit, let length):
+            "\(path) gives \(tokenCount) tokens"
+                + (skipped > 0 ? ", \(skipped) are to be skipped" : "")
+                + (limit.map { ", at most \($0) are to be used" } ?? "")
+                + ": not one row of \(length); use more text or a shorter context"
+        }
+    }
+}

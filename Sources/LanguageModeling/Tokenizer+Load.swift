@@ -1,0 +1,94 @@
+import Glibc
+import TensorFiles
+
+extension Tokenizer {
+    /// The tokenizer of a model: a Hugging Face folder (its `tokenizer.json`), such a file itself, or a GGUF file.
+    ///
+    /// Throws `TextError` or `TensorFileError` for a file that cannot be read, is malformed or needs a step that is
+    /// not known here; nothing of an unknown tokenizer is guessed.
+    public static func load(path: String) throws -> Tokenizer {
+        if path.hasSuffix(".gguf") { return try load(gguf: GGUFFile(path: path)) }
+        if path.hasSuffix(".json") { return try load(json: path, folder: nil) }
+        return try load(json: path + "/tokenizer.json", folder: path)
+    }
+}
+
+/// Collects what the two formats have in common and checks it.
+struct TokenizerBuilder {
+    let path: String
+    var vocabulary: Vocabulary
+    private var pairs: [(left: Int32, right: Int32, merged: Int32)] = []
+
+    /// For ids below `count`, which the caller has checked against the size of the file.
+    init(path: String, count: Int) {
+        self.path = path
+        vocabulary = Vocabulary(count: count)
+        pairs.reserveCapacity(count)
+    }
+
+    mutating func insert(_ spelling: String, _ id: Int) throws {
+        guard (0..<vocabulary.count).contains(id) else {
+            throw malformed("token \"\(spelling)\" has id \(id), not below \(vocabulary.count)")
+        }
+        guard vocabulary.insert(spelling, Int32(id)) else {
+            throw malformed("token \"\(spelling)\" or its id \(id) appears twice")
+        }
+    }
+
+    mutating func add(_ text: String, _ id: Int, isSpecial: Bool) throws {
+        guard (0..<vocabulary.count).contains(id), !text.isEmpty else {
+            throw malformed("added token \"\(text)\" has id \(id), not below \(vocabulary.count), or no text")
+        }
+        guard vocabulary.add(text, Int32(id), isSpecial: isSpecial) else {
+            throw malformed("added token \"\(text)\" with id \(id) is at odds with the vocabulary")
+        }
+    }
+
+    /// Merges come in order of rank. As in GPT-2's files, the two parts may come joined by a space.
+    mutating func merge(_ joined: String) throws {
+        let parts = joined.utf8.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false)
+        guard parts.count == 2 else {
+            throw malformed("merge \(pairs.count), \"\(joined)\", is not two tokens with a space between")
+        }
+        try merge(String(Substring(parts[0])), String(Substring(parts[1])))
+    }
+
+    mutating func merge(_ left: String, _ right: String) throws {
+        guard let leftID = vocabulary.id(left), let rightID = vocabulary.id(right),
+            let merged = vocabulary.id(left + right)
+        else {
+            throw malformed(
+                "merge \(pairs.count), \"\(left)\" with \"\(right)\", has a part or a result that is not a token")
+        }
+        pairs.append((leftID, rightID, merged))
+    }
+
+    func build(pattern: WordPattern, endOfSequence: Int?, ignoreMerges: Bool = false) throws -> Tokenizer {
+        var merges = MergeTable(capacity: pairs.count)
+        for (rank, pair) in pairs.enumerated() {
+            guard merges.insert(pair.left, pair.right, rank: rank, merged: pair.merged) else {
+                throw malformed("merge \(rank) appears twice")
+            }
+        }
+        if let end = endOfSequence, !(0..<vocabulary.count).contains(end) {
+            throw malformed("the end-of-sequence token has id \(end), not below \(vocabulary.count)")
+        }
+        var whole: [[UInt8]: Int32] = [:]
+        if ignoreMerges {
+            for (id, spelling) in vocabulary.spellings.enumerated() {
+                if let spelling, let bytes = ByteAlphabet.bytes(of: spelling) { whole[bytes] = Int32(id) }
+            }
+        }
+        let encoding = BytePairEncoding(
+            byteTokens: ByteAlphabet.scalars.map { vocabulary.id(String(Character($0))) ?? -1 }, merges: merges,
+            wholeWords: whole)
+        guard encoding.byteTokens.contains(where: { $0 >= 0 }) else {
+            throw malformed("no token stands for a single byte: this is not a byte-level vocabulary")
+        }
+        return Tokenizer(
+            path: path, vocabulary: vocabulary, encoding: encoding, pattern: pattern,
+            endOfSequence: endOfSequence.map(Int32.init))
+    }
+
+    func malformed(_ what: String) -> TextError { .malformedTokenizer(file: path, what: what) }
+}
