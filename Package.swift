@@ -80,7 +80,8 @@ let package = Package(
         .testTarget(name: "KernelsTests", dependencies: ["Kernels", "TestSupport"]),
         .testTarget(name: "LinearAlgebraTests", dependencies: ["LinearAlgebra", "TestSupport"]),
         .testTarget(name: "TensorFilesTests", dependencies: ["TensorFiles", "TestSupport"]),
-        .testTarget(name: "LanguageModelingTests", dependencies: ["LanguageModeling", "TensorFiles", "TestSupport"]),
+        .testTarget(
+            name: "LanguageModelingTests", dependencies: ["LanguageModeling", "TensorFiles", "Kernels", "TestSupport"]),
         .testTarget(name: "SparseCodingTests", dependencies: ["SparseCoding", "TestSupport"]),
         .testTarget(name: "AttributionTests", dependencies: ["Attribution", "TestSupport"]),
         .testTarget(name: "PluginHostTests", dependencies: ["PluginHost", "TestSupport"]),

@@ -40,8 +40,9 @@ extension LanguageModelError: CustomStringConvertible {
         case .badSetting(let file, let key, let found, let wanted):
             "\(file): \(key) = \(found) is not possible, wanted \(wanted); fetch the file again"
         case .unexpectedTensors(let file, let names):
-            "\(file): \(names.count) tensors that a model of this architecture does not have, such as "
-                + "\"\(names.min() ?? "")\"; it is a variant that is not supported"
+            "\(file): \(names.count == 1 ? "a tensor" : "\(names.count) tensors, such as") "
+                + "\"\(names.min() ?? "")\" that a model of this architecture does not have; it is a variant that is "
+                + "not supported"
         case .notFinite(let file, let tensor):
             "\(file): tensor \"\(tensor)\" holds NaN or infinite numbers; the file is damaged, fetch it again"
         case .strayShard(let file, let shard):

@@ -16,12 +16,12 @@ package struct RootMeanSquareNorm {
 
     /// y `[n, d]` of x `[n, d]`; y may be x.
     package func forward(_ x: UnsafePointer<Float>, rows n: Int, into y: UnsafeMutablePointer<Float>) {
-        let d = weight.count
+        let (d, w) = (weight.count, weight.elements)
         Lanes.shared.forRanges(n, grain: 16) { _, rows in
             for row in rows {
                 let (x, y) = (x + row * d, y + row * d)
                 let r = Float(inverseRoot(sumOfProducts(x, x, d)))
-                for i in 0..<d { y[i] = weight[i] * (x[i] * r) }
+                for i in 0..<d { y[i] = w[i] * (x[i] * r) }
             }
         }
     }
@@ -33,12 +33,12 @@ package struct RootMeanSquareNorm {
         _ x: UnsafePointer<Float>, _ dy: UnsafeMutablePointer<Float>, rows n: Int,
         to dx: UnsafeMutablePointer<Float>
     ) {
-        let d = weight.count
+        let (d, w) = (weight.count, weight.elements)
         Lanes.shared.forRanges(n, grain: 16) { _, rows in
             for row in rows {
                 let (x, dy, dx) = (x + row * d, dy + row * d, dx + row * d)
                 let r = inverseRoot(sumOfProducts(x, x, d))
-                for i in 0..<d { dy[i] *= weight[i] }
+                for i in 0..<d { dy[i] *= w[i] }
                 let along = -r * r * r / Double(d) * sumOfProducts(dy, x, d)
                 kernels.addScaled(dx, dy, Float(r), d)
                 kernels.addScaled(dx, x, Float(along), d)

@@ -53,7 +53,6 @@ struct SmolLM2Tests {
         let recorded = try io.doubles("f64.grad.15").map { $0 * 126 }
         let slope = worstRow(gradient.values, recorded, columns: d)
         #expect(slope < 5e-4)
-        print("SmolLM2: residual \(residual), loss \(loss), gradient \(slope)")
     }
 
     @Test func theLikeliestTokensAreThoseOfPyTorch() throws {
