@@ -14,8 +14,9 @@ public enum TextError: Error, Sendable, Equatable {
     case malformedLine(file: String, line: Int, what: String)
     /// A corpus without a single character.
     case empty(path: String)
-    /// Not a single row of tokens can be cut from the part of the text that was asked for.
-    case tooShort(path: String, tokenCount: Int, skipped: Int, limit: Int?, length: Int)
+    /// Not a single row of tokens can be cut from the part of the text that was asked for. The count
+    /// is nil where `limit` alone rules a row out.
+    case tooShort(path: String, tokenCount: Int?, skipped: Int, limit: Int?, length: Int)
 }
 
 extension TextError: CustomStringConvertible {
@@ -41,7 +42,8 @@ extension TextError: CustomStringConvertible {
         case .empty(let path):
             "\(path) holds no text; give a file with at least one document"
         case .tooShort(let path, let tokenCount, let skipped, let limit, let length):
-            "\(path) gives \(tokenCount) tokens"
+            "\(path)"
+                + (tokenCount.map { " gives \($0) tokens" } ?? " was not read")
                 + (skipped > 0 ? ", \(skipped) are to be skipped" : "")
                 + (limit.map { ", at most \($0) are to be used" } ?? "")
                 + ": not one row of \(length); use more text or a shorter context"

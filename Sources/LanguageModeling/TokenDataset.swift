@@ -1,0 +1,91 @@
+import LinearAlgebra
+
+/// A corpus as rows of token ids: its documents joined by the end-of-text token and cut every `length` tokens.
+///
+/// Attention is not masked across documents, so that a row is a plain sequence to the model. Tokens that do not fill
+/// a row at the end are left out. Disjoint parts for training, scoring and evaluation come from `skip` and `limit`.
+/// One consumer at a time.
+public final class TokenDataset {
+    /// Tokens in a row.
+    public let length: Int
+    /// Tokens of the rows given out so far.
+    public private(set) var deliveredTokenCount = 0
+
+    private let corpus: TextCorpus
+    private let tokenizer: Tokenizer
+    private let endOfText: Int32
+    private let skip: Int
+    private let limit: Int?
+    private var pieces: TextPieces
+    private var joinsNext = false
+    private var buffer: [Int32] = []
+    private var start = 0
+    private var passed = 0
+    private var ended = false
+
+    /// Bytes tokenized at a time: enough for every lane to have something to do. Tokens do not depend on it.
+    private static let stretch = 1 << 21
+
+    /// Rows of `length` tokens from the part of the corpus that begins after `skip` tokens and holds at most `limit`.
+    ///
+    /// Throws `TextError.noEndOfText` if the tokenizer has no token to put between documents.
+    public init(
+        corpus: TextCorpus, tokenizer: Tokenizer, length: Int, skip: Int = 0, limit: Int? = nil
+    ) throws {
+        precondition(length > 0 && skip >= 0 && limit ?? 0 >= 0, "rows of \(length), skip \(skip)")
+        guard let endOfText = tokenizer.endOfText else { throw TextError.noEndOfText(file: tokenizer.path) }
+        self.corpus = corpus
+        self.tokenizer = tokenizer
+        self.endOfText = endOfText
+        self.length = length
+        self.skip = skip
+        self.limit = limit
+        pieces = corpus.pieces()
+    }
+
+    /// The next rows, `sequences` of them or the fewer that are left; nil when there are none.
+    ///
+    /// Throws `TextError`: what reading the corpus throws, and `tooShort` if not even the first row is full.
+    public func nextBatch(sequences: Int) throws -> TokenBatch? {
+        precondition(sequences > 0, "a batch of \(sequences) sequences")
+        let room = limit.map { ($0 - deliveredTokenCount) / length } ?? sequences
+        let wanted = min(sequences, room) * length
+        while buffer.count - start < wanted, !ended { try tokenizeMore() }
+        let rows = min(wanted, buffer.count - start) / length
+        guard rows > 0 else {
+            if deliveredTokenCount == 0 {
+                throw TextError.tooShort(
+                    path: corpus.path, tokenCount: ended ? passed + buffer.count : nil, skipped: skip, limit: limit,
+                    length: length)
+            }
+            return nil
+        }
+        let ids = Array(buffer[start..<start + rows * length])
+        start += ids.count
+        deliveredTokenCount += ids.count
+        return TokenBatch(ids: ids, sequenceCount: rows, length: length)
+    }
+
+    private func tokenizeMore() throws {
+        buffer.removeSubrange(..<start)
+        start = 0
+        var stretch: [TextPiece] = []
+        var byteCount = 0
+        while byteCount < Self.stretch {
+            guard let piece = try pieces.next() else {
+                ended = true
+                break
+            }
+            byteCount += piece.bytes.count
+            stretch.append(piece)
+        }
+        for (piece, tokens) in zip(stretch, tokenizer.encode(documents: stretch.map(\.bytes))) {
+            if joinsNext { buffer.append(endOfText) }
+            buffer += tokens
+            joinsNext = piece.endsDocument
+        }
+        let dropped = min(skip - passed, buffer.count)
+        buffer.removeFirst(dropped)
+        passed += dropped
+    }
+}
