@@ -80,7 +80,8 @@ typedef struct dmsae_sparsity_rule {
      * DMSAE-RULE-04  Among equal values the lower row comes first, then the lower column: the one first in CSR order.
      * DMSAE-RULE-05  The result depends on the context, the candidates and the parameters alone, and not on which
      *                candidates beyond the upper_count largest there are. Schedules are functions of step, so a run
-     *                resumes without a history. */
+     *                resumes without a history.
+     * DMSAE-RULE-06  The host makes no call where there is no candidate. */
     dmsae_status (*select)(dmsae_instance *instance, const dmsae_selection_context *context,
                            const dmsae_csr *candidates, uint8_t *selected, dmsae_call *call);
 } dmsae_sparsity_rule;
