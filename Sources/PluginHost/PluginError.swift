@@ -145,7 +145,8 @@ extension PluginError: CustomStringConvertible {
             "plugin '\(plugin)' of \(path) has the flags \(hexadecimal(flags)), which this dmsae does not know and must "
                 + "understand; update dmsae"
         case .missingTable(let plugin, let path, let id):
-            "plugin '\(plugin)' of \(path) has no table '\(id)'; its get_extension must return one for its kind"
+            "plugin '\(plugin)' of \(path) has no table '\(id)'; its description must list it and its "
+                + "get_extension return it"
         default: ""
         }
     }

@@ -19,22 +19,46 @@ struct SharedObjectHeader {
         }
         // Loading runs the file's code as this user.
         guard status.st_mode & S_IWOTH == 0 else { throw PluginError.worldWritable(path: path) }
-        var header = [UInt8](repeating: 0, count: 20)
-        let got = pread(file, &header, header.count, 0)
-        guard got >= 0 else { throw unreadable() }
-        try check(header: header.prefix(got), path: path)
+        func bytes(_ count: Int, at offset: UInt64) throws -> [UInt8] {
+            guard let offset = off_t(exactly: offset) else { return [] }
+            var bytes = [UInt8](repeating: 0, count: count)
+            let got = pread(file, &bytes, count, offset)
+            guard got >= 0 else { throw unreadable() }
+            return Array(bytes.prefix(got))
+        }
+        let header = try bytes(64, at: 0)
+        try check(header: header, path: path)
+        let segmentSize = Int(number(header, 54, bytes: 2)), segmentCount = Int(number(header, 56, bytes: 2))
+        let segments = try bytes(segmentSize * segmentCount, at: number(header, 32, bytes: 8))
+        try check(segments: segments, segmentSize, segmentCount, fileSize: UInt64(status.st_size), path: path)
     }
 
-    private static func check(header: ArraySlice<UInt8>, path: String) throws {
+    /// The segments must lie in the file. The loader maps them without a look, and touching a page past the end kills
+    /// the process (SIGBUS): a plugin copied halfway would take the run with it.
+    private static func check(segments: [UInt8], _ size: Int, _ count: Int, fileSize: UInt64, path: String) throws {
+        let truncated = PluginError.notASharedObject(path: path, found: "a truncated ELF file")
+        guard size >= 56, count > 0, segments.count == size * count else { throw truncated }
+        for i in 0..<count where number(segments, i * size, bytes: 4) == 1 {
+            let (end, overflow) = number(segments, i * size + 8, bytes: 8).addingReportingOverflow(
+                number(segments, i * size + 32, bytes: 8))
+            guard !overflow, end <= fileSize else { throw truncated }
+        }
+    }
+
+    private static func number(_ bytes: [UInt8], _ offset: Int, bytes count: Int) -> UInt64 {
+        (0..<count).reduce(0) { $0 | UInt64(bytes[offset + $1]) << UInt64(8 * $1) }
+    }
+
+    private static func check(header: [UInt8], path: String) throws {
         func wrong(_ found: String) -> PluginError { .notASharedObject(path: path, found: found) }
         guard !header.isEmpty else { throw wrong("an empty file") }
         guard header.starts(with: [0x7F, 0x45, 0x4C, 0x46]) else { throw wrong("a file of another format") }
-        guard header.count == 20 else { throw wrong("a truncated ELF file") }
+        guard header.count == 64 else { throw wrong("a truncated ELF file") }
         guard header[4] == 2 else { throw wrong("a 32-bit ELF file") }
         guard header[5] == 1 else { throw wrong("a big-endian ELF file") }
-        let type = UInt16(header[16]) | UInt16(header[17]) << 8
+        let type = UInt16(number(header, 16, bytes: 2))
         guard type == 3 else { throw wrong(type == 1 ? "an object file that is not linked" : "ELF of type \(type)") }
-        let machine = UInt16(header[18]) | UInt16(header[19]) << 8
+        let machine = UInt16(number(header, 18, bytes: 2))
         guard machine == ownMachine else {
             throw PluginError.wrongMachine(path: path, found: name(machine), wanted: name(ownMachine))
         }

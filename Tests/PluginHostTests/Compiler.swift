@@ -27,18 +27,27 @@ struct CommandResult {
 }
 
 /// Runs a command, found in PATH, from the package's root.
+///
+/// By `posix_spawn` and not Foundation's `Process`, whose reads end with "Interrupted system call" when tests run
+/// several at once.
 func run(_ command: [String]) throws -> CommandResult {
-    let process = Process()
-    process.executableURL = URL(filePath: "/usr/bin/env")
-    process.arguments = command
-    process.currentDirectoryURL = URL(filePath: packageRoot)
-    let pipe = Pipe()
-    process.standardOutput = pipe
-    process.standardError = pipe
-    try process.run()
-    let output = try pipe.fileHandleForReading.readToEnd() ?? Data()
-    process.waitUntilExit()
-    return CommandResult(status: process.terminationStatus, output: String(decoding: output, as: UTF8.self))
+    let output = NSTemporaryDirectory() + "dmsae-" + UUID().uuidString + ".log"
+    let arguments = ["sh", "-c", "cd \"$0\" && exec \"$@\" >\"$OUTPUT\" 2>&1", packageRoot] + command
+    let argv = arguments.map { strdup($0) } + [nil]
+    let environment =
+        ProcessInfo.processInfo.environment.map { strdup("\($0.key)=\($0.value)") } + [strdup("OUTPUT=\(output)"), nil]
+    defer {
+        for text in argv + environment { free(text) }
+        unlink(output)
+    }
+    var child: pid_t = 0
+    let spawned = posix_spawnp(&child, "sh", nil, nil, argv, environment)
+    guard spawned == 0 else { throw CompilationFailed(description: String(cString: strerror(spawned))) }
+    var status: Int32 = 0
+    while waitpid(child, &status, 0) < 0 && errno == EINTR {}
+    let text = FileManager.default.contents(atPath: output) ?? Data()
+    let code = status & 0x7F == 0 ? (status >> 8) & 0xFF : 128 + (status & 0x7F)
+    return CommandResult(status: code, output: String(decoding: text, as: UTF8.self))
 }
 
 /// The compiler refused something that a test needs.

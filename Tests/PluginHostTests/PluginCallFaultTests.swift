@@ -18,11 +18,11 @@ struct PluginCallFaultTests {
 
     private func catalog() -> PluginCatalog { PluginCatalog(executableFolder: folder.path) }
 
-    private func scorer(_ parameters: String = "", file: String? = nil) throws -> PluginScorer {
+    private func makeScorer(_ parameters: String = "", file: String? = nil) throws -> PluginScorer {
         try catalog().scorer("\(file ?? path):first\(parameters)", services: services.value)
     }
 
-    private func rule(_ parameters: String = "") throws -> PluginSparsityRule {
+    private func makeRule(_ parameters: String = "") throws -> PluginSparsityRule {
         try catalog().sparsityRule("\(path):rule\(parameters)", services: services.value)
     }
 
@@ -55,49 +55,49 @@ struct PluginCallFaultTests {
     }
 
     @Test func `a sound scorer and a sound rule pass`() throws {
-        #expect(try scorer().scores(batch) == [0.5, 0.5, 0.5, 0.5, 0.5])
-        #expect(try select(rule()) == [1, 0, 1, 0, 0])
-        #expect(try rule().upperCount(context) == 1)
+        #expect(try makeScorer().scores(batch) == [0.5, 0.5, 0.5, 0.5, 0.5])
+        #expect(try select(makeRule()) == [1, 0, 1, 0, 0])
+        #expect(try makeRule().upperCount(context) == 1)
     }
 
     @Test func `an unknown parameter is named`() throws {
         #expect(
-            message { _ = try scorer(",fautl=nan") }
+            message { _ = try makeScorer(",fautl=nan") }
                 == "create of plugin 'first' failed (DMSAE_ERR_UNKNOWN_PARAMETER): unknown parameter fautl; "
                 + "it was given fautl=nan; the plugin is FILE")
     }
 
     @Test func `an error without text still says which call, which status and what was given`() throws {
         #expect(
-            message { _ = try scorer(",fault=create") }
+            message { _ = try makeScorer(",fault=create") }
                 == "create of plugin 'first' failed (DMSAE_ERR_INVALID_ARGUMENT): it gave no reason; "
                 + "it was given fault=create; the plugin is FILE")
-        let scorer = try scorer(",fault=silent")
+        let scorer = try makeScorer(",fault=silent")
         #expect(
             message { _ = try scorer.scores(batch) }
                 == "score of plugin 'first' failed (DMSAE_ERR_OUT_OF_MEMORY): it gave no reason; the plugin is FILE")
     }
 
     @Test func `an error carries the plugin's own text`() throws {
-        let scorer = try scorer(",fault=text")
+        let scorer = try makeScorer(",fault=text")
         #expect(
             message { _ = try scorer.scores(batch) }
                 == "score of plugin 'first' failed (DMSAE_ERR_FAILED): the moon is full; the plugin is FILE")
     }
 
     @Test func `a status of a later version is shown by its number`() throws {
-        let scorer = try scorer(",fault=future")
+        let scorer = try makeScorer(",fault=future")
         #expect(message { _ = try scorer.scores(batch) }.contains("failed (status -77)"))
     }
 
     @Test func `an error text without an end is cut at the buffer's`() throws {
-        let scorer = try scorer(",fault=unterminated")
+        let scorer = try makeScorer(",fault=unterminated")
         #expect(
             message { _ = try scorer.scores(batch) }.contains(": " + String(repeating: "x", count: 1023) + ";"))
     }
 
     @Test func `a lost instance is not called again`() throws {
-        let scorer = try scorer(",fault=lost")
+        let scorer = try makeScorer(",fault=lost")
         #expect(message { _ = try scorer.scores(batch) }.contains("(DMSAE_ERR_INSTANCE_LOST)"))
         #expect(
             message { _ = try scorer.scores(batch) }
@@ -106,16 +106,16 @@ struct PluginCallFaultTests {
 
     @Test func `a score that is not finite is named by token and latent`() throws {
         #expect(
-            message { _ = try scorer(",fault=nan").scores(batch) }
+            message { _ = try makeScorer(",fault=nan").scores(batch) }
                 == "scorer 'first' wrote nan at token 0, latent 2 (DMSAE-SCORER-03); correct FILE")
         #expect(
-            message { _ = try scorer(",fault=infinity").scores(batch) }
+            message { _ = try makeScorer(",fault=infinity").scores(batch) }
                 == "scorer 'first' wrote -inf at token 2, latent 5 (DMSAE-SCORER-03); correct FILE")
     }
 
     @Test func `scores left unwritten are found although the call returned success`() throws {
         #expect(
-            message { _ = try scorer(",fault=unwritten").scores(batch) }
+            message { _ = try makeScorer(",fault=unwritten").scores(batch) }
                 == "scorer 'first' left 2 of 5 scores unwritten, the first at token 2, latent 1 (DMSAE-SCORER-03); "
                 + "correct FILE")
     }
@@ -123,32 +123,32 @@ struct PluginCallFaultTests {
     @Test func `a null function in a table, a table of another size and a missing table`() throws {
         let null = try faultyPlugin(["SCORE=NULL"], in: folder)
         #expect(
-            message(null) { _ = try scorer(file: null) }
+            message(null) { _ = try makeScorer(file: null) }
                 == "table dmsae.scorer.per_token/1.score of FILE is null; the plugin must fill every field "
                 + "(DMSAE-ENTRY-05)")
         let size = try faultyPlugin(["TABLE_SIZE=24"], in: folder)
         #expect(
-            message(size) { _ = try scorer(file: size) }
+            message(size) { _ = try makeScorer(file: size) }
                 == "table dmsae.scorer.per_token/1 of FILE says that it has 24 bytes, and exactly 16 are wanted; "
                 + "set struct_size to sizeof and rebuild the plugin")
         #expect(
-            message { _ = try scorer(",fault=table") }
+            message { _ = try makeScorer(",fault=table") }
                 == "plugin 'first' of FILE has no table 'dmsae.scorer.per_token/1'; "
-                + "its get_extension must return one for its kind")
+                + "its description must list it and its get_extension return it")
         #expect(
-            message { _ = try scorer(",fault=nowhere") }
+            message { _ = try makeScorer(",fault=nowhere") }
                 == "create.out of FILE is null; the plugin must fill every field (DMSAE-ENTRY-05)")
     }
 
     @Test func `a flag that must be understood and is not`() throws {
         let flagged = try faultyPlugin(["FLAGS=0x100000001ull"], in: folder)
         #expect(
-            message(flagged) { _ = try scorer(file: flagged) }
+            message(flagged) { _ = try makeScorer(file: flagged) }
                 == "plugin 'first' of FILE has the flags 0x100000000, which this dmsae does not know and must "
                 + "understand; update dmsae")
         // The lower half is only advice.
         let advised = try faultyPlugin(["FLAGS=0x80000001ull"], in: folder)
-        #expect(try scorer(file: advised).scores(batch).count == 5)
+        #expect(try makeScorer(file: advised).scores(batch).count == 5)
     }
 
     @Test func `a plugin of the other kind`() throws {
@@ -160,52 +160,50 @@ struct PluginCallFaultTests {
 
     @Test func `a rule that selects more than its upper count`() throws {
         #expect(
-            message { _ = try select(rule(",keep=2")) }
+            message { _ = try select(makeRule(",keep=2")) }
                 == "rule 'rule' selected 2 entries of token 0, more than its upper count 1 (DMSAE-RULE-03); correct FILE"
         )
         var later = context
         later.firstRow = 10
-        #expect(message { _ = try select(rule(",keep=2"), later) }.contains("2 entries of token 10, more"))
+        #expect(message { _ = try select(makeRule(",keep=2"), later) }.contains("2 entries of token 10, more"))
         #expect(
-            message { _ = try select(rule(",scope=2,upper=4,keep=3")) }
+            message { _ = try select(makeRule(",scope=2,upper=4,keep=3")) }
                 == "rule 'rule' selected 5 entries of the batch, more than its upper count 4 (DMSAE-RULE-03); correct FILE"
         )
-        #expect(try select(rule(",scope=3,keep=9")) == [1, 1, 1, 1, 1])
+        #expect(try select(makeRule(",scope=3,keep=9")) == [1, 1, 1, 1, 1])
     }
 
     @Test func `a mark other than 0 and 1`() throws {
         #expect(
-            message { _ = try select(rule(",fault=mark")) }
+            message { _ = try select(makeRule(",fault=mark")) }
                 == "rule 'rule' marked token 0, latent 0 with 3 and not 0 or 1 (DMSAE-RULE-03); correct FILE")
     }
 
     @Test func `a scope of another version and a bad upper count`() throws {
         #expect(
-            message { _ = try rule(",scope=7") }
+            message { _ = try makeRule(",scope=7") }
                 == "rule 'rule' declares scope 7, which this dmsae does not know (1 row, 2 batch, 3 all); "
                 + "update dmsae or correct FILE")
         #expect(
-            message { _ = try rule(",upper=-1").upperCount(context) }
+            message { _ = try makeRule(",upper=-1").upperCount(context) }
                 == "rule 'rule' gave the upper count -1 (DMSAE-RULE-01); correct FILE")
         #expect(
-            message { _ = try rule(",fault=upper").upperCount(context) }
+            message { _ = try makeRule(",fault=upper").upperCount(context) }
                 == "upper_count of plugin 'rule' failed (DMSAE_ERR_FAILED): no count today; the plugin is FILE")
         // More than there are entries means all.
-        #expect(try rule(",upper=1000000").upperCount(context) == 6)
-        #expect(try rule(",scope=2,upper=1000000").upperCount(context) == 18)
+        #expect(try makeRule(",upper=1000000").upperCount(context) == 6)
+        #expect(try makeRule(",scope=2,upper=1000000").upperCount(context) == 18)
     }
 
     @Test func `log lines reach the host with the plugin's id`() throws {
-        _ = try scorer(",fault=logs").scores(batch)
+        _ = try makeScorer(",fault=logs").scores(batch)
         #expect(
-            services.messages == [
-                PluginMessage(level: .warning, plugin: "first", text: "it is late"),
-                PluginMessage(level: .warning, plugin: "first", text: "a level of the future"),
-            ])
+            services.messages.map { "\($0.level) \($0.plugin) \($0.text)" }
+                == ["warning first it is late", "warning first a level of the future"])
     }
 
     @Test func `a call stops when the user asks for it`() throws {
-        let scorer = try scorer(",fault=waits")
+        let scorer = try makeScorer(",fault=waits")
         services.cancel()
         #expect(message { _ = try scorer.scores(batch) } == "score of plugin 'first' was cancelled")
     }
@@ -213,7 +211,7 @@ struct PluginCallFaultTests {
     @Test func `a batch without entries makes no call`() throws {
         var empty = batch
         empty.codes = SparseCodes(rows: 3, columns: 6)
-        #expect(try scorer(",fault=text").scores(empty) == [])
+        #expect(try makeScorer(",fault=text").scores(empty) == [])
     }
 
     #if arch(x86_64)
@@ -222,7 +220,7 @@ struct PluginCallFaultTests {
             func half(_ x: Float) -> Float { x * Float(services.messages.count + 1) * 0.5 }
             #expect(half(.leastNormalMagnitude) > 0)
             let flushing = try faultyPlugin(["FLUSH_DENORMALS"], in: folder)
-            let scorer = try scorer(file: flushing)
+            let scorer = try makeScorer(file: flushing)
             #expect(half(.leastNormalMagnitude) > 0)
             _ = try scorer.scores(batch)
             #expect(half(.leastNormalMagnitude) > 0)

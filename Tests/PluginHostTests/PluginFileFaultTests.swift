@@ -71,9 +71,22 @@ struct PluginFileFaultTests {
         #expect(try changed(5, 2).contains("but a big-endian ELF file;"))
         #expect(try changed(16, 1).contains("but an object file that is not linked;"))
         #expect(try changed(18, 243).hasPrefix("plugin file FILE was built for RISC-V, this program for "))
-        #expect(try messageOf(bytes: Array(sound.prefix(10))).contains("but a truncated ELF file;"))
-        // Past the header it is the dynamic loader that finds out.
-        #expect(try messageOf(bytes: Array(sound.prefix(700))).hasPrefix("plugin file FILE does not load: FILE: "))
+    }
+
+    @Test func `a file that was cut short is refused wherever it was cut`() throws {
+        let sound = try [UInt8](Data(contentsOf: URL(filePath: faultyPlugin(in: folder))))
+        // The tail of the file holds tables for debuggers, which loading does not need.
+        for sixteenth in 0..<8 {
+            let message = try messageOf(bytes: Array(sound.prefix(max(10, sound.count * sixteenth / 16))))
+            #expect(message.contains("but a truncated ELF file;"), "cut at \(sixteenth)/16: \(message)")
+        }
+        var wild = sound
+        for i in 32..<40 { wild[i] = 0xFF }
+        #expect(try messageOf(bytes: wild).contains("but a truncated ELF file;"))
+        wild = sound
+        // The size of the first segment, program header 0 at byte 64.
+        for i in (64 + 32)..<(64 + 40) { wild[i] = 0xFF }
+        #expect(try messageOf(bytes: wild).contains("but a truncated ELF file;"))
     }
 
     @Test func `a file that everybody may change`() throws {
