@@ -84,7 +84,8 @@ let package = Package(
             name: "LanguageModelingTests", dependencies: ["LanguageModeling", "TensorFiles", "Kernels", "TestSupport"]),
         .testTarget(name: "SparseCodingTests", dependencies: ["SparseCoding", "TestSupport"]),
         .testTarget(name: "AttributionTests", dependencies: ["Attribution", "TestSupport"]),
-        .testTarget(name: "PluginHostTests", dependencies: ["PluginHost", "TestSupport"]),
+        .testTarget(
+            name: "PluginHostTests", dependencies: ["PluginHost", "CDMSAE", "TestSupport"], exclude: ["Fixtures"]),
         .testTarget(name: "DistillationTests", dependencies: ["Distillation", "TestSupport"]),
         .testTarget(name: "CommandTests", dependencies: ["TestSupport"]),
         .executableTarget(
