@@ -10,6 +10,8 @@ public enum DistillationError: Error, CustomStringConvertible, Equatable {
     case badValue(key: String, value: String, wanted: String)
     /// A run folder that is in use.
     case runExists(folder: String)
+    /// A store that is there already.
+    case storeExists(folder: String)
     /// Nothing to resume.
     case nothingToResume(folder: String)
     /// A resumed run whose recipe is another.
@@ -35,6 +37,8 @@ public enum DistillationError: Error, CustomStringConvertible, Equatable {
         case .badValue(let key, let value, let wanted): "recipe key \(key) is \"\(value)\"; it must be \(wanted)"
         case .runExists(let folder):
             "\(folder) already holds a run; continue it with --resume, or choose another --out"
+        case .storeExists(let folder):
+            "\(folder) already holds an activation store; use it, delete it, or choose another --out"
         case .nothingToResume(let folder): "\(folder) holds no run to resume; leave out --resume to start one"
         case .recipeChanged(let folder, let key, let was, let now):
             "the run in \(folder) was started with \(key) = \(was), now it is \(now); "

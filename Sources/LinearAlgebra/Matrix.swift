@@ -98,6 +98,13 @@ public final class Matrix: @unchecked Sendable {
         return result
     }
 
+    /// √(mean over rows of ‖row‖²), summed in Double.
+    public var rootMeanSquareRowNorm: Double {
+        var square = 0.0
+        for i in 0..<count { square += Double(elements[i]) * Double(elements[i]) }
+        return (square / Double(max(rows, 1))).squareRoot()
+    }
+
     /// Whether no element is NaN or infinite.
     public var isFinite: Bool {
         for i in 0..<count where !elements[i].isFinite { return false }

@@ -1,0 +1,103 @@
+import ArgumentParser
+import Distillation
+import LinearAlgebra
+import SparseCoding
+import TensorFiles
+
+/// `dmsae encode`: activations to latents.
+struct EncodeCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "encode", abstract: "Apply an SAE's encoder to activations.",
+        discussion: """
+            Reads x [N, d], writes latents [N, F]. Mode inference keeps what exceeds the threshold; mode batch selects \
+            k·N entries over the whole file, as in training.
+
+            Example: dmsae encode --sae sae --input x.safetensors --out f.safetensors
+            """)
+
+    @Option(help: "SAE folder.")
+    var sae: String
+    @Option(help: "Safetensors file with x [N, d].")
+    var input: String
+    @Option(help: "Safetensors file to write.")
+    var out: String
+    @Option(help: "Threshold of inference, or selection over the batch.")
+    var mode: Mode = .inference
+    @Option(help: "Mean active latents per token in mode batch; default the SAE's own.")
+    var k: Double?
+    @OptionGroup var output: OutputOptions
+
+    enum Mode: String, ExpressibleByArgument, CaseIterable { case inference, batch }
+
+    func run() throws {
+        output.apply()
+        let (autoencoder, provenance) = try SAEFolder.read(sae)
+        let file = try SafetensorsFile(path: input)
+        _ = try file.require("x", shape: [nil, autoencoder.dIn])
+        let x = try file.matrix("x")
+        let codes = SparseCodes()
+        let pass = EncodingPass()
+        switch mode {
+        case .inference: try pass.encode(x, with: autoencoder, into: codes)
+        case .batch:
+            guard let k = k ?? provenance.plan?.k else { throw ValidationError("this SAE records no k; give --k") }
+            guard k > 0, k <= Double(autoencoder.dSAE) else {
+                throw SparseCodingError.tooManyActive(k: k, width: autoencoder.dSAE)
+            }
+            let centered = Matrix(rows: x.rows, columns: x.columns)
+            try pass.center(x, for: autoencoder, into: centered)
+            _ = try pass.select(
+                centered, with: autoencoder, rule: try Plugins.rule("batchtopk"), mode: .infer, k: k,
+                budget: provenance.plan?.budget ?? .nonCore, into: codes)
+        }
+        var writer = SafetensorsWriter()
+        writer.add("latents", codes.dense())
+        try writer.write(to: out)
+        let meanActive = Double(codes.count) / Double(max(1, codes.rows))
+        if output.json {
+            print(try JSONRecord.text(["tokens": Double(codes.rows), "l0": meanActive]))
+        } else {
+            print("\(codes.rows) × \(codes.columns) latents, L0 \(decimals(meanActive, 2)), written to \(out)")
+        }
+    }
+}
+
+/// `dmsae decode`: latents to activations.
+struct DecodeCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "decode", abstract: "Apply an SAE's decoder, or a prefix of it, to latents.",
+        discussion: """
+            Reads latents [N, F], writes x [N, d].
+
+            Example: dmsae decode --sae sae --input f.safetensors --out x.safetensors --prefix 512
+            """)
+
+    @Option(help: "SAE folder.")
+    var sae: String
+    @Option(help: "Safetensors file with latents [N, F].")
+    var input: String
+    @Option(help: "Safetensors file to write.")
+    var out: String
+    @Option(help: "Use the first m latents only.")
+    var prefix: Int?
+    @OptionGroup var output: OutputOptions
+
+    func run() throws {
+        output.apply()
+        let autoencoder = try SAEFolder.read(sae).sae
+        if let prefix, !(1...autoencoder.dSAE).contains(prefix) {
+            throw ValidationError("--prefix is \(prefix); this SAE has \(autoencoder.dSAE) latents")
+        }
+        let file = try SafetensorsFile(path: input)
+        _ = try file.require("latents", shape: [nil, autoencoder.dSAE])
+        let x = autoencoder.decode(SparseCodes(dense: try file.matrix("latents")), prefix: prefix)
+        var writer = SafetensorsWriter()
+        writer.add("x", x)
+        try writer.write(to: out)
+        if output.json {
+            print(try JSONRecord.text(["tokens": x.rows]))
+        } else {
+            print("\(x.rows) × \(x.columns) activations written to \(out)")
+        }
+    }
+}

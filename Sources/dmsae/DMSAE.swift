@@ -1,0 +1,33 @@
+import ArgumentParser
+import Distillation
+import Glibc
+
+/// The program: one file per subcommand, and no arithmetic.
+@main
+struct DMSAE: ParsableCommand {
+    static let version = "0.1.0"
+
+    static let configuration = CommandConfiguration(
+        commandName: "dmsae",
+        abstract: "Distil a core of sparse-autoencoder latents from a language model.",
+        version: version,
+        subcommands: [
+            DistillCommand.self, HarvestCommand.self, TrainCommand.self, ScoreCommand.self, SelectCommand.self,
+            EvalCommand.self, EncodeCommand.self, DecodeCommand.self, LMCommand.self, PluginCommand.self,
+        ])
+
+    /// Exit codes: 0 done, 1 failed, 64 wrong usage, 130 interrupted.
+    static func main() {
+        do {
+            var command = try parseAsRoot()
+            try command.run()
+        } catch DistillationError.interrupted {
+            Terminal.shared.end()
+            Terminal.shared.note(Interruption.advice)
+            Glibc.exit(130)
+        } catch {
+            Terminal.shared.end()
+            exit(withError: error)
+        }
+    }
+}

@@ -1,0 +1,131 @@
+import ArgumentParser
+import Distillation
+import Glibc
+import LanguageModeling
+import TensorFiles
+
+/// `dmsae distill RECIPE`: the whole method into a run folder.
+struct DistillCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "distill",
+        abstract: "Distil a core: train, attribute, keep, freeze, repeat; then compare with a plain SAE.",
+        discussion: """
+            RECIPE is a YAML file or the name of a bundled recipe (demo). Every key and its default is shown by \
+            --print-recipe. Everything goes into the run folder; a run cut short continues with --resume.
+
+            Example: dmsae distill demo --out runs/demo
+            """)
+
+    @Argument(help: "Recipe file, or demo.")
+    var recipe: String
+    @Option(help: "Run folder.")
+    var out: String?
+    @Option(help: ArgumentHelp("Change one key of the recipe; may be repeated.", valueName: "KEY=VALUE"))
+    var set: [String] = []
+    @Flag(help: "Continue the run in the folder at its last finished cycle.")
+    var resume = false
+    @Flag(help: "Print the recipe with every key, its meaning and its value, and stop.")
+    var printRecipe = false
+    @OptionGroup var output: OutputOptions
+
+    func run() throws {
+        output.apply()
+        let recipe = try loadRecipe()
+        if printRecipe { return print(recipe.documented(), terminator: "") }
+        let folder = out ?? "runs/" + name
+        Interruption.install(
+            advice: "interrupted; finished cycles are in \(folder), continue with: "
+                + "dmsae distill \(self.recipe) --out \(folder) --resume")
+        try recipe.validate()
+        let terminal = Terminal.shared
+        let parts = try Self.parts(recipe)
+        let distillation = try Distillation(
+            recipe, parts: parts, folder: folder, progress: terminal, stop: Interruption.request)
+        if !output.json { print(DistillationTable.header) }
+        let record = try distillation.distill(resuming: resume) { cycle in
+            if !output.json {
+                print(DistillationTable.line(cycle))
+                fflush(nil)
+            }
+        }
+        try JSONRecord.write(record, to: folder + "/result.json")
+        if output.json {
+            print(try JSONRecord.text(record))
+        } else {
+            print(DistillationTable.ending(record, folder: folder), terminator: "")
+        }
+    }
+
+    private var name: String {
+        let last = recipe.split(separator: "/").last.map(String.init) ?? recipe
+        return last.hasSuffix(".yaml") || last.hasSuffix(".yml")
+            ? String(last[..<(last.lastIndex(of: ".") ?? last.endIndex)]) : last
+    }
+
+    private func loadRecipe() throws -> Recipe {
+        var result: Recipe
+        if recipe == "demo" {
+            result = try Recipe(yaml: String(decoding: PackageResources.demo_yaml, as: UTF8.self), path: "demo")
+        } else {
+            result = try Recipe(yaml: try readText(recipe), path: recipe)
+        }
+        for assignment in set { try result.set(assignment) }
+        return result
+    }
+
+    private static func parts(_ recipe: Recipe) throws -> DistillationParts {
+        let demo = try DemoCache()
+        let isDemo = recipe.model == "demo" || recipe.text == "demo" || recipe.evaluationText == "demo"
+        if isDemo && !(exists(demo.model) && exists(demo.train) && exists(demo.test)) {
+            throw MissingDemo(folder: demo.folder)
+        }
+        let modelPath = recipe.model == "demo" ? demo.model : recipe.model
+        // Plugins first: a typo there should not cost the load of a model.
+        let rule = try Plugins.rule(recipe.sparsity)
+        let scorer = try Plugins.scorer(recipe.scorer)
+        let corpus = try TextCorpus(path: recipe.text == "demo" ? demo.train : recipe.text)
+        let evaluation = recipe.evaluationText ?? (recipe.text == "demo" ? demo.test : nil)
+        let evaluationCorpus = try evaluation.map { try TextCorpus(path: $0) }
+        let tokenizer = try Tokenizer.load(path: modelPath)
+        let model = try loadLanguageModel(path: modelPath)
+        @Sendable func source(_ corpus: TextCorpus, skip: Int) throws -> TokenSource {
+            let data = try TokenDataset(corpus: corpus, tokenizer: tokenizer, length: recipe.context, skip: skip)
+            return { try data.nextBatch(sequences: recipe.sequences) }
+        }
+        let evaluationText: (@Sendable () throws -> TokenSource)? = evaluationCorpus.map { corpus in
+            { try source(corpus, skip: 0) }
+        }
+        return DistillationParts(
+            model: model, modelName: modelPath.split(separator: "/").last.map(String.init) ?? modelPath,
+            specialTokens: specialTokens(model.configuration, tokenizer),
+            text: { try source(corpus, skip: $0) },
+            evaluationText: evaluationText, rule: rule, scorer: scorer, version: DMSAE.version)
+    }
+}
+
+/// The demo was not fetched.
+struct MissingDemo: Error, CustomStringConvertible {
+    let folder: String
+    var description: String { "the demo's model and text are not in \(folder); run: dmsae fetch demo" }
+}
+
+/// A text file.
+///
+/// - Throws: `TensorFileError.unreadable`.
+func readText(_ path: String) throws -> String {
+    guard let file = fopen(path, "rb") else {
+        throw TensorFileError.unreadable(file: path, reason: String(cString: strerror(errno)))
+    }
+    defer { fclose(file) }
+    var bytes: [UInt8] = []
+    var buffer = [UInt8](repeating: 0, count: 1 << 16)
+    while true {
+        let count = fread(&buffer, 1, buffer.count, file)
+        if count == 0 { break }
+        bytes += buffer[..<count]
+    }
+    guard ferror(file) == 0 else {
+        throw TensorFileError.unreadable(file: path, reason: String(cString: strerror(errno)))
+    }
+    return String(decoding: bytes, as: UTF8.self)
+}

@@ -1,0 +1,80 @@
+import ArgumentParser
+import Attribution
+import Distillation
+import LanguageModeling
+import SparseCoding
+import TensorFiles
+
+/// `dmsae eval`: how well an SAE stands in for the residual stream.
+struct EvalCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "eval", abstract: "Measure an SAE on text, under SAEBench's names.",
+        discussion: """
+            Losses are in nats per token, over positions whose token and target are not special; the SAE's \
+            reconstruction replaces the residual stream except at first positions, special tokens and attention sinks.
+
+            Example: dmsae eval --model smollm2.gguf --sae sae --text wiki-test.jsonl --tokens 16384
+            """)
+
+    @Option(help: "Hugging Face folder or .gguf file.")
+    var model: String
+    @Option(help: "SAE folder.")
+    var sae: String
+    @Option(help: "Block whose output the SAE reads, counted from 0; the SAE's own if it names one.")
+    var layer: Int?
+    @Option(help: "Corpus: .jsonl with a \"text\" key, .txt, or a folder of them.")
+    var text: String
+    @Option(help: "Tokens to evaluate on.")
+    var tokens = 8192
+    @Option(help: "Tokens per sequence.")
+    var context = 256
+    @Option(help: "Sequences per pass through the model.")
+    var sequences = 8
+    @Option(help: "Tokens of the corpus to pass over first.")
+    var skip = 0
+    @OptionGroup var splice: SpliceOptions
+    @OptionGroup var output: OutputOptions
+
+    func validate() throws {
+        guard tokens >= 1, context >= 2, sequences >= 1, skip >= 0 else {
+            throw ValidationError(
+                "--tokens and --sequences must be at least 1, --context at least 2, --skip at least 0")
+        }
+    }
+
+    func run() throws {
+        output.apply()
+        Interruption.install(advice: "interrupted")
+        let (autoencoder, provenance) = try SAEFolder.read(sae)
+        guard let layer = layer ?? provenance.layer else { throw ValidationError("give --layer") }
+        let corpus = try TextCorpus(path: text)
+        let tokenizer = try Tokenizer.load(path: model)
+        let loaded = try loadLanguageModel(path: model)
+        guard autoencoder.dIn == loaded.configuration.dModel else {
+            throw AttributionError.widthsDiffer(sae: autoencoder.dIn, model: loaded.configuration.dModel)
+        }
+        let policy = splice.policy(loaded.configuration, tokenizer: tokenizer)
+        let data = try TokenDataset(
+            corpus: corpus, tokenizer: tokenizer, length: context, skip: skip, limit: (tokens + context - 1) / context * context)
+        var samples: [SpliceSample] = []
+        Terminal.shared.begin("run the model", total: 2 * tokens, unit: "tokens")
+        while let batch = try data.nextBatch(sequences: sequences) {
+            try Interruption.request.check()
+            samples.append(try SpliceSample(batch, model: loaded, layer: layer, policy: policy))
+            Terminal.shared.advance(by: batch.tokenCount, detail: "")
+        }
+        let evaluation = try EvaluationSet(samples, model: loaded, layer: layer, policy: policy) { count in
+            Terminal.shared.advance(by: count, detail: "")
+        }
+        Terminal.shared.end()
+        Terminal.shared.begin("evaluate", total: tokens, unit: "tokens")
+        let record = try evaluation.evaluate(autoencoder) { Terminal.shared.advance(by: $0, detail: "") }
+        Terminal.shared.end()
+        let json = try JSONRecord.text(record)
+        if output.json { return print(json) }
+        // The record's JSON is one "name": value a line already.
+        for line in json.split(separator: "\n") where line.contains(":") {
+            print(line.filter { $0 != "\"" && $0 != "," }.drop { $0 == " " })
+        }
+    }
+}

@@ -1,0 +1,70 @@
+import ArgumentParser
+import Distillation
+import LanguageModeling
+import TensorFiles
+
+/// `dmsae harvest`: text to an activation store.
+struct HarvestCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "harvest", abstract: "Run text through a model and store its residual stream after a block.",
+        discussion: """
+            First positions, special tokens and attention sinks are left out; how many is recorded in store.json.
+
+            Example: dmsae harvest --model smollm2.gguf --layer 15 --text wiki.jsonl --tokens 100000 --out store
+            """)
+
+    @Option(help: "Hugging Face folder or .gguf file.")
+    var model: String
+    @Option(help: "Block whose output is stored, counted from 0.")
+    var layer: Int
+    @Option(help: "Corpus: .jsonl with a \"text\" key, .txt, or a folder of them.")
+    var text: String
+    @Option(help: "Tokens to run through the model.")
+    var tokens: Int
+    @Option(help: "Folder to write.")
+    var out: String
+    @Option(help: "Tokens per sequence.")
+    var context = 256
+    @Option(help: "Sequences per pass through the model.")
+    var sequences = 8
+    @Option(help: "Tokens of the corpus to pass over first.")
+    var skip = 0
+    @Option(help: "Seed of the shuffle.")
+    var seed = 1
+    @OptionGroup var splice: SpliceOptions
+    @OptionGroup var output: OutputOptions
+
+    func validate() throws {
+        guard tokens >= 1, context >= 2, sequences >= 1, skip >= 0, seed >= 0 else {
+            throw ValidationError(
+                "--tokens and --sequences must be at least 1, --context at least 2, --skip and --seed at least 0")
+        }
+    }
+
+    func run() throws {
+        output.apply()
+        Interruption.install(advice: "interrupted; \(out) is incomplete, harvest it again")
+        if exists(out + "/store.json") {
+            throw DistillationError.storeExists(folder: out)
+        }
+        let corpus = try TextCorpus(path: text)
+        let tokenizer = try Tokenizer.load(path: model)
+        let loaded = try loadLanguageModel(path: model)
+        let data = try TokenDataset(corpus: corpus, tokenizer: tokenizer, length: context, skip: skip)
+        var settings = HarvestSettings(
+            tokens: tokens, seed: UInt64(seed), modelName: model.split(separator: "/").last.map(String.init) ?? model)
+        settings.sequences = sequences
+        let harvest = Harvest(
+            model: loaded, layer: layer, policy: splice.policy(loaded.configuration, tokenizer: tokenizer),
+            settings: settings)
+        let store = try harvest.run(
+            next: { try data.nextBatch(sequences: sequences) }, to: out, progress: Terminal.shared,
+            stop: Interruption.request)
+        let record = store.record
+        if output.json { return print(try JSONRecord.text(record)) }
+        print(
+            "\(record.rows) rows of \(record.dIn) from \(record.tokens) tokens in \(record.shardRows.count) shards, "
+                + "RMS norm \(decimals(record.inputScale, 2)); left out \(record.droppedSpecial) first or special "
+                + "positions and \(record.droppedSinks) attention sinks")
+    }
+}

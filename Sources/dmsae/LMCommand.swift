@@ -1,0 +1,174 @@
+import ArgumentParser
+import Distillation
+import Glibc
+import LanguageModeling
+import LinearAlgebra
+import TensorFiles
+
+/// `dmsae lm …`: the language model by itself.
+struct LMCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "lm", abstract: "The language model by itself: activations, losses, gradients, token ids.",
+        subcommands: [Trace.self, Tokenize.self])
+
+    /// `dmsae lm trace`.
+    struct Trace: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Writes the residual stream after a block, the per-token losses and their gradient.",
+            discussion: """
+                Reads input_ids [B, T] and writes activations [B, T, d], loss [B, T-1] in nats and gradient [B, T, d] \
+                of the summed loss with respect to the activations; logits [B, T, V] on request.
+
+                Example: dmsae lm trace --model smollm2.gguf --layer 15 --tokens ids.safetensors --out trace.safetensors
+                """)
+
+        @Option(help: "Hugging Face folder or .gguf file.")
+        var model: String
+        @Option(help: "Block whose output is traced, counted from 0.")
+        var layer: Int
+        @Option(help: "Safetensors file with input_ids [B, T].")
+        var tokens: String
+        @Option(help: "Safetensors file to write.")
+        var out: String
+        @Option(help: "Safetensors file with activations [B, T, d] that replace the block's output.")
+        var replace: String?
+        @Flag(help: "Write logits too.")
+        var logits = false
+        @OptionGroup var output: OutputOptions
+
+        func run() throws {
+            output.apply()
+            let batch = try readTokens(tokens)
+            let model = try loadLanguageModel(path: model)
+            let d = model.configuration.dModel
+            let (b, t) = (batch.sequenceCount, batch.length)
+            let residual: Matrix
+            if let replace {
+                let file = try SafetensorsFile(path: replace)
+                _ = try file.require("activations", shape: [b, t, d])
+                residual = try file.matrix("activations")
+            } else {
+                residual = try model.residual(of: batch, afterLayer: layer)
+            }
+            let (losses, gradient) = try model.lossesAndGradient(of: batch, residual: residual, afterLayer: layer)
+            var writer = SafetensorsWriter()
+            writer.add("activations", residual, shape: [b, t, d])
+            writer.add("loss", withoutLastPositions(losses, length: t), shape: [b, t - 1])
+            writer.add("gradient", gradient, shape: [b, t, d])
+            if logits {
+                writer.add(
+                    "logits", try model.logits(of: batch, residual: residual, afterLayer: layer),
+                    shape: [b, t, model.configuration.vocabularySize])
+            }
+            try writer.write(to: out)
+            let mean = losses.reduce(0.0) { $0 + Double($1) } / Double(max(1, b * (t - 1)))
+            if output.json {
+                print(try JSONRecord.text(["sequences": Double(b), "length": Double(t), "loss_mean": mean]))
+            } else {
+                print("\(b) × \(t) tokens, mean loss \(decimals(mean, 4)) nats, written to \(out)")
+            }
+        }
+    }
+
+    /// `dmsae lm tokenize`.
+    struct Tokenize: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Prints the token ids of a text, or writes them as rows of input_ids.",
+            discussion: """
+                The text comes from standard input unless --text names a corpus. With --out, documents are joined by \
+                the end-of-text token, cut into rows of --length tokens, and written as input_ids [B, T].
+
+                Example: echo "The quick brown fox" | dmsae lm tokenize --model smollm2.gguf
+                """)
+
+        @Option(help: "Hugging Face folder or .gguf file.")
+        var model: String
+        @Option(help: "Corpus: .jsonl with a \"text\" key, .txt, or a folder of them; standard input without.")
+        var text: String?
+        @Option(help: "Safetensors file to write.")
+        var out: String?
+        @Option(help: "Tokens per row with --out.")
+        var length = 256
+        @Option(help: "Rows to write with --out.")
+        var rows = 64
+        @Option(help: "Tokens of the corpus to pass over first.")
+        var skip = 0
+        @Flag(help: "Recognise special tokens spelled out in the text.")
+        var special = false
+        @OptionGroup var output: OutputOptions
+
+        func validate() throws {
+            guard length >= 1, rows >= 1, skip >= 0 else {
+                throw ValidationError("--length and --rows must be at least 1, --skip at least 0")
+            }
+            guard out == nil || text != nil else { throw ValidationError("--out needs --text") }
+        }
+
+        func run() throws {
+            output.apply()
+            let tokenizer = try Tokenizer.load(path: model)
+            guard let text, let out else {
+                let bytes = try text.map { try wholeCorpus($0) } ?? standardInput()
+                return try printIds(tokenizer.encode(bytes: bytes, allowSpecial: special), tokenizer)
+            }
+            let data = try TokenDataset(
+                corpus: TextCorpus(path: text), tokenizer: tokenizer, length: length, skip: skip)
+            guard let batch = try data.nextBatch(sequences: rows) else {
+                throw TextError.empty(path: text)
+            }
+            var writer = SafetensorsWriter()
+            writer.add("input_ids", integers: batch.ids.map { Int64($0) }, shape: [batch.sequenceCount, length])
+            try writer.write(to: out)
+            print("\(batch.sequenceCount) rows of \(length) tokens written to \(out)")
+        }
+
+        private func printIds(_ ids: [Int32], _ tokenizer: Tokenizer) throws {
+            if output.json {
+                print(try JSONRecord.text(["input_ids": ids]))
+            } else {
+                print(ids.map(String.init).joined(separator: " "))
+            }
+        }
+
+        private func wholeCorpus(_ path: String) throws -> [UInt8] {
+            var pieces = try TextCorpus(path: path).pieces()
+            var bytes: [UInt8] = []
+            while let piece = try pieces.next() { bytes += piece.bytes }
+            return bytes
+        }
+
+        private func standardInput() -> [UInt8] {
+            var bytes: [UInt8] = []
+            var buffer = [UInt8](repeating: 0, count: 1 << 16)
+            while true {
+                let count = read(STDIN_FILENO, &buffer, buffer.count)
+                guard count > 0 else { return bytes }
+                bytes += buffer[..<count]
+            }
+        }
+    }
+}
+
+/// `input_ids` [B, T] of a safetensors file.
+///
+/// - Throws: `TensorFileError`.
+func readTokens(_ path: String) throws -> TokenBatch {
+    let file = try SafetensorsFile(path: path)
+    let shape = try file.require("input_ids", shape: [nil, nil]).shape
+    guard shape[0] > 0, shape[1] > 1 else {
+        throw TensorFileError.wrongShape(file: path, name: "input_ids", found: shape, wanted: [nil, nil])
+    }
+    let ids = try file.integers("input_ids").map { id in
+        guard let small = Int32(exactly: id) else {
+            throw TensorFileError.malformed(
+                file: path, what: "token id \(id) does not fit in 32 bits", next: "check how input_ids was made")
+        }
+        return small
+    }
+    return TokenBatch(ids: ids, sequenceCount: shape[0], length: shape[1])
+}
+
+/// Losses [B, T] without the last position of each sequence, which predicts nothing: [B, T − 1].
+func withoutLastPositions(_ losses: [Float], length: Int) -> [Float] {
+    losses.indices.lazy.filter { $0 % length != length - 1 }.map { losses[$0] }
+}

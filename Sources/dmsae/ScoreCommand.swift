@@ -1,0 +1,159 @@
+import ArgumentParser
+import Attribution
+import Distillation
+import LanguageModeling
+import LinearAlgebra
+import SparseCoding
+import TensorFiles
+
+/// `dmsae score`: one scorer on one SAE.
+struct ScoreCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "score", abstract: "Score an SAE's latents by their attribution to next-token loss.",
+        discussion: """
+            Writes scores [m], core (indices, falling score) and per_token [B, T, m] on request. A score is positive \
+            where the latent helps.
+
+            Example: dmsae score --model smollm2.gguf --sae sae --layer 15 --tokens ids.safetensors --scorer gxa \
+            --out scores.safetensors
+            """)
+
+    @Option(help: "Hugging Face folder or .gguf file.")
+    var model: String
+    @Option(help: "SAE folder.")
+    var sae: String
+    @Option(help: "Block whose output the SAE reads, counted from 0; the SAE's own if it names one.")
+    var layer: Int?
+    @Option(help: "Safetensors file with input_ids [B, T].")
+    var tokens: String
+    @Option(help: "Scorer: a shipped name, a path to a .so, or path.so:ID; parameters after commas.")
+    var scorer = "gxa"
+    @Option(help: "How a latent's scores become one: quantile:Q, mean, rms or max.")
+    var aggregate = "quantile:0.99"
+    @Option(help: "Fraction of all attribution that the core has.")
+    var tau = 0.9
+    @Option(help: "Width of the reconstruction that is spliced in; default the innermost prefix.")
+    var prefix: Int?
+    @Option(help: "Aggregate over all scored tokens or over those where the latent is active.")
+    var over: AggregateScope = .all
+    @Flag(help: "Aggregate signed scores instead of absolute ones.")
+    var signed = false
+    @Flag(help: "Add the SAE's error back, held constant.")
+    var errorTerm = false
+    @Option(help: "Candidates: the spliced prefix, or all latents.")
+    var candidates: Candidates = .inner
+    @Flag(help: "Write the scores of every token too.")
+    var perToken = false
+    @Option(help: "Sequences per pass through the model.")
+    var sequences = 8
+    @Option(help: "Safetensors file to write.")
+    var out: String
+    @OptionGroup var splice: SpliceOptions
+    @OptionGroup var output: OutputOptions
+
+    enum Candidates: String, ExpressibleByArgument, CaseIterable { case inner, all }
+
+    func validate() throws {
+        guard sequences >= 1 else { throw ValidationError("--sequences must be at least 1") }
+    }
+
+    func run() throws {
+        output.apply()
+        Interruption.install(advice: "interrupted; nothing was written to \(out)")
+        let how = try Aggregate(aggregate)
+        let plugin = try Plugins.scorer(scorer)
+        let (autoencoder, provenance) = try SAEFolder.read(sae)
+        guard let layer = layer ?? provenance.layer else { throw ValidationError("give --layer") }
+        let batch = try readTokens(tokens)
+        let loaded = try loadLanguageModel(path: model)
+        // A model without a tokenizer (activations and ids only) has the special tokens of its configuration.
+        let tokenizer = hasTokenizer(model) ? try Tokenizer.load(path: model) : nil
+        let policy = splice.policy(loaded.configuration, tokenizer: tokenizer)
+        var settings = ScoringSettings()
+        settings.prefix = prefix
+        settings.errorTerm = errorTerm
+        settings.allCandidates = candidates == .all
+        let pass = try ScoringPass(
+            model: loaded, layer: layer, sae: autoencoder, scorer: plugin, settings: settings)
+        let accumulator = ScoreAccumulator(
+            latents: pass.candidateCount, tokens: batch.tokenCount, aggregate: how, scope: over, isSigned: signed)
+        let everyToken = perToken ? Matrix(rows: batch.tokenCount, columns: pass.candidateCount) : nil
+        Terminal.shared.begin("score", total: batch.tokenCount, unit: "tokens")
+        var first = 0
+        while first < batch.sequenceCount {
+            try Interruption.request.check()
+            let last = min(first + sequences, batch.sequenceCount)
+            let part = TokenBatch(
+                ids: Array(batch.ids[(first * batch.length)..<(last * batch.length)]), sequenceCount: last - first,
+                length: batch.length)
+            let scores = try pass.score(
+                try SpliceSample(part, model: loaded, layer: layer, policy: policy))
+            scores.values.withUnsafeBufferPointer {
+                accumulator.add(scores.codes, $0, tokens: scores.scoredCount)
+            }
+            if let everyToken { scores.scatter(into: everyToken, firstRow: first * batch.length, signed: signed) }
+            Terminal.shared.advance(by: part.tokenCount, detail: "")
+            first = last
+        }
+        Terminal.shared.end()
+        guard accumulator.tokenCount > 0 else { throw AttributionError.nothingScored(tokens: batch.tokenCount) }
+        let result = accumulator.result()
+        let core = try CoreSelection(result, fraction: tau, tokens: accumulator.tokenCount, aggregate: how)
+        try write(result, core, everyToken, batch)
+        try report(result, core, scored: accumulator.tokenCount)
+    }
+
+    private func write(_ scores: [Double], _ core: CoreSelection, _ everyToken: Matrix?, _ batch: TokenBatch) throws {
+        var writer = SafetensorsWriter(metadata: ["scorer": scorer, "aggregate": aggregate, "tau": "\(tau)"])
+        writer.add("scores", scores.map(Float.init), shape: [scores.count])
+        writer.add("core", integers: core.latents.map { Int64($0) })
+        if let everyToken {
+            writer.add("per_token", everyToken, shape: [batch.sequenceCount, batch.length, scores.count])
+        }
+        try writer.write(to: out)
+    }
+
+    private func report(_ scores: [Double], _ core: CoreSelection, scored: Int) throws {
+        if output.json {
+            let report = Report(
+                candidates: scores.count, scored_tokens: scored, core: core.latents, coverage: core.coverage,
+                scores: scores)
+            return print(try JSONRecord.text(report))
+        }
+        print(
+            "\(scored) tokens scored; a core of \(core.latents.count) of \(scores.count) candidates has "
+                + "\(decimals(100 * core.coverage, 1))% of the attribution")
+        print("  rank  latent  \(aggregate)")
+        for (rank, latent) in core.latents.prefix(10).enumerated() {
+            print(pad("\(rank + 1)", 6) + pad("\(latent)", 8) + "  " + significant(scores[latent]))
+        }
+    }
+
+    private func pad(_ text: String, _ width: Int) -> String {
+        String(repeating: " ", count: max(0, width - text.count)) + text
+    }
+
+    private func significant(_ value: Double) -> String { String(Float(value)) }
+
+    private struct Report: Encodable {
+        var candidates: Int
+        var scored_tokens: Int
+        var core: [Int]
+        var coverage: Double
+        var scores: [Double]
+    }
+}
+
+extension ScoringPass.Scores {
+    /// Writes the scores as rows of a dense matrix, as they are aggregated: absolute unless signed.
+    func scatter(into matrix: Matrix, firstRow: Int, signed: Bool) {
+        for r in 0..<codes.rows {
+            for e in codes.entries(ofRow: r) {
+                matrix[firstRow + r, Int(codes.columnIndices[e])] = signed ? values[e] : abs(values[e])
+            }
+        }
+    }
+}
+
+/// Whether a model path brings a tokenizer along.
+func hasTokenizer(_ model: String) -> Bool { model.hasSuffix(".gguf") || exists(model + "/tokenizer.json") }

@@ -1,0 +1,104 @@
+import ArgumentParser
+import Attribution
+import Distillation
+import LanguageModeling
+import PluginHost
+import SparseCoding
+
+/// Options of every command that takes a while.
+struct OutputOptions: ParsableArguments {
+    @Flag(help: "No progress; warnings and errors only.")
+    var quiet = false
+
+    @Flag(help: "Print one machine-readable JSON object on standard output.")
+    var json = false
+
+    func apply() { if quiet { Terminal.shared.silence() } }
+}
+
+/// Options of commands that splice into a language model.
+struct SpliceOptions: ParsableArguments {
+    @Option(help: "The first n positions of every sequence keep the model's own activation and are not scored.")
+    var keepFirst = 1
+
+    @Option(help: ArgumentHelp("Special tokens keep the model's own activation.", valueName: "yes|no"))
+    var keepSpecial: Choice = .yes
+
+    @Option(
+        help: ArgumentHelp(
+            "Positions with a norm above this multiple of the median are attention sinks and kept; off for none.",
+            valueName: "RATIO|off"))
+    var sinks: SinkRatio = SinkRatio(value: 10)
+
+    enum Choice: String, ExpressibleByArgument, CaseIterable { case yes, no }
+
+    struct SinkRatio: ExpressibleByArgument {
+        let value: Float?
+
+        init(value: Float?) { self.value = value }
+
+        init?(argument: String) {
+            if argument == "off" {
+                value = nil
+            } else if let number = Float(argument), number > 1, number.isFinite {
+                value = number
+            } else {
+                return nil
+            }
+        }
+
+        var defaultValueDescription: String { value.map { "\($0)" } ?? "off" }
+    }
+
+    func validate() throws {
+        guard keepFirst >= 0 else { throw ValidationError("--keep-first is \(keepFirst); it must be 0 or more") }
+    }
+
+    /// The policy for a model; special tokens are the tokenizer's, where there is one, and the configuration's.
+    func policy(_ configuration: ModelConfiguration, tokenizer: Tokenizer?) -> SplicePolicy {
+        SplicePolicy(
+            keepFirst: keepFirst,
+            specialTokens: keepSpecial == .yes ? specialTokens(configuration, tokenizer) : [], sinkRatio: sinks.value)
+    }
+}
+
+/// Every token that is special to a model: flagged by its tokenizer, or named in its configuration.
+func specialTokens(_ configuration: ModelConfiguration, _ tokenizer: Tokenizer?) -> Set<Int32> {
+    Set(configuration.specialTokenIds.map { Int32($0) }).union(tokenizer?.specialTokens ?? [])
+}
+
+/// Group sizes, weights and the like: numbers separated by commas.
+struct NumberList<Element: LosslessStringConvertible & Sendable>: ExpressibleByArgument, Sendable {
+    let values: [Element]
+
+    init?(argument: String) {
+        let parts = argument.split(separator: ",", omittingEmptySubsequences: false)
+        values = parts.compactMap { Element(String($0)) }
+        if values.count != parts.count || values.isEmpty { return nil }
+    }
+}
+
+extension BudgetScope: ExpressibleByArgument {}
+extension AggregateScope: ExpressibleByArgument {}
+extension DecoderBiasStart: ExpressibleByArgument {}
+
+/// Plugins by name or path, their log lines going to standard error.
+enum Plugins {
+    private static let services = PluginServices(
+        log: { message in
+            let text = "\(message.plugin): \(message.text)"
+            switch message.level {
+            case .debug: break
+            case .info: Terminal.shared.note(text)
+            case .warning, .error, .hostMisbehaving: Terminal.shared.warn(text)
+            }
+        })
+
+    static func scorer(_ reference: String) throws -> PluginScorer {
+        try PluginCatalog().scorer(reference, services: services)
+    }
+
+    static func rule(_ reference: String) throws -> PluginSparsityRule {
+        try PluginCatalog().sparsityRule(reference, services: services)
+    }
+}

@@ -1,0 +1,203 @@
+import ArgumentParser
+import Attribution
+import Distillation
+import Kernels
+import LinearAlgebra
+import SparseCoding
+import TensorFiles
+
+/// `dmsae train`: one SAE from a store or from a file of activations.
+struct TrainCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "train", abstract: "Train one Matryoshka SAE, with or without a frozen core.",
+        discussion: """
+            Example: dmsae train --activations store --width 4096 --k 64 --steps 1000 --batch 1024 --out sae
+            """)
+
+    @Option(help: "Activation store, or a safetensors file with x [N, d].")
+    var activations: String
+    @Option(help: "Folder to write.")
+    var out: String
+    @Option(help: "Mean active latents per token.")
+    var k: Double
+    @Option(help: "Steps.")
+    var steps: Int
+    @Option(help: "Tokens per step.")
+    var batch = 2048
+    @Option(help: "Latents; the sum of the groups if those are given.")
+    var width: Int?
+    @Option(help: "Group sizes without a core, separated by commas; default 1/32, 1/16, 1/8, 1/4 and the rest.")
+    var groups: NumberList<Int>?
+    @Option(help: "Weight of each prefix's loss, separated by commas; default equal.")
+    var groupWeights: NumberList<Double>?
+    @Option(help: "SAE folder to start from.")
+    var `init`: String?
+    @Flag(help: "Take the rows of a file in order, starting over at the end: step i takes rows i·batch ….")
+    var noShuffle = false
+    @Option(help: "core.json or core.safetensors whose encoder vectors are frozen.")
+    var core: String?
+    @Option(help: "How core latents are selected; sparse cores come later.")
+    var coreMode: CoreMode = .dense
+    @Option(help: "What a dense core may use of the budget.")
+    var budget: BudgetScope = .total
+    @Option(help: "Sparsity rule: a shipped name or a path to a .so.")
+    var sparsity = "batchtopk"
+    @Option(help: "Peak learning rate; default 2e-4/√(width/16384).")
+    var lr: Double?
+    @Option(help: "Steps of linear warm-up; default min(1000, steps/20).")
+    var warmup: Int?
+    @Option(help: "Step at which the rate starts to fall, or none; default 80% of the steps.")
+    var decayStart: DecayStart?
+    @Option(help: "Divide the input by √(mean ‖x‖²) while training.")
+    var inputScale: InputScale = .measured
+    @Option(help: "How b_dec starts.")
+    var bDecInit: DecoderBiasStart?
+    @Option(help: "Tokens of silence after which a latent is dead.")
+    var deadAfter: Int?
+    @Option(help: "The threshold is first updated at the step after this one.")
+    var thresholdStart: Int?
+    @Option(help: "Weight of the past in the threshold.")
+    var thresholdBeta: Double?
+    @Option(help: "Seed of parameters and order.")
+    var seed = 1
+    @Flag(help: "Go on although the core leaves nothing for the other latents.")
+    var allowStarvation = false
+    @OptionGroup var output: OutputOptions
+
+    enum CoreMode: String, ExpressibleByArgument, CaseIterable { case dense }
+    enum InputScale: String, ExpressibleByArgument, CaseIterable { case none, measured }
+
+    struct DecayStart: ExpressibleByArgument {
+        let step: Int
+        init?(argument: String) {
+            guard let step = argument == "none" ? TrainingSettings.noDecay : Int(argument) else { return nil }
+            self.step = step
+        }
+    }
+
+    func run() throws {
+        output.apply()
+        Interruption.install(advice: "interrupted; nothing was written to \(out)")
+        let rule = try Plugins.rule(sparsity)
+        let source = try TrainingRows(
+            activations, batch: batch, inOrder: noShuffle, seed: UInt64(max(seed, 0)), scaled: inputScale == .measured)
+        let (sae, inherited) = try startingPoint(dIn: source.dIn)
+        let plan = try TrainingPlan(settings(), dIn: source.dIn, layout: sae.layout)
+        if inputScale == .measured && self.`init` != nil { sae.fold(inputScale: 1 / source.scale) }
+        try createFolder(out)
+        let trainer = Trainer(sae, plan: plan, rule: rule)
+        let training = TrainingRun(
+            name: out, steps: steps, progress: Terminal.shared, stop: Interruption.request)
+        let last = try training.train(trainer, from: source.read, log: try EventLog(out + "/events.jsonl"))
+        sae.fold(inputScale: source.scale)
+        var provenance = inherited
+        provenance.seed = UInt64(seed)
+        provenance.inputScale = Double(source.scale)
+        provenance.rule = "\(rule.name) \(rule.version)"
+        provenance.plan = plan
+        provenance.steps = steps
+        if let record = source.record {
+            provenance.model = record.model
+            provenance.layer = record.layer
+            provenance.contextLength = record.contextLength
+        }
+        try SAEFolder.write(sae, provenance, to: out)
+        if output.json { return print(try JSONRecord.text(last)) }
+        print(
+            "loss \(decimals(last.loss, 5)), L0 \(decimals(last.meanActiveCore + last.meanActiveNonCore, 1))"
+                + (sae.layout.coreCount > 0 ? " (core \(decimals(last.meanActiveCore, 1)))" : "")
+                + ", \(last.deadCount) dead, written to \(out)")
+        if sae.threshold == nil {
+            Terminal.shared.warn(
+                "the threshold was never updated (\(steps) steps, --threshold-start \(plan.thresholdStart)), so this "
+                    + "SAE cannot be applied to single tokens yet")
+        }
+    }
+
+    private func settings() -> TrainingSettings {
+        var settings = TrainingSettings(k: k, batchSize: batch, steps: steps)
+        settings.learningRate = lr
+        settings.warmupSteps = warmup
+        settings.decayStart = decayStart?.step
+        settings.groupWeights = groupWeights?.values
+        settings.thresholdStart = thresholdStart
+        settings.thresholdBeta = thresholdBeta
+        settings.deadAfterTokens = deadAfter
+        settings.budget = budget
+        settings.allowsStarvation = allowStarvation
+        settings.decoderBiasStart = bDecInit ?? (self.`init` == nil ? .geometricMedian : .keep)
+        return settings
+    }
+
+    private func startingPoint(dIn: Int) throws -> (SparseAutoencoder, SAEProvenance) {
+        let frozen = try core.map { try Core.encoderRows(at: $0, dIn: dIn) }
+        let loaded = try self.`init`.map { try SAEFolder.read($0) }
+        if let loaded, loaded.sae.dIn != dIn {
+            throw SparseCodingError.inputWidth(found: dIn, wanted: loaded.sae.dIn)
+        }
+        let total = width ?? groups?.values.reduce(0, +) ?? loaded?.sae.dSAE
+        guard let total else { throw ValidationError("give --width, --groups or --init") }
+        guard total >= 1 else { throw ValidationError("--width is \(total); it must be at least 1") }
+        let sizes = groups?.values ?? loaded?.sae.layout.groups ?? PrefixLayout.standardGroups(width: total)
+        let layout = try PrefixLayout(groups: sizes, width: total, coreCount: frozen?.rows ?? 0)
+        let sae = SparseAutoencoder(dIn: dIn, layout: layout)
+        guard let loaded else {
+            sae.initialize(seed: UInt64(max(seed, 0)), core: frozen)
+            return (sae, SAEProvenance())
+        }
+        guard loaded.sae.dSAE == total else {
+            throw SparseCodingError.groupsDoNotSum(groups: sizes, width: loaded.sae.dSAE)
+        }
+        sae.encoder.assign(loaded.sae.encoder)
+        sae.encoderBias.assign(loaded.sae.encoderBias)
+        sae.decoder.assign(loaded.sae.decoder)
+        sae.decoderBias.assign(loaded.sae.decoderBias)
+        if let frozen { sae.replaceCoreEncoder(frozen) }
+        return (sae, loaded.provenance)
+    }
+}
+
+/// Rows to train on: a store, or a file of activations taken in order or shuffled each epoch.
+private final class TrainingRows {
+    let dIn: Int
+    let scale: Float
+    let record: ActivationStoreRecord?
+    let read: BatchSource
+
+    init(_ path: String, batch: Int, inOrder: Bool, seed: UInt64, scaled: Bool) throws {
+        guard batch >= 1 else { throw ValidationError("--batch is \(batch); it must be at least 1") }
+        if exists(path + "/store.json") {
+            guard !inOrder else { throw ValidationError("--no-shuffle needs a safetensors file, not a store") }
+            let store = try ActivationStore(path)
+            let reader = try store.reader(batch: batch, seed: seed)
+            let factor = scaled ? Float(store.record.inputScale) : 1
+            dIn = store.record.dIn
+            scale = factor
+            record = store.record
+            read = { reader.read(step: $0, scale: factor, into: $1) }
+            return
+        }
+        let file = try SafetensorsFile(path: path)
+        let shape = try file.require("x", shape: [nil, nil]).shape
+        let x = try file.matrix("x")
+        guard shape[0] >= batch else { throw DistillationError.tooFewRows(rows: shape[0], batch: batch) }
+        let factor = scaled ? Float(x.rootMeanSquareRowNorm) : 1
+        dIn = shape[1]
+        scale = factor
+        record = nil
+        var order: [Int32] = []
+        var epoch = -1
+        read = { step, target in
+            let perEpoch = x.rows / batch
+            if !inOrder && step / perEpoch != epoch {
+                epoch = step / perEpoch
+                order = CounterRandom(seed: seed, purpose: .epochShuffle, step: UInt32(epoch)).permutation(x.rows)
+            }
+            for r in 0..<batch {
+                let row = inOrder ? (step * batch + r) % x.rows : Int(order[step % perEpoch * batch + r])
+                target.row(r).update(from: x.row(row), count: x.columns)
+                kernels.scale(target.row(r), 1 / factor, x.columns)
+            }
+        }
+    }
+}
