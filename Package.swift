@@ -57,7 +57,7 @@ let package = Package(
         .executableTarget(
             name: "dmsae",
             dependencies: [
-                "Distillation", "PluginHost",
+                "Distillation", "PluginHost", "LanguageModeling", "TensorFiles",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             resources: [.embedInCode("Recipes/demo.yaml")]),
@@ -83,7 +83,7 @@ let package = Package(
         .testTarget(name: "AttributionTests", dependencies: ["Attribution", "TestSupport"]),
         .testTarget(name: "PluginHostTests", dependencies: ["PluginHost", "TestSupport"]),
         .testTarget(name: "DistillationTests", dependencies: ["Distillation", "TestSupport"]),
-        .testTarget(name: "CommandTests", dependencies: ["TestSupport"]),
+        .testTarget(name: "CommandTests", dependencies: ["dmsae", "TensorFiles", "TestSupport"]),
         .executableTarget(
             name: "Benchmarks", dependencies: ["SparseCoding", "LanguageModeling"], path: "Tests/Benchmarks",
             exclude: ["README.md"]),
