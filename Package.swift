@@ -90,3 +90,12 @@ let package = Package(
     ],
     swiftLanguageModes: [.v6]
 )
+
+// `.ci/run` sets this. Not an unconditional setting: a newer compiler's new warning must not stop a user's build, and
+// flags given to `swift build` would reach the dependencies, which are not ours to mend.
+if Context.environment["DMSAE_STRICT"] != nil {
+    for target in package.targets where [.regular, .executable, .test].contains(target.type) {
+        target.swiftSettings = (target.swiftSettings ?? []) + [.treatAllWarnings(as: .error)]
+        target.cSettings = (target.cSettings ?? []) + [.treatAllWarnings(as: .error)]
+    }
+}
