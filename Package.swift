@@ -53,7 +53,9 @@ let package = Package(
         .target(name: "SparseCoding", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels"]),
         .target(name: "Attribution", dependencies: ["LanguageModeling", "SparseCoding"]),
         .target(name: "PluginHost", dependencies: ["CDMSAE", "Attribution", "SparseCoding"]),
-        .target(name: "Distillation", dependencies: ["Attribution", .product(name: "Yams", package: "Yams")]),
+        .target(
+            name: "Distillation",
+            dependencies: ["Attribution", "Kernels", "TensorFiles", .product(name: "Yams", package: "Yams")]),
         .executableTarget(
             name: "dmsae",
             dependencies: [
@@ -78,10 +80,12 @@ let package = Package(
         .testTarget(name: "KernelsTests", dependencies: ["Kernels", "TestSupport"]),
         .testTarget(name: "LinearAlgebraTests", dependencies: ["LinearAlgebra", "TestSupport"]),
         .testTarget(name: "TensorFilesTests", dependencies: ["TensorFiles", "TestSupport"]),
-        .testTarget(name: "LanguageModelingTests", dependencies: ["LanguageModeling", "TensorFiles", "TestSupport"]),
+        .testTarget(
+            name: "LanguageModelingTests", dependencies: ["LanguageModeling", "TensorFiles", "Kernels", "TestSupport"]),
         .testTarget(name: "SparseCodingTests", dependencies: ["SparseCoding", "TestSupport"]),
         .testTarget(name: "AttributionTests", dependencies: ["Attribution", "TestSupport"]),
-        .testTarget(name: "PluginHostTests", dependencies: ["PluginHost", "TestSupport"]),
+        .testTarget(
+            name: "PluginHostTests", dependencies: ["PluginHost", "CDMSAE", "TestSupport"], exclude: ["Fixtures"]),
         .testTarget(name: "DistillationTests", dependencies: ["Distillation", "TestSupport"]),
         .testTarget(name: "CommandTests", dependencies: ["dmsae", "TensorFiles", "TestSupport"]),
         .executableTarget(

@@ -1,19 +1,30 @@
-/// Token ids of sequences of equal length, one sequence after the other: `[sequenceCount, length]`.
-public struct TokenBatch: Sendable {
-    /// Row-major token ids.
+/// Token ids `[B, T]`: B sequences of T tokens each, without padding.
+public struct TokenBatch: Sendable, Equatable {
+    /// The ids, sequence after sequence.
     public let ids: [Int32]
-    /// Number of sequences.
+    /// B.
     public let sequenceCount: Int
-    /// Tokens in each sequence.
+    /// T.
     public let length: Int
 
-    /// A batch of `sequenceCount` rows of `length` ids.
+    /// `ids` cut into `sequenceCount` sequences of `length` tokens.
     public init(ids: [Int32], sequenceCount: Int, length: Int) {
         precondition(
-            sequenceCount >= 0 && length > 0 && ids.count == sequenceCount * length,
-            "\(ids.count) ids for \(sequenceCount) × \(length)")
+            length > 0 && sequenceCount >= 0 && ids.count == sequenceCount * length,
+            "\(ids.count) ids for \(sequenceCount) sequences of \(length)")
         self.ids = ids
         self.sequenceCount = sequenceCount
         self.length = length
+    }
+
+    /// One sequence.
+    public init(_ ids: [Int32]) { self.init(ids: ids, sequenceCount: 1, length: ids.count) }
+
+    /// B·T.
+    public var tokenCount: Int { ids.count }
+
+    /// What each position is to predict: the next id of its sequence, −1 at the last position.
+    package var targets: [Int32] {
+        (0..<tokenCount).map { $0 % length == length - 1 ? -1 : ids[$0 + 1] }
     }
 }

@@ -13,7 +13,7 @@ private func bytes(_ header: String, data: Int, length: UInt64? = nil) -> [UInt8
 private let one = #"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#
 
 /// A file that must be refused, and words of the message it must be refused with.
-struct HostileFile: CustomTestStringConvertible {
+struct HostileSafetensors: CustomTestStringConvertible {
     let name: String
     let contents: [UInt8]
     let says: String
@@ -23,27 +23,27 @@ struct HostileFile: CustomTestStringConvertible {
         (self.name, self.contents, self.says) = (name, contents, says)
     }
 
-    static func entry(_ name: String, _ entry: String, data: Int = 8, _ says: String) -> HostileFile {
-        HostileFile(name, bytes(#"{"a":\#(entry)}"#, data: data), says)
+    static func entry(_ name: String, _ entry: String, data: Int = 8, _ says: String) -> HostileSafetensors {
+        HostileSafetensors(name, bytes(#"{"a":\#(entry)}"#, data: data), says)
     }
 
-    static let all: [HostileFile] = [
-        HostileFile("empty", [], "0 bytes are too few"),
-        HostileFile("shorter than a length", [1, 2, 3], "3 bytes are too few"),
-        HostileFile("length beyond the file", bytes(one, data: 8, length: 99_999), "should take 99999 bytes"),
-        HostileFile("length of 2^63", bytes(one, data: 8, length: 1 << 63), "is not plausible"),
-        HostileFile("length of all ones", bytes(one, data: 8, length: .max), "is not plausible"),
-        HostileFile("header of length zero", bytes("", data: 0), "not JSON (the end of the text"),
-        HostileFile("header cut short", bytes(one, data: 8, length: 20), "not JSON"),
-        HostileFile("not JSON", bytes("hello", data: 0), "not JSON"),
-        HostileFile("an array", bytes("[]", data: 0), "not a JSON object"),
-        HostileFile("text after the object", bytes(one + "{}", data: 8), "something after the document"),
-        HostileFile(
+    static let all: [HostileSafetensors] = [
+        HostileSafetensors("empty", [], "0 bytes are too few"),
+        HostileSafetensors("shorter than a length", [1, 2, 3], "3 bytes are too few"),
+        HostileSafetensors("length beyond the file", bytes(one, data: 8, length: 99_999), "should take 99999 bytes"),
+        HostileSafetensors("length of 2^63", bytes(one, data: 8, length: 1 << 63), "is not plausible"),
+        HostileSafetensors("length of all ones", bytes(one, data: 8, length: .max), "is not plausible"),
+        HostileSafetensors("header of length zero", bytes("", data: 0), "not JSON (the end of the text"),
+        HostileSafetensors("header cut short", bytes(one, data: 8, length: 20), "not JSON"),
+        HostileSafetensors("not JSON", bytes("hello", data: 0), "not JSON"),
+        HostileSafetensors("an array", bytes("[]", data: 0), "not a JSON object"),
+        HostileSafetensors("text after the object", bytes(one + "{}", data: 8), "something after the document"),
+        HostileSafetensors(
             "a name twice",
             bytes(String(one.dropLast()) + "," + one.dropFirst(), data: 8), "a repeated key \"a\""),
-        HostileFile("invalid UTF-8", bytes("{\"", data: 0) + [0xFF, 0x22], "not JSON"),
-        HostileFile("nested too deep", bytes(String(repeating: "[", count: 5000), data: 0), "levels of nesting"),
-        HostileFile("no dtype", bytes(#"{"a":{"shape":[2],"data_offsets":[0,8]}}"#, data: 8), "lacks dtype"),
+        HostileSafetensors("invalid UTF-8", bytes("{\"", data: 0) + [0xFF, 0x22], "not JSON"),
+        HostileSafetensors("nested too deep", bytes(String(repeating: "[", count: 5000), data: 0), "levels of nesting"),
+        HostileSafetensors("no dtype", bytes(#"{"a":{"shape":[2],"data_offsets":[0,8]}}"#, data: 8), "lacks dtype"),
         .entry("unknown type", #"{"dtype":"F4","shape":[2],"data_offsets":[0,8]}"#, "element type F4"),
         .entry("a negative size", #"{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}"#, "shape that is not possible"),
         .entry("a fraction as size", #"{"dtype":"F32","shape":[2.5],"data_offsets":[0,8]}"#, "not possible"),
@@ -61,12 +61,12 @@ struct HostileFile: CustomTestStringConvertible {
         .entry(
             "bytes at the end", #"{"dtype":"F32","shape":[2],"data_offsets":[0,8]}"#, data: 12, "4 bytes at the end"),
         .entry("a gap at the start", #"{"dtype":"F32","shape":[1],"data_offsets":[4,8]}"#, "belong to no tensor"),
-        HostileFile(
+        HostileSafetensors(
             "overlap",
             bytes(
                 #"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"#
                     + #""b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, data: 8), "\"b\" overlaps"),
-        HostileFile(
+        HostileSafetensors(
             "metadata that is not text", bytes(#"{"__metadata__":{"a":1}}"#, data: 0), "metadata \"a\" is not a string"),
     ]
 }
@@ -74,7 +74,9 @@ struct HostileFile: CustomTestStringConvertible {
 @Suite struct SafetensorsFileTests {
     private let folder = TemporaryFolder()
 
-    @Test(arguments: HostileFile.all) func hostileFilesAreRefusedWithTheirReason(_ hostile: HostileFile) throws {
+    @Test(arguments: HostileSafetensors.all) func hostileFilesAreRefusedWithTheirReason(_ hostile: HostileSafetensors)
+        throws
+    {
         let path = folder.file("hostile.safetensors")
         try AtomicFile.write(hostile.contents, to: path)
         let error = #expect(throws: TensorFileError.self) { try SafetensorsFile(path: path) }

@@ -104,32 +104,3 @@ func maximum(_ x: UnsafePointer<Float>, _ count: Int) -> Float {
     }
     return result
 }
-
-func compactAbove(
-    _ x: UnsafePointer<Float>, _ count: Int, _ threshold: Float, _ positions: UnsafeMutablePointer<Int32>,
-    _ values: UnsafeMutablePointer<Float>
-) -> Int {
-    let t = V(repeating: threshold)
-    var found = 0
-    var i = 0
-    while i + 16 <= count {
-        // Candidates are rare: one comparison skips most groups of sixteen.
-        if any(load(x, i) .> t) {
-            for k in i..<(i + 16) where x[k] > threshold {
-                positions[found] = Int32(truncatingIfNeeded: k)
-                values[found] = x[k]
-                found &+= 1
-            }
-        }
-        i += 16
-    }
-    while i < count {
-        if x[i] > threshold {
-            positions[found] = Int32(truncatingIfNeeded: i)
-            values[found] = x[i]
-            found &+= 1
-        }
-        i += 1
-    }
-    return found
-}

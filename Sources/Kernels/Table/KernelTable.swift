@@ -25,11 +25,13 @@ public struct KernelTable: Sendable {
     public var scale: @Sendable (_ x: Target, _ a: Float, _ count: Int) -> Void
     /// max x[i], −∞ for no elements.
     public var maximum: @Sendable (_ x: Source, _ count: Int) -> Float
-    /// Writes the positions, ascending, and the values of the elements above `threshold` (strictly), at most
-    /// `count` of them; returns how many. NaN is never above.
+    /// Pre-activations to candidates: with p[i] = x[i] + bias[i], writes i, ascending, and p[i] wherever
+    /// p[i] > thresholds[i] and p[i] > floor (both strictly); returns how many. `positions` and `values` have room
+    /// for `count`. NaN is never above.
     public var compactAbove:
         @Sendable (
-            _ x: Source, _ count: Int, _ threshold: Float, _ positions: UnsafeMutablePointer<Int32>, _ values: Target
+            _ x: Source, _ bias: Source, _ thresholds: Source, _ floor: Float, _ count: Int,
+            _ positions: UnsafeMutablePointer<Int32>, _ values: Target
         ) -> Int
     /// x[i] = exp(x[i] − shift); returns Σ x[i] in Double.
     public var exponentialSum: @Sendable (_ x: Target, _ shift: Float, _ count: Int) -> Double
@@ -49,7 +51,8 @@ public struct KernelTable: Sendable {
         combine: @escaping @Sendable (Target, Float, Source, Float, Source, Int) -> Void,
         scale: @escaping @Sendable (Target, Float, Int) -> Void,
         maximum: @escaping @Sendable (Source, Int) -> Float,
-        compactAbove: @escaping @Sendable (Source, Int, Float, UnsafeMutablePointer<Int32>, Target) -> Int,
+        compactAbove:
+            @escaping @Sendable (Source, Source, Source, Float, Int, UnsafeMutablePointer<Int32>, Target) -> Int,
         exponentialSum: @escaping @Sendable (Target, Float, Int) -> Double,
         swiGLU: @escaping @Sendable (Target, Source, Source, Int) -> Void,
         swiGLUBackward: @escaping @Sendable (Source, Target, Target, Int) -> Void,

@@ -1,0 +1,40 @@
+/// What can go wrong between an SAE, a language model and a core.
+public enum AttributionError: Error, CustomStringConvertible, Equatable {
+    /// No latent has a positive score.
+    case noAttribution(candidates: Int, tokens: Int, aggregate: String)
+    /// τ outside (0, 1].
+    case badFraction(Double)
+    /// An aggregate that cannot be read.
+    case badAggregate(String)
+    /// A scorer wrote something that is not a number.
+    case scoreNotFinite(scorer: String, token: Int, latent: Int, value: Float)
+    /// An SAE and a model of different widths.
+    case widthsDiffer(sae: Int, model: Int)
+    /// A spliced prefix that the SAE does not have.
+    case badPrefix(found: Int, width: Int)
+    /// Nothing left to score.
+    case nothingScored(tokens: Int)
+
+    /// What failed, on which value, what to do next.
+    public var description: String {
+        switch self {
+        case .noAttribution(let candidates, let tokens, let aggregate):
+            "none of \(candidates) candidate latents has a positive \(aggregate) over \(tokens) tokens, so there is no "
+                + "core to select; a latent active on fewer than 1% of tokens has a 0.99 quantile of 0: score more "
+                + "tokens, aggregate over active tokens (--over active), or train longer"
+        case .badFraction(let value): "τ is \(value); the fraction to explain must be above 0 and at most 1"
+        case .badAggregate(let text):
+            "\"\(text)\" is no aggregate; use quantile:Q with Q in [0, 1], mean, rms or max"
+        case .scoreNotFinite(let scorer, let token, let latent, let value):
+            "scorer \(scorer) wrote \(value) for latent \(latent) at token \(token); "
+                + "scores must be finite, report this to its author"
+        case .widthsDiffer(let sae, let model):
+            "the SAE reads vectors of \(sae), the model's residual stream has \(model); use the SAE's own model"
+        case .badPrefix(let found, let width):
+            "prefix \(found) is not a width between 1 and the SAE's \(width) latents; pass one of its prefixes"
+        case .nothingScored(let tokens):
+            "all of \(tokens) tokens are kept as the model's own (first positions, special tokens, attention sinks); "
+                + "score longer sequences or relax --keep-first, --keep-special, --sinks"
+        }
+    }
+}

@@ -1,0 +1,101 @@
+import LinearAlgebra
+
+/// Collects each latent's scores over a scoring pass and aggregates them, A [m].
+///
+/// A quantile over N tokens needs only the largest N − ⌊(N−1)q⌋ scores of a latent: at q = 0.99 one in a hundred.
+/// That tail is kept exactly; everything else is a running sum. Zeros are counted, never stored.
+public final class ScoreAccumulator {
+    /// How scores become one number.
+    public let aggregate: Aggregate
+    /// Over which tokens.
+    public let scope: AggregateScope
+    /// Whether signs are kept; otherwise |score| is aggregated.
+    public let isSigned: Bool
+    /// Scored tokens so far.
+    public private(set) var tokenCount = 0
+    /// [m] tokens at which each latent fired.
+    public private(set) var activeCounts: [Int]
+    private var sums: [Double]
+    private var squares: [Double]
+    private var largest: [Float]
+    private var tails: [[Float]]
+    private let tailLimit: Int
+
+    /// An accumulator for `latents` candidates over at most `tokens` tokens.
+    public init(
+        latents: Int, tokens: Int, aggregate: Aggregate = .standard, scope: AggregateScope = .all,
+        isSigned: Bool = false
+    ) {
+        self.aggregate = aggregate
+        self.scope = scope
+        self.isSigned = isSigned
+        activeCounts = [Int](repeating: 0, count: latents)
+        sums = [Double](repeating: 0, count: latents)
+        squares = sums
+        largest = [Float](repeating: -.infinity, count: latents)
+        if case .quantile(let q) = aggregate {
+            // Over active tokens the count of a latent is not known beforehand: all its scores are kept.
+            tailLimit = scope == .all ? tokens - Int((Double(max(tokens, 1) - 1) * q).rounded(.down)) : Int.max
+            tails = [[Float]](repeating: [], count: latents)
+        } else {
+            tailLimit = 0
+            tails = []
+        }
+    }
+
+    /// Adds the scores of a batch, parallel to the entries of `codes`, with `tokens` scored tokens in it.
+    public func add(_ codes: SparseCodes, _ scores: UnsafeBufferPointer<Float>, tokens: Int) {
+        tokenCount += tokens
+        for e in 0..<codes.count {
+            let j = Int(codes.columnIndices[e])
+            let score = isSigned ? scores[e] : abs(scores[e])
+            activeCounts[j] += 1
+            sums[j] += Double(score)
+            squares[j] += Double(score) * Double(score)
+            largest[j] = max(largest[j], score)
+            if tailLimit > 0 {
+                tails[j].append(score)
+                if tailLimit < Int.max / 2 && tails[j].count >= 2 * tailLimit + 64 { trim(j) }
+            }
+        }
+    }
+
+    /// A [m]; a latent that never fired has 0.
+    public func result() -> [Double] { (0..<activeCounts.count).map(value) }
+
+    private func value(_ j: Int) -> Double {
+        let active = activeCounts[j]
+        let count = scope == .all ? tokenCount : active
+        guard active > 0, count > 0 else { return 0 }
+        switch aggregate {
+        case .mean: return sums[j] / Double(count)
+        case .rootMeanSquare: return (squares[j] / Double(count)).squareRoot()
+        case .maximum: return Double(active < count ? max(largest[j], 0) : largest[j])
+        case .quantile(let q): return quantile(q, of: tails[j], zeros: count - active, count: count)
+        }
+    }
+
+    private func trim(_ j: Int) {
+        tails[j].sort(by: >)
+        tails[j].removeLast(tails[j].count - tailLimit)
+    }
+}
+
+/// numpy's linear quantile of `count` numbers: `zeros` zeros and others, of which `largest` are the largest (in any
+/// order), enough of them to reach the quantile's rank.
+///
+/// With h = (count − 1)q the result is a₍⌊h⌋₎ + (h − ⌊h⌋)(a₍⌊h⌋+1₎ − a₍⌊h⌋₎) on ascending order statistics.
+package func quantile(_ q: Double, of largest: [Float], zeros: Int, count: Int) -> Double {
+    let descending = largest.sorted(by: >)
+    let positives = descending.firstIndex { $0 <= 0 } ?? descending.count
+    func ascending(_ rank: Int) -> Double {
+        let fromTop = count - 1 - rank
+        if fromTop < positives { return Double(descending[fromTop]) }
+        if fromTop < positives + zeros { return 0 }
+        return Double(descending[fromTop - zeros])
+    }
+    let h = Double(count - 1) * q
+    let low = Int(h.rounded(.down))
+    let value = ascending(low)
+    return low + 1 < count ? value + (h - Double(low)) * (ascending(low + 1) - value) : value
+}

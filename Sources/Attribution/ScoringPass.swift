@@ -1,0 +1,145 @@
+import LanguageModeling
+import LinearAlgebra
+import SparseCoding
+
+/// What a scoring pass splices and looks at.
+public struct ScoringSettings: Sendable {
+    /// Width of the reconstruction that replaces the residual stream; nil for the innermost prefix.
+    public var prefix: Int?
+    /// Adds x − x̂ back, held constant: the model then runs on its own stream.
+    public var errorTerm = false
+    /// Candidates are all latents instead of those of the spliced prefix.
+    public var allCandidates = false
+
+    /// The paper's: innermost prefix, no error term.
+    public init() {}
+}
+
+/// Scores latents on real sequences: splice the prefix reconstruction, run to the loss and back, and hand codes,
+/// gradient and losses to a scorer.
+public final class ScoringPass {
+    /// What was asked for.
+    public let settings: ScoringSettings
+    /// Width of the spliced prefix, m.
+    public let splicedWidth: Int
+    /// Number of candidates.
+    public let candidateCount: Int
+    private let model: any LanguageModel
+    private let layer: Int
+    private let sae: SparseAutoencoder
+    private let scorer: any AttributionScorer
+    private let encoding = EncodingPass()
+    private let candidateDecoder: Matrix
+    private var tokensSeen = 0
+
+    /// A pass of one scorer over one SAE at `layer`.
+    ///
+    /// - Throws: `AttributionError` for widths that do not fit.
+    public init(
+        model: any LanguageModel, layer: Int, sae: SparseAutoencoder, scorer: any AttributionScorer,
+        settings: ScoringSettings = ScoringSettings()
+    ) throws {
+        guard sae.dIn == model.configuration.dModel else {
+            throw AttributionError.widthsDiffer(sae: sae.dIn, model: model.configuration.dModel)
+        }
+        splicedWidth = settings.prefix ?? sae.layout.innermost
+        guard (1...sae.dSAE).contains(splicedWidth) else {
+            throw AttributionError.badPrefix(found: splicedWidth, width: sae.dSAE)
+        }
+        candidateCount = settings.allCandidates ? sae.dSAE : splicedWidth
+        candidateDecoder = sae.decoder.copy(rows: 0..<candidateCount)
+        self.settings = settings
+        self.model = model
+        self.layer = layer
+        self.sae = sae
+        self.scorer = scorer
+    }
+
+    /// What one batch gave: scores parallel to the entries of `codes`, positive where the latent helps.
+    public struct Scores {
+        /// f [N, candidates]; rows of positions that are not scored are empty.
+        public let codes: SparseCodes
+        /// One per entry.
+        public let values: [Float]
+        /// [N] nats.
+        public let loss: [Float]
+        /// Scored positions.
+        public let scoredCount: Int
+        /// x̂ [N, d] and g [N, d], for tests and `lm`-like outputs.
+        public let reconstruction: Matrix
+        /// g [N, d].
+        public let gradient: Matrix
+    }
+
+    /// Scores one sample.
+    ///
+    /// - Throws: what the model and the scorer throw; `AttributionError.scoreNotFinite`.
+    public func score(_ sample: SpliceSample) throws -> Scores {
+        let all = SparseCodes()
+        try encoding.encode(sample.residual, with: sae, into: all)
+        let reconstruction = sae.decode(all, prefix: splicedWidth)
+        let spliced = settings.errorTerm ? sample.residual : sample.spliced(reconstruction)
+        let (loss, gradient) = try model.lossesAndGradient(
+            of: sample.tokens, residual: spliced, afterLayer: layer)
+        let codes = all.restricted(toColumnsBelow: candidateCount, rows: sample.replaced)
+        let length = sample.tokens.length
+        let batch = ScoringBatch(
+            codes: codes, decoder: candidateDecoder, decoderBias: sae.decoderBias, residual: sample.residual,
+            reconstruction: spliced, gradient: gradient, loss: loss, tokens: sample.tokens.ids,
+            sequenceOffsets: (0...sample.tokens.sequenceCount).map { Int64($0 * length) }, scored: sample.replaced,
+            firstToken: tokensSeen, coreCount: min(sae.layout.coreCount, candidateCount),
+            prefixWidths: sae.layout.prefixes.map(Int64.init), splicedWidth: splicedWidth,
+            errorTermAdded: settings.errorTerm)
+        var values = [Float](repeating: 0, count: codes.count)
+        try values.withUnsafeMutableBufferPointer { try scorer.score(batch, into: $0) }
+        try check(values, codes)
+        tokensSeen += sample.tokenCount
+        return Scores(
+            codes: codes, values: values, loss: loss, scoredCount: sample.replacedCount,
+            reconstruction: reconstruction, gradient: gradient)
+    }
+
+    /// Scores every sample into an accumulator.
+    ///
+    /// - Throws: what `score` throws; `AttributionError.nothingScored`.
+    public func accumulate(
+        _ samples: [SpliceSample], into accumulator: ScoreAccumulator, progress: (Int) -> Void = { _ in }
+    ) throws {
+        for sample in samples {
+            let scores = try score(sample)
+            scores.values.withUnsafeBufferPointer {
+                accumulator.add(scores.codes, $0, tokens: scores.scoredCount)
+            }
+            progress(sample.tokenCount)
+        }
+        guard accumulator.tokenCount > 0 else {
+            throw AttributionError.nothingScored(tokens: samples.reduce(0) { $0 + $1.tokenCount })
+        }
+    }
+
+    private func check(_ values: [Float], _ codes: SparseCodes) throws {
+        guard let bad = values.firstIndex(where: { !$0.isFinite }) else { return }
+        let row = (0..<codes.rows).first { codes.entries(ofRow: $0).contains(bad) } ?? 0
+        throw AttributionError.scoreNotFinite(
+            scorer: scorer.name, token: tokensSeen + row, latent: Int(codes.columnIndices[bad]), value: values[bad])
+    }
+}
+
+extension SparseCodes {
+    /// The entries of columns below `end` in the rows where `rows` is 1; other rows are empty.
+    func restricted(toColumnsBelow end: Int, rows kept: [UInt8]) -> SparseCodes {
+        let result = SparseCodes(rows: rows, columns: end, capacity: count)
+        var at = 0
+        for r in 0..<rows {
+            if kept[r] != 0 {
+                for e in entries(ofRow: r) where columnIndices[e] < Int32(end) {
+                    result.columnIndices[at] = columnIndices[e]
+                    result.values[at] = values[e]
+                    at += 1
+                }
+            }
+            result.rowOffsets[r + 1] = Int64(at)
+        }
+        return result
+    }
+}

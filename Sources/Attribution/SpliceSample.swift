@@ -1,0 +1,44 @@
+import LanguageModeling
+import LinearAlgebra
+
+/// A few sequences at the hook point: tokens, the model's own residual stream there, and which positions a
+/// reconstruction replaces. Computed once, then spliced with as many SAEs as there are.
+public struct SpliceSample: Sendable {
+    /// The sequences.
+    public let tokens: TokenBatch
+    /// x [N, d]: the output of block `layer`.
+    public let residual: Matrix
+    /// [N] 1 where x is replaced.
+    public let replaced: [UInt8]
+
+    /// Runs the model up to `layer`.
+    ///
+    /// - Throws: what the model throws.
+    public init(_ tokens: TokenBatch, model: any LanguageModel, layer: Int, policy: SplicePolicy) throws {
+        self.tokens = tokens
+        residual = try model.residual(of: tokens, afterLayer: layer)
+        replaced = policy.replaced(tokens, residual: residual)
+    }
+
+    /// A sample of parts that are there.
+    public init(tokens: TokenBatch, residual: Matrix, replaced: [UInt8]) {
+        self.tokens = tokens
+        self.residual = residual
+        self.replaced = replaced
+    }
+
+    /// N.
+    public var tokenCount: Int { replaced.count }
+
+    /// Positions that are replaced.
+    public var replacedCount: Int { replaced.reduce(0) { $0 + Int($1) } }
+
+    /// The residual stream with `reconstruction` [N, d] at the replaced positions.
+    public func spliced(_ reconstruction: Matrix) -> Matrix {
+        let result = residual.copy()
+        for r in 0..<residual.rows where replaced[r] != 0 {
+            result.row(r).update(from: reconstruction.row(r), count: residual.columns)
+        }
+        return result
+    }
+}

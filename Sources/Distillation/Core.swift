@@ -1,0 +1,100 @@
+import Attribution
+import LinearAlgebra
+import SparseCoding
+import TensorFiles
+
+/// One latent of a core and its history.
+public struct CoreLatent: Codable, Sendable, Equatable {
+    /// Its index in this cycle's SAE.
+    public var index: Int
+    /// Its index in the previous core (which is its place in it), nil if it is new.
+    public var previousIndex: Int?
+    /// The cycle that first selected it.
+    public var born: Int
+    /// Every cycle that selected it, this one included.
+    public var selectedIn: [Int]
+    /// Its aggregated attribution.
+    public var score: Double
+}
+
+/// The latents a cycle selected, falling by score; `core.json`, with their encoder vectors in `core.safetensors`.
+public struct Core: Codable, Sendable, Equatable {
+    /// The cycle that selected it.
+    public var cycle: Int
+    /// Latents that were candidates.
+    public var candidates: Int
+    /// The share of all attribution that the core has.
+    public var coverage: Double
+    /// Size of the previous core.
+    public var previousSize: Int
+    /// In falling order of score.
+    public var latents: [CoreLatent]
+
+    /// A cycle's core from its selection: indices below the previous core's size are that core's latents, since a
+    /// frozen encoder vector is what a latent is across cycles.
+    public init(_ selection: CoreSelection, scores: [Double], cycle: Int, previous: Core?) {
+        self.cycle = cycle
+        candidates = scores.count
+        coverage = selection.coverage
+        previousSize = previous?.latents.count ?? 0
+        latents = selection.latents.map { index in
+            guard let previous, index < previous.latents.count else {
+                return CoreLatent(
+                    index: index, previousIndex: nil, born: cycle, selectedIn: [cycle], score: scores[index])
+            }
+            let ancestor = previous.latents[index]
+            return CoreLatent(
+                index: index, previousIndex: index, born: ancestor.born, selectedIn: ancestor.selectedIn + [cycle],
+                score: scores[index])
+        }
+    }
+
+    /// |selected ∩ previous core|.
+    public var carriedOver: Int { latents.count { $0.previousIndex != nil } }
+
+    /// |C ∩ P| / |C ∪ P| with the previous core P; nil in cycle 0.
+    public var jaccard: Double? {
+        guard previousSize > 0 else { return nil }
+        return Double(carriedOver) / Double(latents.count + previousSize - carriedOver)
+    }
+
+    /// C* = C^(T) ∩ C^(T−1): the latents that were in the previous core too, order kept.
+    public var stable: Core {
+        var result = self
+        result.latents = latents.filter { $0.previousIndex != nil }
+        return result
+    }
+
+    /// The latents' encoder vectors [c, D], in this order.
+    public func encoderRows(of sae: SparseAutoencoder) -> Matrix {
+        let result = Matrix(rows: latents.count, columns: sae.dIn)
+        for (i, latent) in latents.enumerated() {
+            result.row(i).update(from: sae.encoder.row(latent.index), count: sae.dIn)
+        }
+        return result
+    }
+
+    /// Writes core.json and core.safetensors (`W_enc` [D, c]) into a folder.
+    ///
+    /// - Throws: `TensorFileError.unwritable`.
+    public func write(encoder: Matrix, to folder: String) throws {
+        var writer = SafetensorsWriter()
+        writer.add("W_enc", encoder.transposed())
+        try writer.write(to: folder + "/core.safetensors")
+        try JSONRecord.write(self, to: folder + "/core.json")
+    }
+
+    /// Encoder vectors [c, D] of core.json (beside its core.safetensors) or of a core.safetensors.
+    ///
+    /// - Throws: `TensorFileError` when there is none or it has another width.
+    public static func encoderRows(at path: String, dIn: Int) throws -> Matrix {
+        var file = path
+        if path.hasSuffix(".json") {
+            file = path.lastIndex(of: "/").map { String(path[...$0]) } ?? ""
+            file += "core.safetensors"
+        }
+        let tensors = try SafetensorsFile(path: file)
+        _ = try tensors.require("W_enc", shape: [dIn, nil])
+        return try tensors.matrix("W_enc").transposed()
+    }
+}

@@ -1,0 +1,105 @@
+import Attribution
+import LinearAlgebra
+import SparseCoding
+import TensorFiles
+
+/// One line of `events.jsonl` when a cycle is done.
+private struct CycleEvent: Encodable {
+    let event = "cycle"
+    let record: CycleRecord
+}
+
+extension Distillation {
+    /// Cycle t: train with the last core frozen, score, select; read back if it is done already.
+    func cycle(
+        _ t: Int, frozen: Core?, _ store: ActivationStore, _ scoring: [SpliceSample], _ evaluation: EvaluationSet
+    ) throws -> (CycleRecord, Core) {
+        let name = "cycle-\(t)"
+        let folder = try run.folder(name)
+        if run.has(name + "/metrics.json") {
+            return (
+                try JSONRecord.read(CycleRecord.self, from: folder + "/metrics.json"),
+                try JSONRecord.read(Core.self, from: folder + "/core.json")
+            )
+        }
+        let encoder = try frozen.map { _ in
+            try Core.encoderRows(at: run.path + "/cycle-\(t - 1)/core.json", dIn: store.record.dIn)
+        }
+        let (sae, record) = try trainOne(
+            name, k: recipe.k, seed: seed(t), core: encoder, budget: recipe.cycleBudget, store, evaluation,
+            folder: folder + "/sae")
+        let (core, scores) = try select(sae, t, previous: frozen, scoring, name)
+        var writer = SafetensorsWriter()
+        writer.add("scores", doubles: scores)
+        writer.add("core", integers: core.latents.map { Int64($0.index) })
+        try writer.write(to: folder + "/scores.safetensors")
+        try core.write(encoder: core.encoderRows(of: sae), to: folder)
+        let cycle = CycleRecord(
+            cycle: t, sae: record, coreSize: core.latents.count, carriedOver: core.carriedOver, jaccard: core.jaccard,
+            coverage: core.coverage, candidates: core.candidates)
+        try log?.append(CycleEvent(record: cycle))
+        try JSONRecord.write(cycle, to: folder + "/metrics.json")
+        return (cycle, core)
+    }
+
+    /// Trains, folds, evaluates and saves one SAE.
+    func trainOne(
+        _ name: String, k: Double, seed: UInt64, core: Matrix?, budget: BudgetScope, _ store: ActivationStore,
+        _ evaluation: EvaluationSet, folder: String
+    ) throws -> (SparseAutoencoder, SAERecord) {
+        let layout = try PrefixLayout(
+            groups: recipe.resolvedGroups, width: recipe.width, coreCount: core?.rows ?? 0)
+        let plan = try TrainingPlan(
+            recipe.trainingSettings(k: k, budget: budget), dIn: store.record.dIn, layout: layout)
+        if budget == .total, let core, let warning = FailureSignature.beforeTotalBudget(core: core.rows, k: k) {
+            progress.warn("\(name): \(warning)")
+        }
+        let sae = SparseAutoencoder(dIn: store.record.dIn, layout: layout)
+        sae.initialize(seed: seed, core: core)
+        let trainer = Trainer(sae, plan: plan, rule: parts.rule)
+        let reader = try store.reader(batch: plan.batchSize, seed: seed)
+        let scale = Float(store.record.inputScale)
+        let training = TrainingRun(name: name, steps: plan.steps, progress: progress, stop: stop)
+        let last = try training.train(
+            trainer, from: { reader.read(step: $0, scale: scale, into: $1) }, log: log)
+        sae.fold(inputScale: scale)
+        progress.begin("evaluate \(name)", total: recipe.evaluationTokens, unit: "tokens")
+        let metrics = try evaluation.evaluate(sae) { progress.advance(by: $0, detail: "") }
+        progress.end()
+        var provenance = SAEProvenance()
+        provenance.model = parts.modelName
+        provenance.layer = recipe.layer
+        provenance.contextLength = recipe.context
+        provenance.seed = seed
+        provenance.inputScale = store.record.inputScale
+        provenance.rule = "\(parts.rule.name) \(parts.rule.version)"
+        provenance.plan = plan
+        provenance.steps = plan.steps
+        try SAEFolder.write(sae, provenance, to: folder)
+        let record = SAERecord(
+            seed: seed, frozenCore: layout.coreCount, lastStep: last,
+            deadLatents: trainer.tokensSinceFired.count { $0 >= plan.deadAfterTokens }, width: sae.dSAE,
+            evaluation: metrics)
+        return (sae, record)
+    }
+
+    private func select(
+        _ sae: SparseAutoencoder, _ t: Int, previous: Core?, _ scoring: [SpliceSample], _ name: String
+    ) throws -> (Core, [Double]) {
+        let pass = try ScoringPass(model: parts.model, layer: recipe.layer, sae: sae, scorer: parts.scorer)
+        let aggregate = try Aggregate(recipe.aggregate)
+        let accumulator = ScoreAccumulator(
+            latents: pass.candidateCount, tokens: scoring.reduce(0) { $0 + $1.tokenCount }, aggregate: aggregate,
+            scope: recipe.over, isSigned: recipe.signed)
+        progress.begin("score \(name)", total: recipe.scoreTokens, unit: "tokens")
+        defer { progress.end() }
+        for sample in scoring {
+            try stop.check()
+            try pass.accumulate([sample], into: accumulator) { progress.advance(by: $0, detail: "") }
+        }
+        let scores = accumulator.result()
+        let selection = try CoreSelection(
+            scores, fraction: recipe.tau, tokens: accumulator.tokenCount, aggregate: aggregate)
+        return (Core(selection, scores: scores, cycle: t, previous: previous), scores)
+    }
+}

@@ -1,0 +1,172 @@
+import Attribution
+import Kernels
+import LanguageModeling
+import LinearAlgebra
+import SparseCoding
+import TensorFiles
+
+/// Sequences of a text, from some token on.
+public typealias TokenSource = () throws -> TokenBatch?
+
+/// What a distillation works with, made by the program from the recipe's names.
+public struct DistillationParts: Sendable {
+    /// The language model.
+    public var model: any LanguageModel
+    /// Its name and size for records.
+    public var modelName: String
+    /// Token ids that keep the model's own activation.
+    public var specialTokens: Set<Int32>
+    /// Sequences of the recipe's text after `skip` tokens.
+    public var text: @Sendable (_ skip: Int) throws -> TokenSource
+    /// Sequences to evaluate on; nil: what follows the scored ones.
+    public var evaluationText: (@Sendable () throws -> TokenSource)?
+    /// The sparsity rule.
+    public var rule: any SparsityRule
+    /// The scorer.
+    public var scorer: any AttributionScorer
+    /// Version of the program.
+    public var version: String
+
+    /// Parts.
+    public init(
+        model: any LanguageModel, modelName: String, specialTokens: Set<Int32>,
+        text: @escaping @Sendable (_ skip: Int) throws -> TokenSource,
+        evaluationText: (@Sendable () throws -> TokenSource)?, rule: any SparsityRule,
+        scorer: any AttributionScorer, version: String
+    ) {
+        self.model = model
+        self.modelName = modelName
+        self.specialTokens = specialTokens
+        self.text = text
+        self.evaluationText = evaluationText
+        self.rule = rule
+        self.scorer = scorer
+        self.version = version
+    }
+}
+
+/// Attribution-guided distillation (arXiv:2512.24975): train, attribute, keep the smallest set of latents that
+/// explains τ of the attribution, freeze their encoder vectors, train again, until the core is stable.
+///
+/// The run folder is the state: each cycle is a function of the recipe and of the cycles before it, so a run that was
+/// cut short continues at the last finished cycle with the same bits.
+public final class Distillation {
+    let recipe: Recipe
+    let parts: DistillationParts
+    let run: RunFolder
+    let progress: any ProgressSink
+    let stop: StopRequest
+    let policy: SplicePolicy
+    private(set) var log: EventLog?
+
+    /// A distillation into a folder.
+    public init(
+        _ recipe: Recipe, parts: DistillationParts, folder: String, progress: any ProgressSink, stop: StopRequest
+    ) throws {
+        try recipe.validate()
+        self.recipe = recipe
+        self.parts = parts
+        run = RunFolder(folder)
+        self.progress = progress
+        self.stop = stop
+        policy = SplicePolicy(
+            keepFirst: recipe.keepFirst, specialTokens: parts.specialTokens,
+            sinkRatio: recipe.sinks > 0 ? Float(recipe.sinks) : nil)
+    }
+
+    /// Runs what is not done yet.
+    ///
+    /// - Parameter onCycle: called with each cycle's record, also of those read back on a resume.
+    /// - Throws: whatever stops a run; everything finished stays in the folder.
+    public func distill(resuming: Bool, onCycle: (CycleRecord) -> Void = { _ in }) throws -> DistillationRecord {
+        guard recipe.layer < parts.model.configuration.layerCount else {
+            throw LanguageModelError.layerOutOfRange(
+                layer: recipe.layer, layerCount: parts.model.configuration.layerCount)
+        }
+        let seeds = (0...(recipe.cycles + 1)).map(seed)
+        try run.open(
+            RunRecord(
+                version: parts.version, recipe: Dictionary(uniqueKeysWithValues: recipe.settings),
+                blasCore: BLAS.core, kernelLevel: ProcessorLevel.chosen.rawValue, lanes: Lanes.shared.count,
+                model: parts.modelName, rule: "\(parts.rule.name) \(parts.rule.version)",
+                scorer: "\(parts.scorer.name) \(parts.scorer.version)", seeds: seeds), resuming: resuming)
+        log = try EventLog(run.path + "/events.jsonl")
+        let store = try openStore()
+        let scoring = try scoringSamples()
+        let evaluation = try evaluationSet()
+        var cycles: [CycleRecord] = []
+        var core: Core?
+        for t in 0...recipe.cycles {
+            let (record, selected) = try cycle(t, frozen: core, store, scoring, evaluation)
+            for warning in FailureSignature.found(in: record, first: cycles.first, tau: recipe.tau) {
+                progress.warn(warning)
+            }
+            cycles.append(record)
+            core = selected
+            onCycle(record)
+        }
+        guard let last = core else { preconditionFailure("no cycle") }
+        let stable = last.stable
+        guard !stable.latents.isEmpty else {
+            throw DistillationError.emptyCore(
+                cycle: recipe.cycles, previous: last.previousSize, selected: last.latents.count)
+        }
+        let finals = try finish(stable, store, evaluation)
+        return DistillationRecord(cycles: cycles, coreSize: stable.latents.count, finals: finals)
+    }
+
+    /// The seed of cycle t; T + 1 is the final SAEs'.
+    func seed(_ t: Int) -> UInt64 {
+        // 53 bits survive every JSON reader.
+        CounterRandom(seed: UInt64(recipe.seed), purpose: .cycleSeed).word(UInt64(t)) >> 11
+    }
+
+    private func openStore() throws -> ActivationStore {
+        if run.has("store/store.json") { return try ActivationStore(run.path + "/store") }
+        var settings = HarvestSettings(
+            tokens: recipe.harvestTokens, seed: UInt64(recipe.seed), modelName: parts.modelName)
+        settings.sequences = recipe.sequences
+        let harvest = Harvest(model: parts.model, layer: recipe.layer, policy: policy, settings: settings)
+        let store = try harvest.run(
+            next: try parts.text(0), to: try run.folder("store"), progress: progress, stop: stop)
+        try log?.append(StoreEvent(record: store.record))
+        return store
+    }
+
+    private func scoringSamples() throws -> [SpliceSample] {
+        try samples(
+            from: try parts.text(recipe.harvestTokens), tokens: recipe.scoreTokens, purpose: "scoring")
+    }
+
+    private func evaluationSet() throws -> EvaluationSet {
+        let source = try parts.evaluationText?() ?? parts.text(recipe.harvestTokens + recipe.scoreTokens)
+        let samples = try samples(from: source, tokens: recipe.evaluationTokens, purpose: "evaluation")
+        progress.begin("evaluate the model", total: recipe.evaluationTokens, unit: "tokens")
+        defer { progress.end() }
+        return try EvaluationSet(samples, model: parts.model, layer: recipe.layer, policy: policy) { count in
+            progress.advance(by: count, detail: "")
+        }
+    }
+
+    private func samples(from next: TokenSource, tokens: Int, purpose: String) throws -> [SpliceSample] {
+        var samples: [SpliceSample] = []
+        var count = 0
+        progress.begin("run the model for \(purpose)", total: tokens, unit: "tokens")
+        defer { progress.end() }
+        while count < tokens, let batch = try next() {
+            try stop.check()
+            samples.append(try SpliceSample(batch, model: parts.model, layer: recipe.layer, policy: policy))
+            count += batch.ids.count
+            progress.advance(by: batch.ids.count, detail: "")
+        }
+        guard count >= tokens else {
+            throw DistillationError.textTooShort(wanted: tokens, found: count, purpose: purpose)
+        }
+        return samples
+    }
+}
+
+private struct StoreEvent: Encodable {
+    let event = "store"
+    let record: ActivationStoreRecord
+}

@@ -1,0 +1,188 @@
+import Attribution
+import SparseCoding
+import Yams
+
+/// One key of a recipe: how it is called in a file, what it means, and where it goes.
+struct RecipeKey: Sendable {
+    let name: String
+    let documentation: String
+    let text: @Sendable (Recipe) -> String
+    let set: @Sendable (inout Recipe, Node) throws -> Void
+
+    init<Value: RecipeValue>(
+        _ name: String, _ path: WritableKeyPath<Recipe, Value> & Sendable, _ documentation: String
+    ) {
+        self.name = name
+        self.documentation = documentation
+        text = { $0[keyPath: path].recipeText }
+        set = { recipe, node in
+            guard let value = Value(recipeNode: node) else {
+                let found = (try? Yams.serialize(node: node))?.split(separator: "\n").joined(separator: " ")
+                throw DistillationError.badValue(key: name, value: found ?? "?", wanted: Value.wanted)
+            }
+            recipe[keyPath: path] = value
+        }
+    }
+}
+
+extension Recipe {
+    /// Every key, in the order a printed recipe has them.
+    static let keys: [RecipeKey] = [
+        RecipeKey("seed", \.seed, "Seed of everything drawn at random; one per cycle is derived from it and recorded."),
+        RecipeKey(
+            "model", \.model, "Language model: a Hugging Face folder, a .gguf file, or demo (see `dmsae fetch demo`)."),
+        RecipeKey(
+            "text", \.text, "Text to harvest and to score: .jsonl with a \"text\" key, .txt, a folder of them, or demo."
+        ),
+        RecipeKey("layer", \.layer, "The block whose output is explained, counted from 0 (blocks.L.hook_resid_post)."),
+        RecipeKey("context", \.context, "Tokens per sequence."),
+        RecipeKey("sequences", \.sequences, "Sequences per pass through the model: memory against speed."),
+        RecipeKey(
+            "harvest.tokens", \.harvestTokens,
+            "Tokens run through the model once; trainings pass over them again and again."),
+        RecipeKey("sae.width", \.width, "Latents per SAE, d_sae."),
+        RecipeKey("sae.groups", \.groups, "Group sizes without a core; auto: 1/32, 1/16, 1/8, 1/4 and the rest."),
+        RecipeKey("train.k", \.k, "Mean active latents per token while distilling."),
+        RecipeKey("train.batch", \.batch, "Tokens per step, a multiple of 64."),
+        RecipeKey("train.steps", \.steps, "Steps per SAE."),
+        RecipeKey("train.lr", \.learningRate, "Peak learning rate; auto: 2e-4/sqrt(width/16384)."),
+        RecipeKey("train.warmup", \.warmup, "Steps of linear warm-up; auto: min(1000, steps/20)."),
+        RecipeKey(
+            "train.decay_start", \.decayStart, "Step at which the rate starts to fall to 0; auto: 80% of the steps."),
+        RecipeKey(
+            "train.threshold_start", \.thresholdStart,
+            "The threshold is updated after this step; auto: min(1000, steps/4)."),
+        RecipeKey(
+            "train.threshold_beta", \.thresholdBeta,
+            "Weight of the past in the threshold; auto: min(0.999, 1 - 10/steps)."),
+        RecipeKey(
+            "train.dead_after", \.deadAfter,
+            "Tokens of silence after which a latent is dead; auto: min(10 million, steps*batch/10)."),
+        RecipeKey("train.aux_weight", \.auxiliaryWeight, "Weight of the dead latents' loss; auto: 1/32."),
+        RecipeKey(
+            "train.sparsity", \.sparsity, "Sparsity rule: a shipped name or a path to a .so, parameters after commas."),
+        RecipeKey(
+            "train.budget", \.cycleBudget, "While distilling: non-core (the core is free) or total (the core counts)."),
+        RecipeKey("score.scorer", \.scorer, "Scorer: a shipped name or a path to a .so, parameters after commas."),
+        RecipeKey("score.tokens", \.scoreTokens, "Tokens scored per cycle, the ones after those harvested."),
+        RecipeKey("score.aggregate", \.aggregate, "How a latent's scores become one: quantile:Q, mean, rms or max."),
+        RecipeKey(
+            "score.over", \.over, "Over all scored tokens (zeros included) or only those where the latent is active."),
+        RecipeKey("score.signed", \.signed, "Aggregate signed scores instead of absolute ones."),
+        RecipeKey("distill.tau", \.tau, "The core is the smallest set with this fraction of all attribution."),
+        RecipeKey("distill.cycles", \.cycles, "Cycles after cycle 0; the final core is what the last two agree on."),
+        RecipeKey("final.k", \.finalK, "Total L0 of the final SAEs, one DMSAE and one baseline each; auto: train.k."),
+        RecipeKey(
+            "final.budget", \.finalBudget, "Of the final DMSAE: total compares fairly with a plain Matryoshka SAE."),
+        RecipeKey("evaluate.tokens", \.evaluationTokens, "Tokens evaluated on after each cycle."),
+        RecipeKey(
+            "evaluate.text", \.evaluationText,
+            "Text to evaluate on; auto: the demo's test part, or what follows the scored tokens."),
+        RecipeKey(
+            "splice.keep_first", \.keepFirst, "First positions of a sequence that keep the model's own activation."),
+        RecipeKey(
+            "splice.sinks", \.sinks, "Positions with this multiple of the median norm are attention sinks; 0: none."),
+    ]
+
+    /// The recipe as a file that documents every key.
+    public func documented() -> String {
+        var text = ""
+        var section = ""
+        for key in Self.keys {
+            let parts = key.name.split(separator: ".")
+            let indent = parts.count > 1 ? "  " : ""
+            if parts.count > 1 && section != parts[0] {
+                section = String(parts[0])
+                text += "\n\(section):\n"
+            }
+            text += "\(indent)# \(key.documentation)\n\(indent)\(parts[parts.count - 1]): \(key.text(self))\n"
+        }
+        return text
+    }
+
+    /// Key and value of everything, for records and for comparing two recipes.
+    public var settings: [(key: String, value: String)] { Self.keys.map { ($0.name, $0.text(self)) } }
+}
+
+/// A value that a recipe can hold.
+protocol RecipeValue: SendableMetatype {
+    init?(recipeNode: Node)
+    var recipeText: String { get }
+    static var wanted: String { get }
+}
+
+extension Int: RecipeValue {
+    init?(recipeNode: Node) {
+        // 300_000 and 300000 are both numbers in YAML 1.1.
+        guard let text = recipeNode.scalar?.string, let value = Int(text.filter { $0 != "_" }) else { return nil }
+        self = value
+    }
+    var recipeText: String { String(self) }
+    static var wanted: String { "a whole number" }
+}
+
+extension Double: RecipeValue {
+    init?(recipeNode: Node) {
+        guard let text = recipeNode.scalar?.string, let value = Double(text), value.isFinite else { return nil }
+        self = value
+    }
+    var recipeText: String { self == rounded() && abs(self) < 1e15 ? String(Int(self)) : String(self) }
+    static var wanted: String { "a number" }
+}
+
+extension String: RecipeValue {
+    init?(recipeNode: Node) {
+        guard let text = recipeNode.scalar?.string, !text.isEmpty else { return nil }
+        self = text
+    }
+    var recipeText: String { self }
+    static var wanted: String { "a text" }
+}
+
+extension Bool: RecipeValue {
+    init?(recipeNode: Node) {
+        switch recipeNode.scalar?.string {
+        case "true", "yes": self = true
+        case "false", "no": self = false
+        default: return nil
+        }
+    }
+    var recipeText: String { self ? "true" : "false" }
+    static var wanted: String { "true or false" }
+}
+
+extension Array: RecipeValue where Element: RecipeValue {
+    init?(recipeNode: Node) {
+        let nodes = recipeNode.sequence.map(Array<Node>.init) ?? [recipeNode]
+        let values = nodes.compactMap(Element.init(recipeNode:))
+        guard values.count == nodes.count, !values.isEmpty else { return nil }
+        self = values
+    }
+    var recipeText: String { "[" + map(\.recipeText).joined(separator: ", ") + "]" }
+    static var wanted: String { "a list, each \(Element.wanted)" }
+}
+
+extension Optional: RecipeValue where Wrapped: RecipeValue {
+    init?(recipeNode: Node) {
+        if recipeNode.scalar?.string == "auto" {
+            self = .none
+            return
+        }
+        guard let value = Wrapped(recipeNode: recipeNode) else { return nil }
+        self = value
+    }
+    var recipeText: String { self?.recipeText ?? "auto" }
+    static var wanted: String { "auto or \(Wrapped.wanted)" }
+}
+
+extension RecipeValue where Self: RawRepresentable & CaseIterable, RawValue == String {
+    init?(recipeNode: Node) {
+        guard let text = recipeNode.scalar?.string, let value = Self(rawValue: text) else { return nil }
+        self = value
+    }
+    var recipeText: String { rawValue }
+    static var wanted: String { "one of " + allCases.map(\.rawValue).joined(separator: ", ") }
+}
+
+extension BudgetScope: RecipeValue {}
+extension AggregateScope: RecipeValue {}

@@ -1,0 +1,125 @@
+import Attribution
+import SparseCoding
+
+/// Everything a distillation is told. Every key has a default and a line of documentation in `Recipe.keys`; optional
+/// values are "auto" in a file and resolved when the run starts.
+public struct Recipe: Sendable, Equatable {
+    /// Seed of everything drawn at random.
+    public var seed = 1
+    /// Language model: a folder, a .gguf file, or "demo" for the fetched one.
+    public var model = "demo"
+    /// Text to harvest and score, or "demo".
+    public var text = "demo"
+    /// Text to evaluate on, or "auto" for the demo's test part (the end of `text` for other texts).
+    public var evaluationText: String?
+    /// The block whose output is explained.
+    public var layer = 15
+    /// Tokens per sequence.
+    public var context = 256
+    /// Sequences per forward pass.
+    public var sequences = 8
+    /// Tokens to harvest.
+    public var harvestTokens = 300_000
+    /// F.
+    public var width = 4096
+    /// Group sizes without a core.
+    public var groups: [Int]?
+    /// k.
+    public var k = 64.0
+    /// B.
+    public var batch = 1024
+    /// Steps per SAE.
+    public var steps = 1000
+    /// Peak learning rate.
+    public var learningRate: Double?
+    /// Warm-up steps.
+    public var warmup: Int?
+    /// Step at which the rate starts to fall.
+    public var decayStart: Int?
+    /// The threshold is updated after this step.
+    public var thresholdStart: Int?
+    /// β of the threshold.
+    public var thresholdBeta: Double?
+    /// Tokens of silence after which a latent is dead.
+    public var deadAfter: Int?
+    /// Weight of the auxiliary loss.
+    public var auxiliaryWeight: Double?
+    /// Sparsity rule.
+    public var sparsity = "batchtopk"
+    /// Budget while distilling.
+    public var cycleBudget = BudgetScope.nonCore
+    /// Scorer.
+    public var scorer = "gxa"
+    /// Tokens to score per cycle.
+    public var scoreTokens = 16_384
+    /// Aggregate over tokens.
+    public var aggregate = "quantile:0.99"
+    /// Over all or active tokens.
+    public var over = AggregateScope.all
+    /// Signed aggregates.
+    public var signed = false
+    /// τ.
+    public var tau = 0.9
+    /// T.
+    public var cycles = 7
+    /// k of the final SAEs.
+    public var finalK: [Int]?
+    /// Budget of the final DMSAE.
+    public var finalBudget = BudgetScope.total
+    /// Tokens to evaluate on.
+    public var evaluationTokens = 8192
+    /// First positions of a sequence that are kept.
+    public var keepFirst = 1
+    /// Attention sinks: multiple of the median norm; 0 for none.
+    public var sinks = 10.0
+
+    /// The defaults.
+    public init() {}
+
+    /// The groups, standard ones unless given.
+    public var resolvedGroups: [Int] { groups ?? PrefixLayout.standardGroups(width: width) }
+
+    /// Checks what can be checked before any work.
+    ///
+    /// - Throws: the error that the run would end in.
+    public func validate() throws {
+        func check(_ key: String, _ value: Any, _ valid: Bool, _ wanted: String) throws {
+            guard valid else { throw DistillationError.badValue(key: key, value: "\(value)", wanted: wanted) }
+        }
+        try check("seed", seed, seed >= 0, "0 or more")
+        try check("layer", layer, layer >= 0, "0 or more")
+        try check("context", context, context >= 2, "at least 2 tokens")
+        try check("sequences", sequences, sequences >= 1, "at least 1")
+        try check("harvest.tokens", harvestTokens, harvestTokens >= context, "at least one context of \(context)")
+        try check("score.tokens", scoreTokens, scoreTokens >= context, "at least one context of \(context)")
+        try check(
+            "evaluate.tokens", evaluationTokens, evaluationTokens >= context, "at least one context of \(context)")
+        try check(
+            "train.batch", batch, batch > 0 && batch % ActivationStore.chunkRows == 0,
+            "a positive multiple of \(ActivationStore.chunkRows)")
+        try check("distill.cycles", cycles, cycles >= 1, "at least 1")
+        try check("distill.tau", tau, tau > 0 && tau <= 1, "above 0 and at most 1")
+        try check("splice.sinks", sinks, sinks == 0 || sinks > 1, "0 (off) or above 1")
+        try check("splice.keep_first", keepFirst, keepFirst >= 0 && keepFirst < context, "between 0 and the context")
+        _ = try Aggregate(aggregate)
+        let layout = try PrefixLayout(groups: resolvedGroups, width: width)
+        _ = try TrainingPlan(trainingSettings(k: k, budget: cycleBudget), dIn: 2, layout: layout)
+        for value in finalK ?? [] {
+            _ = try TrainingPlan(trainingSettings(k: Double(value), budget: finalBudget), dIn: 2, layout: layout)
+        }
+    }
+
+    /// The settings of one training.
+    public func trainingSettings(k: Double, budget: BudgetScope) -> TrainingSettings {
+        var settings = TrainingSettings(k: k, batchSize: batch, steps: steps)
+        settings.learningRate = learningRate
+        settings.warmupSteps = warmup
+        settings.decayStart = decayStart
+        settings.thresholdStart = thresholdStart
+        settings.thresholdBeta = thresholdBeta
+        settings.deadAfterTokens = deadAfter
+        settings.auxiliaryWeight = auxiliaryWeight
+        settings.budget = budget
+        return settings
+    }
+}

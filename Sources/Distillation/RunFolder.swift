@@ -1,0 +1,72 @@
+import Glibc
+import TensorFiles
+
+/// What a run was started with; `run.json`.
+public struct RunRecord: Codable, Sendable, Equatable {
+    /// Version of the program.
+    public var version: String
+    /// Every key of the recipe, resolved.
+    public var recipe: [String: String]
+    /// The kernels of the BLAS; results are the same bits only on the same ones.
+    public var blasCore: String
+    /// Level of our own kernels, 2 to 4.
+    public var kernelLevel: Int
+    /// Lanes: sums are cut by their number.
+    public var lanes: Int
+    /// Model file and its size.
+    public var model: String
+    /// The sparsity rule as it names itself, with version.
+    public var rule: String
+    /// The scorer as it names itself, with version.
+    public var scorer: String
+    /// Seeds of cycles 0…T and of the final SAEs.
+    public var seeds: [UInt64]
+}
+
+/// The folder of a run:
+/// `run.json  events.jsonl  store/  cycle-0/ … (sae/ scores.safetensors core.json core.safetensors metrics.json)
+/// final/ (core.json, k-64/dmsae/, k-64/baseline/, metrics.json)`.
+///
+/// A step is done when the file written last in its folder is there; everything before that is made again.
+public struct RunFolder: Sendable {
+    /// Its path.
+    public let path: String
+
+    /// A run at `path`.
+    public init(_ path: String) { self.path = path }
+
+    /// Path of something inside, folders made as needed.
+    ///
+    /// - Throws: `TensorFileError.unwritable`.
+    public func folder(_ name: String) throws -> String {
+        try createFolder(path + "/" + name)
+        return path + "/" + name
+    }
+
+    /// Whether something is inside.
+    public func has(_ name: String) -> Bool { exists(path + "/" + name) }
+
+    /// Starts a run or, with `resuming`, checks that the one here has the same recipe.
+    ///
+    /// - Throws: `DistillationError` when a run is or is not there, or has another recipe.
+    public func open(_ record: RunRecord, resuming: Bool) throws {
+        guard has("run.json") else {
+            guard !resuming else { throw DistillationError.nothingToResume(folder: path) }
+            try createFolder(path)
+            try JSONRecord.write(record, to: path + "/run.json")
+            return
+        }
+        guard resuming else { throw DistillationError.runExists(folder: path) }
+        let old = try JSONRecord.read(RunRecord.self, from: path + "/run.json")
+        for (key, now) in record.recipe.sorted(by: { $0.key < $1.key }) where old.recipe[key] != now {
+            throw DistillationError.recipeChanged(folder: path, key: key, was: old.recipe[key] ?? "unset", now: now)
+        }
+        for (key, was, now) in [
+            ("lanes", String(old.lanes), String(record.lanes)), ("BLAS core", old.blasCore, record.blasCore),
+            ("kernel level", String(old.kernelLevel), String(record.kernelLevel)), ("model", old.model, record.model),
+            ("sparsity rule", old.rule, record.rule), ("scorer", old.scorer, record.scorer),
+        ] where was != now {
+            throw DistillationError.recipeChanged(folder: path, key: key, was: was, now: now)
+        }
+    }
+}

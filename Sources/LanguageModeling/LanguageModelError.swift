@@ -1,0 +1,59 @@
+/// What can be wrong with a model or a request to one: what failed, on which file or value, what to do next.
+public enum LanguageModelError: Error, Sendable, Equatable {
+    /// The path holds no model.
+    case noModel(path: String, missing: String)
+    /// The architecture is not one of ours.
+    case unsupportedArchitecture(file: String, found: String)
+    /// A setting of the architecture that is not implemented; ignoring it would give other numbers.
+    case unsupportedSetting(file: String, key: String, found: String, supported: String)
+    /// A setting that must be there is not.
+    case missingSetting(file: String, key: String)
+    /// A setting has a value that is not possible.
+    case badSetting(file: String, key: String, found: String, wanted: String)
+    /// Tensors that the architecture does not have, so the file is of a variant we do not know.
+    case unexpectedTensors(file: String, names: [String])
+    /// A weight is NaN or infinite.
+    case notFinite(file: String, tensor: String)
+    /// The file with the list of shards names a file outside its folder.
+    case strayShard(file: String, shard: String)
+    /// No such layer.
+    case layerOutOfRange(layer: Int, layerCount: Int)
+    /// No such token.
+    case tokenOutOfRange(id: Int32, position: Int, vocabularySize: Int)
+    /// Sequences longer than the positions the model was trained on.
+    case sequenceTooLong(length: Int, contextLength: Int)
+}
+
+extension LanguageModelError: CustomStringConvertible {
+    /// One sentence for the user.
+    public var description: String {
+        switch self {
+        case .noModel(let path, let missing):
+            "\(path) is not a model: \(missing); give a .gguf file or a Hugging Face folder with config.json and "
+                + "safetensors weights"
+        case .unsupportedArchitecture(let file, let found):
+            "\(file): architecture \"\(found)\" is not supported; supported: LlamaForCausalLM (llama in GGUF files)"
+        case .unsupportedSetting(let file, let key, let found, let supported):
+            "\(file): \(key) = \(found) is not supported; supported: \(supported)"
+        case .missingSetting(let file, let key):
+            "\(file): \(key) is missing; the file is not a complete model configuration, fetch it again"
+        case .badSetting(let file, let key, let found, let wanted):
+            "\(file): \(key) = \(found) is not possible, wanted \(wanted); fetch the file again"
+        case .unexpectedTensors(let file, let names):
+            "\(file): \(names.count == 1 ? "a tensor" : "\(names.count) tensors, such as") "
+                + "\"\(names.min() ?? "")\" that a model of this architecture does not have; it is a variant that is "
+                + "not supported"
+        case .notFinite(let file, let tensor):
+            "\(file): tensor \"\(tensor)\" holds NaN or infinite numbers; the file is damaged, fetch it again"
+        case .strayShard(let file, let shard):
+            "\(file): the shard \"\(shard)\" is not a file name; shards must lie beside the index"
+        case .layerOutOfRange(let layer, let layerCount):
+            "layer \(layer) does not exist: the model has \(layerCount) layers; choose 0 to \(layerCount - 1)"
+        case .tokenOutOfRange(let id, let position, let vocabularySize):
+            "token id \(id) at position \(position) does not exist: the model has \(vocabularySize) tokens; "
+                + "use the tokenizer that belongs to the model"
+        case .sequenceTooLong(let length, let contextLength):
+            "sequences of \(length) tokens exceed the model's context of \(contextLength); use shorter sequences"
+        }
+    }
+}

@@ -1,0 +1,74 @@
+import Glibc
+import LinearAlgebra
+import TensorFiles
+
+/// Where a decoder's weights come from, by the names its files use.
+protocol WeightSource {
+    /// Named in messages.
+    var path: String { get }
+    /// Every tensor there is.
+    var names: Set<String> { get }
+    /// A tensor of exactly `shape`, widened to `Float`. Throws `TensorFileError`.
+    func matrix(_ name: String, shape: [Int]) throws -> Matrix
+}
+
+/// The safetensors of a Hugging Face folder: `model.safetensors`, or shards listed by
+/// `model.safetensors.index.json`.
+struct SafetensorsFolder: WeightSource {
+    let path: String
+    private let files: [String: SafetensorsFile]
+
+    var names: Set<String> { Set(files.keys) }
+
+    init(path: String) throws {
+        let single = "\(path)/model.safetensors"
+        let index = "\(path)/model.safetensors.index.json"
+        self.path = path
+        if access(single, F_OK) == 0 {
+            let file = try SafetensorsFile(path: single)
+            files = file.tensors.mapValues { _ in file }
+        } else if access(index, F_OK) == 0 {
+            files = try Self.shards(index, folder: path)
+        } else {
+            throw LanguageModelError.noModel(
+                path: path, missing: "it has neither model.safetensors nor model.safetensors.index.json")
+        }
+    }
+
+    private static func shards(_ index: String, folder: String) throws -> [String: SafetensorsFile] {
+        guard let map = try JSONValue(contentsOf: index)["weight_map"]?.object else {
+            throw LanguageModelError.missingSetting(file: index, key: "weight_map")
+        }
+        var opened: [String: SafetensorsFile] = [:]
+        var files: [String: SafetensorsFile] = [:]
+        for (name, value) in map.sorted(by: { $0.key < $1.key }) {
+            guard let shard = value.string, !shard.contains("/"), !shard.isEmpty else {
+                throw LanguageModelError.strayShard(file: index, shard: value.string ?? "not a string")
+            }
+            let file = try opened[shard] ?? SafetensorsFile(path: "\(folder)/\(shard)")
+            opened[shard] = file
+            try file.require(name)
+            files[name] = file
+        }
+        return files
+    }
+
+    func matrix(_ name: String, shape: [Int]) throws -> Matrix {
+        guard let file = files[name] else {
+            throw TensorFileError.missingTensor(file: path, name: name, present: Array(files.keys))
+        }
+        try file.require(name, shape: shape)
+        return try file.matrix(name)
+    }
+}
+
+extension GGUFFile: WeightSource {
+    var names: Set<String> { Set(tensors.keys) }
+
+    func matrix(_ name: String, shape: [Int]) throws -> Matrix {
+        if let found = tensors[name]?.shape, found != shape {
+            throw TensorFileError.wrongShape(file: path, name: name, found: found, wanted: shape)
+        }
+        return try matrix(name)
+    }
+}

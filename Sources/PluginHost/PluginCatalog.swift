@@ -1,0 +1,154 @@
+import Glibc
+
+/// A plugin that was found, or a file that should hold one and does not.
+public struct PluginListing: Encodable, Equatable, Sendable {
+    /// What users type; nil if the file did not load.
+    public var id: String?
+    /// What it is for, in words.
+    public var kind: String?
+    /// Its version.
+    public var version: String?
+    /// What it does, in a line.
+    public var description: String?
+    /// The file.
+    public var path: String
+    /// Why the file did not load.
+    public var error: String?
+}
+
+/// The plugins within reach: those beside the executable, then those in the folders of DMSAE_PLUGIN_PATH.
+public struct PluginCatalog: Sendable {
+    /// Holds `libdmsae-plugin-….so` among files that are none of ours.
+    public let executableFolder: String
+    /// Folders of plugins: every `.so` in them is taken for one.
+    public let searchPath: [String]
+
+    /// A catalog of the given folders.
+    public init(executableFolder: String, searchPath: [String] = []) {
+        self.executableFolder = executableFolder
+        self.searchPath = searchPath
+    }
+
+    /// The folder of this program, and DMSAE_PLUGIN_PATH (folders separated by colons). The variable is ignored in a
+    /// program that runs with more rights than its caller.
+    public init() throws {
+        guard let resolved = realpath("/proc/self/exe", nil) else {
+            throw PluginError.unreadable(path: "/proc/self/exe", reason: String(cString: strerror(errno)))
+        }
+        defer { free(resolved) }
+        let executable = String(cString: resolved)
+        let folder = executable[..<(executable.lastIndex(of: "/") ?? executable.startIndex)]
+        let isPrivileged = getuid() != geteuid() || getgid() != getegid()
+        let variable = isPrivileged ? "" : getenv("DMSAE_PLUGIN_PATH").map { String(cString: $0) } ?? ""
+        self.init(
+            executableFolder: folder.isEmpty ? "/" : String(folder),
+            searchPath: variable.split(separator: ":").map(String.init))
+    }
+
+    private var folders: [String] { [executableFolder] + searchPath }
+
+    /// Every plugin, in the order in which names are looked up, and every file or folder that gives none.
+    ///
+    /// Loads each file, so it runs their code.
+    public func list() -> [PluginListing] {
+        var listings: [PluginListing] = []
+        for folder in folders {
+            do {
+                for path in try files(of: folder) {
+                    do {
+                        let library = try PluginLibrary(path: path)
+                        listings += library.plugins.map {
+                            PluginListing(
+                                id: $0.id, kind: "\($0.kind)", version: $0.version, description: $0.summary,
+                                path: library.path)
+                        }
+                    } catch {
+                        listings.append(PluginListing(path: path, error: "\(error)"))
+                    }
+                }
+            } catch {
+                listings.append(PluginListing(path: folder, error: "\(error)"))
+            }
+        }
+        return listings
+    }
+
+    /// The scorer that a reference such as `gxa` or `./scorer.so,alpha=2` names.
+    /// - Throws: a `PluginError`.
+    public func scorer(_ reference: String, services: PluginServices) throws -> PluginScorer {
+        let reference = try PluginReference(reference)
+        let (library, plugin) = try find(reference, kind: .scorer)
+        return try PluginScorer(plugin, of: library, parameters: reference.parameters, services: services)
+    }
+
+    /// The sparsity rule that a reference such as `batchtopk` names.
+    /// - Throws: a `PluginError`.
+    public func sparsityRule(_ reference: String, services: PluginServices) throws -> PluginSparsityRule {
+        let reference = try PluginReference(reference)
+        let (library, plugin) = try find(reference, kind: .sparsityRule)
+        return try PluginSparsityRule(plugin, of: library, parameters: reference.parameters, services: services)
+    }
+
+    private func find(_ reference: PluginReference, kind: PluginKind) throws -> (PluginLibrary, PluginDescriptor) {
+        switch reference.place {
+        case .file(let path, let id):
+            let library = try PluginLibrary(path: path)
+            return (library, try library.plugin(id, kind: kind))
+        case .name(let name):
+            let library = try find(name)
+            return (library, try library.plugin(name, kind: kind))
+        }
+    }
+
+    /// The first library that holds `name`. The file called after it is tried first, so that a name in daily use does
+    /// not load, and so run, every other plugin; and what is wrong with that file is an error, not a reason to look on.
+    private func find(_ name: String) throws -> PluginLibrary {
+        for folder in folders {
+            let path = "\(folder)/\(Self.prefix)\(name).so"
+            if access(path, F_OK) == 0 {
+                let library = try PluginLibrary(path: path)
+                if library.plugins.contains(where: { $0.id == name }) { return library }
+            }
+        }
+        var known: [String] = []
+        var unloadable = 0
+        for folder in folders {
+            for path in try files(of: folder) {
+                // A file that does not load cannot hold the name; it is counted for the message below.
+                guard let library = Result(catching: { try PluginLibrary(path: path) }).success else {
+                    unloadable += 1
+                    continue
+                }
+                if library.plugins.contains(where: { $0.id == name }) { return library }
+                known += library.plugins.map(\.id)
+            }
+        }
+        throw PluginError.unknownName(name, folders: folders, known: known, unloadable: unloadable)
+    }
+
+    private static let prefix = "libdmsae-plugin-"
+
+    /// The plugin files of a folder, by name.
+    private func files(of folder: String) throws -> [String] {
+        guard let stream = opendir(folder) else {
+            throw PluginError.unreadable(path: folder, reason: String(cString: strerror(errno)))
+        }
+        defer { closedir(stream) }
+        var names: [String] = []
+        while let entry = readdir(stream) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
+            guard name.hasSuffix(".so") else { continue }
+            if folder == executableFolder && !name.hasPrefix(Self.prefix) { continue }
+            names.append(name)
+        }
+        return names.sorted().map { "\(folder)/\($0)" }
+    }
+}
+
+extension Result {
+    fileprivate var success: Success? {
+        if case .success(let value) = self { value } else { nil }
+    }
+}

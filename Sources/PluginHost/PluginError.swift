@@ -1,0 +1,187 @@
+/// What can be wrong with a plugin, from a mistyped reference to a score that is not a number.
+///
+/// Each case reads: what failed, on which file or value, what to do next.
+public enum PluginError: Error, Equatable, Sendable {
+    // The reference.
+    /// A reference that cannot be read.
+    case badReference(String, reason: String)
+    /// No plugin of this name where plugins are looked for.
+    case unknownName(String, folders: [String], known: [String], unloadable: Int)
+    /// The file holds no plugin of this id.
+    case unknownID(String, path: String, available: [String])
+    /// The file holds several plugins of the wanted kind, and none was named.
+    case ambiguous(path: String, kind: PluginKind, ids: [String])
+    /// The plugin is of another kind than the one asked for.
+    case wrongKind(plugin: String, path: String, kind: PluginKind, wanted: PluginKind)
+
+    // The file.
+    /// The file cannot be read.
+    case unreadable(path: String, reason: String)
+    /// Everybody may change the file.
+    case worldWritable(path: String)
+    /// The file is not a shared object of this system.
+    case notASharedObject(path: String, found: String)
+    /// The file was built for another processor.
+    case wrongMachine(path: String, found: String, wanted: String)
+    /// The dynamic loader refused the file.
+    case notLoaded(path: String, reason: String)
+
+    // What it exports.
+    /// No entry function.
+    case noEntry(path: String)
+    /// The entry function returned null.
+    case entryRefused(path: String)
+    /// What the entry function returned is not an entry.
+    case badMagic(path: String, found: UInt64)
+    /// Built for another major version of the ABI.
+    case wrongMajor(path: String, plugin: UInt32, host: UInt32)
+    /// Needs a newer minor version of the ABI than this host has.
+    case newerMinor(path: String, major: UInt32, plugin: UInt32, host: UInt32)
+    /// A struct or table of the wrong size.
+    case wrongSize(path: String, structure: String, found: UInt32, wanted: String)
+    /// A pointer that may not be null.
+    case nullInTable(path: String, table: String, field: String)
+    /// A description that breaks a rule.
+    case badDescription(path: String, index: UInt32, reason: String)
+    /// The plugin asks for something this host does not know.
+    case unknownFlags(plugin: String, path: String, flags: UInt64)
+    /// The table that the plugin's kind asks for is not there.
+    case missingTable(plugin: String, path: String, id: String)
+
+    // What it does.
+    /// A function returned an error.
+    case failed(plugin: String, path: String, function: String, status: Int32, text: String, parameters: [String])
+    /// A function stopped because the user asked for it.
+    case cancelled(plugin: String, function: String)
+    /// An earlier call lost the instance.
+    case lost(plugin: String, path: String)
+    /// The scorer returned success and left a score unwritten.
+    case unwrittenScore(plugin: String, path: String, row: Int, latent: Int, unwritten: Int, count: Int)
+    /// A score that is NaN or infinite.
+    case nonFiniteScore(plugin: String, path: String, value: String, row: Int, latent: Int)
+    /// A scope that this host does not know.
+    case unknownScope(plugin: String, path: String, scope: Int32)
+    /// A negative upper count.
+    case negativeUpperCount(plugin: String, path: String, count: Int64)
+    /// A mark that is neither 0 nor 1.
+    case badMark(plugin: String, path: String, value: UInt8, row: Int, latent: Int)
+    /// More selected than the rule's own upper count; `row` if the scope is a row.
+    case tooManySelected(plugin: String, path: String, selected: Int, upperCount: Int, row: Int?)
+}
+
+extension PluginError: CustomStringConvertible {
+    /// The sentence that users see.
+    public var description: String {
+        switch self {
+        case .badReference, .unknownName, .unknownID, .ambiguous, .wrongKind: referenceDescription
+        case .unreadable, .worldWritable, .notASharedObject, .wrongMachine, .notLoaded: fileDescription
+        case .failed, .cancelled, .lost, .unwrittenScore, .nonFiniteScore, .unknownScope, .negativeUpperCount, .badMark,
+            .tooManySelected:
+            callDescription
+        default: exportDescription
+        }
+    }
+
+    private var referenceDescription: String {
+        switch self {
+        case .badReference(let text, let reason):
+            "plugin reference '\(text)': \(reason); write NAME, PATH.so or PATH.so:ID, then ,KEY=VALUE for each "
+                + "parameter"
+        case .unknownName(let name, let folders, let known, let unloadable):
+            "no plugin named '\(name)' in \(list(folders)); there \(known.count == 1 ? "is" : "are") "
+                + (known.isEmpty ? "none" : list(known))
+                + (unloadable == 0 ? "" : ", and \(unloadable) that did not load (see `dmsae plugin list`)")
+                + "; correct the name, give a path ending in .so, or add a folder to DMSAE_PLUGIN_PATH"
+        case .unknownID(let id, let path, let available):
+            "\(path) holds no plugin '\(id)'; it holds \(list(available)); correct the part after the colon"
+        case .ambiguous(let path, let kind, let ids):
+            "\(path) holds several plugins of kind \(kind): \(list(ids)); name one, as \(path):\(ids.first ?? "ID")"
+        case .wrongKind(let plugin, let path, let kind, let wanted):
+            "plugin '\(plugin)' of \(path) is a \(kind), and a \(wanted) is wanted here; "
+                + "`dmsae plugin list` shows the kinds"
+        default: ""
+        }
+    }
+
+    private var fileDescription: String {
+        switch self {
+        case .unreadable(let path, let reason): "plugin file \(path) cannot be read: \(reason); correct the path"
+        case .worldWritable(let path):
+            "plugin file \(path) can be changed by every user of this machine; chmod o-w it once you trust its content"
+        case .notASharedObject(let path, let found):
+            "plugin file \(path) is not a shared object but \(found); build it with cc -shared -fPIC"
+        case .wrongMachine(let path, let found, let wanted):
+            "plugin file \(path) was built for \(found), this program for \(wanted); rebuild the plugin for \(wanted)"
+        case .notLoaded(let path, let reason):
+            "plugin file \(path) does not load: \(reason); rebuild it, or install the library it needs"
+        default: ""
+        }
+    }
+
+    private var exportDescription: String {
+        switch self {
+        case .noEntry(let path):
+            "\(path) is no dmsae plugin: it does not export dmsae_plugin_entry; define that function with default "
+                + "visibility (see entry.h)"
+        case .entryRefused(let path):
+            "dmsae_plugin_entry of \(path) returned null: the plugin will not work with this host; "
+                + "look for another version of the plugin"
+        case .badMagic(let path, let found):
+            "dmsae_plugin_entry of \(path) returned no entry: it begins with \(hexadecimal(found)) and not DMSAE_MAGIC; "
+                + "rebuild the plugin with dmsae's headers"
+        case .wrongMajor(let path, let plugin, let host):
+            "\(path) was built for plugin ABI \(plugin), this dmsae has \(host); "
+                + (plugin > host ? "update dmsae" : "rebuild the plugin with this dmsae's headers")
+        case .newerMinor(let path, let major, let plugin, let host):
+            "\(path) needs plugin ABI \(major).\(plugin) or newer, this dmsae has \(major).\(host); update dmsae"
+        case .wrongSize(let path, let structure, let found, let wanted):
+            "\(structure) of \(path) says that it has \(found) bytes, and \(wanted) are wanted; "
+                + "set struct_size to sizeof and rebuild the plugin"
+        case .nullInTable(let path, let table, let field):
+            "\(table).\(field) of \(path) is null; the plugin must fill every field (DMSAE-ENTRY-05)"
+        case .badDescription(let path, let index, let reason):
+            "the description of plugin \(index) of \(path) is wrong: \(reason); correct the plugin (see entry.h)"
+        case .unknownFlags(let plugin, let path, let flags):
+            "plugin '\(plugin)' of \(path) has the flags \(hexadecimal(flags)), which this dmsae does not know and must "
+                + "understand; update dmsae"
+        case .missingTable(let plugin, let path, let id):
+            "plugin '\(plugin)' of \(path) has no table '\(id)'; its description must list it and its "
+                + "get_extension return it"
+        default: ""
+        }
+    }
+
+    private var callDescription: String {
+        switch self {
+        case .failed(let plugin, let path, let function, let status, let text, let parameters):
+            "\(function) of plugin '\(plugin)' failed (\(statusName(status))): "
+                + (text.isEmpty ? "it gave no reason" : text)
+                + (parameters.isEmpty ? "" : "; it was given \(parameters.joined(separator: ", "))")
+                + "; the plugin is \(path)"
+        case .cancelled(let plugin, let function): "\(function) of plugin '\(plugin)' was cancelled"
+        case .lost(let plugin, let path):
+            "plugin '\(plugin)' of \(path) lost its instance in an earlier call; start again"
+        case .unwrittenScore(let plugin, let path, let row, let latent, let unwritten, let count):
+            "scorer '\(plugin)' left \(unwritten) of \(count) scores unwritten, the first at token \(row), latent \(latent)"
+                + " (DMSAE-SCORER-03); correct \(path)"
+        case .nonFiniteScore(let plugin, let path, let value, let row, let latent):
+            "scorer '\(plugin)' wrote \(value) at token \(row), latent \(latent) (DMSAE-SCORER-03); correct \(path)"
+        case .unknownScope(let plugin, let path, let scope):
+            "rule '\(plugin)' declares scope \(scope), which this dmsae does not know (1 row, 2 batch, 3 all); "
+                + "update dmsae or correct \(path)"
+        case .negativeUpperCount(let plugin, let path, let count):
+            "rule '\(plugin)' gave the upper count \(count) (DMSAE-RULE-01); correct \(path)"
+        case .badMark(let plugin, let path, let value, let row, let latent):
+            "rule '\(plugin)' marked token \(row), latent \(latent) with \(value) and not 0 or 1 (DMSAE-RULE-03); "
+                + "correct \(path)"
+        case .tooManySelected(let plugin, let path, let selected, let upperCount, let row):
+            "rule '\(plugin)' selected \(selected) entries \(row.map { "of token \($0)" } ?? "of the batch"), more than its "
+                + "upper count \(upperCount) (DMSAE-RULE-03); correct \(path)"
+        default: ""
+        }
+    }
+}
+
+private func list(_ items: [String]) -> String { items.map { "'\($0)'" }.joined(separator: ", ") }
+
+private func hexadecimal(_ value: UInt64) -> String { "0x" + String(value, radix: 16) }

@@ -1,0 +1,127 @@
+import CDMSAE
+import Glibc
+import Synchronization
+
+/// A created plugin: the one place that calls into it, so that turns, status codes and error texts are dealt with
+/// once.
+final class PluginInstance: @unchecked Sendable {
+    let library: PluginLibrary
+    let plugin: PluginDescriptor
+    let parameters: [PluginReference.Parameter]
+    private let host: HostTables
+    private let pointer: OpaquePointer
+    private let turn = Mutex(())
+    private let isLost = Atomic(false)
+
+    /// Creates `plugin` of `library`.
+    /// - Throws: `PluginError.unknownFlags`, `.failed` with the plugin's own text.
+    init(
+        _ plugin: PluginDescriptor, of library: PluginLibrary, parameters: [PluginReference.Parameter],
+        services: PluginServices
+    ) throws {
+        guard plugin.unknownFlags == 0 else {
+            throw PluginError.unknownFlags(plugin: plugin.id, path: library.path, flags: plugin.unknownFlags)
+        }
+        let host = HostTables(services: services, plugin: plugin.id)
+        let text = parameters.map { (strdup($0.key), strdup($0.value)) }
+        defer {
+            for (key, value) in text {
+                free(key)
+                free(value)
+            }
+        }
+        var list: [dmsae_parameter] = []
+        for (key, value) in text {
+            guard let key, let value else { fatalError("out of memory: parameters of '\(plugin.id)'") }
+            list.append(dmsae_parameter(key: key, value: value, reserved: (0, 0)))
+        }
+        var created: OpaquePointer?
+        let context = CallContext(
+            plugin: plugin.id, path: library.path, function: "create",
+            parameters: parameters.map { "\($0.key)=\($0.value)" })
+        try context.run { call in
+            library.functions.create(
+                library.entry, plugin.index, host.pointer, list, UInt32(list.count), &created, call)
+        }
+        guard let created else {
+            throw PluginError.nullInTable(path: library.path, table: "create", field: "out")
+        }
+        self.library = library
+        self.plugin = plugin
+        self.parameters = parameters
+        self.host = host
+        pointer = created
+    }
+
+    deinit {
+        keepingFloatingPointEnvironment { library.functions.destroy(pointer) }
+        // The host struct outlives the instance: `self.host` is released only after this body.
+    }
+
+    /// The plugin's frozen table behind `id`.
+    /// - Throws: `PluginError.missingTable`, `.wrongSize`, `.nullInTable`.
+    func table<Struct>(
+        _ id: String, _ type: Struct.Type, notNull: [(field: String, path: PartialKeyPath<Struct>)]
+    ) throws -> Struct {
+        guard plugin.extensions.contains(id), let memory = library.functions.get_extension(pointer, id) else {
+            throw PluginError.missingTable(plugin: plugin.id, path: library.path, id: id)
+        }
+        return try PluginTable(memory, name: "table \(id)", path: library.path).frozen(type, notNull: notNull)
+    }
+
+    /// Calls a function of the instance, in turn with the others unless the plugin is reentrant.
+    /// - Throws: `PluginError.failed` with the plugin's own text, `.cancelled`, `.lost`.
+    func call(
+        _ function: String, _ body: (OpaquePointer, UnsafeMutablePointer<dmsae_call>) -> dmsae_status
+    ) throws {
+        let context = CallContext(plugin: plugin.id, path: library.path, function: function, parameters: [])
+        func run() throws {
+            if isLost.load(ordering: .relaxed) { throw PluginError.lost(plugin: plugin.id, path: library.path) }
+            do {
+                try context.run { body(pointer, $0) }
+            } catch PluginError.failed(let plugin, let path, let function, let status, let text, let parameters) {
+                if status == dmsae_status.DMSAE_ERR_INSTANCE_LOST.rawValue {
+                    isLost.store(true, ordering: .relaxed)
+                }
+                throw PluginError.failed(
+                    plugin: plugin, path: path, function: function, status: status, text: text, parameters: parameters)
+            }
+        }
+        if plugin.isReentrant {
+            try run()
+        } else {
+            try turn.withLock { _ in try run() }
+        }
+    }
+
+    /// A function without a call header, such as `scope`.
+    func ask<Answer>(_ body: (OpaquePointer) -> Answer) -> Answer {
+        keepingFloatingPointEnvironment { body(pointer) }
+    }
+}
+
+/// One call across the line: lends the error buffer and turns a status into an error.
+private struct CallContext {
+    let plugin: String
+    let path: String
+    let function: String
+    let parameters: [String]
+
+    func run(_ body: (UnsafeMutablePointer<dmsae_call>) -> dmsae_status) throws {
+        try withUnsafeTemporaryAllocation(of: CChar.self, capacity: 1024) { text in
+            text.initialize(repeating: 0)
+            var call = dmsae_call(
+                struct_size: UInt32(MemoryLayout<dmsae_call>.size), reserved: 0, flags: 0, error: text.baseAddress,
+                error_capacity: UInt64(text.count))
+            let status = keepingFloatingPointEnvironment { body(&call) }
+            if status == .DMSAE_OK { return }
+            if status == .DMSAE_CANCELLED { throw PluginError.cancelled(plugin: plugin, function: function) }
+            // A plugin that forgot the ending zero byte costs the last character, not a read past the buffer; bytes
+            // that are not UTF-8 are shown as such and not dropped.
+            let bytes = text.dropLast().prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+            throw PluginError.failed(
+                plugin: plugin, path: path, function: function, status: status.rawValue,
+                text: String(decoding: bytes, as: UTF8.self), parameters: parameters)
+        }
+    }
+}

@@ -1,0 +1,125 @@
+import CDMSAE
+import Glibc
+
+/// A plugin file, loaded and checked, with what it says about its plugins.
+///
+/// Loading runs the file's code in this process. It is never unloaded: closing a library whose runtime keeps caches
+/// or threads, a Swift one above all, crashes the host later, in code that has nothing to do with it.
+public final class PluginLibrary: @unchecked Sendable {
+    /// The file, absolute and with links resolved.
+    public let path: String
+    /// What is in it, in its own order.
+    public let plugins: [PluginDescriptor]
+
+    /// The plugin's own struct, which its functions want back.
+    let entry: UnsafePointer<dmsae_entry>
+    /// Our copy, as large as this version knows it.
+    let functions: dmsae_entry
+
+    /// Loads the file at `path`.
+    /// - Throws: a `PluginError` naming the file and the first thing that is wrong with it.
+    public init(path given: String) throws {
+        guard let resolved = realpath(given, nil) else {
+            throw PluginError.unreadable(path: given, reason: String(cString: strerror(errno)))
+        }
+        defer { free(resolved) }
+        path = String(cString: resolved)
+        try SharedObjectHeader.check(path)
+        entry = try Self.entry(path)
+        functions = try Self.check(entry, path)
+        plugins = try Self.describe(entry, functions, path)
+    }
+
+    private static func entry(_ path: String) throws -> UnsafePointer<dmsae_entry> {
+        // RTLD_LOCAL, and not RTLD_DEEPBIND: plugins hide their symbols, so neither needs protection from the other.
+        // An absolute path, because a bare file name would be searched for in the system's folders.
+        let handle = keepingFloatingPointEnvironment { dlopen(path, RTLD_NOW | RTLD_LOCAL | Int32(RTLD_NODELETE)) }
+        guard let handle else {
+            throw PluginError.notLoaded(path: path, reason: dlerror().map { String(cString: $0) } ?? "no reason given")
+        }
+        guard let symbol = dlsym(handle, "dmsae_plugin_entry") else { throw PluginError.noEntry(path: path) }
+        let function = unsafeBitCast(
+            symbol, to: (@convention(c) (UnsafePointer<dmsae_host_info>) -> UnsafePointer<dmsae_entry>?).self)
+        let entry = HostTables.name.withCString { name in
+            HostTables.version.withCString { version in
+                var info = dmsae_host_info(
+                    struct_size: UInt32(MemoryLayout<dmsae_host_info>.size), abi_major: DMSAE_ABI_MAJOR,
+                    abi_minor: DMSAE_ABI_MINOR, reserved: 0, name: name, version: version)
+                return keepingFloatingPointEnvironment { function(&info) }
+            }
+        }
+        guard let entry else { throw PluginError.entryRefused(path: path) }
+        return entry
+    }
+
+    /// The first 24 bytes are the same in every version (DMSAE-ENTRY-04), so they are judged first.
+    private static func check(_ entry: UnsafePointer<dmsae_entry>, _ path: String) throws -> dmsae_entry {
+        let raw = UnsafeRawPointer(entry)
+        let magic = raw.load(as: UInt64.self)
+        guard magic == DMSAE_MAGIC else { throw PluginError.badMagic(path: path, found: magic) }
+        let major = raw.load(fromByteOffset: 12, as: UInt32.self)
+        guard major == DMSAE_ABI_MAJOR else {
+            throw PluginError.wrongMajor(path: path, plugin: major, host: DMSAE_ABI_MAJOR)
+        }
+        let minor = raw.load(fromByteOffset: 16, as: UInt32.self)
+        guard minor <= DMSAE_ABI_MINOR else {
+            throw PluginError.newerMinor(path: path, major: major, plugin: minor, host: DMSAE_ABI_MINOR)
+        }
+        return try PluginTable(raw, name: "dmsae_entry", path: path).growing(
+            dmsae_entry.self, from: DMSAE_ENTRY_SIZE_V0, sizeOffset: 8,
+            notNull: [
+                ("descriptor", \.descriptor), ("create", \.create), ("destroy", \.destroy),
+                ("get_extension", \.get_extension),
+            ])
+    }
+
+    private static func describe(
+        _ entry: UnsafePointer<dmsae_entry>, _ functions: dmsae_entry, _ path: String
+    ) throws -> [PluginDescriptor] {
+        func bad(_ index: UInt32, _ reason: String) -> PluginError {
+            .badDescription(path: path, index: index, reason: reason)
+        }
+        guard (1...1024).contains(functions.plugin_count) else {
+            throw bad(0, "the file claims to hold \(functions.plugin_count) plugins; at least 1, at most 1024")
+        }
+        var plugins: [PluginDescriptor] = []
+        for index in 0..<functions.plugin_count {
+            guard let pointer = functions.descriptor(entry, index) else { throw bad(index, "there is none (null)") }
+            let plugin = try PluginDescriptor(pointer, index: index, path: path)
+            if plugins.contains(where: { $0.id == plugin.id }) { throw bad(index, "its id '\(plugin.id)' is taken") }
+            plugins.append(plugin)
+        }
+        return plugins
+    }
+
+    /// The plugin `id`, or, with no id, the only one of this kind.
+    /// - Throws: `PluginError.unknownID`, `.wrongKind`, `.ambiguous`.
+    public func plugin(_ id: String?, kind: PluginKind) throws -> PluginDescriptor {
+        if let id {
+            guard let plugin = plugins.first(where: { $0.id == id }) else {
+                throw PluginError.unknownID(id, path: path, available: plugins.map(\.id))
+            }
+            guard plugin.kind == kind else {
+                throw PluginError.wrongKind(plugin: id, path: path, kind: plugin.kind, wanted: kind)
+            }
+            return plugin
+        }
+        let matching = plugins.filter { $0.kind == kind }
+        guard let plugin = matching.first else {
+            throw PluginError.wrongKind(plugin: plugins[0].id, path: path, kind: plugins[0].kind, wanted: kind)
+        }
+        guard matching.count == 1 else {
+            throw PluginError.ambiguous(path: path, kind: kind, ids: matching.map(\.id))
+        }
+        return plugin
+    }
+}
+
+/// Runs foreign code and puts rounding and denormal modes back: a library built by `-ffast-math` may flush denormals
+/// to zero in every thread that loads it, and so change the numbers of code it has nothing to do with.
+func keepingFloatingPointEnvironment<Result>(_ body: () throws -> Result) rethrows -> Result {
+    var environment = fenv_t()
+    fegetenv(&environment)
+    defer { fesetenv(&environment) }
+    return try body()
+}

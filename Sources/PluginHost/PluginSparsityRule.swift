@@ -1,0 +1,120 @@
+import CDMSAE
+import LinearAlgebra
+import SparseCoding
+
+/// A sparsity rule that lives in a plugin.
+///
+/// The candidates are lent, never copied. What comes back is checked: marks of 0 and 1, no more of them in a scope
+/// than the rule announced.
+public final class PluginSparsityRule: SparsityRule {
+    private let instance: PluginInstance
+    private let table: dmsae_sparsity_rule
+    /// Which entries compete.
+    public let scope: SelectionScope
+
+    /// A rule of the given plugin.
+    /// - Throws: a `PluginError`.
+    public init(
+        _ plugin: PluginDescriptor, of library: PluginLibrary, parameters: [PluginReference.Parameter] = [],
+        services: PluginServices
+    ) throws {
+        let instance = try PluginInstance(plugin, of: library, parameters: parameters, services: services)
+        let table = try instance.table(
+            DMSAE_SPARSITY_RULE, dmsae_sparsity_rule.self,
+            notNull: [("scope", \.scope), ("upper_count", \.upper_count), ("select", \.select)])
+        let declared = instance.ask { table.scope($0) }.rawValue
+        guard let scope = SelectionScope(rawValue: declared) else {
+            throw PluginError.unknownScope(plugin: plugin.id, path: library.path, scope: declared)
+        }
+        self.instance = instance
+        self.table = table
+        self.scope = scope
+    }
+
+    /// The plugin's id.
+    public var name: String { instance.plugin.id }
+    /// The plugin's version.
+    public var version: String { instance.plugin.version }
+    /// All that the plugin says about itself.
+    public var plugin: PluginDescriptor { instance.plugin }
+    /// The file it is in.
+    public var path: String { instance.library.path }
+    /// Its settings, in the order given.
+    public var parameters: [PluginReference.Parameter] { instance.parameters }
+
+    /// The most the rule will select in one scope, never more than the scope has entries.
+    /// - Throws: `PluginError.failed`, `.negativeUpperCount`, `.cancelled`, `.lost`.
+    public func upperCount(_ context: SelectionContext) throws -> Int {
+        let everything = scope == .row ? context.latentCount : context.batchRows * context.latentCount
+        guard scope != .all else { return everything }
+        var argument = dmsae_selection_context(context)
+        var count: Int64 = 0
+        try instance.call("upper_count") { table.upper_count($0, &argument, &count, $1) }
+        guard count >= 0 else { throw PluginError.negativeUpperCount(plugin: name, path: path, count: count) }
+        return Int(min(count, Int64(everything)))
+    }
+
+    /// Marks the candidates to keep; see `SparsityRule`.
+    /// - Throws: `PluginError.failed`, `.badMark`, `.tooManySelected`, `.negativeUpperCount`, `.cancelled`, `.lost`.
+    public func select(
+        from candidates: SparseCodes, _ context: SelectionContext, selected: UnsafeMutableBufferPointer<UInt8>
+    ) throws {
+        precondition(
+            selected.count == candidates.count, "\(selected.count) marks for \(candidates.count) candidates")
+        guard let marks = selected.baseAddress, candidates.count > 0 else { return }  // DMSAE-RULE-06
+        var argument = dmsae_selection_context(context)
+        try withUnsafePointer(to: dmsae_csr(candidates)) { view in
+            try instance.call("select") { table.select($0, &argument, view, marks, $1) }
+        }
+        try check(UnsafeBufferPointer(selected), candidates, context)
+    }
+
+    private func check(_ marks: UnsafeBufferPointer<UInt8>, _ candidates: SparseCodes, _ context: SelectionContext)
+        throws
+    {
+        var largest: UInt8 = 0
+        for mark in marks { largest = max(largest, mark) }
+        if largest > 1, let e = marks.firstIndex(where: { $0 > 1 }) {
+            let (row, latent) = candidates.position(of: e)
+            throw PluginError.badMark(plugin: name, path: path, value: marks[e], row: row, latent: latent)
+        }
+        func count(_ range: Range<Int>) -> Int { range.reduce(0) { $0 + Int(marks[$1]) } }
+        switch scope {
+        case .all: return
+        case .batch:
+            let upper = try upperCount(context), selected = count(0..<marks.count)
+            guard selected <= upper else {
+                throw PluginError.tooManySelected(
+                    plugin: name, path: path, selected: selected, upperCount: upper, row: nil)
+            }
+        case .row:
+            let upper = try upperCount(context)
+            for row in 0..<candidates.rows {
+                let selected = count(candidates.entries(ofRow: row))
+                guard selected <= upper else {
+                    throw PluginError.tooManySelected(
+                        plugin: name, path: path, selected: selected, upperCount: upper, row: context.firstRow + row)
+                }
+            }
+        }
+    }
+}
+
+extension dmsae_selection_context {
+    /// The C form of a context; fields in step with `SelectionContext`.
+    fileprivate init(_ context: SelectionContext) {
+        let mode: dmsae_selection_mode =
+            switch context.mode {
+            case .train: .DMSAE_MODE_TRAIN
+            case .calibrate: .DMSAE_MODE_CALIBRATE
+            case .infer: .DMSAE_MODE_INFER
+            }
+        self.init(
+            struct_size: UInt32(MemoryLayout<dmsae_selection_context>.size), mode: mode, step: Int64(context.step),
+            total_steps: Int64(context.totalSteps), batch_rows: Int64(context.batchRows),
+            first_row: Int64(context.firstRow), latent_count: Int64(context.latentCount),
+            mean_active: context.meanActive, batch_budget: Int64(context.batchBudget),
+            core_begin: Int64(context.core.lowerBound), core_end: Int64(context.core.upperBound),
+            core_is_exempt: context.coreIsExempt ? 1 : 0, reserved: 0)
+    }
+}

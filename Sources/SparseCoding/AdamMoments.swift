@@ -1,0 +1,52 @@
+import Glibc
+import Kernels
+import LinearAlgebra
+
+/// First and second moments of every parameter, and the step that uses them (Adam, arXiv:1412.6980, bias corrected).
+final class AdamMoments {
+    private let first: SparseAutoencoder
+    private let second: SparseAutoencoder
+    private(set) var stepCount = 0
+    private let lanes: Lanes
+
+    init(_ sae: SparseAutoencoder, lanes: Lanes) {
+        first = SparseAutoencoder(dIn: sae.dIn, layout: sae.layout)
+        second = SparseAutoencoder(dIn: sae.dIn, layout: sae.layout)
+        self.lanes = lanes
+    }
+
+    /// Moves the parameters along clipped gradients, then scales each decoder row back to unit norm. Encoder rows
+    /// below `frozen` do not move. Every latent moves, also one without gradient: its moments decay.
+    func update(
+        _ sae: SparseAutoencoder, _ gradients: ParameterGradients, learningRate: Double, clip: Double, frozen: Int,
+        plan: TrainingPlan
+    ) {
+        stepCount += 1
+        let t = Double(stepCount)
+        let step = AdamStep(
+            beta1: Float(plan.beta1), beta2: Float(plan.beta2), epsilon: Float(plan.epsilon),
+            stepSize: Float(learningRate / (1 - pow(plan.beta1, t))),
+            inverseRootCorrection: Float(1 / (1 - pow(plan.beta2, t)).squareRoot()), gradientScale: Float(clip))
+        let d = sae.dIn
+        lanes.forRanges(sae.dSAE, grain: 16) { _, latents in
+            for j in latents {
+                if j >= frozen {
+                    kernels.adam(
+                        sae.encoder.row(j), gradients.encoderRow(j), first.encoder.row(j), second.encoder.row(j), d,
+                        step)
+                }
+                kernels.adam(
+                    sae.decoder.row(j), gradients.decoderRow(j), first.decoder.row(j), second.decoder.row(j), d, step)
+                normalizeRow(sae.decoder.row(j), d)
+            }
+            let at = latents.lowerBound
+            kernels.adam(
+                sae.encoderBias.elements + at, gradients.encoderBias.elements + at, first.encoderBias.elements + at,
+                second.encoderBias.elements + at, latents.count, step)
+        }
+        kernels.adam(
+            sae.decoderBias.elements, gradients.decoderBias.elements, first.decoderBias.elements,
+            second.decoderBias.elements, d, step)
+    }
+
+}

@@ -1,0 +1,100 @@
+import Glibc
+import LinearAlgebra
+
+/// Positive pre-activations that may be selected, in the order they were found, on one lane.
+final class CandidateList {
+    private(set) var count = 0
+    private var capacity = 0
+    private var rows: UnsafeMutablePointer<Int32> = allocateAligned(0)
+    private(set) var columns: UnsafeMutablePointer<Int32> = allocateAligned(0)
+    private(set) var values: UnsafeMutablePointer<Float> = allocateAligned(0)
+
+    deinit {
+        free(rows)
+        free(columns)
+        free(values)
+    }
+
+    func removeAll() { count = 0 }
+
+    /// Makes room for `extra` more entries, to be written at `count` and then taken in by `append`.
+    func reserve(_ extra: Int) {
+        guard count + extra > capacity else { return }
+        let grown = max(count + extra, 2 * capacity)
+        rows = moved(rows, grown)
+        columns = moved(columns, grown)
+        values = moved(values, grown)
+        capacity = grown
+    }
+
+    /// Takes in `found` entries of row `row` already written behind the last one, columns relative to `firstColumn`.
+    func append(_ found: Int, row: Int, firstColumn: Int) {
+        for e in count..<(count + found) {
+            rows[e] = Int32(truncatingIfNeeded: row)
+            columns[e] &+= Int32(truncatingIfNeeded: firstColumn)
+        }
+        count += found
+    }
+
+    /// Drops what cannot be among the `limit` largest of the entries from `start` on, keeping the order, and
+    /// returns the largest value below which nothing can be. An entry equal to the limit-th largest stays: which of
+    /// the ties belongs is for the rule to say.
+    func prune(from start: Int = 0, to limit: Int) -> Float {
+        guard count - start > limit else { return 0 }
+        guard limit > 0 else {
+            count = start
+            return .infinity
+        }
+        let least = rankThreshold(values + start, count - start, limit).value
+        var kept = start
+        for e in start..<count where values[e] >= least {
+            rows[kept] = rows[e]
+            columns[kept] = columns[e]
+            values[kept] = values[e]
+            kept += 1
+        }
+        count = kept
+        return least.nextDown
+    }
+
+    /// Adds to `rowCounts` the entries per row.
+    func countRows(into rowCounts: UnsafeMutablePointer<Int64>) {
+        for e in 0..<count { rowCounts[Int(rows[e])] += 1 }
+    }
+
+    /// Scatters the entries to where `cursor` says their row continues. Within a row entries were found with
+    /// columns ascending, and this keeps that order.
+    func scatter(
+        cursor: UnsafeMutablePointer<Int64>, columns outColumns: UnsafeMutablePointer<Int32>,
+        values outValues: UnsafeMutablePointer<Float>
+    ) {
+        for e in 0..<count {
+            let row = Int(rows[e])
+            let at = Int(cursor[row])
+            cursor[row] += 1
+            outColumns[at] = columns[e]
+            outValues[at] = values[e]
+        }
+    }
+
+    private func moved<Element>(_ old: UnsafeMutablePointer<Element>, _ size: Int) -> UnsafeMutablePointer<Element> {
+        let new: UnsafeMutablePointer<Element> = allocateAligned(size)
+        new.update(from: old, count: count)
+        free(old)
+        return new
+    }
+}
+
+extension SparseCodes {
+    /// Becomes the codes whose entries the lists hold; rows are relative to `firstRow`.
+    func assemble(_ lists: [CandidateList], rows: Int, columns: Int) {
+        let total = lists.reduce(0) { $0 + $1.count }
+        reset(rows: rows, columns: columns, capacity: total)
+        for list in lists { list.countRows(into: rowOffsets + 1) }
+        for r in 0..<rows { rowOffsets[r + 1] += rowOffsets[r] }
+        let cursor: UnsafeMutablePointer<Int64> = allocateAligned(rows)
+        cursor.update(from: rowOffsets, count: rows)
+        for list in lists { list.scatter(cursor: cursor, columns: columnIndices, values: values) }
+        free(cursor)
+    }
+}

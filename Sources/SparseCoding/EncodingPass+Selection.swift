@@ -1,0 +1,123 @@
+import LinearAlgebra
+
+/// What a latent may use of the batch's budget when there is a dense core.
+public enum BudgetScope: String, Sendable, Codable, CaseIterable {
+    /// The non-core keeps k·B entries whatever the core does.
+    case nonCore = "non-core"
+    /// The non-core keeps what the core leaves of k·B, so that the total L0 is k.
+    case total
+}
+
+/// What a selection kept.
+public struct SelectionSummary: Sendable, Equatable {
+    /// Entries of exempt core latents (p > 0).
+    public var coreEntries = 0
+    /// Entries the rule selected.
+    public var selectedEntries = 0
+    /// The smallest selected value, nil if the rule selected nothing.
+    public var leastSelected: Float?
+}
+
+extension EncodingPass {
+    /// Encodes a centred batch and lets `rule` choose, writing the kept codes [B, F].
+    ///
+    /// Latents of a dense core are kept wherever p > 0 and never shown to the rule; every other positive
+    /// pre-activation that could be among the rule's upper count is. A budget of k·B entries is the rule's, less,
+    /// under `BudgetScope.total`, what the core used.
+    ///
+    /// - Throws: what the rule throws, or `SparseCodingError.ruleSelectedTooMany`.
+    public func select(
+        _ centered: Matrix, with sae: SparseAutoencoder, rule: any SparsityRule, mode: SelectionMode, step: Int = 0,
+        totalSteps: Int = 0, k: Double, budget: BudgetScope, into codes: SparseCodes
+    ) throws -> SelectionSummary {
+        let rowCount = centered.rows
+        let exempt = sae.exemptCore.count
+        let wholeBudget = Int((k * Double(rowCount)).rounded(.down))
+        var context = SelectionContext(
+            mode: mode, step: step, totalSteps: totalSteps, batchRows: rowCount, latentCount: sae.dSAE, meanActive: k,
+            batchBudget: wholeBudget, core: 0..<sae.layout.coreCount, coreIsExempt: exempt > 0)
+        var summary = SelectionSummary()
+        if rule.scope == .batch {
+            let limit = try rule.upperCount(context)
+            collect(
+                centered, sae.encoderPart, rows: 0..<rowCount, thresholds: nil, exempt: exempt, limit: limit)
+            summary.coreEntries = core.reduce(0) { $0 + $1.count }
+            if budget == .total { context.batchBudget = max(0, wholeBudget - summary.coreEntries) }
+            let allowed = try rule.upperCount(context)
+            for list in found { _ = list.prune(to: limit) }
+            try choose(rule, context, rows: rowCount, sae.dSAE, allowed: allowed, exempt: exempt, codes, &summary)
+            return summary
+        }
+        // Row by row every latent competes with few others, and a rule that looks at all of them sees all of them:
+        // both get whole rows, a block at a time.
+        codes.reset(rows: rowCount, columns: sae.dSAE, capacity: 0)
+        let block = SparseCodes()
+        for start in stride(from: 0, to: rowCount, by: Self.blockRows) {
+            let rows = start..<min(start + Self.blockRows, rowCount)
+            collect(centered, sae.encoderPart, rows: rows, thresholds: nil, exempt: exempt, limit: nil)
+            summary.coreEntries += core.reduce(0) { $0 + $1.count }
+            context.firstRow = start
+            let allowed = rule.scope == .row ? try rule.upperCount(context) * rows.count : Int.max
+            try choose(rule, context, rows: rows.count, sae.dSAE, allowed: allowed, exempt: exempt, block, &summary)
+            codes.append(block, atRow: start)
+        }
+        return summary
+    }
+
+    private static let blockRows = 512
+
+    /// Lets the rule choose among what `found` holds and merges the result with the core's entries.
+    private func choose(
+        _ rule: any SparsityRule, _ context: SelectionContext, rows: Int, _ latents: Int, allowed: Int, exempt: Int,
+        _ codes: SparseCodes, _ summary: inout SelectionSummary
+    ) throws {
+        candidates.assemble(found, rows: rows, columns: latents)
+        let count = candidates.count
+        if selected.count < count { selected = [UInt8](repeating: 0, count: count + count / 4) }
+        var kept = 0
+        try selected.withUnsafeMutableBufferPointer { buffer in
+            let flags = UnsafeMutableBufferPointer(rebasing: buffer[0..<count])
+            flags.update(repeating: 0)
+            try rule.select(from: candidates, context, selected: flags)
+            for e in 0..<count where flags[e] != 0 {
+                kept += 1
+                summary.leastSelected = min(summary.leastSelected ?? .infinity, candidates.values[e])
+            }
+        }
+        guard kept <= allowed else {
+            throw SparseCodingError.ruleSelectedTooMany(rule: rule.name, selected: kept, allowed: allowed)
+        }
+        summary.selectedEntries += kept
+        coreCodes.assemble(core, rows: rows, columns: latents)
+        codes.reset(rows: rows, columns: latents, capacity: kept + coreCodes.count)
+        var at = 0
+        for r in 0..<rows {
+            // Exempt latents come first in a row because the core is latents 0..<c.
+            for e in coreCodes.entries(ofRow: r) {
+                codes.columnIndices[at] = coreCodes.columnIndices[e]
+                codes.values[at] = coreCodes.values[e]
+                at += 1
+            }
+            for e in candidates.entries(ofRow: r) where selected[e] != 0 {
+                codes.columnIndices[at] = candidates.columnIndices[e]
+                codes.values[at] = candidates.values[e]
+                at += 1
+            }
+            codes.rowOffsets[r + 1] = Int64(at)
+        }
+    }
+}
+
+extension SparseCodes {
+    /// Adds the rows of `block` as rows `first...`, which must be the next ones to fill.
+    func append(_ block: SparseCodes, atRow first: Int) {
+        let base = Int(rowOffsets[first])
+        // `reserve` keeps what the last row's offset covers.
+        rowOffsets[rows] = Int64(base)
+        reserve(base + block.count)
+        columnIndices.advanced(by: base).update(from: block.columnIndices, count: block.count)
+        values.advanced(by: base).update(from: block.values, count: block.count)
+        for r in 0..<block.rows { rowOffsets[first + r + 1] = Int64(base) + block.rowOffsets[r + 1] }
+        for r in (first + block.rows)..<max(rows, first + block.rows) { rowOffsets[r + 1] = Int64(base + block.count) }
+    }
+}

@@ -1,0 +1,100 @@
+import Kernels
+import LinearAlgebra
+
+/// What pre-activations are made of: W_encᵀ [F, D] and b_enc [1, F].
+struct Encoder {
+    let weights: Matrix
+    let bias: Matrix
+}
+
+extension SparseAutoencoder {
+    var encoderPart: Encoder { Encoder(weights: encoder, bias: encoderBias) }
+}
+
+/// From activations to sparse codes; owns the scratch that a pass needs, so that a training step allocates nothing
+/// of the size of its batch once it is warm.
+public final class EncodingPass {
+    let lanes: Lanes
+    let tiles: PreactivationTiles
+    let found: [CandidateList]
+    let core: [CandidateList]
+    let candidates = SparseCodes()
+    let coreCodes = SparseCodes()
+    var selected: [UInt8] = []
+    private var zeroThresholds = Matrix(rows: 1, columns: 0)
+
+    /// Scratch for passes on these lanes.
+    public init(lanes: Lanes = .shared) {
+        self.lanes = lanes
+        tiles = PreactivationTiles(lanes: lanes)
+        found = (0..<lanes.count).map { _ in CandidateList() }
+        core = (0..<lanes.count).map { _ in CandidateList() }
+    }
+
+    /// x − b_dec, or x for an SAE that does not subtract it, [N, D] into `target`.
+    public func center(_ x: Matrix, for sae: SparseAutoencoder, into target: Matrix) throws {
+        guard x.columns == sae.dIn else { throw SparseCodingError.inputWidth(found: x.columns, wanted: sae.dIn) }
+        let shift: Float = sae.subtractsDecoderBias ? -1 : 0
+        lanes.forRanges(x.rows) { _, rows in
+            for r in rows {
+                kernels.combine(target.row(r), 1, x.row(r), shift, sae.decoderBias.elements, x.columns)
+            }
+        }
+    }
+
+    /// Codes at inference: f = p where p > threshold and p > 0, [N, F].
+    ///
+    /// - Throws: `SparseCodingError` for a wrong width or an unset threshold.
+    public func encode(_ x: Matrix, with sae: SparseAutoencoder, into codes: SparseCodes) throws {
+        let thresholds = try sae.inferenceThresholds()
+        let centered = Matrix(rows: x.rows, columns: x.columns)
+        try center(x, for: sae, into: centered)
+        collect(
+            centered, sae.encoderPart, rows: 0..<x.rows, thresholds: thresholds, exempt: 0, limit: nil)
+        codes.assemble(found, rows: x.rows, columns: sae.dSAE)
+    }
+
+    /// Streams the pre-activations of `rows` and collects the positive ones above their thresholds into `found`,
+    /// those of latents below `exempt` into `core`. With a `limit`, each lane keeps a superset of its `limit`
+    /// largest: once it holds twice as many, everything below the limit-th is dropped and can never matter again.
+    func collect(
+        _ centered: Matrix, _ encoder: Encoder, rows: Range<Int>, thresholds: Matrix?, exempt: Int, limit: Int?
+    ) {
+        for list in found + core { list.removeAll() }
+        let thresholds = thresholds ?? zeros(encoder.weights.rows)
+        var floors = [Float](repeating: 0, count: lanes.count)
+        floors.withUnsafeMutableBufferPointer { floors in
+            let floors = SendablePointer(floors.baseAddress!)
+            tiles.forEach(input: centered, rows: rows, encoder: encoder.weights, bounds: [exempt]) { tile in
+                let isCore = tile.latents.upperBound <= exempt
+                let list = isCore ? core[tile.lane] : found[tile.lane]
+                let first = tile.latents.lowerBound
+                for r in tile.rows {
+                    list.reserve(tile.latents.count)
+                    let count = kernels.compactAbove(
+                        tile.row(r), encoder.bias.elements + first, thresholds.elements + first,
+                        isCore ? 0 : floors.pointer[tile.lane], tile.latents.count, list.columns + list.count,
+                        list.values + list.count)
+                    list.append(count, row: r - rows.lowerBound, firstColumn: first)
+                }
+                if let limit, !isCore, list.count > 2 * limit + Self.pruningSlack {
+                    floors.pointer[tile.lane] = list.prune(to: limit)
+                }
+            }
+        }
+    }
+
+    /// Pruning costs three passes over the list; below this many entries beyond twice the limit it does not pay.
+    private static let pruningSlack = 65_536
+
+    private func zeros(_ count: Int) -> Matrix {
+        if zeroThresholds.columns < count { zeroThresholds = Matrix(rows: 1, columns: count) }
+        return zeroThresholds
+    }
+}
+
+/// A pointer whose users keep apart by lane.
+struct SendablePointer<Element>: @unchecked Sendable {
+    let pointer: UnsafeMutablePointer<Element>
+    init(_ pointer: UnsafeMutablePointer<Element>) { self.pointer = pointer }
+}

@@ -1,0 +1,70 @@
+import LinearAlgebra
+
+/// Pre-activations, a tile at a time.
+///
+/// The matrix x W_enc is B × F, at F = 65,536 half a gigabyte for 2048 tokens: it is never whole. Each lane computes
+/// a tile of its own rows, hands it over while it is in cache, and overwrites it with the next.
+final class PreactivationTiles {
+    /// Rows and latents of a tile: 1 MiB, large enough that packing the factors costs OpenBLAS little.
+    static let rows = 256
+    static let latents = 1024
+
+    private let lanes: Lanes
+    private let tiles: [Matrix]
+
+    init(lanes: Lanes = .shared) {
+        self.lanes = lanes
+        tiles = (0..<lanes.count).map { _ in Matrix(rows: Self.rows, columns: Self.latents) }
+    }
+
+    /// Where a tile lies: its pre-activations without bias, [rows, latents] with `stride` between rows.
+    struct Tile {
+        let lane: Int
+        let rows: Range<Int>
+        let latents: Range<Int>
+        let products: UnsafePointer<Float>
+        let stride: Int
+
+        func row(_ r: Int) -> UnsafePointer<Float> { products + (r - rows.lowerBound) * stride }
+    }
+
+    /// Computes input [B, D] times encoder [F, D] transposed, for the given rows and latents. On each lane, rows
+    /// come in blocks of ascending rows and, within a block, latents ascending; `endOfBlock` follows the last tile
+    /// of each block. No tile crosses one of `bounds`, so a caller can treat a range of latents differently.
+    func forEach(
+        input: Matrix, rows: Range<Int>, encoder: Matrix, bounds: [Int] = [],
+        _ body: (Tile) -> Void, endOfBlock: (_ lane: Int, _ rows: Range<Int>) -> Void = { _, _ in }
+    ) {
+        let dIn = input.columns
+        let cuts = latentCuts(encoder.rows, bounds)
+        lanes.forRanges(rows.count, grain: 16) { lane, range in
+            let tile = tiles[lane].elements
+            var first = rows.lowerBound + range.lowerBound
+            let end = rows.lowerBound + range.upperBound
+            while first < end {
+                let block = first..<min(first + Self.rows, end)
+                for latents in cuts {
+                    multiplyOnLane(
+                        block.count, latents.count, dIn, 1, input.row(block.lowerBound), dIn, .normal,
+                        encoder.row(latents.lowerBound), dIn, .transposed, 0, tile, latents.count)
+                    body(Tile(lane: lane, rows: block, latents: latents, products: tile, stride: latents.count))
+                }
+                endOfBlock(lane, block)
+                first = block.upperBound
+            }
+        }
+    }
+
+    private func latentCuts(_ latents: Int, _ bounds: [Int]) -> [Range<Int>] {
+        var cuts: [Range<Int>] = []
+        var start = 0
+        for bound in bounds.filter({ $0 > 0 && $0 < latents }) + [latents] {
+            while start < bound {
+                let end = min(start + Self.latents, bound)
+                cuts.append(start..<end)
+                start = end
+            }
+        }
+        return cuts
+    }
+}

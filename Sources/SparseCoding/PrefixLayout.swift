@@ -1,0 +1,69 @@
+/// How the latents of a Matryoshka SAE are nested: the core first, then the groups.
+///
+/// With a core of c latents, group i has ⌊gᵢ·(F − c)/F⌋ latents, the remainder goes to the last; m₁ = c + group 1,
+/// mᵢ = mᵢ₋₁ + group i, mₙ = F. The innermost prefix, the one attribution looks at, is m₁.
+public struct PrefixLayout: Equatable, Sendable {
+    /// Group sizes without a core; they sum to F.
+    public let groups: [Int]
+    /// c, the latents 0..<c.
+    public let coreCount: Int
+    /// m₁ < … < mₙ = F.
+    public let prefixes: [Int]
+
+    /// The layout of `groups` around a core.
+    ///
+    /// - Throws: `SparseCodingError` when a group is or becomes empty, or the core leaves nothing.
+    public init(groups: [Int], coreCount: Int = 0) throws {
+        guard !groups.isEmpty else {
+            throw SparseCodingError.badSetting(name: "groups", value: "empty", wanted: "a list of sizes")
+        }
+        if let bad = groups.firstIndex(where: { $0 <= 0 }) {
+            throw SparseCodingError.emptyGroup(groups: groups, index: bad)
+        }
+        let width = groups.reduce(0, +)
+        guard coreCount < width else { throw SparseCodingError.coreFillsWidth(core: coreCount, width: width) }
+        var sizes = groups.map { $0 * (width - coreCount) / width }
+        sizes[sizes.count - 1] += width - coreCount - sizes.reduce(0, +)
+        if let bad = sizes.firstIndex(where: { $0 <= 0 }) {
+            throw SparseCodingError.coreEmptiesGroup(core: coreCount, group: bad, groups: groups)
+        }
+        self.groups = groups
+        self.coreCount = coreCount
+        var end = coreCount
+        prefixes = sizes.map {
+            end += $0
+            return end
+        }
+    }
+
+    /// Group sizes that must sum to `width`.
+    public init(groups: [Int], width: Int, coreCount: Int = 0) throws {
+        guard groups.reduce(0, +) == width else {
+            throw SparseCodingError.groupsDoNotSum(groups: groups, width: width)
+        }
+        try self.init(groups: groups, coreCount: coreCount)
+    }
+
+    /// F.
+    public var latentCount: Int { prefixes[prefixes.count - 1] }
+
+    /// m₁: core and first group.
+    public var innermost: Int { prefixes[0] }
+
+    /// For every latent the index of the first prefix that contains it.
+    public var prefixOfLatent: [Int32] {
+        var result: [Int32] = []
+        result.reserveCapacity(latentCount)
+        for (i, end) in prefixes.enumerated() {
+            result += [Int32](repeating: Int32(i), count: end - result.count)
+        }
+        return result
+    }
+
+    /// The fractions 1/32, 1/16, 1/8, 1/4 and the rest, of arXiv:2503.17547's reference runs.
+    public static func standardGroups(width: Int) -> [Int] {
+        var groups = [width / 32, width / 16, width / 8, width / 4]
+        groups.append(width - groups.reduce(0, +))
+        return groups
+    }
+}

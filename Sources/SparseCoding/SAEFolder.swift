@@ -1,0 +1,180 @@
+import LinearAlgebra
+import TensorFiles
+
+/// Where an SAE comes from; kept under `metadata.dmsae` because SAELens has no names for it.
+public struct SAEProvenance: Codable, Sendable, Equatable {
+    /// Language model, by name.
+    public var model: String?
+    /// The block whose output the SAE reads, counted from 0.
+    public var layer: Int?
+    /// Tokens per sequence in training.
+    public var contextLength: Int?
+    /// Seed of the parameters.
+    public var seed: UInt64?
+    /// √(mean ‖x‖²) that inputs were divided by in training, already folded into b_enc, b_dec and the threshold.
+    public var inputScale: Double?
+    /// The sparsity rule.
+    public var rule: String?
+    /// Every number of the training.
+    public var plan: TrainingPlan?
+    /// Steps done.
+    public var steps: Int?
+
+    /// Nothing known.
+    public init() {}
+}
+
+/// An SAE in a folder that SAELens loads: `cfg.json` (architecture jumprelu) and `sae_weights.safetensors`.
+///
+/// At inference a Matryoshka BatchTopK SAE is a JumpReLU SAE whose latents share one threshold; SAELens cannot load
+/// its own `matryoshka_batchtopk` for inference, so this is the form every consumer reads. Latents of a dense core
+/// have threshold 0. An unset threshold is written as −1 with `threshold_set: false`.
+public enum SAEFolder {
+    static let weightsName = "sae_weights.safetensors"
+    static let configurationName = "cfg.json"
+
+    /// Writes the folder; both files appear whole or not at all.
+    ///
+    /// - Throws: `TensorFileError` when the folder cannot be written.
+    public static func write(_ sae: SparseAutoencoder, _ provenance: SAEProvenance, to folder: String) throws {
+        try createFolder(folder)
+        let thresholds = Matrix(rows: 1, columns: sae.dSAE)
+        if let own = sae.latentThresholds {
+            thresholds.assign(own)
+        } else {
+            thresholds.fill(sae.threshold ?? -1)
+            if sae.threshold != nil { for j in sae.exemptCore { thresholds[j] = 0 } }
+        }
+        var writer = SafetensorsWriter()
+        writer.add("W_enc", sae.encoder.transposed())
+        writer.add("b_enc", sae.encoderBias, shape: [sae.dSAE])
+        writer.add("W_dec", sae.decoder)
+        writer.add("b_dec", sae.decoderBias, shape: [sae.dIn])
+        writer.add("threshold", thresholds, shape: [sae.dSAE])
+        try writer.write(to: folder + "/" + weightsName)
+        try JSONRecord.write(Configuration(sae, provenance), to: folder + "/" + configurationName)
+    }
+
+    /// Reads a folder written by this program or by SAELens (architecture jumprelu).
+    ///
+    /// - Throws: `TensorFileError` for a broken file, `SparseCodingError.badFolder` for an SAE of another kind.
+    public static func read(_ folder: String) throws -> (sae: SparseAutoencoder, provenance: SAEProvenance) {
+        let path = folder + "/" + configurationName
+        let configuration = try JSONValue(contentsOf: path)
+        func unsupported(_ reason: String, _ advice: String) -> SparseCodingError {
+            .badFolder(path: folder, reason: reason, advice: advice)
+        }
+        let architecture = configuration["architecture"]?.string ?? "missing"
+        guard architecture == "jumprelu" else {
+            throw unsupported(
+                "its architecture is \(architecture)", "export it from SAELens for inference (jumprelu)")
+        }
+        if let normalization = configuration["normalize_activations"]?.string, normalization != "none" {
+            throw unsupported(
+                "normalize_activations is \(normalization)", "fold the normalisation into the weights first")
+        }
+        let file = try SafetensorsFile(path: folder + "/" + weightsName)
+        let shape = try file.require("W_dec", shape: [nil, nil]).shape
+        let (dSAE, dIn) = (shape[0], shape[1])
+        guard dSAE > 0, dIn > 0 else { throw unsupported("W_dec is \(dSAE) × \(dIn)", "write it again") }
+        _ = try file.require("W_enc", shape: [dIn, dSAE])
+        for (name, count) in [("b_enc", dSAE), ("b_dec", dIn), ("threshold", dSAE)] {
+            _ = try file.require(name, shape: [count])
+        }
+        let own = configuration["metadata"]?["dmsae"]
+        let layout = try readLayout(configuration, own, width: dSAE)
+        let sae = SparseAutoencoder(dIn: dIn, layout: layout, coreIsDense: own?["core_mode"]?.string != "sparse")
+        sae.encoder.assign(try file.matrix("W_enc").transposed())
+        sae.encoderBias.assign(try file.matrix("b_enc"))
+        sae.decoder.assign(try file.matrix("W_dec"))
+        sae.decoderBias.assign(try file.matrix("b_dec"))
+        for (name, part) in [
+            ("W_enc", sae.encoder), ("b_enc", sae.encoderBias), ("W_dec", sae.decoder), ("b_dec", sae.decoderBias),
+        ]
+        where !part.isFinite {
+            throw unsupported("\(name) holds NaN or infinity", "train it again or use another checkpoint")
+        }
+        sae.subtractsDecoderBias = configuration["apply_b_dec_to_input"]?.bool ?? true
+        let thresholds = try file.matrix("threshold")
+        if own?["per_latent_thresholds"]?.bool == false {
+            if own?["threshold_set"]?.bool == true { sae.threshold = thresholds[dSAE - 1] }
+        } else {
+            sae.latentThresholds = thresholds
+        }
+        guard own != nil else { return (sae, SAEProvenance()) }
+        return (sae, try JSONRecord.read(Configuration.self, from: path).metadata.dmsae.provenance)
+    }
+
+    private static func readLayout(_ configuration: JSONValue, _ own: JSONValue?, width: Int) throws -> PrefixLayout {
+        if let own, let groups = integers(own["groups"]) {
+            return try PrefixLayout(groups: groups, width: width, coreCount: own["core"]?.integer ?? 0)
+        }
+        let details = configuration["metadata"]?["training_architecture_details"]
+        guard let prefixes = integers(details?["matryoshka_widths"]), !prefixes.isEmpty else {
+            return try PrefixLayout(groups: [width])
+        }
+        let ends = prefixes.last == width ? prefixes : prefixes + [width]
+        return try PrefixLayout(groups: zip(ends, [0] + ends).map { $0 - $1 }, width: width)
+    }
+
+    private static func integers(_ value: JSONValue?) -> [Int]? {
+        guard let array = value?.array else { return nil }
+        let numbers = array.compactMap(\.integer)
+        return numbers.count == array.count ? numbers : nil
+    }
+}
+
+/// `cfg.json` as SAELens 6 reads it, with what is ours under `metadata.dmsae`.
+private struct Configuration: Codable {
+    var architecture = "jumprelu"
+    var d_in: Int
+    var d_sae: Int
+    var dtype = "float32"
+    var device = "cpu"
+    var apply_b_dec_to_input: Bool
+    var normalize_activations = "none"
+    var reshape_activations = "none"
+    var metadata: Metadata
+
+    struct Metadata: Codable {
+        var sae_lens_version = "6.54.12"
+        var model_name: String?
+        var hook_name: String?
+        var context_size: Int?
+        var prepend_bos = false
+        var training_architecture = "matryoshka_batchtopk"
+        var training_architecture_details: Details
+        var dmsae: Own
+    }
+
+    struct Details: Codable {
+        var k: Double?
+        var matryoshka_widths: [Int]
+    }
+
+    struct Own: Codable {
+        var format = 1
+        var groups: [Int]
+        var prefixes: [Int]
+        var core: Int
+        var core_mode: String
+        var threshold_set: Bool
+        var per_latent_thresholds: Bool
+        var provenance: SAEProvenance
+    }
+
+    init(_ sae: SparseAutoencoder, _ provenance: SAEProvenance) {
+        d_in = sae.dIn
+        d_sae = sae.dSAE
+        apply_b_dec_to_input = sae.subtractsDecoderBias
+        metadata = Metadata(
+            model_name: provenance.model, hook_name: provenance.layer.map { "blocks.\($0).hook_resid_post" },
+            context_size: provenance.contextLength,
+            training_architecture_details: Details(k: provenance.plan?.k, matryoshka_widths: sae.layout.prefixes),
+            dmsae: Own(
+                groups: sae.layout.groups, prefixes: sae.layout.prefixes, core: sae.layout.coreCount,
+                core_mode: sae.coreIsDense ? "dense" : "sparse",
+                threshold_set: sae.threshold != nil || sae.latentThresholds != nil,
+                per_latent_thresholds: sae.latentThresholds != nil, provenance: provenance))
+    }
+}

@@ -1,0 +1,107 @@
+import Kernels
+import LinearAlgebra
+
+/// A Matryoshka sparse autoencoder: p = ReLU((x − b_dec) W_enc + b_enc), f = p where selected, x̂ = f W_dec + b_dec.
+///
+/// Sources: Matryoshka SAE arXiv:2503.17547, BatchTopK arXiv:2412.06410. D = d_in, F = d_sae.
+public final class SparseAutoencoder: @unchecked Sendable {
+    /// W_encᵀ [F, D]: one row per latent, so that a latent's encoder vector, its gradient and its moments are
+    /// contiguous like its decoder row. Files hold W_enc [D, F].
+    public let encoder: Matrix
+    /// b_enc [1, F].
+    public let encoderBias: Matrix
+    /// W_dec [F, D].
+    public let decoder: Matrix
+    /// b_dec [1, D].
+    public let decoderBias: Matrix
+    /// Groups and core.
+    public let layout: PrefixLayout
+    /// Whether core latents are kept wherever p > 0, exempt from selection.
+    public var coreIsDense: Bool
+    /// θ: the inference threshold of the latents that compete, nil while unset. A latent of a dense core has 0.
+    public var threshold: Float?
+    /// Thresholds per latent [F] of an SAE read from a file that has them; overrides `threshold`.
+    public var latentThresholds: Matrix?
+    /// Whether b_dec is subtracted from the input before encoding.
+    public var subtractsDecoderBias = true
+
+    /// An SAE of zero parameters.
+    public init(dIn: Int, layout: PrefixLayout, coreIsDense: Bool = true) {
+        self.layout = layout
+        self.coreIsDense = coreIsDense
+        encoder = Matrix(rows: layout.latentCount, columns: dIn)
+        encoderBias = Matrix(rows: 1, columns: layout.latentCount)
+        decoder = Matrix(rows: layout.latentCount, columns: dIn)
+        decoderBias = Matrix(rows: 1, columns: dIn)
+    }
+
+    /// D, the width of the residual stream.
+    public var dIn: Int { decoder.columns }
+
+    /// F, the number of latents.
+    public var dSAE: Int { decoder.rows }
+
+    /// Core latents that are exempt from selection: 0..<c for a dense core, none otherwise.
+    public var exemptCore: Range<Int> { coreIsDense ? 0..<layout.coreCount : 0..<0 }
+
+    /// What a latent must exceed at inference, [1, F].
+    ///
+    /// - Throws: `SparseCodingError.thresholdUnset`.
+    public func inferenceThresholds() throws -> Matrix {
+        if let latentThresholds { return latentThresholds }
+        guard let threshold else { throw SparseCodingError.thresholdUnset }
+        let result = Matrix(rows: 1, columns: dSAE)
+        result.fill(threshold)
+        for j in exemptCore { result[j] = 0 }
+        return result
+    }
+
+    /// Draws parameters: decoder rows ~ U(−√(6/D), √(6/D)) scaled to unit norm, W_enc = W_decᵀ, biases 0.
+    ///
+    /// With a frozen core its encoder vectors replace the first c; its decoder rows stay the random ones (they are
+    /// not tied to the encoder).
+    public func initialize(seed: UInt64, core: Matrix? = nil) {
+        let bound = (6 / Float(dIn)).squareRoot()
+        let random = CounterRandom(seed: seed, purpose: .decoderInitialization)
+        random.fill(UnsafeMutableBufferPointer(start: decoder.elements, count: decoder.count), from: -bound, to: bound)
+        for j in 0..<dSAE { normalizeRow(decoder.row(j), dIn) }
+        encoder.assign(decoder)
+        encoderBias.fill(0)
+        decoderBias.fill(0)
+        threshold = nil
+        if let core { replaceCoreEncoder(core) }
+    }
+
+    /// Overwrites the encoder vectors of the first latents, norms kept.
+    public func replaceCoreEncoder(_ core: Matrix) {
+        precondition(core.rows == layout.coreCount && core.columns == dIn, "core of \(core.rows) × \(core.columns)")
+        encoder.elements.update(from: core.elements, count: core.count)
+    }
+
+    /// Multiplies the SAE by the input scale it was trained under, so that it reads raw activations:
+    /// f(s·x) = s·f(x) needs b_enc, b_dec and the threshold times s.
+    public func fold(inputScale s: Float) {
+        for i in 0..<encoderBias.count { encoderBias[i] *= s }
+        for i in 0..<decoderBias.count { decoderBias[i] *= s }
+        threshold = threshold.map { $0 * s }
+    }
+
+    /// A copy in memory of its own.
+    public func copy() -> SparseAutoencoder {
+        let result = SparseAutoencoder(dIn: dIn, layout: layout, coreIsDense: coreIsDense)
+        result.encoder.assign(encoder)
+        result.encoderBias.assign(encoderBias)
+        result.decoder.assign(decoder)
+        result.decoderBias.assign(decoderBias)
+        result.threshold = threshold
+        result.latentThresholds = latentThresholds?.copy()
+        result.subtractsDecoderBias = subtractsDecoderBias
+        return result
+    }
+}
+
+/// Scales a row to unit norm; the norm's ε is the reference trainer's (float32 epsilon).
+func normalizeRow(_ row: UnsafeMutablePointer<Float>, _ count: Int) {
+    let norm = kernels.dot(row, row, count).squareRoot()
+    kernels.scale(row, 1 / (norm + Float.ulpOfOne), count)
+}

@@ -1,0 +1,146 @@
+/// What a user may set about a training; nil takes the default that `TrainingPlan` resolves.
+public struct TrainingSettings: Sendable {
+    /// Mean number of active latents per token.
+    public var k: Double
+    /// Tokens per step, B.
+    public var batchSize: Int
+    /// Steps, S.
+    public var steps: Int
+    /// Peak learning rate; default 2e-4 / √(F / 2¹⁴).
+    public var learningRate: Double?
+    /// Steps of linear warm-up from 0; default min(1000, S/20).
+    public var warmupSteps: Int?
+    /// First step of the linear decay to 0, `noDecay` for none; default 80% of the steps.
+    public var decayStart: Int?
+    /// Weight of each prefix's loss; default 1/n each.
+    public var groupWeights: [Double]?
+    /// The threshold is updated at steps after this one; default min(1000, S/4).
+    public var thresholdStart: Int?
+    /// β of the threshold's moving average; default min(0.999, 1 − 10/S).
+    public var thresholdBeta: Double?
+    /// A latent is dead after this many tokens without firing; default min(10 million, S·B/10).
+    public var deadAfterTokens: Int?
+    /// Weight of the auxiliary loss; default 1/32.
+    public var auxiliaryWeight: Double?
+    /// Dead latents that reconstruct the residual of a token; default D/2.
+    public var auxiliaryCount: Int?
+    /// What the core may use of the budget.
+    public var budget: BudgetScope = .nonCore
+    /// Go on although the core starves the rest.
+    public var allowsStarvation = false
+    /// How b_dec starts.
+    public var decoderBiasStart: DecoderBiasStart = .geometricMedian
+
+    /// `decayStart` for a constant rate after warm-up.
+    public static let noDecay = Int.max
+
+    /// Settings with every default.
+    public init(k: Double, batchSize: Int, steps: Int) {
+        self.k = k
+        self.batchSize = batchSize
+        self.steps = steps
+    }
+}
+
+/// How b_dec starts.
+public enum DecoderBiasStart: String, Sendable, Codable, CaseIterable {
+    /// The geometric median of the first batch.
+    case geometricMedian = "geometric-median"
+    /// As the SAE has it.
+    case keep
+}
+
+/// Every number of a training, resolved and checked; recorded as it is.
+///
+/// The defaults that depend on the number of steps are there because the reference recipe's constants assume
+/// hundreds of thousands of steps: a run of two thousand would never leave its warm-up.
+public struct TrainingPlan: Sendable, Codable, Equatable {
+    /// Mean number of active latents per token.
+    public let k: Double
+    /// Tokens per step, B.
+    public let batchSize: Int
+    /// Steps, S.
+    public let steps: Int
+    /// Peak learning rate.
+    public let learningRate: Double
+    /// Steps of linear warm-up.
+    public let warmupSteps: Int
+    /// First step of the decay, nil for none.
+    public let decayStart: Int?
+    /// w_i, one per prefix.
+    public let groupWeights: [Double]
+    /// The threshold is updated at steps after this one.
+    public let thresholdStart: Int
+    /// β of the threshold's moving average.
+    public let thresholdBeta: Double
+    /// A latent is dead after this many tokens without firing.
+    public let deadAfterTokens: Int
+    /// α of L = L_rec + α L_aux.
+    public let auxiliaryWeight: Double
+    /// Most dead latents per token in L_aux.
+    public let auxiliaryCount: Int
+    /// What the core may use of the budget.
+    public let budget: BudgetScope
+    /// Go on although the core starves the rest.
+    public let allowsStarvation: Bool
+    /// How b_dec starts.
+    public let decoderBiasStart: DecoderBiasStart
+    /// Adam's β₁.
+    public let beta1: Double
+    /// Adam's β₂.
+    public let beta2: Double
+    /// Adam's ε.
+    public let epsilon: Double
+    /// Largest global norm of the gradients.
+    public let clipNorm: Double
+
+    /// Resolves settings for an SAE of this shape.
+    ///
+    /// - Throws: `SparseCodingError` naming the setting that is out of range.
+    public init(_ settings: TrainingSettings, dIn: Int, layout: PrefixLayout) throws {
+        let steps = settings.steps
+        try Self.check("steps", steps, steps >= 1, "at least 1")
+        try Self.check("batch", settings.batchSize, settings.batchSize >= 1, "at least 1")
+        try Self.check("k", settings.k, settings.k > 0 && settings.k.isFinite, "positive")
+        guard settings.k <= Double(layout.latentCount) else {
+            throw SparseCodingError.tooManyActive(k: settings.k, width: layout.latentCount)
+        }
+        self.k = settings.k
+        batchSize = settings.batchSize
+        self.steps = steps
+        learningRate = settings.learningRate ?? 2e-4 / (Double(layout.latentCount) / 16384).squareRoot()
+        try Self.check("lr", learningRate, learningRate > 0 && learningRate.isFinite, "positive")
+        warmupSteps = settings.warmupSteps ?? min(1000, steps / 20)
+        try Self.check("warmup", warmupSteps, warmupSteps >= 0, "0 or more steps")
+        let decay = settings.decayStart ?? steps * 4 / 5
+        decayStart = decay == TrainingSettings.noDecay ? nil : decay
+        try Self.check("decay-start", decay, decay >= warmupSteps, "a step after the warm-up of \(warmupSteps)")
+        let count = layout.prefixes.count
+        groupWeights = settings.groupWeights ?? [Double](repeating: 1 / Double(count), count: count)
+        try Self.check(
+            "group-weights", groupWeights, groupWeights.count == count && groupWeights.allSatisfy { $0 >= 0 },
+            "\(count) weights, none negative")
+        thresholdStart = settings.thresholdStart ?? min(1000, steps / 4)
+        thresholdBeta = settings.thresholdBeta ?? max(0, min(0.999, 1 - 10 / Double(steps)))
+        try Self.check("threshold-beta", thresholdBeta, (0..<1).contains(thresholdBeta), "in [0, 1)")
+        deadAfterTokens = settings.deadAfterTokens ?? min(10_000_000, max(1, steps * settings.batchSize / 10))
+        try Self.check("dead-after", deadAfterTokens, deadAfterTokens >= 1, "at least 1 token")
+        auxiliaryWeight = settings.auxiliaryWeight ?? 1.0 / 32
+        auxiliaryCount = settings.auxiliaryCount ?? dIn / 2
+        budget = settings.budget
+        allowsStarvation = settings.allowsStarvation
+        decoderBiasStart = settings.decoderBiasStart
+        (beta1, beta2, epsilon, clipNorm) = (0.9, 0.999, 1e-8, 1)
+    }
+
+    private static func check<Value>(_ name: String, _ value: Value, _ valid: Bool, _ wanted: String) throws {
+        guard valid else { throw SparseCodingError.badSetting(name: name, value: "\(value)", wanted: wanted) }
+    }
+
+    /// lr at a step: linear from exactly 0 over the warm-up, constant, linear to 0 (reached after the last step).
+    public func learningRate(at step: Int) -> Double {
+        if step < warmupSteps { return learningRate * Double(step) / Double(warmupSteps) }
+        guard let decayStart, step >= decayStart else { return learningRate }
+        return learningRate * Double(steps - step) / Double(steps - decayStart)
+    }
+}

@@ -1,0 +1,64 @@
+import Glibc
+import FoundationEssentials
+
+/// Records kept as JSON: pretty, keys sorted, so that two of them can be compared line by line.
+public enum JSONRecord {
+    /// A value as JSON text; one line unless `pretty`.
+    public static func text(_ value: some Encodable, pretty: Bool = true) throws -> String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        if pretty { encoder.outputFormatting.insert(.prettyPrinted) }
+        // JSON has no NaN; a metric without a value reads as a string rather than ending a run.
+        encoder.nonConformingFloatEncodingStrategy = .convertToString(
+            positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
+        return String(decoding: try encoder.encode(value), as: UTF8.self)
+    }
+
+    /// Writes a value, whole or not at all.
+    ///
+    /// - Throws: `TensorFileError.unwritable`.
+    public static func write(_ value: some Encodable, to path: String) throws {
+        try AtomicFile.write(try text(value) + "\n", to: path)
+    }
+
+    /// Reads a value.
+    ///
+    /// - Throws: `TensorFileError` when the file is missing or holds something else.
+    public static func read<Value: Decodable>(_ type: Value.Type, from path: String) throws -> Value {
+        let data: Data
+        do {
+            data = try Data(contentsOf: URL(filePath: path))
+        } catch {
+            throw TensorFileError.unreadable(file: path, reason: exists(path) ? "\(error)" : "there is no such file")
+        }
+        let decoder = JSONDecoder()
+        decoder.nonConformingFloatDecodingStrategy = .convertFromString(
+            positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
+        do {
+            return try decoder.decode(type, from: data)
+        } catch {
+            throw TensorFileError.malformed(
+                file: path, what: "not the record it should be (\(error))", next: "restore it or delete it")
+        }
+    }
+}
+
+/// Whether something is at `path`.
+public func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+
+/// Makes a folder and those above it; one that is there is fine.
+///
+/// - Throws: `TensorFileError.unwritable` with the system's reason.
+public func createFolder(_ path: String) throws {
+    var info = stat()
+    if stat(path, &info) == 0 {
+        guard info.st_mode & S_IFMT == S_IFDIR else {
+            throw TensorFileError.unwritable(file: path, reason: "it is a file, not a folder")
+        }
+        return
+    }
+    if let slash = path.lastIndex(of: "/"), slash != path.startIndex { try createFolder(String(path[..<slash])) }
+    if mkdir(path, 0o777) != 0 && errno != EEXIST {
+        throw TensorFileError.unwritable(file: path, reason: String(cString: strerror(errno)))
+    }
+}

@@ -1,0 +1,50 @@
+import ArgumentParser
+import FoundationEssentials
+import PluginHost
+
+/// `dmsae plugin …`: what plugin users and authors ask about plugins.
+struct PluginCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "plugin", abstract: "Plugins within reach: scorers and sparsity rules.",
+        subcommands: [List.self])
+
+    /// `dmsae plugin list`.
+    struct List: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Lists the plugins that a name can mean, and files that did not load.",
+            discussion: """
+                Looks beside the executable (libdmsae-plugin-*.so), then in the folders of DMSAE_PLUGIN_PATH \
+                (separated by colons; every .so). Loads each file, so it runs their code.
+                """)
+
+        @Flag(help: "Print one JSON array.")
+        var json = false
+
+        func run() throws {
+            let list = try PluginCatalog().list()
+            if json {
+                let encoder = JSONEncoder()
+                encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+                print(String(decoding: try encoder.encode(list), as: UTF8.self))
+            } else {
+                for line in Self.table(list) { print(line) }
+            }
+        }
+
+        /// A line for each plugin, columns aligned; its file and, where it did not load, the reason below.
+        static func table(_ list: [PluginListing]) -> [String] {
+            func width(_ column: (PluginListing) -> String?) -> Int { list.map { column($0)?.count ?? 0 }.max() ?? 0 }
+            func padded(_ text: String?, _ width: Int) -> String {
+                let text = text ?? ""
+                return text + String(repeating: " ", count: max(0, width - text.count))
+            }
+            let id = width(\.id), kind = width(\.kind), version = width(\.version)
+            if list.isEmpty { return ["no plugins; add a folder of them to DMSAE_PLUGIN_PATH"] }
+            return list.flatMap { entry -> [String] in
+                if let error = entry.error { return ["not loaded: \(entry.path)", "    \(error)"] }
+                let columns = [padded(entry.id, id), padded(entry.kind, kind), padded(entry.version, version)]
+                return [(columns + [entry.description ?? ""]).joined(separator: "  "), "    \(entry.path)"]
+            }
+        }
+    }
+}

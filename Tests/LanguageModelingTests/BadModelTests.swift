@@ -1,0 +1,194 @@
+import Glibc
+import LanguageModeling
+import LinearAlgebra
+import TensorFiles
+import TestSupport
+import Testing
+
+/// A change to the text of a sound config.json and what must be said about it, after the file's path.
+struct BadConfiguration: CustomTestStringConvertible {
+    let old: String
+    let new: String
+    let says: String
+    var testDescription: String { new.isEmpty ? "no \(old)" : new }
+
+    init(_ old: String, _ new: String, _ says: String) { (self.old, self.new, self.says) = (old, new, says) }
+
+    static let all = [
+        BadConfiguration(
+            "LlamaForCausalLM", "GPT2LMHeadModel",
+            ": architecture \"GPT2LMHeadModel\" is not supported; supported: LlamaForCausalLM (llama in GGUF files)"),
+        BadConfiguration(
+            "\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4}",
+            ": rope_scaling.rope_type = \"yarn\" is not supported; supported: default, llama3"),
+        BadConfiguration(
+            "\"rope_scaling\": null", "\"rope_parameters\": {\"rope_theta\": 1e4, \"rope_type\": \"linear\"}",
+            ": rope_parameters.rope_type = \"linear\" is not supported; supported: default, llama3"),
+        BadConfiguration(
+            "\"attention_bias\": false", "\"attention_bias\": true",
+            ": attention_bias = true is not supported; supported: false"),
+        BadConfiguration(
+            "\"silu\"", "\"gelu\"", ": hidden_act = \"gelu\" is not supported; supported: \"silu\""),
+        BadConfiguration(
+            "\"mlp_bias\": false", "\"sliding_window\": 5",
+            ": sliding_window = 5 is not supported; supported: null"),
+        BadConfiguration(
+            "\"hidden_size\": 48,", "",
+            ": hidden_size is missing; the file is not a complete model configuration, fetch it again"),
+        BadConfiguration(
+            "\"hidden_size\": 48", "\"hidden_size\": \"48\"",
+            ": hidden_size = \"48\" is not possible, wanted a whole number; fetch the file again"),
+        BadConfiguration(
+            "\"hidden_size\": 48", "\"hidden_size\": -48",
+            ": hidden size = -48 is not possible, wanted 1 to 1048576; fetch the file again"),
+        BadConfiguration(
+            "\"num_attention_heads\": 6", "\"num_attention_heads\": 0",
+            ": number of heads = 0 is not possible, wanted 1 to 1048576; fetch the file again"),
+        BadConfiguration(
+            "\"num_key_value_heads\": 2", "\"num_key_value_heads\": 4",
+            ": number of key and value heads = 4 is not possible, wanted a divisor of 6 heads; fetch the file again"),
+        BadConfiguration(
+            "\"hidden_act\"", "\"head_dim\": 7, \"hidden_act\"",
+            ": head dimension = 7 is not possible, wanted an even number; fetch the file again"),
+        BadConfiguration(
+            "\"eos_token_id\": 2", "\"eos_token_id\": [2, 999]",
+            ": special token id = 999 is not possible, wanted 0 to 319; fetch the file again"),
+        BadConfiguration(
+            "\"rms_norm_eps\": 1e-05", "\"rms_norm_eps\": 0",
+            ": norm epsilon = 0.0 is not possible, wanted a positive number; fetch the file again"),
+        BadConfiguration(
+            "\"silu\",", "\"silu\"",
+            ": not JSON: neither a comma nor a closing brace at byte 253; check that the file was copied whole"),
+    ]
+}
+
+/// What a user can hand us that is not a usable model, and what they are told.
+@Suite struct BadModelTests {
+    private let folder = TemporaryFolder()
+
+    @Test(arguments: BadConfiguration.all) func aBadConfigurationIsRefusedByItsSetting(_ bad: BadConfiguration) throws {
+        let text = String(decoding: contents(of: fixture("models/llama/config.json")), as: UTF8.self)
+        let place = try #require(text.firstRange(of: bad.old))
+        let path = folder.file("config.json")
+        try AtomicFile.write(text.replacingCharacters(place, bad.new), to: path)
+        let message = says { try loadLanguageModel(path: folder.path) }
+        #expect(message == path + bad.says)
+    }
+
+    /// The small model with its tensors changed by `change`, and what loading it says.
+    private func saying(_ change: (inout [String: Matrix]) -> Void) throws -> String? {
+        let source = try SafetensorsFile(path: fixture("models/llama/model.safetensors"))
+        var matrices = try source.tensors.mapValues { try source.matrix($0.name) }
+        change(&matrices)
+        var writer = SafetensorsWriter()
+        for (name, matrix) in matrices { writer.add(name, matrix, shape: matrix.rows == 1 ? [matrix.columns] : nil) }
+        try writer.write(to: folder.file("model.safetensors"))
+        try AtomicFile.write(contents(of: fixture("models/llama/config.json")), to: folder.file("config.json"))
+        return says { try loadLanguageModel(path: folder.path) }
+    }
+
+    @Test func changedWeightsAreRefusedByName() throws {
+        #expect(try saying { _ in } == nil)
+        let gate = "model.layers.1.mlp.gate_proj.weight"
+        #expect(try saying { $0[gate] = nil }?.hasPrefix("\(folder.path): no tensor \"\(gate)\"; it holds ") == true)
+        #expect(
+            try saying { $0[gate] = Matrix(rows: 48, columns: 112) }
+                == "\(folder.path)/model.safetensors: tensor \"\(gate)\" has shape [48, 112], wanted [112, 48]; "
+                + "check that the file belongs with the others given")
+        for value in [Float.nan, -.infinity] {
+            #expect(
+                try saying { $0[gate]![77] = value }
+                    == "\(folder.path): tensor \"\(gate)\" holds NaN or infinite numbers; the file is damaged, "
+                    + "fetch it again")
+        }
+        let bias = "model.layers.0.self_attn.q_proj.bias"
+        #expect(
+            try saying { $0[bias] = Matrix(rows: 1, columns: 48) }
+                == "\(folder.path): a tensor \"\(bias)\" that a model of this architecture does not have; it is a "
+                + "variant that is not supported")
+    }
+
+    @Test func truncatedWeightsAreRefused() throws {
+        let whole = contents(of: fixture("models/llama/model.safetensors"))
+        try AtomicFile.write(Array(whole.dropLast(1000)), to: folder.file("model.safetensors"))
+        try AtomicFile.write(contents(of: fixture("models/llama/config.json")), to: folder.file("config.json"))
+        let message = says { try loadLanguageModel(path: folder.path) }
+        #expect(message?.contains("the file is truncated or its header is wrong") == true, "\(message ?? "")")
+    }
+
+    @Test func aFolderWithoutAModelIsNamed() throws {
+        let rest = "; give a .gguf file or a Hugging Face folder with config.json and safetensors weights"
+        #expect(
+            says { try loadLanguageModel(path: "/nowhere") }
+                == "/nowhere is not a model: No such file or directory" + rest)
+        #expect(
+            says { try loadLanguageModel(path: folder.path) }
+                == "\(folder.path) is not a model: it has no config.json" + rest)
+        try AtomicFile.write(contents(of: fixture("models/llama/config.json")), to: folder.file("config.json"))
+        #expect(
+            says { try loadLanguageModel(path: folder.path) }
+                == "\(folder.path) is not a model: it has neither model.safetensors nor "
+                + "model.safetensors.index.json" + rest)
+        #expect(
+            says { try loadLanguageModel(path: folder.file("config.json")) }
+                == "\(folder.path)/config.json is not a model: it is a file whose name does not end in .gguf" + rest)
+    }
+
+    @Test func shardsMustExistBesideTheirIndex() throws {
+        try AtomicFile.write(contents(of: fixture("models/llama/config.json")), to: folder.file("config.json"))
+        let index = folder.file("model.safetensors.index.json")
+        try AtomicFile.write(#"{"weight_map":{"a":"../b.safetensors"}}"#, to: index)
+        #expect(
+            says { try loadLanguageModel(path: folder.path) }
+                == "\(index): the shard \"../b.safetensors\" is not a file name; shards must lie beside the index")
+        try AtomicFile.write(#"{"weight_map":{"a":"b.safetensors"}}"#, to: index)
+        #expect(
+            says { try loadLanguageModel(path: folder.path) }
+                == "cannot read \(folder.path)/b.safetensors: No such file or directory; check the path and its "
+                + "permissions")
+    }
+
+    @Test func requestsAModelCannotServeAreRefused() throws {
+        let model = try loadLanguageModel(path: fixture("models/llama"))
+        let batch = TokenBatch([1, 2, 3])
+        let x = try model.residual(of: batch, afterLayer: 2)
+        for layer in [-1, 3] {
+            let message = "layer \(layer) does not exist: the model has 3 layers; choose 0 to 2"
+            #expect(says { try model.residual(of: batch, afterLayer: layer) } == message)
+            #expect(says { try model.losses(of: batch, residual: x, afterLayer: layer) } == message)
+            #expect(says { try model.lossesAndGradient(of: batch, residual: x, afterLayer: layer) } == message)
+            #expect(says { try model.logits(of: batch, residual: x, afterLayer: layer) } == message)
+        }
+        for id: Int32 in [-1, 320] {
+            #expect(
+                says { try model.residual(of: TokenBatch([1, id]), afterLayer: 0) }
+                    == "token id \(id) at position 1 does not exist: the model has 320 tokens; use the tokenizer "
+                    + "that belongs to the model")
+        }
+        #expect(
+            says { try model.residual(of: TokenBatch([Int32](repeating: 1, count: 129)), afterLayer: 0) }
+                == "sequences of 129 tokens exceed the model's context of 128; use shorter sequences")
+    }
+
+    private func says<Result>(_ body: () throws -> Result) -> String? {
+        do {
+            _ = try body()
+            return nil
+        } catch { return "\(error)" }
+    }
+}
+
+extension String {
+    fileprivate func replacingCharacters(_ range: Range<Index>, _ new: String) -> String {
+        String(self[..<range.lowerBound]) + new + self[range.upperBound...]
+    }
+
+    fileprivate func firstRange(of text: String) -> Range<Index>? {
+        var start = startIndex
+        while start < endIndex {
+            if self[start...].hasPrefix(text) { return start..<index(start, offsetBy: text.count) }
+            start = index(after: start)
+        }
+        return nil
+    }
+}

@@ -1,0 +1,143 @@
+import LanguageModeling
+import LinearAlgebra
+import TensorFiles
+import TestSupport
+import Testing
+
+/// Writes a Llama model as llama.cpp's converter does: its metadata keys, its tensor names, and the rows of each
+/// query and key head in (pair, half) order.
+private struct GGUFWriter {
+    private var metadata: [UInt8] = []
+    private var metadataCount: UInt64 = 0
+    private var tensors: [(name: String, matrix: Matrix)] = []
+
+    mutating func set(_ key: String, _ value: Int) { put(key, 4, UInt32(value)) }
+    mutating func set(_ key: String, _ value: Float) { put(key, 6, value.bitPattern) }
+    mutating func set(_ key: String, _ value: String) {
+        metadata += text(key) + bytes(UInt32(8)) + text(value)
+        metadataCount += 1
+    }
+    mutating func add(_ name: String, _ matrix: Matrix) { tensors.append((name, matrix)) }
+
+    private mutating func put(_ key: String, _ type: UInt32, _ value: UInt32) {
+        metadata += text(key) + bytes(type) + bytes(value)
+        metadataCount += 1
+    }
+
+    func write(to path: String) throws {
+        var header = Array("GGUF".utf8) + bytes(UInt32(3)) + bytes(UInt64(tensors.count)) + bytes(metadataCount)
+        header += metadata
+        var offset: UInt64 = 0
+        var data: [UInt8] = []
+        for (name, matrix) in tensors {
+            let sizes = matrix.rows == 1 ? [matrix.columns] : [matrix.columns, matrix.rows]
+            header += text(name) + bytes(UInt32(sizes.count)) + sizes.flatMap { bytes(UInt64($0)) }
+            header += bytes(UInt32(0)) + bytes(offset)
+            data += matrix.values.withUnsafeBytes { Array($0) }
+            while data.count % 32 != 0 { data.append(0) }
+            offset = UInt64(data.count)
+        }
+        while header.count % 32 != 0 { header.append(0) }
+        try AtomicFile.write(header + data, to: path)
+    }
+
+    private func bytes<Number: FixedWidthInteger>(_ value: Number) -> [UInt8] {
+        withUnsafeBytes(of: value.littleEndian) { Array($0) }
+    }
+    private func text(_ value: String) -> [UInt8] { bytes(UInt64(value.utf8.count)) + Array(value.utf8) }
+}
+
+@Suite struct GGUFModelTests {
+    private let folder = TemporaryFolder()
+
+    /// The small model's tensors under the names of a GGUF file.
+    private func writer() throws -> GGUFWriter {
+        let file = try SafetensorsFile(path: fixture("models/llama/model.safetensors"))
+        var writer = GGUFWriter()
+        writer.set("general.architecture", "llama")
+        writer.set("llama.block_count", 3)
+        writer.set("llama.embedding_length", 48)
+        writer.set("llama.attention.head_count", 6)
+        writer.set("llama.attention.head_count_kv", 2)
+        writer.set("llama.feed_forward_length", 112)
+        writer.set("llama.context_length", 128)
+        writer.set("llama.vocab_size", 320)
+        writer.set("llama.attention.layer_norm_rms_epsilon", Float(1e-5))
+        writer.set("tokenizer.ggml.bos_token_id", 1)
+        writer.set("tokenizer.ggml.eos_token_id", 2)
+        let parts = [
+            "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q",
+            "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
+            "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+        ]
+        writer.add("token_embd.weight", try file.matrix("model.embed_tokens.weight"))
+        writer.add("output_norm.weight", try file.matrix("model.norm.weight"))
+        writer.add("output.weight", try file.matrix("lm_head.weight"))
+        for layer in 0..<3 {
+            for (long, short) in parts.sorted(by: { $0.key < $1.key }) {
+                let stored = try file.matrix("model.layers.\(layer).\(long).weight")
+                let isTurned = short == "attn_q" || short == "attn_k"
+                writer.add("blk.\(layer).\(short).weight", isTurned ? pairs(stored, headDimension: 8) : stored)
+            }
+        }
+        return writer
+    }
+
+    /// Row half·(h/2) + pair of a head becomes row 2·pair + half.
+    private func pairs(_ matrix: Matrix, headDimension h: Int) -> Matrix {
+        let result = Matrix(rows: matrix.rows, columns: matrix.columns)
+        for row in 0..<matrix.rows {
+            let (head, r) = row.quotientAndRemainder(dividingBy: h)
+            let target = head * h + 2 * (r % (h / 2)) + r / (h / 2)
+            result.row(target).update(from: matrix.row(row), count: matrix.columns)
+        }
+        return result
+    }
+
+    @Test func aModelGivesTheSameBitsFromEitherFormat() throws {
+        let path = folder.file("llama.gguf")
+        try writer().write(to: path)
+        let (fromGGUF, fromFolder) = (
+            try loadLanguageModel(path: path), try loadLanguageModel(path: fixture("models/llama"))
+        )
+        var expected = fromFolder.configuration
+        // A GGUF file without a padding token pads with the end.
+        expected.paddingTokenId = 2
+        #expect(fromGGUF.configuration == expected)
+        let batch = TokenBatch((0..<40).map { Int32($0 * 7) })
+        let x = try fromFolder.residual(of: batch, afterLayer: 1)
+        #expect(try fromGGUF.residual(of: batch, afterLayer: 1).values == x.values)
+        #expect(
+            try fromGGUF.losses(of: batch, residual: x, afterLayer: 1)
+                == (try fromFolder.losses(of: batch, residual: x, afterLayer: 1)))
+    }
+
+    @Test func whatWouldChangeTheNumbersIsRefused() throws {
+        let path = folder.file("llama.gguf")
+        func says(_ change: (inout GGUFWriter) -> Void) throws -> String? {
+            var writer = try writer()
+            change(&writer)
+            try writer.write(to: path)
+            do {
+                _ = try loadLanguageModel(path: path)
+                return nil
+            } catch { return "\(error)" }
+        }
+        #expect(
+            try says { $0.set("llama.rope.scaling.type", "yarn") }
+                == "\(path): llama.rope.scaling.type = yarn is not supported; supported: none")
+        #expect(
+            try says { $0.set("llama.rope.dimension_count", 4) }
+                == "\(path): llama.rope.dimension_count = 4 is not supported; supported: the head dimension, 8")
+        #expect(
+            try says { $0.add("rope_freqs.weight", Matrix(rows: 1, columns: 4)) }
+                == "\(path): a tensor \"rope_freqs.weight\" that a model of this architecture does not have; it is a "
+                + "variant that is not supported")
+        var other = GGUFWriter()
+        other.set("general.architecture", "gemma2")
+        try other.write(to: path)
+        #expect(throws: LanguageModelError.unsupportedArchitecture(file: path, found: "gemma2")) {
+            try loadLanguageModel(path: path)
+        }
+    }
+}

@@ -1,0 +1,101 @@
+import Glibc
+import LanguageModeling
+import LinearAlgebra
+import TensorFiles
+import TestSupport
+import Testing
+
+/// A model and what PyTorch computes with it; `recorded` names the folder with the numbers.
+struct GoldenModel: CustomTestStringConvertible {
+    let name: String
+    let recorded: String
+    var testDescription: String { name }
+
+    static let all = [
+        GoldenModel(name: "llama", recorded: "llama"), GoldenModel(name: "llama-bf16", recorded: "llama-bf16"),
+        GoldenModel(name: "llama-f16", recorded: "llama-f16"), GoldenModel(name: "llama-sharded", recorded: "llama"),
+        GoldenModel(name: "llama3-rope", recorded: "llama3-rope"),
+    ]
+}
+
+/// Recorded vectors: every quantity the library computed, in Double where the file has it.
+///
+/// Tolerances: 2e-5 of the largest entry for activations, logits and losses, 1e-4 for gradients. PyTorch's own
+/// single precision differs from its Double by a tenth of that.
+@Suite struct GoldenModelTests {
+    private func recorded(_ io: SafetensorsFile, _ name: String) throws -> [Double] {
+        try io.doubles(io.tensors["f64.\(name)"] == nil ? name : "f64.\(name)")
+    }
+
+    /// Losses as recorded, `[B, T − 1]`: without the last position, which must be 0.
+    private func trimmed(_ losses: [Float], _ batch: TokenBatch) -> [Float] {
+        losses.enumerated().filter { $0.offset % batch.length != batch.length - 1 }.map(\.element)
+    }
+
+    @Test(arguments: GoldenModel.all) func everyLayerAgrees(_ golden: GoldenModel) throws {
+        let model = try loadLanguageModel(path: fixture("models/\(golden.name)"))
+        let io = try SafetensorsFile(path: fixture("models/\(golden.recorded)/io.safetensors"))
+        let ids = try io.require("input_ids")
+        let batch = TokenBatch(
+            ids: try io.integers("input_ids").map(Int32.init), sequenceCount: ids.shape[0], length: ids.shape[1])
+        let lossCount = Float(batch.sequenceCount * (batch.length - 1))
+        for layer in 0..<model.configuration.layerCount {
+            let x = try model.residual(of: batch, afterLayer: layer)
+            #expect(relativeDifference(x.values, try recorded(io, "resid.\(layer)")) < 2e-5, "residual \(layer)")
+            let (losses, gradient) = try model.lossesAndGradient(of: batch, residual: x, afterLayer: layer)
+            #expect(
+                relativeDifference(trimmed(losses, batch), try recorded(io, "loss_per_token")) < 2e-5,
+                "losses \(layer)")
+            #expect(losses[batch.length - 1] == 0 && losses.last == 0)
+            // Recorded gradients are of the mean loss.
+            #expect(
+                relativeDifference(gradient.values.map { $0 / lossCount }, try recorded(io, "grad.\(layer)")) < 1e-4,
+                "gradient \(layer)")
+            #expect(try model.losses(of: batch, residual: x, afterLayer: layer) == losses)
+            let logits = try model.logits(of: batch, residual: x, afterLayer: layer)
+            #expect(relativeDifference(logits.values, try recorded(io, "logits")) < 2e-5, "logits \(layer)")
+        }
+        guard io.tensors["splice.x"] != nil else { return }
+        let layer = Int(try io.integers("splice.layer")[0])
+        let (losses, gradient) = try model.lossesAndGradient(
+            of: batch, residual: try io.matrix("splice.x"), afterLayer: layer)
+        #expect(relativeDifference(trimmed(losses, batch), try recorded(io, "splice.loss_per_token")) < 2e-5)
+        #expect(relativeDifference(gradient.values.map { $0 / lossCount }, try recorded(io, "splice.grad")) < 1e-4)
+    }
+
+    @Test func aBatchOfManySequencesGivesWhatEachGivesAlone() throws {
+        let model = try loadLanguageModel(path: fixture("models/llama"))
+        // 100 sequences of 11 tokens are cut into several passes, the last one smaller.
+        let (count, length) = (100, 11)
+        let ids = (0..<count * length).map { Int32($0 * 37 % 320) }
+        let batch = TokenBatch(ids: ids, sequenceCount: count, length: length)
+        let x = try model.residual(of: batch, afterLayer: 1)
+        let (losses, gradient) = try model.lossesAndGradient(of: batch, residual: x, afterLayer: 1)
+        for s in [0, 45, 46, 99] {
+            let rows = s * length..<(s + 1) * length
+            let alone = TokenBatch(Array(ids[rows]))
+            let y = try model.residual(of: alone, afterLayer: 1)
+            // Other sizes of product may round otherwise: one unit in the last place per term, far below 1e-5.
+            #expect(relativeDifference(y.values, x.copy(rows: rows).values.map(Double.init)) < 1e-5)
+            let (l, g) = try model.lossesAndGradient(of: alone, residual: y, afterLayer: 1)
+            #expect(relativeDifference(l, losses[rows].map(Double.init)) < 1e-5)
+            #expect(relativeDifference(g.values, gradient.copy(rows: rows).values.map(Double.init)) < 1e-5)
+        }
+    }
+
+    @Test func theSameCallGivesTheSameBits() throws {
+        let model = try loadLanguageModel(path: fixture("models/llama"))
+        let batch = TokenBatch(ids: (0..<300).map { Int32($0 % 320) }, sequenceCount: 3, length: 100)
+        let x = try model.residual(of: batch, afterLayer: 0)
+        let first = try model.lossesAndGradient(of: batch, residual: x, afterLayer: 0)
+        let second = try model.lossesAndGradient(of: batch, residual: x, afterLayer: 0)
+        #expect(first.losses == second.losses && first.gradient.values == second.gradient.values)
+    }
+
+    @Test func bothStylesOfConfigurationSayTheSame() throws {
+        for name in ["llama", "llama3-rope"] {
+            let old = try ModelConfiguration(huggingFace: fixture("models/\(name)/config.json"))
+            #expect(old == (try ModelConfiguration(huggingFace: fixture("models/\(name)/config.transformers5.json"))))
+        }
+    }
+}

@@ -1,0 +1,81 @@
+import Foundation
+import PluginHost
+import Testing
+
+struct PluginCatalogTests {
+    let folder: TemporaryFolder
+    let services = Services()
+
+    init() throws { folder = try TemporaryFolder() }
+
+    @Test func `the list holds the shipped plugins with kind, version and description`() throws {
+        let list = try PluginCatalog().list()
+        #expect(list.compactMap(\.id).sorted() == ["batchtopk", "gxa", "random"])
+        let gxa = try #require(list.first { $0.id == "gxa" })
+        #expect(gxa.kind == "scorer" && gxa.version == "1.0.0" && gxa.error == nil)
+        #expect(gxa.path.hasSuffix("/libdmsae-plugin-gxa.so"))
+        #expect(list.first { $0.id == "batchtopk" }?.kind == "sparsity rule")
+    }
+
+    @Test func `the list shows files and folders that give no plugin, with the reason`() throws {
+        _ = try faultyPlugin(in: folder, name: "b")
+        try "no plugin".write(toFile: folder.file("a.so"), atomically: true, encoding: .utf8)
+        try "ignored".write(toFile: folder.file("notes.txt"), atomically: true, encoding: .utf8)
+        let empty = try TemporaryFolder()
+        let list = PluginCatalog(executableFolder: empty.path, searchPath: [folder.path, "/nowhere"]).list()
+        #expect(list.map(\.id) == [nil, "first", "second", "rule", nil])
+        #expect(list[0].path == folder.file("a.so"))
+        #expect(list[0].error?.contains("is not a shared object") == true)
+        #expect(list[1].path == folder.file("b.so"))
+        #expect(list[4].path == "/nowhere")
+        #expect(list[4].error?.contains("No such file or directory") == true)
+    }
+
+    @Test func `beside the executable only files named as plugins count`() throws {
+        _ = try faultyPlugin(in: folder, name: "other")
+        #expect(PluginCatalog(executableFolder: folder.path).list().isEmpty)
+        _ = try faultyPlugin(in: folder, name: "libdmsae-plugin-mine")
+        #expect(PluginCatalog(executableFolder: folder.path).list().map(\.id) == ["first", "second", "rule"])
+    }
+
+    @Test func `a name is found in any file of the search path, shipped ones first`() throws {
+        _ = try faultyPlugin(in: folder, name: "anything")
+        _ = try faultyPlugin(["FIRST_ID=\"gxa\""], in: folder, name: "impostor")
+        let shipped = try PluginCatalog()
+        let catalog = PluginCatalog(executableFolder: shipped.executableFolder, searchPath: [folder.path])
+        #expect(try catalog.scorer("second", services: services.value).path == folder.file("anything.so"))
+        #expect(
+            try catalog.scorer("gxa", services: services.value).path
+                == shipped.executableFolder + "/libdmsae-plugin-gxa.so")
+    }
+
+    @Test func `a name that is nowhere lists the folders and the names that are there`() throws {
+        _ = try faultyPlugin(in: folder, name: "libdmsae-plugin-mine")
+        try "no plugin".write(toFile: folder.file("libdmsae-plugin-bad.so"), atomically: true, encoding: .utf8)
+        let catalog = PluginCatalog(executableFolder: folder.path)
+        do {
+            _ = try catalog.scorer("gax", services: services.value)
+            Issue.record("found")
+        } catch {
+            #expect(
+                "\(error)"
+                    == "no plugin named 'gax' in '\(folder.path)'; there are 'first', 'second', 'rule', and 1 that did not "
+                    + "load (see `dmsae plugin list`); correct the name, give a path ending in .so, or add a folder to "
+                    + "DMSAE_PLUGIN_PATH")
+        }
+    }
+
+    @Test func `what is wrong with the file called after the name is the error`() throws {
+        try "no plugin".write(toFile: folder.file("libdmsae-plugin-bad.so"), atomically: true, encoding: .utf8)
+        #expect(
+            throws: PluginError.notASharedObject(
+                path: folder.file("libdmsae-plugin-bad.so"), found: "a file of another format")
+        ) { try PluginCatalog(executableFolder: folder.path).scorer("bad", services: services.value) }
+    }
+
+    @Test func `parameters of a reference reach the plugin and stay readable for the record`() throws {
+        let scorer = try PluginCatalog().scorer("random,seed=12", services: services.value)
+        #expect(scorer.name == "random" && scorer.version == "1.0.0")
+        #expect(scorer.parameters.map(\.key) == ["seed"] && scorer.parameters.map(\.value) == ["12"])
+    }
+}
