@@ -59,7 +59,7 @@ let package = Package(
         .executableTarget(
             name: "dmsae",
             dependencies: [
-                "Distillation", "PluginHost",
+                "Distillation", "PluginHost", "LanguageModeling", "TensorFiles",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             resources: [.embedInCode("Recipes/demo.yaml")]),
@@ -87,10 +87,19 @@ let package = Package(
         .testTarget(
             name: "PluginHostTests", dependencies: ["PluginHost", "CDMSAE", "TestSupport"], exclude: ["Fixtures"]),
         .testTarget(name: "DistillationTests", dependencies: ["Distillation", "TestSupport"]),
-        .testTarget(name: "CommandTests", dependencies: ["TestSupport"]),
+        .testTarget(name: "CommandTests", dependencies: ["dmsae", "TensorFiles", "TestSupport"]),
         .executableTarget(
             name: "Benchmarks", dependencies: ["SparseCoding", "LanguageModeling"], path: "Tests/Benchmarks",
             exclude: ["README.md"]),
     ],
     swiftLanguageModes: [.v6]
 )
+
+// `.ci/run` sets this. Not an unconditional setting: a newer compiler's new warning must not stop a user's build, and
+// flags given to `swift build` would reach the dependencies, which are not ours to mend.
+if Context.environment["DMSAE_STRICT"] != nil {
+    for target in package.targets where [.regular, .executable, .test].contains(target.type) {
+        target.swiftSettings = (target.swiftSettings ?? []) + [.treatAllWarnings(as: .error)]
+        target.cSettings = (target.cSettings ?? []) + [.treatAllWarnings(as: .error)]
+    }
+}

@@ -14,6 +14,7 @@ struct DMSAE: ParsableCommand {
         subcommands: [
             DistillCommand.self, HarvestCommand.self, TrainCommand.self, ScoreCommand.self, SelectCommand.self,
             EvalCommand.self, EncodeCommand.self, DecodeCommand.self, LMCommand.self, PluginCommand.self,
+            FetchCommand.self,
         ])
 
     /// Exit codes: 0 done, 1 failed, 64 wrong usage, 130 interrupted.

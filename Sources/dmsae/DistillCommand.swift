@@ -92,9 +92,8 @@ struct DistillCommand: ParsableCommand {
             let data = try TokenDataset(corpus: corpus, tokenizer: tokenizer, length: recipe.context, skip: skip)
             return { try data.nextBatch(sequences: recipe.sequences) }
         }
-        let evaluationText: (@Sendable () throws -> TokenSource)? = evaluationCorpus.map { corpus in
-            { try source(corpus, skip: 0) }
-        }
+        var evaluationText: (@Sendable () throws -> TokenSource)?
+        if let evaluationCorpus { evaluationText = { try source(evaluationCorpus, skip: 0) } }
         return DistillationParts(
             model: model, modelName: modelPath.split(separator: "/").last.map(String.init) ?? modelPath,
             specialTokens: specialTokens(model.configuration, tokenizer),

@@ -1,0 +1,41 @@
+import Foundation
+
+/// What a program left behind.
+public struct ProgramResult: Sendable {
+    /// Exit status; 128 plus the number if a signal ended it.
+    public let status: Int32
+    /// Standard output.
+    public let output: String
+    /// Standard error.
+    public let errors: String
+}
+
+/// The `dmsae` that was built with the tests.
+public let builtProgram: String = {
+    guard let path = realpath("/proc/self/exe", nil) else { fatalError("the tests do not know where they are") }
+    defer { free(path) }
+    return String(cString: path).split(separator: "/", omittingEmptySubsequences: false).dropLast()
+        .joined(separator: "/") + "/dmsae"
+}()
+
+/// Runs a program to its end with nothing on standard input; `environment` replaces the inherited one.
+public func run(_ program: String, _ arguments: [String], environment: [String: String]? = nil) throws -> ProgramResult
+{
+    let folder = TemporaryFolder()
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: program)
+    process.arguments = arguments
+    if let environment { process.environment = environment }
+    process.standardInput = FileHandle.nullDevice
+    // Files, not pipes: two pipes read one after the other can stop the program for good.
+    for name in ["out", "err"] { _ = FileManager.default.createFile(atPath: folder.file(name), contents: nil) }
+    process.standardOutput = try FileHandle(forWritingTo: URL(fileURLWithPath: folder.file("out")))
+    process.standardError = try FileHandle(forWritingTo: URL(fileURLWithPath: folder.file("err")))
+    try process.run()
+    process.waitUntilExit()
+    let wasSignal = process.terminationReason == .uncaughtSignal
+    return ProgramResult(
+        status: process.terminationStatus + (wasSignal ? 128 : 0),
+        output: String(decoding: contents(of: folder.file("out")), as: UTF8.self),
+        errors: String(decoding: contents(of: folder.file("err")), as: UTF8.self))
+}
