@@ -6,5 +6,5 @@ struct DMSAE: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "dmsae",
         abstract: "Distil a core of sparse-autoencoder latents from a language model.",
-        subcommands: [FetchCommand.self])
+        subcommands: [FetchCommand.self, PluginCommand.self])
 }
