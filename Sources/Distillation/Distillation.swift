@@ -12,7 +12,7 @@ public typealias TokenSource = () throws -> TokenBatch?
 public struct DistillationParts: Sendable {
     /// The language model.
     public var model: any LanguageModel
-    /// Its name and size for records.
+    /// Its name for records.
     public var modelName: String
     /// Token ids that keep the model's own activation.
     public var specialTokens: Set<Int32>
@@ -24,6 +24,8 @@ public struct DistillationParts: Sendable {
     public var rule: any SparsityRule
     /// The scorer.
     public var scorer: any AttributionScorer
+    /// SHA-256 of model, text and plugin files, by name.
+    public var hashes: [String: String]
     /// Version of the program.
     public var version: String
 
@@ -32,7 +34,7 @@ public struct DistillationParts: Sendable {
         model: any LanguageModel, modelName: String, specialTokens: Set<Int32>,
         text: @escaping @Sendable (_ skip: Int) throws -> TokenSource,
         evaluationText: (@Sendable () throws -> TokenSource)?, rule: any SparsityRule,
-        scorer: any AttributionScorer, version: String
+        scorer: any AttributionScorer, hashes: [String: String] = [:], version: String
     ) {
         self.model = model
         self.modelName = modelName
@@ -41,6 +43,7 @@ public struct DistillationParts: Sendable {
         self.evaluationText = evaluationText
         self.rule = rule
         self.scorer = scorer
+        self.hashes = hashes
         self.version = version
     }
 }
@@ -89,7 +92,8 @@ public final class Distillation {
                 version: parts.version, recipe: Dictionary(uniqueKeysWithValues: recipe.settings),
                 blasCore: BLAS.core, kernelLevel: ProcessorLevel.chosen.rawValue, lanes: Lanes.shared.count,
                 model: parts.modelName, rule: "\(parts.rule.name) \(parts.rule.version)",
-                scorer: "\(parts.scorer.name) \(parts.scorer.version)", seeds: seeds), resuming: resuming)
+                scorer: "\(parts.scorer.name) \(parts.scorer.version)", hashes: parts.hashes, seeds: seeds),
+            resuming: resuming)
         log = try EventLog(run.path + "/events.jsonl")
         let store = try openStore()
         let scoring = try scoringSamples()

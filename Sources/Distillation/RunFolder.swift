@@ -13,12 +13,14 @@ public struct RunRecord: Codable, Sendable, Equatable {
     public var kernelLevel: Int
     /// Lanes: sums are cut by their number.
     public var lanes: Int
-    /// Model file and its size.
+    /// The model's file or folder, by name.
     public var model: String
     /// The sparsity rule as it names itself, with version.
     public var rule: String
     /// The scorer as it names itself, with version.
     public var scorer: String
+    /// SHA-256 of model, text and plugin files, by name.
+    public var hashes: [String: String]
     /// Seeds of cycles 0…T and of the final SAEs.
     public var seeds: [UInt64]
 }
@@ -60,6 +62,10 @@ public struct RunFolder: Sendable {
         let old = try JSONRecord.read(RunRecord.self, from: path + "/run.json")
         for (key, now) in record.recipe.sorted(by: { $0.key < $1.key }) where old.recipe[key] != now {
             throw DistillationError.recipeChanged(folder: path, key: key, was: old.recipe[key] ?? "unset", now: now)
+        }
+        for (file, now) in record.hashes.sorted(by: { $0.key < $1.key }) where old.hashes[file] != now {
+            throw DistillationError.recipeChanged(
+                folder: path, key: "SHA-256 of \(file)", was: old.hashes[file] ?? "unknown", now: now)
         }
         for (key, was, now) in [
             ("lanes", String(old.lanes), String(record.lanes)), ("BLAS core", old.blasCore, record.blasCore),

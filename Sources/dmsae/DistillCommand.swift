@@ -1,7 +1,6 @@
 import ArgumentParser
 import Distillation
 import Glibc
-import LanguageModeling
 import TensorFiles
 
 /// `dmsae distill RECIPE`: the whole method into a run folder.
@@ -38,7 +37,7 @@ struct DistillCommand: ParsableCommand {
                 + "dmsae distill \(self.recipe) --out \(folder) --resume")
         try recipe.validate()
         let terminal = Terminal.shared
-        let parts = try Self.parts(recipe)
+        let parts = try DistillationParts(recipe)
         let distillation = try Distillation(
             recipe, parts: parts, folder: folder, progress: terminal, stop: Interruption.request)
         if !output.json { print(DistillationTable.header) }
@@ -72,40 +71,6 @@ struct DistillCommand: ParsableCommand {
         for assignment in set { try result.set(assignment) }
         return result
     }
-
-    private static func parts(_ recipe: Recipe) throws -> DistillationParts {
-        let demo = try DemoCache()
-        let isDemo = recipe.model == "demo" || recipe.text == "demo" || recipe.evaluationText == "demo"
-        if isDemo && !(exists(demo.model) && exists(demo.train) && exists(demo.test)) {
-            throw MissingDemo(folder: demo.folder)
-        }
-        let modelPath = recipe.model == "demo" ? demo.model : recipe.model
-        // Plugins first: a typo there should not cost the load of a model.
-        let rule = try Plugins.rule(recipe.sparsity)
-        let scorer = try Plugins.scorer(recipe.scorer)
-        let corpus = try TextCorpus(path: recipe.text == "demo" ? demo.train : recipe.text)
-        let evaluation = recipe.evaluationText ?? (recipe.text == "demo" ? demo.test : nil)
-        let evaluationCorpus = try evaluation.map { try TextCorpus(path: $0) }
-        let tokenizer = try Tokenizer.load(path: modelPath)
-        let model = try loadLanguageModel(path: modelPath)
-        @Sendable func source(_ corpus: TextCorpus, skip: Int) throws -> TokenSource {
-            let data = try TokenDataset(corpus: corpus, tokenizer: tokenizer, length: recipe.context, skip: skip)
-            return { try data.nextBatch(sequences: recipe.sequences) }
-        }
-        var evaluationText: (@Sendable () throws -> TokenSource)?
-        if let evaluationCorpus { evaluationText = { try source(evaluationCorpus, skip: 0) } }
-        return DistillationParts(
-            model: model, modelName: modelPath.split(separator: "/").last.map(String.init) ?? modelPath,
-            specialTokens: specialTokens(model.configuration, tokenizer),
-            text: { try source(corpus, skip: $0) },
-            evaluationText: evaluationText, rule: rule, scorer: scorer, version: DMSAE.version)
-    }
-}
-
-/// The demo was not fetched.
-struct MissingDemo: Error, CustomStringConvertible {
-    let folder: String
-    var description: String { "the demo's model and text are not in \(folder); run: dmsae fetch demo" }
 }
 
 /// A text file.

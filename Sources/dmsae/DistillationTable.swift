@@ -19,7 +19,8 @@ enum DistillationTable {
     static func ending(_ record: DistillationRecord, folder: String) -> String {
         var text = "\nfinal core: \(record.coreSize) latents that the last two cycles both selected "
         text += "(\(folder)/final/core.json)\n\n"
-        text += row(["k", "SAE", "frozen", "expl. var.", "cosine", "L0", "L0 core", "CE score", "CE loss", "dead"]) + "\n"
+        text +=
+            row(["k", "SAE", "frozen", "expl. var.", "cosine", "L0", "L0 core", "CE score", "CE loss", "dead"]) + "\n"
         for final in record.finals {
             for (name, sae) in [("DMSAE", final.dmsae), ("baseline", final.baseline)] {
                 let e = sae.evaluation

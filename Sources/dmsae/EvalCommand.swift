@@ -55,7 +55,8 @@ struct EvalCommand: ParsableCommand {
         }
         let policy = splice.policy(loaded.configuration, tokenizer: tokenizer)
         let data = try TokenDataset(
-            corpus: corpus, tokenizer: tokenizer, length: context, skip: skip, limit: (tokens + context - 1) / context * context)
+            corpus: corpus, tokenizer: tokenizer, length: context, skip: skip,
+            limit: (tokens + context - 1) / context * context)
         var samples: [SpliceSample] = []
         Terminal.shared.begin("run the model", total: 2 * tokens, unit: "tokens")
         while let batch = try data.nextBatch(sequences: sequences) {

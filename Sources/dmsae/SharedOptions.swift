@@ -58,13 +58,16 @@ struct SpliceOptions: ParsableArguments {
     func policy(_ configuration: ModelConfiguration, tokenizer: Tokenizer?) -> SplicePolicy {
         SplicePolicy(
             keepFirst: keepFirst,
-            specialTokens: keepSpecial == .yes ? specialTokens(configuration, tokenizer) : [], sinkRatio: sinks.value)
+            specialTokens: keepSpecial == .yes ? configuration.specialTokens(with: tokenizer) : [],
+            sinkRatio: sinks.value)
     }
 }
 
-/// Every token that is special to a model: flagged by its tokenizer, or named in its configuration.
-func specialTokens(_ configuration: ModelConfiguration, _ tokenizer: Tokenizer?) -> Set<Int32> {
-    Set(configuration.specialTokenIds.map { Int32($0) }).union(tokenizer?.specialTokens ?? [])
+extension ModelConfiguration {
+    /// Every token that is special to the model: flagged by its tokenizer, or named in this configuration.
+    func specialTokens(with tokenizer: Tokenizer?) -> Set<Int32> {
+        Set(specialTokenIds.map { Int32($0) }).union(tokenizer?.specialTokens ?? [])
+    }
 }
 
 /// Group sizes, weights and the like: numbers separated by commas.
