@@ -55,7 +55,7 @@ extension Distillation {
             progress.warn("\(name): \(warning)")
         }
         let sae = SparseAutoencoder(dIn: store.record.dIn, layout: layout)
-        sae.initialize(seed: seed, core: core)
+        sae.initialize(seed: seed, core: core, coreDecoder: recipe.coreDecoder)
         let trainer = Trainer(sae, plan: plan, rule: parts.rule)
         let reader = try store.reader(batch: plan.batchSize, seed: seed)
         let scale = Float(store.record.inputScale)

@@ -71,6 +71,9 @@ extension Recipe {
         RecipeKey("score.signed", \.signed, "Aggregate signed scores instead of absolute ones."),
         RecipeKey("distill.tau", \.tau, "The core is the smallest set with this fraction of all attribution."),
         RecipeKey("distill.cycles", \.cycles, "Cycles after cycle 0; the final core is what the last two agree on."),
+        RecipeKey(
+            "distill.core_decoder_init", \.coreDecoder,
+            "Decoder rows of a frozen core start as random unit rows, or as the encoder vector at unit norm."),
         RecipeKey("final.k", \.finalK, "Total L0 of the final SAEs, one DMSAE and one baseline each; auto: train.k."),
         RecipeKey(
             "final.budget", \.finalBudget, "Of the final DMSAE: total compares fairly with a plain Matryoshka SAE."),
@@ -186,3 +189,4 @@ extension RecipeValue where Self: RawRepresentable & CaseIterable, RawValue == S
 
 extension BudgetScope: RecipeValue {}
 extension AggregateScope: RecipeValue {}
+extension CoreDecoderStart: RecipeValue {}

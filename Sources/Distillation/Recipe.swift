@@ -62,6 +62,8 @@ public struct Recipe: Sendable, Equatable {
     public var tau = 0.9
     /// T.
     public var cycles = 7
+    /// How the core's decoder rows start.
+    public var coreDecoder = CoreDecoderStart.random
     /// k of the final SAEs.
     public var finalK: [Int]?
     /// Budget of the final DMSAE.

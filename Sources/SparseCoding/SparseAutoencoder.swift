@@ -58,9 +58,8 @@ public final class SparseAutoencoder: @unchecked Sendable {
 
     /// Draws parameters: decoder rows ~ U(−√(6/D), √(6/D)) scaled to unit norm, W_enc = W_decᵀ, biases 0.
     ///
-    /// With a frozen core its encoder vectors replace the first c; its decoder rows stay the random ones (they are
-    /// not tied to the encoder).
-    public func initialize(seed: UInt64, core: Matrix? = nil) {
+    /// With a frozen core its encoder vectors replace the first c; `coreDecoder` says what its decoder rows are.
+    public func initialize(seed: UInt64, core: Matrix? = nil, coreDecoder: CoreDecoderStart = .random) {
         let bound = (6 / Float(dIn)).squareRoot()
         let random = CounterRandom(seed: seed, purpose: .decoderInitialization)
         random.fill(UnsafeMutableBufferPointer(start: decoder.elements, count: decoder.count), from: -bound, to: bound)
@@ -69,7 +68,13 @@ public final class SparseAutoencoder: @unchecked Sendable {
         encoderBias.fill(0)
         decoderBias.fill(0)
         threshold = nil
-        if let core { replaceCoreEncoder(core) }
+        guard let core else { return }
+        replaceCoreEncoder(core)
+        guard coreDecoder == .encoder else { return }
+        for j in 0..<core.rows {
+            decoder.row(j).update(from: core.row(j), count: dIn)
+            normalizeRow(decoder.row(j), dIn)
+        }
     }
 
     /// Overwrites the encoder vectors of the first latents, norms kept.
@@ -98,6 +103,15 @@ public final class SparseAutoencoder: @unchecked Sendable {
         result.subtractsDecoderBias = subtractsDecoderBias
         return result
     }
+}
+
+/// How the decoder rows of a frozen core start.
+public enum CoreDecoderStart: String, Sendable, Codable, CaseIterable {
+    /// As random unit rows: nothing but the encoder vector carries over (the paper's).
+    case random
+    /// As the encoder vector, scaled to unit norm. A short run needs it: while a random row is learnt, Adam lowers the
+    /// latent's bias at the same rate, and a core latent that stops firing gets no gradient that would bring it back.
+    case encoder
 }
 
 /// Scales a row to unit norm; the norm's ε is the reference trainer's (float32 epsilon).

@@ -84,6 +84,7 @@ struct NumberList<Element: LosslessStringConvertible & Sendable>: ExpressibleByA
 extension BudgetScope: ExpressibleByArgument {}
 extension AggregateScope: ExpressibleByArgument {}
 extension DecoderBiasStart: ExpressibleByArgument {}
+extension CoreDecoderStart: ExpressibleByArgument {}
 
 /// Plugins by name or path, their log lines going to standard error.
 enum Plugins {

@@ -38,6 +38,8 @@ struct TrainCommand: ParsableCommand {
     var core: String?
     @Option(help: "How core latents are selected; sparse cores come later.")
     var coreMode: CoreMode = .dense
+    @Option(help: "Decoder rows of the core start as random unit rows, or as the encoder vector at unit norm.")
+    var coreDecoderInit: CoreDecoderStart = .random
     @Option(help: "What a dense core may use of the budget.")
     var budget: BudgetScope = .total
     @Option(help: "Sparsity rule: a shipped name or a path to a .so.")
@@ -142,7 +144,7 @@ struct TrainCommand: ParsableCommand {
         let layout = try PrefixLayout(groups: sizes, width: total, coreCount: frozen?.rows ?? 0)
         let sae = SparseAutoencoder(dIn: dIn, layout: layout)
         guard let loaded else {
-            sae.initialize(seed: UInt64(max(seed, 0)), core: frozen)
+            sae.initialize(seed: UInt64(max(seed, 0)), core: frozen, coreDecoder: coreDecoderInit)
             return (sae, SAEProvenance())
         }
         guard loaded.sae.dSAE == total else {
