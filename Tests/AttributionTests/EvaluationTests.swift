@@ -69,8 +69,9 @@ import Testing
         sae.encoderBias.assign(randomMatrix(1, 64, seed: 3, from: -0.3, to: 0.3))
         sae.decoderBias.assign(randomMatrix(1, 48, seed: 4, from: -0.1, to: 0.1))
         sae.threshold = 0.3
-        // One of the first two core latents fires at every token.
+        // One of the first two core latents fires at every token, and one outside the core never does.
         for c in 0..<48 { sae.encoder[1, c] = -sae.encoder[0, c] }
+        sae.encoderBias[40] = -1000
     }
 
     private func naiveReconstruction(_ x: Matrix) -> (codes: [[Double]], reconstruction: [[Double]]) {
