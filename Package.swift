@@ -90,7 +90,7 @@ let package = Package(
             name: "DistillationTests",
             dependencies: ["Distillation", "Attribution", "LanguageModeling", "TensorFiles", "TestSupport"]),
         .testTarget(
-            name: "CommandTests", dependencies: ["dmsae", "Distillation", "SparseCoding", "TensorFiles", "TestSupport"]),
+            name: "CommandTests", dependencies: ["dmsae", "SparseCoding", "TensorFiles", "TestSupport"]),
         .executableTarget(
             name: "Benchmarks", dependencies: ["SparseCoding", "LanguageModeling", "PluginHost"],
             path: "Tests/Benchmarks",

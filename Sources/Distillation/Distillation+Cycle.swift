@@ -46,7 +46,12 @@ extension Distillation {
                 throw DistillationError.badCore(
                     path: folder + "/core.json", reason: "it is not the core that metrics.json tells of")
             }
-            _ = try Core.encoderRows(at: folder + "/core.json", dIn: dIn)
+            let frozen = try Core.encoderRows(at: folder + "/core.json", dIn: dIn)
+            let sae = try SAEFolder.read(folder + "/sae").sae
+            guard sae.dSAE == recipe.width, frozen.values == core.encoderRows(of: sae).values else {
+                throw DistillationError.badCore(
+                    path: folder + "/core.safetensors", reason: "its encoder vectors are not those of sae")
+            }
             return (record, core)
         } catch {
             throw DistillationError.badCycle(folder: folder, reason: "\(error)")

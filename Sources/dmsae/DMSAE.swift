@@ -27,13 +27,13 @@ struct DMSAE: ParsableCommand {
             } catch let error as ValidationError {
                 // Left to the parser it would bring the usage of `dmsae` itself, which does not help.
                 Terminal.shared.end()
-                Terminal.shared.fail(error.message)
+                Terminal.shared.conclude("Error: \(error.message)")
                 Glibc.exit(EX_USAGE)
             }
             try requireWrittenOutput()
         } catch DistillationError.interrupted {
             Terminal.shared.end()
-            Terminal.shared.note(Interruption.advice)
+            Terminal.shared.conclude(Interruption.advice)
             Glibc.exit(130)
         } catch {
             Terminal.shared.end()

@@ -9,6 +9,11 @@ enum Interruption {
     /// From now on signals stop the task, and `advice` is what the user is told then.
     static func install(advice text: String) {
         advice = text
+        // A parent may have left them blocked: worker threads of its own often are.
+        var signals = sigset_t()
+        sigemptyset(&signals)
+        for signal in [SIGINT, SIGTERM] { sigaddset(&signals, signal) }
+        pthread_sigmask(SIG_UNBLOCK, &signals, nil)
         for signal in [SIGINT, SIGTERM] {
             Glibc.signal(signal) { number in
                 Interruption.request.raise()

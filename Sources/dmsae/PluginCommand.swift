@@ -15,6 +15,8 @@ struct PluginCommand: ParsableCommand {
             discussion: """
                 Looks beside the executable (libdmsae-plugin-*.so), then in the folders of DMSAE_PLUGIN_PATH \
                 (separated by colons; every .so). Loads each file, so it runs their code.
+
+                Example: DMSAE_PLUGIN_PATH=~/plugins dmsae plugin list
                 """)
 
         @Flag(help: "Print one JSON array.")

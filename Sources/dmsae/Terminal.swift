@@ -77,11 +77,11 @@ final class Terminal: ProgressSink {
         }
     }
 
-    /// Errors are for everyone.
-    func fail(_ text: String) {
+    /// Why the program ends, also when quiet.
+    func conclude(_ text: String) {
         state.withLock {
             erase(&$0)
-            write("Error: \(text)\n")
+            write(text + "\n")
         }
     }
 

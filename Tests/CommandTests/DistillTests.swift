@@ -1,0 +1,150 @@
+import Foundation
+import TensorFiles
+import TestSupport
+import Testing
+
+/// A distillation of seconds, whole and cut short in every way: the run folder is the state, and what is in it at the
+/// end is the same to the byte.
+@Suite(.serialized) struct DistillTests {
+    private let tiny: TinyModel
+    private var recipe: String { tiny.folder.file("tiny.yaml") }
+
+    init() throws {
+        tiny = try TinyModel()
+        // 400 steps: long enough to be cut in the middle of a training.
+        try tiny.writeRecipe(steps: 400, to: recipe)
+    }
+
+    private static let cycleFiles = [
+        "metrics.json", "core.json", "core.safetensors", "scores.safetensors", "sae/cfg.json",
+        "sae/sae_weights.safetensors",
+    ]
+    private static let files =
+        (0...2).flatMap { t in cycleFiles.map { "cycle-\(t)/\($0)" } }
+        + ["dmsae", "baseline"].map { "final/k-8/\($0)/sae_weights.safetensors" }
+        + ["final/core.json", "final/core.safetensors", "final/k-8/metrics.json", "result.json", "store/store.json"]
+
+    private func expectSameFiles(_ a: String, _ b: String, sourceLocation: SourceLocation = #_sourceLocation) {
+        for file in Self.files {
+            let (left, right) = (tiny.folder.file("\(a)/\(file)"), tiny.folder.file("\(b)/\(file)"))
+            guard isThere(left), isThere(right) else {
+                Issue.record("\(file) is missing", sourceLocation: sourceLocation)
+                continue
+            }
+            #expect(contents(of: left) == contents(of: right), "\(file)", sourceLocation: sourceLocation)
+        }
+    }
+
+    private func distill(_ out: String, _ more: String...) -> [String] {
+        ["distill", recipe, "--out", tiny.folder.file(out), "--quiet"] + more
+    }
+
+    private func remove(_ names: String...) throws {
+        for name in names { try FileManager.default.removeItem(atPath: tiny.folder.file(name)) }
+    }
+
+    /// Starts a run, sends a signal once cycle 0 is done, and returns what the program left.
+    private func cut(_ out: String, by signal: Int32) throws -> (status: Int32, errors: String) {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: builtProgram)
+        process.arguments = distill(out)
+        process.standardOutput = FileHandle.nullDevice
+        let errors = tiny.folder.file("errors")
+        _ = FileManager.default.createFile(atPath: errors, contents: nil)
+        process.standardError = try FileHandle(forWritingTo: URL(fileURLWithPath: errors))
+        try process.run()
+        while process.isRunning && !isThere(tiny.folder.file(out + "/cycle-0/metrics.json")) { usleep(2000) }
+        // Some steps into cycle 1. The folder belongs to that program as long as it runs.
+        usleep(50_000)
+        if signal == SIGKILL { try fail(distill(out, "--resume"), saying: "is being written by another program") }
+        kill(process.processIdentifier, signal)
+        process.waitUntilExit()
+        return (process.terminationStatus, String(decoding: contents(of: errors), as: UTF8.self))
+    }
+
+    @Test func aRunIsTheSameBytesAgainAndHoweverItWasCutShort() throws {
+        let table = try succeed(distill("whole"))
+        let record = try JSONValue(contentsOf: tiny.folder.file("whole/result.json"))
+        #expect(record["cycles"]?.array?.count == 3)
+        #expect(table.contains("final core: \(record["coreSize"]?.integer ?? -1) latents"), "\(table)")
+        #expect(table.contains("DMSAE") && table.contains("baseline"), "\(table)")
+
+        let json = try succeed(distill("again", "--json"))
+        #expect(try JSONValue(parsing: json) == record)
+        expectSameFiles("whole", "again")
+
+        // What is not there is made again, what is there is read back.
+        try remove("again/cycle-2", "again/final", "again/result.json")
+        #expect(try succeed(distill("again", "--resume")) == table.replacing("whole", with: "again"))
+        expectSameFiles("whole", "again")
+
+        let interrupted = try cut("interrupted", by: SIGINT)
+        #expect(interrupted.status == 130)
+        #expect(!isThere(tiny.folder.file("interrupted/result.json")), "the signal came too late to test anything")
+        #expect(
+            interrupted.errors.hasSuffix(
+                "continue with: dmsae distill \(recipe) --out \(tiny.folder.file("interrupted")) --resume\n"),
+            "\(interrupted.errors)")
+        let words = try run(builtProgram, Array(distill("interrupted", "--resume").filter { $0 != "--quiet" }))
+        #expect(words.status == 0 && words.output == table.replacing("whole", with: "interrupted"))
+        expectSameFiles("whole", "interrupted")
+
+        let killed = try cut("killed", by: SIGKILL)
+        #expect(killed.status == SIGKILL)
+        #expect(!isThere(tiny.folder.file("killed/result.json")), "the signal came too late to test anything")
+        try fail(distill("killed"), saying: "already holds a run; continue it with --resume, or choose another --out")
+        #expect(try succeed(distill("killed", "--resume")) == table.replacing("whole", with: "killed"))
+        expectSameFiles("whole", "killed")
+
+        try checkRefusals()
+    }
+
+    /// What the finished run in "again" refuses.
+    private func checkRefusals() throws {
+        let folder = tiny.folder.file("again")
+        try fail(distill("again"), saying: "\(folder) already holds a run; continue it with --resume")
+        try fail(
+            distill("again", "--resume", "--set", "train.k=9"),
+            saying: "the run in \(folder) was started with train.k = 8, now it is 9", "its own recipe")
+        try fail(distill("nothing", "--resume"), saying: "holds no run to resume; leave out --resume to start one")
+        #expect(!isThere(tiny.folder.file("nothing")))
+
+        // Another k for the final SAEs does not cost the cycles.
+        try succeed(distill("again", "--resume", "--set", "final.k=[8, 12]"))
+        #expect(isThere(folder + "/final/k-12/metrics.json"))
+        expectSameFiles("whole", "again", except: "result.json")
+
+        let core = folder + "/cycle-1/core.json"
+        let (whole, other) = (contents(of: core), contents(of: folder + "/cycle-2/core.json"))
+        let again = "Delete \(folder)/cycle-1 and resume: it is made again"
+        try AtomicFile.write("{", to: core)
+        try fail(
+            distill("again", "--resume"), afterResults: true, saying: "\(core): not the record it should be", again)
+        try AtomicFile.write(other, to: core)
+        try fail(distill("again", "--resume"), afterResults: true, saying: core, again)
+        try AtomicFile.write(whole, to: core)
+        try AtomicFile.write(
+            contents(of: folder + "/cycle-2/core.safetensors"), to: folder + "/cycle-1/core.safetensors")
+        try fail(distill("again", "--resume"), afterResults: true, saying: "\(folder)/cycle-1/core.", again)
+        try AtomicFile.write(contents(of: folder + "/cycle-1/scores.safetensors"), to: folder + "/cycle-1/metrics.json")
+        try fail(
+            distill("again", "--resume"), afterResults: true, saying: "\(folder)/cycle-1/metrics.json: not the record",
+            again)
+        try remove("again/cycle-1")
+        let shard = folder + "/store/shard-00000.safetensors"
+        let bytes = contents(of: shard)
+        try AtomicFile.write(Array(bytes.dropLast(1000)), to: shard)
+        try fail(distill("again", "--resume"), afterResults: true, saying: shard, "truncated")
+        try AtomicFile.write(bytes, to: shard)
+        try succeed(distill("again", "--resume", "--set", "final.k=[8, 12]"))
+        expectSameFiles("whole", "again", except: "result.json")
+    }
+
+    private func expectSameFiles(_ a: String, _ b: String, except name: String) {
+        for file in Self.files where file != name {
+            #expect(
+                contents(of: tiny.folder.file("\(a)/\(file)")) == contents(of: tiny.folder.file("\(b)/\(file)")),
+                "\(file)")
+        }
+    }
+}

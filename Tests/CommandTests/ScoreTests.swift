@@ -1,0 +1,136 @@
+import LinearAlgebra
+import TensorFiles
+import TestSupport
+import Testing
+
+/// `score`, `select`, `encode`, `decode` on the attribution golden: 1e-4 of the largest score, 2e-5 forward, index
+/// sets equal. Golden scores are of the mean loss over 92 positions, ours of the sum.
+@Suite struct ScoreTests {
+    private let folder = TemporaryFolder()
+    private let golden: Golden
+    private var sae: String { folder.file("sae") }
+
+    init() throws {
+        golden = try Golden("gxa/gxa.safetensors")
+        try writeSAE(golden, threshold: Float(try golden.number("threshold")), to: sae)
+        try write(ids: try golden.file.integers("input_ids"), shape: [4, 24], to: folder.file("ids"))
+        try write("x", try golden.matrix("x"), shape: [96, 48], to: folder.file("x"))
+    }
+
+    private func score(_ more: [String], layer: String? = "1", out: String = "scores") throws -> SafetensorsFile {
+        try succeed(
+            ["score", "--model", fixture("models/llama"), "--sae", sae, "--tokens", folder.file("ids"), "--out"]
+                + [folder.file(out)] + (layer.map { ["--layer", $0] } ?? []) + more)
+        return try SafetensorsFile(path: folder.file(out))
+    }
+
+    private let asInTheGolden = ["--keep-first", "0", "--keep-special", "no", "--sinks", "off"]
+
+    @Test(arguments: [8, 32, 64, 128]) func scoresAndCoreMatchAtEveryPrefix(_ prefix: Int) throws {
+        let scores = try score(asInTheGolden + ["--prefix", "\(prefix)", "--per-token", "--tau", "0.9"])
+        #expect(Set(scores.tensors.keys) == ["scores", "core", "per_token"])
+        try scores.require("scores", shape: [prefix])
+        try scores.require("per_token", shape: [4, 24, prefix])
+        let inMean = { (values: [Float]) in values.map { $0 / 92 } }
+        try golden.check("p\(prefix).q99", inMean(try scores.matrix("scores").values), tolerance: 1e-4)
+        try golden.check("p\(prefix).score", inMean(try scores.matrix("per_token").values), tolerance: 1e-4)
+        #expect(try scores.integers("core") == (try golden.file.integers("f64.p\(prefix).select.q99")))
+    }
+
+    @Test func theKeptFirstPositionAndTheMeanMatch() throws {
+        let kept = try score(["--keep-special", "no", "--sinks", "off", "--prefix", "32"])
+        try golden.check("p32.keep0.q99", try kept.matrix("scores").values.map { $0 / 92 }, tolerance: 1e-4)
+        let mean = try score(asInTheGolden + ["--prefix", "32", "--aggregate", "mean", "--sequences", "1"])
+        try golden.check("p32.mean_score", try mean.matrix("scores").values.map { $0 / 92 }, tolerance: 1e-4)
+        #expect(try mean.integers("core") == (try golden.file.integers("f64.p32.select.mean_score")))
+    }
+
+    @Test func theDefaultsScoreTheInnermostPrefixAtTheSAEsOwnLayer() throws {
+        try writeSAE(golden, threshold: Float(try golden.number("threshold")), layer: 1, to: sae)
+        let scores = try score([], layer: nil)
+        try scores.require("scores", shape: [8])
+        // As far as there are no special tokens and no sinks here, the defaults keep just the first position.
+        let same = try score(["--prefix", "8", "--keep-first", "1"], out: "same")
+        #expect(try scores.doubles("scores") == (try same.doubles("scores")))
+        let all = try score(["--candidates", "all", "--over", "active", "--signed"], out: "all")
+        try all.require("scores", shape: [128])
+    }
+
+    @Test func jsonSaysWhatTheFileHolds() throws {
+        let text = try succeed(
+            ["score", "--model", fixture("models/llama"), "--sae", sae, "--layer", "1", "--tokens", folder.file("ids")]
+                + ["--out", folder.file("s"), "--json", "--quiet"])
+        let json = try JSONValue(parsing: text)
+        let file = try SafetensorsFile(path: folder.file("s"))
+        #expect(json["core"]?.array?.compactMap(\.integer).map { Int64($0) } == (try file.integers("core")))
+        #expect(json["candidates"]?.integer == 8 && json["scored_tokens"]?.integer == 92)
+        #expect((json["coverage"]?.double ?? 0) >= 0.9)
+    }
+
+    @Test func randomScoresAreTheSeedsAndATemplatePluginLoadsByPath() throws {
+        let first = try score(["--scorer", "random,seed=1"], out: "r1").doubles("scores")
+        #expect(first == (try score(["--scorer", "random,seed=1"], out: "r2").doubles("scores")))
+        #expect(first != (try score(["--scorer", "random,seed=2"], out: "r3").doubles("scores")))
+        let root = fixture("../..")
+        let library = folder.file("template.so")
+        let compiled = try run(
+            "/usr/bin/env",
+            [
+                "cc", "-O2", "-shared", "-fPIC", "-I", "\(root)/Include", "\(root)/Plugins/Template/scorer.c", "-o",
+                library,
+            ])
+        #expect(compiled.status == 0, "\(compiled.errors)")
+        try score(["--scorer", library], out: "t").require("scores", shape: [8])
+    }
+
+    @Test func selectGivesTheCoreThatTrainFreezes() throws {
+        _ = try score(asInTheGolden + ["--prefix", "32"])
+        let words = try succeed([
+            "select", "--scores", folder.file("scores"), "--tau", "0.5", "--sae", sae, "--out", folder.file("core"),
+        ])
+        let core = try JSONValue(contentsOf: folder.file("core/core.json"))
+        let indices = try #require(core["latents"]?.array).compactMap { $0["index"]?.integer }
+        let expected = try golden.file.integers("f64.p32.select.q99").map { Int($0) }
+        #expect(indices.count > 2 && indices == Array(expected.prefix(indices.count)))
+        #expect(words.hasSuffix(indices.map(String.init).joined(separator: " ") + "\n"))
+        let encoder = try SafetensorsFile(path: folder.file("core/core.safetensors"))
+        try encoder.require("W_enc", shape: [48, indices.count])
+        for name in ["core.json", "core.safetensors"] {
+            try succeed([
+                "train", "--activations", folder.file("x"), "--core", folder.file("core/" + name), "--groups",
+                "32,32,64", "--k", "8", "--batch", "32", "--steps", "4", "--out", folder.file("frozen"), "--quiet",
+            ])
+            let trained = try SafetensorsFile(path: folder.file("frozen/sae_weights.safetensors"))
+            let configuration = try JSONValue(contentsOf: folder.file("frozen/cfg.json"))
+            #expect(configuration["metadata"]?["dmsae"]?["core"]?.integer == indices.count)
+            // Frozen, bit for bit: the input scale is folded into the biases.
+            let (given, kept) = (try encoder.matrix("W_enc"), try trained.matrix("W_enc"))
+            for j in indices.indices { for d in 0..<48 { #expect(given[d, j] == kept[d, j]) } }
+        }
+    }
+
+    @Test func codesMatchInBothModesAndDecodeToTheReconstruction() throws {
+        func encode(_ more: String...) throws -> Matrix {
+            try succeed(
+                ["encode", "--sae", sae, "--input", folder.file("x"), "--out", folder.file("f")] + more)
+            return try SafetensorsFile(path: folder.file("f")).matrix("latents")
+        }
+        func decode(_ more: String...) throws -> [Float] {
+            try succeed(["decode", "--sae", sae, "--input", folder.file("f"), "--out", folder.file("y")] + more)
+            let file = try SafetensorsFile(path: folder.file("y"))
+            try file.require("x", shape: [96, 48])
+            return try file.matrix("x").values
+        }
+        for (name, codes) in [
+            ("acts_batchtopk8", try encode("--mode", "batch", "--k", "8")), ("acts", try encode()),
+        ] {
+            try golden.check(name, codes.values, tolerance: 2e-5)
+            let expected = try golden.expected(name)
+            #expect(zip(codes.values, expected).allSatisfy { ($0 > 0) == ($1 > 0) }, "\(name)")
+        }
+        try golden.check("p128.x_hat", try decode(), tolerance: 2e-5)
+        for prefix in [8, 32, 64] {
+            try golden.check("p\(prefix).x_hat", try decode("--prefix", "\(prefix)"), tolerance: 2e-5)
+        }
+    }
+}
