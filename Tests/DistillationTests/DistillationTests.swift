@@ -65,8 +65,8 @@ import Testing
 
     private func expectSameFiles(_ a: String, _ b: String, sourceLocation: SourceLocation = #_sourceLocation) {
         for file in Self.files {
-            #expect(
-                contents(of: folder.file("\(a)/\(file)")) == contents(of: folder.file("\(b)/\(file)")), "\(file)",
+            expectSame(
+                contents(of: folder.file("\(b)/\(file)")), contents(of: folder.file("\(a)/\(file)")), file,
                 sourceLocation: sourceLocation)
         }
     }
@@ -96,7 +96,7 @@ import Testing
         // A finished run has nothing left to do and says the same.
         let before = contents(of: folder.file("cut/final/k-20/dmsae/sae_weights.safetensors"))
         #expect(try distillation("cut", recipe).distill(resuming: true) == whole)
-        #expect(contents(of: folder.file("cut/final/k-20/dmsae/sae_weights.safetensors")) == before)
+        expectSame(contents(of: folder.file("cut/final/k-20/dmsae/sae_weights.safetensors")), before)
 
         var other = recipe
         other.seed = 2
