@@ -77,19 +77,22 @@ let package = Package(
 
         // Tests: naive oracles, central differences, golden vectors.
         .target(name: "TestSupport", dependencies: ["SparseCoding", "Attribution"], path: "Tests/TestSupport"),
-        .testTarget(name: "KernelsTests", dependencies: ["Kernels", "TestSupport"]),
-        .testTarget(name: "LinearAlgebraTests", dependencies: ["LinearAlgebra", "TestSupport"]),
+        .testTarget(name: "KernelsTests", dependencies: ["Kernels", "LinearAlgebra", "TestSupport"]),
+        .testTarget(name: "LinearAlgebraTests", dependencies: ["LinearAlgebra", "Kernels", "TestSupport"]),
         .testTarget(name: "TensorFilesTests", dependencies: ["TensorFiles", "TestSupport"]),
         .testTarget(
             name: "LanguageModelingTests", dependencies: ["LanguageModeling", "TensorFiles", "Kernels", "TestSupport"]),
-        .testTarget(name: "SparseCodingTests", dependencies: ["SparseCoding", "TestSupport"]),
-        .testTarget(name: "AttributionTests", dependencies: ["Attribution", "TestSupport"]),
+        .testTarget(name: "SparseCodingTests", dependencies: ["SparseCoding", "TensorFiles", "TestSupport"]),
+        .testTarget(name: "AttributionTests", dependencies: ["Attribution", "LanguageModeling", "TestSupport"]),
         .testTarget(
             name: "PluginHostTests", dependencies: ["PluginHost", "CDMSAE", "TestSupport"], exclude: ["Fixtures"]),
-        .testTarget(name: "DistillationTests", dependencies: ["Distillation", "TestSupport"]),
+        .testTarget(
+            name: "DistillationTests",
+            dependencies: ["Distillation", "Attribution", "LanguageModeling", "TensorFiles", "TestSupport"]),
         .testTarget(name: "CommandTests", dependencies: ["dmsae", "TensorFiles", "TestSupport"]),
         .executableTarget(
-            name: "Benchmarks", dependencies: ["SparseCoding", "LanguageModeling"], path: "Tests/Benchmarks",
+            name: "Benchmarks", dependencies: ["SparseCoding", "LanguageModeling", "PluginHost"],
+            path: "Tests/Benchmarks",
             exclude: ["README.md"]),
     ],
     swiftLanguageModes: [.v6]

@@ -53,7 +53,11 @@ public final class ActivationStore: @unchecked Sendable {
     /// - Throws: `TensorFileError` or `DistillationError.badStore`.
     public init(_ folder: String) throws {
         record = try JSONRecord.read(ActivationStoreRecord.self, from: folder + "/store.json")
-        guard record.format == 1, record.dIn > 0, record.shardRows.reduce(0, +) == record.rows else {
+        // Rows within a shard are counted in 32 bits; `inputScale` divides every batch.
+        guard record.format == 1, record.dIn > 0, record.inputScale > 0, record.inputScale.isFinite,
+            record.shardRows.allSatisfy({ (0...Int(Int32.max)).contains($0) }),
+            record.shardRows.reduce(0, &+) == record.rows
+        else {
             throw DistillationError.badStore(path: folder, reason: "store.json contradicts itself")
         }
         let record = record

@@ -57,8 +57,8 @@ public struct DistillationRecord: Codable, Sendable, Equatable {
 
 /// The ways a distillation is known to fail (arXiv:2512.24975, and small-scale runs of the method), read off its
 /// records.
-enum FailureSignature {
-    static func found(in record: CycleRecord, first: CycleRecord?, tau: Double) -> [String] {
+package enum FailureSignature {
+    package static func found(in record: CycleRecord, first: CycleRecord?, tau: Double) -> [String] {
         let evaluation = record.sae.evaluation
         var warnings = commonSigns(record.sae, "cycle \(record.cycle)")
         if record.sae.frozenCore > 0 {
@@ -88,7 +88,7 @@ enum FailureSignature {
         return warnings
     }
 
-    static func commonSigns(_ record: SAERecord, _ name: String) -> [String] {
+    package static func commonSigns(_ record: SAERecord, _ name: String) -> [String] {
         var warnings: [String] = []
         if 2 * record.deadLatents > record.width {
             warnings.append(
@@ -105,7 +105,7 @@ enum FailureSignature {
     }
 
     /// Before a training in which a dense core counts against the budget.
-    static func beforeTotalBudget(core: Int, k: Double) -> String? {
+    package static func beforeTotalBudget(core: Int, k: Double) -> String? {
         guard Double(core) > k / 2 else { return nil }
         return "a dense core of \(core) latents against a total L0 of \(decimals(k, 0)): above half of k it may leave "
             + "nothing for the other latents; raise final.k or lower distill.tau"

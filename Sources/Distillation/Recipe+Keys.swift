@@ -7,6 +7,7 @@ struct RecipeKey: Sendable {
     let name: String
     let documentation: String
     let text: @Sendable (Recipe) -> String
+    let yaml: @Sendable (Recipe) -> String
     let set: @Sendable (inout Recipe, Node) throws -> Void
 
     init<Value: RecipeValue>(
@@ -15,6 +16,7 @@ struct RecipeKey: Sendable {
         self.name = name
         self.documentation = documentation
         text = { $0[keyPath: path].recipeText }
+        yaml = { $0[keyPath: path].recipeYAML }
         set = { recipe, node in
             guard let value = Value(recipeNode: node) else {
                 let found = (try? Yams.serialize(node: node))?.split(separator: "\n").joined(separator: " ")
@@ -98,7 +100,7 @@ extension Recipe {
                 section = String(parts[0])
                 text += "\n\(section):\n"
             }
-            text += "\(indent)# \(key.documentation)\n\(indent)\(parts[parts.count - 1]): \(key.text(self))\n"
+            text += "\(indent)# \(key.documentation)\n\(indent)\(parts[parts.count - 1]): \(key.yaml(self))\n"
         }
         return text
     }
@@ -111,7 +113,13 @@ extension Recipe {
 protocol RecipeValue: SendableMetatype {
     init?(recipeNode: Node)
     var recipeText: String { get }
+    /// `recipeText` as a file must have it.
+    var recipeYAML: String { get }
     static var wanted: String { get }
+}
+
+extension RecipeValue {
+    var recipeYAML: String { recipeText }
 }
 
 extension Int: RecipeValue {
@@ -139,6 +147,13 @@ extension String: RecipeValue {
         self = text
     }
     var recipeText: String { self }
+    /// Quoted where YAML would read something else, as in a path with " #" in it.
+    var recipeYAML: String {
+        let isPlain =
+            !contains("\n") && ((try? Yams.compose(yaml: "key: " + self))?.mapping?["key"]?.scalar?.string == self)
+        return isPlain ? self : "\"" + map { Self.escapes[$0] ?? String($0) }.joined() + "\""
+    }
+    private static let escapes: [Character: String] = ["\\": "\\\\", "\"": "\\\"", "\n": "\\n", "\t": "\\t"]
     static var wanted: String { "a text" }
 }
 
@@ -175,6 +190,7 @@ extension Optional: RecipeValue where Wrapped: RecipeValue {
         self = value
     }
     var recipeText: String { self?.recipeText ?? "auto" }
+    var recipeYAML: String { self?.recipeYAML ?? "auto" }
     static var wanted: String { "auto or \(Wrapped.wanted)" }
 }
 

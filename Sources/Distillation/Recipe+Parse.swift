@@ -54,12 +54,14 @@ extension Recipe {
         try key.set(&self, value)
     }
 
-    /// The key that a typo most likely meant: at most three edits away, or the same last part elsewhere.
+    /// The key that was most likely meant: one whose last part is the same, or one that differs in few letters.
     private static func nearest(to name: String) -> String? {
-        let last = name.split(separator: ".").last.map(String.init) ?? name
+        func lastPart(_ key: String) -> Substring? { key.split(separator: ".").last }
+        if let same = keys.first(where: { lastPart($0.name) == lastPart(name) }) { return same.name }
         let close = keys.map { ($0.name, editDistance(name, $0.name)) }.min { $0.1 < $1.1 }
-        if let close, close.1 <= 3 { return close.0 }
-        return keys.first { $0.name.split(separator: ".").last.map(String.init) == last }?.name
+        // Three edits turn any short word into any other.
+        guard let close, close.1 <= min(3, name.utf8.count / 3) else { return nil }
+        return close.0
     }
 }
 

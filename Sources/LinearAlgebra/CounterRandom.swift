@@ -34,8 +34,13 @@ public struct CounterRandom: Sendable {
 
     /// Four independent 32-bit numbers at `index`.
     public func block(_ index: UInt64) -> SIMD4<UInt32> {
-        var c0 = UInt32(truncatingIfNeeded: index), c1 = UInt32(truncatingIfNeeded: index >> 32)
-        var c2 = step, c3 = purpose
+        Self.philox(
+            SIMD4(UInt32(truncatingIfNeeded: index), UInt32(truncatingIfNeeded: index >> 32), step, purpose), key)
+    }
+
+    /// Philox 4×32-10 itself, for the published vectors.
+    package static func philox(_ counter: SIMD4<UInt32>, _ key: (UInt32, UInt32)) -> SIMD4<UInt32> {
+        var (c0, c1, c2, c3) = (counter.x, counter.y, counter.z, counter.w)
         var (k0, k1) = key
         for _ in 0..<10 {
             let a = UInt64(c0) &* 0xD251_1F53, b = UInt64(c2) &* 0xCD9E_8D57

@@ -42,8 +42,9 @@ public func multiplyOnLane(
 extension Lanes {
     /// C = α·op(A)·op(B) + β·C, the rows of C cut over the lanes; arguments as in `multiplyOnLane`.
     ///
-    /// Rows are cut at multiples of 16, so that each lane's result equals the one-lane result wherever the BLAS
-    /// kernel treats rows alike.
+    /// The cut depends on m and the number of lanes alone, and so do the bits. BLAS kernels round rows in groups
+    /// (OpenBLAS: 12 with AVX2, 16 with AVX-512), so another number of lanes gives the same bits only where every
+    /// lane starts at a multiple of the group; cutting there always would leave the last lane up to 47 rows short.
     public func multiply(
         _ m: Int, _ n: Int, _ k: Int, _ alpha: Float, _ a: UnsafePointer<Float>, _ lda: Int, _ orientA: Orientation,
         _ b: UnsafePointer<Float>, _ ldb: Int, _ orientB: Orientation, _ beta: Float,

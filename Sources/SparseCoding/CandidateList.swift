@@ -4,6 +4,8 @@ import LinearAlgebra
 /// Positive pre-activations that may be selected, in the order they were found, on one lane.
 final class CandidateList {
     private(set) var count = 0
+    /// Times the list was pruned before it was complete.
+    var cuts = 0
     private var capacity = 0
     private var rows: UnsafeMutablePointer<Int32> = allocateAligned(0)
     private(set) var columns: UnsafeMutablePointer<Int32> = allocateAligned(0)

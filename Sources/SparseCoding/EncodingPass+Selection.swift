@@ -16,6 +16,9 @@ public struct SelectionSummary: Sendable, Equatable {
     public var selectedEntries = 0
     /// The smallest selected value, nil if the rule selected nothing.
     public var leastSelected: Float?
+
+    /// Nothing kept.
+    public init() {}
 }
 
 extension EncodingPass {
@@ -38,7 +41,7 @@ extension EncodingPass {
             batchBudget: wholeBudget, core: 0..<sae.layout.coreCount, coreIsExempt: exempt > 0)
         var summary = SelectionSummary()
         if rule.scope == .batch {
-            let limit = try rule.upperCount(context)
+            let limit = min(try rule.upperCount(context), rowCount * sae.dSAE)
             collect(
                 centered, sae.encoderPart, rows: 0..<rowCount, thresholds: nil, exempt: exempt, limit: limit)
             summary.coreEntries = core.reduce(0) { $0 + $1.count }
@@ -47,6 +50,11 @@ extension EncodingPass {
             for list in found { _ = list.prune(to: limit) }
             try choose(rule, context, rows: rowCount, sae.dSAE, allowed: allowed, exempt: exempt, codes, &summary)
             return summary
+        }
+        if budget == .total && exempt > 0 {
+            // Rows come in blocks, and a rule is told before the first one what the core leaves of the whole batch.
+            collect(centered, sae.exemptPart, rows: 0..<rowCount, thresholds: nil, exempt: exempt, limit: nil)
+            context.batchBudget = max(0, wholeBudget - core.reduce(0) { $0 + $1.count })
         }
         // Row by row every latent competes with few others, and a rule that looks at all of them sees all of them:
         // both get whole rows, a block at a time.
@@ -57,7 +65,7 @@ extension EncodingPass {
             collect(centered, sae.encoderPart, rows: rows, thresholds: nil, exempt: exempt, limit: nil)
             summary.coreEntries += core.reduce(0) { $0 + $1.count }
             context.firstRow = start
-            let allowed = rule.scope == .row ? try rule.upperCount(context) * rows.count : Int.max
+            let allowed = rule.scope == .row ? min(try rule.upperCount(context), sae.dSAE) * rows.count : Int.max
             try choose(rule, context, rows: rows.count, sae.dSAE, allowed: allowed, exempt: exempt, block, &summary)
             codes.append(block, atRow: start)
         }

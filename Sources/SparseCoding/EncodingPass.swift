@@ -9,6 +9,14 @@ struct Encoder {
 
 extension SparseAutoencoder {
     var encoderPart: Encoder { Encoder(weights: encoder, bias: encoderBias) }
+
+    /// The encoder of the latents that are exempt from selection, copied.
+    var exemptPart: Encoder {
+        let part = Encoder(
+            weights: encoder.copy(rows: exemptCore), bias: Matrix(rows: 1, columns: exemptCore.count))
+        part.bias.elements.update(from: encoderBias.elements, count: exemptCore.count)
+        return part
+    }
 }
 
 /// From activations to sparse codes; owns the scratch that a pass needs, so that a training step allocates nothing
@@ -22,6 +30,10 @@ public final class EncodingPass {
     let coreCodes = SparseCodes()
     var selected: [UInt8] = []
     private var zeroThresholds = Matrix(rows: 1, columns: 0)
+    /// Pruning costs three passes over the list; below this many entries beyond twice the limit it does not pay.
+    package var pruningSlack = 65_536
+    /// How often a list was cut while it grew, for tests: a selection that never prunes does not test pruning.
+    package var pruningCount: Int { found.reduce(0) { $0 + $1.cuts } }
 
     /// Scratch for passes on these lanes.
     public init(lanes: Lanes = .shared) {
@@ -77,15 +89,13 @@ public final class EncodingPass {
                         list.values + list.count)
                     list.append(count, row: r - rows.lowerBound, firstColumn: first)
                 }
-                if let limit, !isCore, list.count > 2 * limit + Self.pruningSlack {
+                if let limit, !isCore, list.count > 2 * limit + pruningSlack {
                     floors.pointer[tile.lane] = list.prune(to: limit)
+                    list.cuts += 1
                 }
             }
         }
     }
-
-    /// Pruning costs three passes over the list; below this many entries beyond twice the limit it does not pay.
-    private static let pruningSlack = 65_536
 
     private func zeros(_ count: Int) -> Matrix {
         if zeroThresholds.columns < count { zeroThresholds = Matrix(rows: 1, columns: count) }

@@ -20,9 +20,13 @@ public struct PrefixLayout: Equatable, Sendable {
         if let bad = groups.firstIndex(where: { $0 <= 0 }) {
             throw SparseCodingError.emptyGroup(groups: groups, index: bad)
         }
-        let width = groups.reduce(0, +)
+        let width = Self.sum(groups)
+        guard coreCount >= 0 else {
+            throw SparseCodingError.badSetting(name: "core", value: "\(coreCount)", wanted: "0 or more latents")
+        }
         guard coreCount < width else { throw SparseCodingError.coreFillsWidth(core: coreCount, width: width) }
-        var sizes = groups.map { $0 * (width - coreCount) / width }
+        // Twice the width of a word: sizes may come from a file.
+        var sizes = groups.map { width.dividingFullWidth($0.multipliedFullWidth(by: width - coreCount)).quotient }
         sizes[sizes.count - 1] += width - coreCount - sizes.reduce(0, +)
         if let bad = sizes.firstIndex(where: { $0 <= 0 }) {
             throw SparseCodingError.coreEmptiesGroup(core: coreCount, group: bad, groups: groups)
@@ -38,10 +42,18 @@ public struct PrefixLayout: Equatable, Sendable {
 
     /// Group sizes that must sum to `width`.
     public init(groups: [Int], width: Int, coreCount: Int = 0) throws {
-        guard groups.reduce(0, +) == width else {
+        guard Self.sum(groups) == width else {
             throw SparseCodingError.groupsDoNotSum(groups: groups, width: width)
         }
         try self.init(groups: groups, coreCount: coreCount)
+    }
+
+    /// Σ groups, the largest number there is where that does not fit.
+    static func sum(_ groups: [Int]) -> Int {
+        groups.reduce(0) {
+            let (sum, overflow) = $0.addingReportingOverflow($1)
+            return overflow ? .max : sum
+        }
     }
 
     /// F.

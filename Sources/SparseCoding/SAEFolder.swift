@@ -96,6 +96,10 @@ public enum SAEFolder {
         }
         sae.subtractsDecoderBias = configuration["apply_b_dec_to_input"]?.bool ?? true
         let thresholds = try file.matrix("threshold")
+        // An infinite threshold switches a latent off; NaN would do so without anyone having meant it.
+        guard !thresholds.values.contains(where: \.isNaN) else {
+            throw unsupported("threshold holds NaN", "train it again or use another checkpoint")
+        }
         if own?["per_latent_thresholds"]?.bool == false {
             if own?["threshold_set"]?.bool == true { sae.threshold = thresholds[dSAE - 1] }
         } else {
@@ -112,6 +116,10 @@ public enum SAEFolder {
         let details = configuration["metadata"]?["training_architecture_details"]
         guard let prefixes = integers(details?["matryoshka_widths"]), !prefixes.isEmpty else {
             return try PrefixLayout(groups: [width])
+        }
+        guard prefixes.allSatisfy({ (1...width).contains($0) }) else {
+            throw SparseCodingError.badSetting(
+                name: "matryoshka_widths", value: "\(prefixes)", wanted: "between 1 and d_sae, \(width)")
         }
         let ends = prefixes.last == width ? prefixes : prefixes + [width]
         return try PrefixLayout(groups: zip(ends, [0] + ends).map { $0 - $1 }, width: width)

@@ -84,11 +84,12 @@ public final class SparseAutoencoder: @unchecked Sendable {
     }
 
     /// Multiplies the SAE by the input scale it was trained under, so that it reads raw activations:
-    /// f(s·x) = s·f(x) needs b_enc, b_dec and the threshold times s.
+    /// f(s·x) = s·f(x) needs b_enc, b_dec and the thresholds times s.
     public func fold(inputScale s: Float) {
         for i in 0..<encoderBias.count { encoderBias[i] *= s }
         for i in 0..<decoderBias.count { decoderBias[i] *= s }
         threshold = threshold.map { $0 * s }
+        if let latentThresholds { kernels.scale(latentThresholds.elements, s, latentThresholds.count) }
     }
 
     /// A copy in memory of its own.

@@ -29,7 +29,7 @@ public enum SparseCodingError: Error, CustomStringConvertible, Equatable {
     public var description: String {
         switch self {
         case .groupsDoNotSum(let groups, let width):
-            "groups \(list(groups)) sum to \(groups.reduce(0, +)), not to the width \(width); "
+            "groups \(list(groups)) sum to \(PrefixLayout.sum(groups)), not to the width \(width); "
                 + "change --groups or --width"
         case .emptyGroup(let groups, let index):
             "group \(index + 1) of \(list(groups)) has no latent; every group needs at least one"

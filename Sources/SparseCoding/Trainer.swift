@@ -84,6 +84,7 @@ public final class Trainer {
     /// - Throws: what the rule throws; `SparseCodingError` when the loss is not a number, the width is wrong, or the
     ///   core starves the rest.
     public func update(_ x: Matrix) throws -> StepRecord {
+        guard x.columns == sae.dIn else { throw SparseCodingError.inputWidth(found: x.columns, wanted: sae.dIn) }
         if step == 0 && plan.decoderBiasStart == .geometricMedian {
             sae.decoderBias.assign(geometricMedian(of: x))
         }

@@ -118,7 +118,8 @@ public struct TrainingPlan: Sendable, Codable, Equatable {
         let count = layout.prefixes.count
         groupWeights = settings.groupWeights ?? [Double](repeating: 1 / Double(count), count: count)
         try Self.check(
-            "group-weights", groupWeights, groupWeights.count == count && groupWeights.allSatisfy { $0 >= 0 },
+            "group-weights", groupWeights,
+            groupWeights.count == count && groupWeights.allSatisfy { $0 >= 0 && $0.isFinite },
             "\(count) weights, none negative")
         thresholdStart = settings.thresholdStart ?? min(1000, steps / 4)
         thresholdBeta = settings.thresholdBeta ?? max(0, min(0.999, 1 - 10 / Double(steps)))
@@ -126,7 +127,9 @@ public struct TrainingPlan: Sendable, Codable, Equatable {
         deadAfterTokens = settings.deadAfterTokens ?? min(10_000_000, max(1, steps * settings.batchSize / 10))
         try Self.check("dead-after", deadAfterTokens, deadAfterTokens >= 1, "at least 1 token")
         auxiliaryWeight = settings.auxiliaryWeight ?? 1.0 / 32
+        try Self.check("aux-weight", auxiliaryWeight, auxiliaryWeight >= 0 && auxiliaryWeight.isFinite, "0 or more")
         auxiliaryCount = settings.auxiliaryCount ?? dIn / 2
+        try Self.check("aux-count", auxiliaryCount, auxiliaryCount >= 0, "0 or more latents")
         budget = settings.budget
         allowsStarvation = settings.allowsStarvation
         decoderBiasStart = settings.decoderBiasStart

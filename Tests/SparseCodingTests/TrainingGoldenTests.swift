@@ -16,6 +16,7 @@ import SparseCoding
         var k = 8.0
         var steps = 2
         var core = 0
+        var coreIsDense = true
         var budget = BudgetScope.nonCore
         var parameterSteps = [1, 2]
         var thresholds = false
@@ -23,7 +24,7 @@ import SparseCoding
 
     private func makeTrainer(_ golden: Golden, _ c: Case, lanes: Lanes) throws -> Trainer {
         let layout = try PrefixLayout(groups: [8, 24, 32, 64], coreCount: c.core)
-        let sae = SparseAutoencoder(dIn: 32, layout: layout)
+        let sae = SparseAutoencoder(dIn: 32, layout: layout, coreIsDense: c.coreIsDense)
         sae.encoder.assign(try golden.matrix("init.W_enc").transposed())
         sae.encoderBias.assign(try golden.matrix("init.b_enc"))
         sae.decoder.assign(try golden.matrix("init.W_dec"))
@@ -134,6 +135,13 @@ import SparseCoding
     @Test func fewDeadLatentsAreRevivedAsInTheReference() throws { try run(Case(name: "c_aux_few")) }
 
     @Test func gradientsBelowTheClipNormAreNotScaled() throws { try run(Case(name: "d_unclipped")) }
+
+    @Test func aSparseCoreCompetesWithFrozenEncoderVectors() throws {
+        try run(
+            Case(
+                name: "e_core_sparse", steps: 3, core: 6, coreIsDense: false, parameterSteps: [1, 2, 3],
+                thresholds: true))
+    }
 
     @Test func aDenseCoreOutsideTheBudgetMatches() throws {
         try run(Case(name: "e_core_dense_noncore", steps: 3, core: 6, parameterSteps: [1, 2, 3], thresholds: true))

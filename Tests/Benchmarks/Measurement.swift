@@ -1,0 +1,73 @@
+import Glibc
+import Kernels
+import LinearAlgebra
+
+/// Times taken in rounds: everything that is to be compared is run once per round, so that another process on the
+/// machine disturbs all of it alike.
+struct Rounds {
+    private(set) var seconds: [String: [Double]] = [:]
+
+    /// Runs a part of a round.
+    mutating func time(_ name: String, _ body: () throws -> Void) rethrows {
+        let start = now()
+        try body()
+        seconds[name, default: []].append(now() - start)
+    }
+
+    /// The median of one part.
+    func median(_ name: String) -> Double { medianOf(seconds[name] ?? []) }
+
+    /// The median over rounds of `part` less `other`.
+    func median(of part: String, less other: String) -> Double {
+        medianOf(zip(seconds[part] ?? [], seconds[other] ?? []).map { $0 - $1 })
+    }
+
+    /// The median over rounds of `part` / `other`.
+    func medianRatio(of part: String, to other: String) -> Double {
+        medianOf(zip(seconds[part] ?? [], seconds[other] ?? []).map { $0 / $1 })
+    }
+}
+
+func medianOf(_ values: [Double]) -> Double {
+    let sorted = values.sorted()
+    guard !sorted.isEmpty else { return .nan }
+    let middle = sorted.count / 2
+    return sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
+}
+
+private func now() -> Double {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+}
+
+/// What the numbers depend on besides the code.
+func printMachine() {
+    print("OpenBLAS \(BLAS.core), kernels x86-64-v\(ProcessorLevel.chosen.rawValue), \(Lanes.shared.count) lanes")
+}
+
+/// One line of a table: a name and its columns, right-aligned.
+func printRow(_ name: String, _ columns: String...) {
+    let padded = columns.map { String(repeating: " ", count: max(0, 14 - $0.count)) + $0 }
+    print("  " + name + String(repeating: " ", count: max(1, 40 - name.count)) + padded.joined())
+}
+
+func milliseconds(_ seconds: Double) -> String { "\(number(seconds * 1000, seconds < 0.1 ? 1 : 0)) ms" }
+
+func number(_ value: Double, _ places: Int) -> String {
+    guard value.isFinite else { return "\(value)" }
+    let scale = places == 0 ? 1.0 : places == 1 ? 10 : 100
+    let rounded = (value * scale).rounded() / scale
+    return places == 0 ? String(Int(rounded)) : String(rounded)
+}
+
+/// Where `dmsae fetch demo` puts the model, nil as long as it has not run.
+func demoModel() -> String? {
+    func variable(_ name: String) -> String? {
+        getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
+    }
+    let cache =
+        variable("DMSAE_CACHE") ?? (variable("XDG_CACHE_HOME") ?? (variable("HOME") ?? "") + "/.cache") + "/dmsae"
+    let path = cache + "/demo/SmolLM2-135M-Instruct.Q4_1.gguf"
+    return access(path, R_OK) == 0 ? path : nil
+}

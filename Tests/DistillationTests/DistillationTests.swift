@@ -1,0 +1,220 @@
+import Attribution
+import Distillation
+import Glibc
+import LanguageModeling
+import LinearAlgebra
+import SparseCoding
+import TensorFiles
+import TestSupport
+import Testing
+
+/// A whole distillation on a model of random weights, d = 48, with the naive rule and scorer.
+@Suite struct DistillationTests {
+    private let folder = TemporaryFolder()
+    private let model: any LanguageModel
+
+    init() throws { model = try loadLanguageModel(path: fixture("models/llama")) }
+
+    private var recipe: Recipe {
+        var recipe = Recipe()
+        recipe.layer = 1
+        recipe.context = 16
+        recipe.sequences = 8
+        recipe.harvestTokens = 2048
+        recipe.width = 128
+        recipe.groups = [48, 80]
+        recipe.k = 12
+        recipe.batch = 128
+        recipe.steps = 40
+        recipe.learningRate = 3e-3
+        recipe.scoreTokens = 512
+        recipe.aggregate = "mean"
+        recipe.tau = 0.4
+        recipe.cycles = 2
+        recipe.finalK = [10, 20]
+        recipe.evaluationTokens = 256
+        return recipe
+    }
+
+    private func distillation(_ name: String, _ recipe: Recipe, stop: StopRequest = StopRequest()) throws
+        -> Distillation
+    {
+        let parts = DistillationParts(
+            model: model, modelName: "llama", specialTokens: [1, 2],
+            text: { skip in randomTokens(sequences: 8, length: 16, from: (skip + 127) / 128) }, evaluationText: nil,
+            rule: NaiveBatchTopK(), scorer: NaiveGradientTimesActivation(), version: "test")
+        return try Distillation(
+            recipe, parts: parts, folder: folder.file(name), progress: SilentProgress(), stop: stop)
+    }
+
+    /// Everything that is a function of the recipe.
+    private static let files =
+        ["store/store.json", "store/shard-00000.safetensors", "final/core.json", "final/core.safetensors"]
+        + (0...2).flatMap { t in
+            [
+                "metrics.json", "core.json", "core.safetensors", "scores.safetensors", "sae/cfg.json",
+                "sae/sae_weights.safetensors",
+            ].map { "cycle-\(t)/\($0)" }
+        }
+        + [10, 20].flatMap { k in
+            ["metrics.json", "dmsae/cfg.json", "dmsae/sae_weights.safetensors", "baseline/sae_weights.safetensors"].map
+            {
+                "final/k-\(k)/\($0)"
+            }
+        }
+
+    private func expectSameFiles(_ a: String, _ b: String, sourceLocation: SourceLocation = #_sourceLocation) {
+        for file in Self.files {
+            expectSame(
+                contents(of: folder.file("\(b)/\(file)")), contents(of: folder.file("\(a)/\(file)")), file,
+                sourceLocation: sourceLocation)
+        }
+    }
+
+    @Test func theSameRecipeGivesTheSameBytesAlsoWhenInterrupted() throws {
+        let whole = try distillation("whole", recipe).distill(resuming: false)
+        checkRecord(whole)
+        let again = try distillation("again", recipe).distill(resuming: false)
+        #expect(again == whole)
+        expectSameFiles("whole", "again")
+
+        // Stopped after cycle 1, in the middle of the run.
+        let stop = StopRequest()
+        var seen: [Int] = []
+        #expect(throws: DistillationError.interrupted) {
+            try distillation("cut", recipe, stop: stop).distill(resuming: false) {
+                seen.append($0.cycle)
+                if $0.cycle == 1 { stop.raise() }
+            }
+        }
+        #expect(seen == [0, 1] && !exists(folder.file("cut/cycle-2/metrics.json")))
+        var resumed: [CycleRecord] = []
+        let rest = try distillation("cut", recipe).distill(resuming: true) { resumed.append($0) }
+        #expect(rest == whole && resumed == whole.cycles)
+        expectSameFiles("whole", "cut")
+
+        // A finished run has nothing left to do and says the same.
+        let before = contents(of: folder.file("cut/final/k-20/dmsae/sae_weights.safetensors"))
+        #expect(try distillation("cut", recipe).distill(resuming: true) == whole)
+        expectSame(contents(of: folder.file("cut/final/k-20/dmsae/sae_weights.safetensors")), before)
+
+        var other = recipe
+        other.seed = 2
+        #expect(try distillation("other", other).distill(resuming: false) != whole)
+    }
+
+    private func checkRecord(_ record: DistillationRecord) {
+        #expect(record.cycles.map(\.cycle) == [0, 1, 2])
+        #expect(record.cycles[0].jaccard == nil && record.cycles[0].sae.frozenCore == 0)
+        for (last, next) in zip(record.cycles, record.cycles.dropFirst()) {
+            #expect(next.sae.frozenCore == last.coreSize && next.carriedOver <= min(last.coreSize, next.coreSize))
+        }
+        #expect(Set(record.cycles.map(\.sae.seed)).count == 3, "a seed per cycle")
+        #expect(record.coreSize == record.cycles[2].carriedOver && record.coreSize > 0)
+        #expect(record.finals.map(\.k) == [10, 20])
+        for final in record.finals {
+            #expect(final.dmsae.frozenCore == record.coreSize && final.baseline.frozenCore == 0)
+            #expect(final.dmsae.seed == final.baseline.seed)
+        }
+    }
+
+    @Test func theCoreOfACycleIsFrozenInTheNext() throws {
+        _ = try distillation("run", recipe).distill(resuming: false)
+        for t in 1...2 {
+            let core = try Core.encoderRows(at: folder.file("run/cycle-\(t - 1)/core.json"), dIn: 48)
+            let (sae, provenance) = try SAEFolder.read(folder.file("run/cycle-\(t)/sae"))
+            #expect(sae.encoder.copy(rows: 0..<core.rows).values == core.values)
+            #expect(sae.layout.coreCount == core.rows && provenance.layer == 1 && provenance.model == "llama")
+        }
+        let stable = try JSONRecord.read(Core.self, from: folder.file("run/final/core.json"))
+        let rows = try Core.encoderRows(at: folder.file("run/final/core.json"), dIn: 48)
+        let (last, _) = try SAEFolder.read(folder.file("run/cycle-2/sae"))
+        #expect(stable.encoderRows(of: last).values == rows.values)
+        let (dmsae, _) = try SAEFolder.read(folder.file("run/final/k-10/dmsae"))
+        #expect(dmsae.encoder.copy(rows: 0..<rows.rows).values == rows.values)
+    }
+
+    // MARK: Run folders
+
+    @Test func aFolderInUseIsNotOverwritten() throws {
+        let stop = StopRequest()
+        stop.raise()
+        // Stopped at once, but the folder is taken.
+        #expect(throws: DistillationError.interrupted) {
+            try distillation("run", recipe, stop: stop).distill(resuming: false)
+        }
+        #expect(
+            message { _ = try distillation("run", recipe).distill(resuming: false) }
+                == "\(folder.file("run")) already holds a run; continue it with --resume, or choose another --out")
+        #expect(
+            message { _ = try distillation("nothing", recipe).distill(resuming: true) }
+                == "\(folder.file("nothing")) holds no run to resume; leave out --resume to start one")
+        var other = recipe
+        other.k = 13
+        #expect(
+            message { _ = try distillation("run", other).distill(resuming: true) }
+                == "the run in \(folder.file("run")) was started with train.k = 12, now it is 13; "
+                + "resume it with its own recipe or choose another --out")
+    }
+
+    @Test func aLayerTheModelDoesNotHaveIsRefusedBeforeAnythingIsWritten() throws {
+        var bad = recipe
+        bad.layer = 3
+        let text = message { _ = try distillation("run", bad).distill(resuming: false) }
+        #expect(text.contains("3"), "\(text)")
+        #expect(!exists(folder.file("run")))
+    }
+
+    @Test func aCycleThatCarriesNothingOverEndsTheRunAndSaysWhy() throws {
+        /// Likes every latent that is not in the core.
+        final class Unfaithful: AttributionScorer {
+            let name = "unfaithful"
+            let version = "0"
+            func score(_ batch: ScoringBatch, into scores: UnsafeMutableBufferPointer<Float>) {
+                for e in scores.indices {
+                    scores[e] = Int(batch.codes.columnIndices[e]) < batch.coreCount ? 0 : 1
+                }
+            }
+        }
+        var short = recipe
+        short.cycles = 1
+        let parts = DistillationParts(
+            model: model, modelName: "llama", specialTokens: [],
+            text: { skip in randomTokens(sequences: 8, length: 16, from: (skip + 127) / 128) }, evaluationText: nil,
+            rule: NaiveBatchTopK(), scorer: Unfaithful(), version: "test")
+        let text = message {
+            _ = try Distillation(
+                short, parts: parts, folder: folder.file("run"), progress: SilentProgress(), stop: StopRequest()
+            ).distill(resuming: false)
+        }
+        #expect(text.hasPrefix("cycle 1: none of the "), "\(text)")
+        #expect(
+            text.hasSuffix(
+                "so the core is empty; raise k (the paper found k ≤ 80 to carry nothing over), train longer, or lower τ"
+            ),
+            "\(text)")
+        #expect(exists(folder.file("run/cycle-1/metrics.json")), "what was finished stays")
+    }
+
+    @Test func aTextThatEndsBeforeItWasScoredSaysForWhat() throws {
+        let parts = DistillationParts(
+            model: model, modelName: "llama", specialTokens: [],
+            text: { skip in
+                let first = (skip + 127) / 128
+                return randomTokens(sequences: 8, length: 16, from: first, count: max(0, 18 - first))
+            }, evaluationText: nil, rule: NaiveBatchTopK(), scorer: NaiveGradientTimesActivation(), version: "test")
+        let text = message {
+            _ = try Distillation(
+                recipe, parts: parts, folder: folder.file("run"), progress: SilentProgress(), stop: StopRequest()
+            ).distill(resuming: false)
+        }
+        #expect(
+            text == "the text has 256 of the 512 tokens wanted for scoring; give more text or ask for fewer tokens")
+    }
+
+    @Test func anUnwritableFolderIsNamed() throws {
+        try AtomicFile.write("in the way", to: folder.file("file"))
+        let text = message { _ = try distillation("file/run", recipe).distill(resuming: false) }
+        #expect(text.hasPrefix("cannot write \(folder.file("file")): it is a file, not a folder"), "\(text)")
+    }
+}

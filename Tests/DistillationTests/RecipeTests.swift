@@ -1,0 +1,188 @@
+import Attribution
+import Distillation
+import SparseCoding
+import TestSupport
+import Testing
+
+@Suite struct RecipeTests {
+    private func text(_ yaml: String) -> String { message { _ = try Recipe(yaml: yaml, path: "r.yaml") } }
+
+    /// Something in every key.
+    private func full() -> Recipe {
+        var recipe = Recipe()
+        recipe.seed = 77
+        recipe.model = "/models/a b"
+        recipe.text = "corpus.jsonl"
+        recipe.evaluationText = "other.txt"
+        recipe.layer = 3
+        recipe.context = 128
+        recipe.sequences = 2
+        recipe.harvestTokens = 5000
+        recipe.width = 64
+        recipe.groups = [16, 48]
+        recipe.k = 2.5
+        recipe.batch = 128
+        recipe.steps = 10
+        recipe.learningRate = 3e-4
+        recipe.warmup = 1
+        recipe.decayStart = 8
+        recipe.thresholdStart = 2
+        recipe.thresholdBeta = 0.5
+        recipe.deadAfter = 100
+        recipe.auxiliaryWeight = 0.1
+        recipe.sparsity = "./rule.so,alpha=2"
+        recipe.cycleBudget = .total
+        recipe.scorer = "random,seed=4"
+        recipe.scoreTokens = 700
+        recipe.aggregate = "rms"
+        recipe.over = .active
+        recipe.signed = true
+        recipe.tau = 0.75
+        recipe.cycles = 3
+        recipe.finalK = [20, 40]
+        recipe.finalBudget = .nonCore
+        recipe.evaluationTokens = 900
+        recipe.keepFirst = 2
+        recipe.sinks = 0
+        return recipe
+    }
+
+    @Test func aDocumentedRecipeReadsBackAsTheSame() throws {
+        for recipe in [Recipe(), full()] {
+            #expect(try Recipe(yaml: recipe.documented(), path: "r.yaml") == recipe)
+        }
+        // Nothing in `full` is a default, so that a key that is not written or not read would show.
+        for ((key, value), standard) in zip(full().settings, Recipe().settings) {
+            #expect(value != standard.value, "\(key)")
+        }
+    }
+
+    @Test(arguments: ["a: b", "x #y", "[1, 2]", "it's", "say \"no\"", "back\\slash", "- dash", "two\nlines", "&a", "~"])
+    func aPathThatYAMLWouldReadOtherwiseIsQuoted(_ path: String) throws {
+        var recipe = Recipe()
+        recipe.model = path
+        recipe.evaluationText = path
+        let text = recipe.documented()
+        #expect(try Recipe(yaml: text, path: "r.yaml") == recipe, "\(text)")
+    }
+
+    @Test func keysLeftOutKeepTheirDefaultsAndSectionsNest() throws {
+        let recipe = try Recipe(
+            yaml: "train:\n  k: 160\n  steps: 2_000\nsae.width: 8192\nfinal: {k: [160, 320]}\n", path: "r.yaml")
+        var expected = Recipe()
+        expected.k = 160
+        expected.steps = 2000
+        expected.width = 8192
+        expected.finalK = [160, 320]
+        #expect(recipe == expected)
+        #expect(try Recipe(yaml: "", path: "r.yaml") == Recipe())
+        #expect(try Recipe(yaml: "final:\n  k: 20\n", path: "r.yaml").finalK == [20], "one value is a list of one")
+        #expect(try Recipe(yaml: "train: {lr: auto}", path: "r.yaml").learningRate == nil)
+    }
+
+    @Test func anUnknownKeyIsRefusedWithTheOneThatWasMeant() {
+        #expect(
+            text("train:\n  stepz: 10\n")
+                == "recipe key \"train.stepz\" does not exist; did you mean \"train.steps\"?")
+        #expect(text("tau: 0.9") == "recipe key \"tau\" does not exist; did you mean \"distill.tau\"?")
+        #expect(text("sead: 1") == "recipe key \"sead\" does not exist; did you mean \"seed\"?")
+        #expect(
+            text("train:\n  temperature_of_things: 1\n")
+                == "recipe key \"train.temperature_of_things\" does not exist; "
+                + "`dmsae distill --print-recipe demo` lists them all")
+    }
+
+    @Test func aValueOfTheWrongTypeIsRefusedByNameAndValue() {
+        for (yaml, expected) in [
+            ("train: {k: many}", "recipe key train.k is \"many\"; it must be a number"),
+            ("train: {k: .nan}", "recipe key train.k is \".nan\"; it must be a number"),
+            ("train: {steps: 1.5}", "recipe key train.steps is \"1.5\"; it must be a whole number"),
+            ("train: {steps: [1]}", "recipe key train.steps is \"- 1\"; it must be a whole number"),
+            ("train: {lr: fast}", "recipe key train.lr is \"fast\"; it must be auto or a number"),
+            (
+                "sae: {groups: [1, x]}",
+                "recipe key sae.groups is \"- 1 - x\"; it must be auto or a list, each a whole number"
+            ),
+            ("score: {signed: 1}", "recipe key score.signed is \"1\"; it must be true or false"),
+            ("score: {over: some}", "recipe key score.over is \"some\"; it must be one of all, active"),
+            ("train: {budget: all}", "recipe key train.budget is \"all\"; it must be one of non-core, total"),
+            ("model: ''", "recipe key model is \"''\"; it must be a text"),
+        ] {
+            #expect(text(yaml) == expected)
+        }
+    }
+
+    @Test func whatIsNoRecipeIsRefused() {
+        #expect(
+            text("- 1\n- 2\n")
+                == "recipe r.yaml: it is not a list of keys and values; `dmsae distill --print-recipe demo` shows one")
+        let broken = text("train: {k: 1")
+        #expect(broken.hasPrefix("recipe r.yaml: "), "\(broken)")
+        #expect(broken.hasSuffix("; `dmsae distill --print-recipe demo` shows one"), "\(broken)")
+    }
+
+    @Test func oneKeyCanBeSet() throws {
+        var recipe = Recipe()
+        try recipe.set("train.k=160")
+        try recipe.set("final.k=[20, 40]")
+        try recipe.set("train.lr=auto")
+        try recipe.set("model=/a=b")
+        #expect(recipe.k == 160 && recipe.finalK == [20, 40] && recipe.learningRate == nil && recipe.model == "/a=b")
+        func failure(_ assignment: String) -> String {
+            message {
+                var copy = recipe
+                try copy.set(assignment)
+            }
+        }
+        #expect(failure("train.k=x") == "recipe key train.k is \"x\"; it must be a number")
+        #expect(failure("train.kk=1") == "recipe key \"train.kk\" does not exist; did you mean \"train.k\"?")
+        #expect(
+            failure("train.k")
+                == "recipe --set train.k: there is no \"=\" in it; `dmsae distill --print-recipe demo` shows one")
+        #expect(failure("train.k=") == "recipe key train.k is \"\"; it must be a number")
+    }
+
+    @Test func valuesThatCannotWorkAreRefusedBeforeAnyWork() {
+        func failure(_ change: (inout Recipe) -> Void) -> String {
+            message {
+                var recipe = Recipe()
+                change(&recipe)
+                try recipe.validate()
+            }
+        }
+        #expect(failure { _ in } == "nothing failed")
+        for (change, expected) in [
+            ({ $0.seed = -1 }, "recipe key seed is \"-1\"; it must be 0 or more"),
+            ({ $0.layer = -1 }, "recipe key layer is \"-1\"; it must be 0 or more"),
+            ({ $0.context = 1 }, "recipe key context is \"1\"; it must be at least 2 tokens"),
+            ({ $0.sequences = 0 }, "recipe key sequences is \"0\"; it must be at least 1"),
+            (
+                { $0.harvestTokens = 255 },
+                "recipe key harvest.tokens is \"255\"; it must be at least one context of 256"
+            ),
+            ({ $0.scoreTokens = 0 }, "recipe key score.tokens is \"0\"; it must be at least one context of 256"),
+            (
+                { $0.evaluationTokens = 0 },
+                "recipe key evaluate.tokens is \"0\"; it must be at least one context of 256"
+            ),
+            ({ $0.batch = 100 }, "recipe key train.batch is \"100\"; it must be a positive multiple of 64"),
+            ({ $0.cycles = 0 }, "recipe key distill.cycles is \"0\"; it must be at least 1"),
+            ({ $0.tau = 0 }, "recipe key distill.tau is \"0.0\"; it must be above 0 and at most 1"),
+            ({ $0.sinks = 0.5 }, "recipe key splice.sinks is \"0.5\"; it must be 0 (off) or above 1"),
+            (
+                { $0.keepFirst = 256 },
+                "recipe key splice.keep_first is \"256\"; it must be between 0 and the context"
+            ),
+            (
+                { $0.aggregate = "median" },
+                "\"median\" is no aggregate; use quantile:Q with Q in [0, 1], mean, rms or max"
+            ),
+            ({ $0.groups = [1, 2] }, "groups 1, 2 sum to 3, not to the width 4096; change --groups or --width"),
+            ({ $0.k = 5000 }, "k = 5000 exceeds the 4096 latents there are; lower --k"),
+            ({ $0.finalK = [10, 9999] }, "k = 9999 exceeds the 4096 latents there are; lower --k"),
+            ({ $0.steps = 0 }, "steps is 0; it must be at least 1"),
+        ] as [((inout Recipe) -> Void, String)] {
+            #expect(failure(change) == expected)
+        }
+    }
+}

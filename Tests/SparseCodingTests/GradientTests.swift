@@ -1,0 +1,108 @@
+import LinearAlgebra
+import TestSupport
+import Testing
+
+import SparseCoding
+
+/// Every gradient of a training step against central differences of the loss in Double.
+///
+/// Tolerance 2e-5 of the largest element of a parameter's gradient: the step is in single precision, sums of up to
+/// 12 · 9 terms.
+@Suite struct GradientTests {
+    struct Case: Sendable, CustomTestStringConvertible {
+        var testDescription: String
+        var core = 0
+        var coreIsDense = true
+        var budget = BudgetScope.nonCore
+        var weights: [Double]?
+        /// Every second latent has been silent for long.
+        var hasDead = false
+        var deadLimit: Int?
+        var lanes = 2
+    }
+
+    static let cases = [
+        Case(testDescription: "plain"),
+        Case(testDescription: "one lane", lanes: 1),
+        Case(testDescription: "weights of their own", weights: [0.5, 0, 0.3, 0.2]),
+        Case(testDescription: "dead latents", hasDead: true),
+        Case(testDescription: "fewer revived than dead", hasDead: true, deadLimit: 2, lanes: 3),
+        Case(testDescription: "dense core", core: 4),
+        Case(testDescription: "dense core, total budget, dead latents", core: 4, budget: .total, hasDead: true),
+        Case(testDescription: "sparse core, dead latents", core: 4, coreIsDense: false, hasDead: true),
+    ]
+
+    @Test(arguments: cases) func closedFormEqualsCentralDifferences(_ c: Case) throws {
+        let sae = try smallSAE(dIn: 6, groups: [4, 6, 8, 10], core: c.core, coreIsDense: c.coreIsDense)
+        let x = randomMatrix(12, 6, seed: 9, from: -1.5, to: 1.5)
+        var settings = TrainingSettings(k: 5, batchSize: 12, steps: 100)
+        settings.groupWeights = c.weights
+        settings.budget = c.budget
+        settings.deadAfterTokens = 1000
+        settings.auxiliaryCount = c.deadLimit
+        // A larger share than 1/32, so that an error in it would show.
+        settings.auxiliaryWeight = 0.7
+        let plan = try TrainingPlan(settings, dIn: 6, layout: sae.layout)
+        let silent = (0..<28).map { c.hasDead && $0 % 2 == 1 ? 5000 : 0 }
+        if c.hasDead {
+            // Barely above 0 for every input, so that no selection wants them and the auxiliary loss does.
+            for j in stride(from: 1, to: 28, by: 2) where j >= sae.exemptCore.count {
+                for i in 0..<6 { sae.encoder[j, i] *= 0.01 }
+                sae.encoderBias[j] = 0.02
+            }
+        }
+        let trainer = Trainer(
+            sae, plan: plan, rule: NaiveBatchTopK(), tokensSinceFired: silent, lanes: Lanes(count: c.lanes))
+        let record = try trainer.computeGradients(x, projecting: false)
+        #expect((record.deadCount > 0) == c.hasDead)
+        let naive = NaiveLoss(
+            sae, x: x, plan: plan, active: trainer.codes,
+            revived: c.hasDead ? trainer.auxiliary.codes : SparseCodes())
+        #expect(abs(record.loss - naive.value) <= 1e-5 * naive.value)
+        if c.hasDead { #expect(record.auxiliaryLoss > 0 && naive.revived.contains { !$0.isEmpty }) }
+
+        func rows(_ row: (Int) -> UnsafePointer<Float>, from first: Int) -> [Float] {
+            (first..<28).flatMap { j in (0..<6).map { row(j)[$0] } }
+        }
+        func slopes(_ parameter: WritableKeyPath<NaiveLoss, [Double]>, _ range: Range<Int>) -> [Double] {
+            range.map { naive.slope(parameter, $0) }
+        }
+        let g = trainer.gradients
+        // The core's encoder rows are frozen: they have no gradient to compare.
+        let frozen = trainer.frozenCount
+        #expect(frozen == c.core)
+        let parts = [
+            ("W_enc", rows(g.encoderRow, from: frozen), slopes(\.encoder, (frozen * 6)..<168)),
+            ("W_dec", rows(g.decoderRow, from: 0), slopes(\.decoder, 0..<168)),
+            ("b_enc", g.encoderBias.values, slopes(\.encoderBias, 0..<28)),
+            ("b_dec", g.decoderBias.values, slopes(\.decoderBias, 0..<6)),
+        ]
+        var square = 0.0
+        for (name, found, expected) in parts {
+            checkClose(found, expected, tolerance: 2e-5, name)
+            square += expected.reduce(0) { $0 + $1 * $1 }
+        }
+        #expect(abs(record.gradientNorm - square.squareRoot()) <= 2e-5 * square.squareRoot())
+    }
+
+    @Test func aProjectedDecoderGradientHasNoPartAlongItsRow() throws {
+        let sae = try smallSAE(dIn: 6, groups: [4, 6, 8, 10])
+        let plan = try TrainingPlan(TrainingSettings(k: 5, batchSize: 12, steps: 10), dIn: 6, layout: sae.layout)
+        let x = randomMatrix(12, 6, seed: 9)
+        func gradients(projecting: Bool) throws -> [[Double]] {
+            let trainer = Trainer(sae, plan: plan, rule: NaiveBatchTopK())
+            _ = try trainer.computeGradients(x, projecting: projecting)
+            return (0..<28).map { j in (0..<6).map { Double(trainer.gradients.decoderRow(j)[$0]) } }
+        }
+        let (raw, projected) = (try gradients(projecting: false), try gradients(projecting: true))
+        for j in 0..<28 {
+            let row = (0..<6).map { Double(sae.decoder[j, $0]) }
+            let along = zip(raw[j], row).reduce(0) { $0 + $1.0 * $1.1 }
+            let size = raw[j].reduce(0) { $0 + abs($1) }
+            for i in 0..<6 {
+                // Rows have norm 1; the ε of 1e-6 in the norm leaves 2e-6 of the parallel part.
+                #expect(abs(projected[j][i] - (raw[j][i] - along * row[i])) <= 3e-6 * size)
+            }
+        }
+    }
+}

@@ -1,0 +1,217 @@
+import LinearAlgebra
+import TestSupport
+import Testing
+
+import SparseCoding
+
+/// What streams through tiles, lanes and pruned lists against a full sort of the dense pre-activations.
+///
+/// Inputs and weights are small whole numbers: pre-activations are exact, so codes must be equal bit for bit, and ties
+/// are everywhere.
+@Suite struct SelectionTests {
+    private struct Setting {
+        var batch = 256
+        var latents = 3000
+        var core = 0
+        var coreIsDense = true
+        var k = 2.0
+        var budget = BudgetScope.nonCore
+        /// 1 gives some dozens of distinct values, 40 some ten thousand.
+        var bound = 40
+        var lanes = 2
+        var slack: Int?
+    }
+
+    private func sae(_ s: Setting) throws -> SparseAutoencoder {
+        let layout = try PrefixLayout(groups: [s.latents / 4, s.latents - s.latents / 4], coreCount: s.core)
+        let sae = SparseAutoencoder(dIn: 8, layout: layout, coreIsDense: s.coreIsDense)
+        sae.encoder.assign(wholeMatrix(s.latents, 8, seed: 1, bound: s.bound))
+        sae.encoderBias.assign(wholeMatrix(1, s.latents, seed: 2, bound: s.bound))
+        return sae
+    }
+
+    /// Every positive pre-activation [B, F], sums in whole numbers.
+    private func preactivations(_ x: Matrix, _ sae: SparseAutoencoder) -> Matrix {
+        let result = Matrix(rows: x.rows, columns: sae.dSAE)
+        for b in 0..<x.rows {
+            for j in 0..<sae.dSAE {
+                var sum = Int(sae.encoderBias[j])
+                for c in 0..<8 { sum += Int(x[b, c]) * Int(sae.encoder[j, c]) }
+                result[b, j] = Float(max(0, sum))
+            }
+        }
+        return result
+    }
+
+    private struct Entry {
+        var value: Float
+        var row: Int
+        var column: Int
+    }
+
+    /// The competing entries, largest first, ties by row and column.
+    private func sorted(_ p: Matrix, rows: Range<Int>, from exempt: Int) -> [Entry] {
+        var entries: [Entry] = []
+        for b in rows {
+            for j in exempt..<p.columns where p[b, j] > 0 { entries.append(Entry(value: p[b, j], row: b, column: j)) }
+        }
+        return entries.sorted { ($0.value, $1.row, $1.column) > ($1.value, $0.row, $0.column) }
+    }
+
+    private func expected(_ x: Matrix, _ sae: SparseAutoencoder, _ s: Setting, _ rule: any SparsityRule) -> (
+        codes: Matrix, summary: SelectionSummary
+    ) {
+        let p = preactivations(x, sae)
+        let exempt = s.coreIsDense ? s.core : 0
+        let result = Matrix(rows: p.rows, columns: p.columns)
+        var summary = SelectionSummary()
+        for b in 0..<p.rows {
+            for j in 0..<exempt where p[b, j] > 0 {
+                result[b, j] = p[b, j]
+                summary.coreEntries += 1
+            }
+        }
+        var budget = Int(s.k * Double(p.rows))
+        if s.budget == .total { budget = max(0, budget - summary.coreEntries) }
+        let chosen: [Entry]
+        switch rule.scope {
+        case .batch: chosen = Array(sorted(p, rows: 0..<p.rows, from: exempt).prefix(budget))
+        case .row:
+            chosen = (0..<p.rows).flatMap { sorted(p, rows: $0..<($0 + 1), from: exempt).prefix(budget / p.rows) }
+        case .all:
+            let threshold = (rule as? FixedThreshold)?.threshold ?? 0
+            chosen = sorted(p, rows: 0..<p.rows, from: exempt).filter { $0.value > threshold }
+        }
+        for entry in chosen { result[entry.row, entry.column] = entry.value }
+        summary.selectedEntries = chosen.count
+        summary.leastSelected = chosen.map(\.value).min()
+        return (result, summary)
+    }
+
+    /// Runs a selection twice on one pass (scratch is reused) and returns how often lists were pruned.
+    @discardableResult
+    private func check(
+        _ s: Setting, _ rule: any SparsityRule, sourceLocation: SourceLocation = #_sourceLocation
+    ) throws -> Int {
+        let sae = try sae(s)
+        let pass = EncodingPass(lanes: Lanes(count: s.lanes))
+        if let slack = s.slack { pass.pruningSlack = slack }
+        let codes = SparseCodes()
+        for seed: UInt64 in [3, 4] {
+            let x = wholeMatrix(s.batch, 8, seed: seed, bound: s.bound)
+            let summary = try pass.select(
+                x, with: sae, rule: rule, mode: .train, k: s.k, budget: s.budget, into: codes)
+            let (wanted, wantedSummary) = expected(x, sae, s, rule)
+            expectSame(codes.dense().values, wanted.values, "codes", sourceLocation: sourceLocation)
+            #expect(codes.count == wanted.values.count { $0 != 0 }, sourceLocation: sourceLocation)
+            #expect(summary == wantedSummary, sourceLocation: sourceLocation)
+            for b in 0..<s.batch {
+                let columns = codes.entries(ofRow: b).map { codes.columnIndices[$0] }
+                #expect(
+                    zip(columns, columns.dropFirst()).allSatisfy { $0 < $1 }, "row \(b)",
+                    sourceLocation: sourceLocation)
+            }
+        }
+        return pass.pruningCount
+    }
+
+    @Test func batchTopKIsAFullSortWhereListsArePruned() throws {
+        #expect(try check(Setting(batch: 512), NaiveBatchTopK()) > 0)
+    }
+
+    @Test(arguments: [1, 3]) func pruningAfterEveryTileChangesNothing(_ lanes: Int) throws {
+        // Without slack every tile that brings a candidate prunes.
+        var setting = Setting(batch: 300, latents: 2500, lanes: lanes, slack: 0)
+        let often = try check(setting, NaiveBatchTopK())
+        setting.slack = .max / 2
+        let never = try check(setting, NaiveBatchTopK())
+        #expect(often > 2 && never == 0)
+    }
+
+    @Test func tiesGoToTheLowerRowThenTheLowerColumn() throws {
+        // 8 products of −1, 0, 1 and a bias: nine positive values, each of them tens of thousands of times.
+        #expect(try check(Setting(bound: 1, slack: 1000), NaiveBatchTopK()) > 0)
+        try check(Setting(k: 300, bound: 1), NaiveBatchTopK())
+    }
+
+    @Test(arguments: BudgetScope.allCases, [true, false])
+    func aCoreIsKeptApartOrCompetes(_ budget: BudgetScope, _ isDense: Bool) throws {
+        // The budget is larger than what the core uses (about half of 5 latents a token), so that `total` leaves some.
+        let setting = Setting(core: 5, coreIsDense: isDense, k: 6, budget: budget, slack: 0)
+        #expect(try check(setting, NaiveBatchTopK()) > 0)
+    }
+
+    @Test func aCoreThatUsesTheWholeTotalBudgetLeavesNothing() throws {
+        let setting = Setting(core: 40, k: 2, budget: .total, slack: 0)
+        try check(setting, NaiveBatchTopK())
+    }
+
+    @Test func aCoreWiderThanATileIsKeptApart() throws {
+        try check(Setting(batch: 64, latents: 3000, core: 1500, k: 10), NaiveBatchTopK())
+    }
+
+    @Test(arguments: BudgetScope.allCases, [0, 5]) func rowsCompeteAlone(_ budget: BudgetScope, _ core: Int) throws {
+        // More rows than one block, not a multiple of it: blocks are appended.
+        try check(Setting(batch: 1100, latents: 700, core: core, k: 7, budget: budget), NaiveTopK())
+        try check(Setting(batch: 40, latents: 700, core: core, k: 7, budget: budget, bound: 1), NaiveTopK())
+    }
+
+    @Test(arguments: [0, 5]) func aRuleThatLooksAtAllSeesAll(_ core: Int) throws {
+        try check(Setting(batch: 1100, latents: 300, core: core), FixedThreshold(2000))
+        try check(Setting(batch: 100, latents: 300, core: core), FixedThreshold(0))
+        try check(Setting(batch: 100, latents: 300, core: core), FixedThreshold(.infinity))
+    }
+
+    @Test func aBatchOfOneTokenAndABudgetOfNothingWork() throws {
+        try check(Setting(batch: 1, latents: 64, k: 3), NaiveBatchTopK())
+        try check(Setting(batch: 3, latents: 64, k: 0.25), NaiveBatchTopK())
+    }
+
+    @Test func aRuleThatSelectsMoreThanItPromisedIsRefused() throws {
+        final class Greedy: SparsityRule {
+            let name = "greedy"
+            let version = "0"
+            let scope: SelectionScope
+            init(_ scope: SelectionScope) { self.scope = scope }
+            func upperCount(_ context: SelectionContext) -> Int { 3 }
+            func select(
+                from candidates: SparseCodes, _ context: SelectionContext,
+                selected: UnsafeMutableBufferPointer<UInt8>
+            ) { selected.update(repeating: 1) }
+        }
+        let sae = try sae(Setting(latents: 64))
+        // Each of two lanes keeps its own three largest, so a greedy rule over the batch finds six.
+        let x = wholeMatrix(64, 8, seed: 5, bound: 40)
+        let positive = preactivations(x, sae).values.count { $0 > 0 }
+        for (scope, selected, allowed) in [(SelectionScope.batch, 6, 3), (.row, positive, 3 * 64)] {
+            #expect(
+                message {
+                    _ = try EncodingPass(lanes: Lanes(count: 2)).select(
+                        x, with: sae, rule: Greedy(scope), mode: .train, k: 2, budget: .nonCore, into: SparseCodes())
+                } == "sparsity rule greedy selected \(selected) entries after promising at most \(allowed); "
+                    + "report this to its author")
+        }
+    }
+
+    @Test func inferenceKeepsWhatExceedsTheThreshold() throws {
+        let setting = Setting(batch: 100, latents: 1500, core: 5)
+        let sae = try sae(setting)
+        // A value that occurs: equal is not above.
+        let x = wholeMatrix(100, 8, seed: 3, bound: 40)
+        let p = preactivations(x, sae)
+        let threshold = p.values.filter { $0 > 500 }.sorted()[1000]
+        sae.threshold = threshold
+        let codes = SparseCodes()
+        try EncodingPass(lanes: Lanes(count: 3)).encode(x, with: sae, into: codes)
+        for i in 0..<p.count where p[i] <= (i % 1500 < 5 ? 0 : threshold) { p[i] = 0 }
+        expectSame(codes.dense().values, p.values)
+        sae.threshold = nil
+        #expect(throws: SparseCodingError.thresholdUnset) {
+            try EncodingPass().encode(x, with: sae, into: codes)
+        }
+        #expect(throws: SparseCodingError.inputWidth(found: 9, wanted: 8)) {
+            sae.threshold = 1
+            try EncodingPass().encode(Matrix(rows: 2, columns: 9), with: sae, into: codes)
+        }
+    }
+}

@@ -1,0 +1,176 @@
+import LinearAlgebra
+import TestSupport
+import Testing
+
+import SparseCoding
+
+@Suite struct TrainerTests {
+    private func plan(
+        _ sae: SparseAutoencoder, k: Double = 4, steps: Int = 60, _ change: (inout TrainingSettings) -> Void = { _ in }
+    )
+        throws -> TrainingPlan
+    {
+        var settings = TrainingSettings(k: k, batchSize: 64, steps: steps)
+        settings.learningRate = 1e-3
+        change(&settings)
+        return try TrainingPlan(settings, dIn: sae.dIn, layout: sae.layout)
+    }
+
+    private func batch(_ step: Int, _ dIn: Int = 20) -> Matrix {
+        randomMatrix(64, dIn, seed: 100 + UInt64(step))
+    }
+
+    private func train(_ lanes: Lanes, seed: UInt64 = 3) throws -> (SparseAutoencoder, [StepRecord]) {
+        let sae = SparseAutoencoder(dIn: 20, layout: try PrefixLayout(groups: [16, 32, 80], coreCount: 5))
+        sae.initialize(seed: seed, core: randomMatrix(5, 20, seed: 50))
+        let trainer = Trainer(
+            sae, plan: try plan(sae) { $0.deadAfterTokens = 128 }, rule: NaiveBatchTopK(), lanes: lanes)
+        return (sae, try (0..<60).map { try trainer.update(batch($0)) })
+    }
+
+    private func bits(_ sae: SparseAutoencoder) -> [UInt32] {
+        [sae.encoder, sae.encoderBias, sae.decoder, sae.decoderBias].flatMap { $0.values.map(\.bitPattern) }
+    }
+
+    @Test(arguments: [1, 2, 3]) func theSameSeedAndLaneCountGiveTheSameBits(_ count: Int) throws {
+        let (first, records) = try train(Lanes(count: count))
+        let (second, again) = try train(Lanes(count: count))
+        expectSame(bits(first), bits(second), "parameters")
+        #expect(records == again && first.threshold == second.threshold)
+        #expect(first.threshold != nil && records.contains { $0.deadCount > 0 }, "the run had all there is")
+        let (other, _) = try train(Lanes(count: count), seed: 4)
+        let isOther = bits(first) != bits(other)
+        #expect(isOther)
+    }
+
+    @Test func trainingLowersTheLossOfALearnableInput() throws {
+        // Every input is a sum of two of 24 fixed directions: what a sparse autoencoder is for.
+        let sae = SparseAutoencoder(dIn: 16, layout: try PrefixLayout(groups: [16, 48]))
+        sae.initialize(seed: 1)
+        let directions = randomMatrix(24, 16, seed: 60)
+        let random = CounterRandom(seed: 61, purpose: .test)
+        let trainer = Trainer(
+            sae, plan: try plan(sae, k: 3, steps: 400) { $0.learningRate = 5e-3 }, rule: NaiveBatchTopK())
+        var losses: [Double] = []
+        for step in 0..<400 {
+            let x = Matrix(rows: 64, columns: 16)
+            for b in 0..<64 {
+                let draw = random.block(UInt64(step * 64 + b))
+                for j in [draw.x % 24, draw.y % 24] {
+                    for c in 0..<16 { x[b, c] += directions[Int(j), c] }
+                }
+            }
+            losses.append(try trainer.update(x).loss)
+        }
+        let (first, last) = (losses.prefix(10).reduce(0, +), losses.suffix(10).reduce(0, +))
+        #expect(last < 0.5 * first)
+        for j in 0..<64 {
+            let square = (0..<16).reduce(0.0) { $0 + Double(sae.decoder[j, $1]) * Double(sae.decoder[j, $1]) }
+            #expect(abs(square - 1) < 1e-5, "decoder rows keep unit norm")
+        }
+    }
+
+    /// An SAE whose dense core fires everywhere: 10 latents with large biases against k = 2.
+    private func starving() throws -> SparseAutoencoder {
+        let sae = try smallSAE(dIn: 20, groups: [16, 48], core: 10)
+        for j in 0..<10 { sae.encoderBias[j] = 100 }
+        return sae
+    }
+
+    @Test func aStarvedTrainingStopsAfterFiftySteps() throws {
+        let sae = try starving()
+        let trainer = Trainer(
+            sae, plan: try plan(sae, k: 2) { $0.budget = .total }, rule: NaiveBatchTopK())
+        for step in 0..<49 {
+            let record = try trainer.update(batch(step))
+            #expect(record.meanActiveCore == 10 && record.meanActiveNonCore == 0 && record.leastSelected == nil)
+        }
+        #expect(
+            message { _ = try trainer.update(batch(49)) }
+                == "step 49: the core of 10 latents used the whole budget for 50 steps in a row "
+                + "(k = 2, L0 of the core 10), so nothing else learns; "
+                + "raise k, lower τ, use the budget non-core, or allow it (--allow-starvation)")
+    }
+
+    @Test func aStarvedTrainingGoesOnWhereItMay() throws {
+        let sae = try starving()
+        let trainer = Trainer(
+            sae,
+            plan: try plan(sae, k: 2) {
+                $0.budget = .total
+                $0.allowsStarvation = true
+            }, rule: NaiveBatchTopK())
+        for step in 0..<60 { #expect(try trainer.update(batch(step)).meanActiveNonCore == 0) }
+        #expect(trainer.step == 60 && sae.threshold == nil, "a batch in which nothing is selected sets no threshold")
+    }
+
+    @Test func oneStepWithRoomEndsAStreakOfStarvedOnes() throws {
+        let sae = try starving()
+        let trainer = Trainer(sae, plan: try plan(sae, k: 2) { $0.budget = .total }, rule: NaiveBatchTopK())
+        for step in 0..<49 { _ = try trainer.update(batch(step)) }
+        for j in 0..<10 { sae.encoderBias[j] = -100 }
+        #expect(try trainer.update(batch(49)).meanActiveNonCore > 0)
+        for j in 0..<10 { sae.encoderBias[j] = 100 }
+        for step in 50..<60 { _ = try trainer.update(batch(step)) }
+    }
+
+    @Test(arguments: [Float.nan, .infinity]) func aLossThatIsNoNumberStopsTheTraining(_ bad: Float) throws {
+        let sae = try smallSAE(dIn: 20, groups: [16, 48])
+        let trainer = Trainer(sae, plan: try plan(sae), rule: NaiveBatchTopK())
+        for step in 0..<3 { _ = try trainer.update(batch(step)) }
+        let x = batch(3)
+        x[7, 3] = bad
+        let text = message { _ = try trainer.update(x) }
+        #expect(text.hasPrefix("step 3: the loss is "), "\(text)")
+        #expect(text.hasSuffix("; lower the learning rate, or look for NaN in the activations"), "\(text)")
+    }
+
+    @Test func aBatchOfAnotherWidthIsRefused() throws {
+        let sae = try smallSAE(dIn: 20, groups: [16, 48])
+        let trainer = Trainer(sae, plan: try plan(sae) { $0.decoderBiasStart = .keep }, rule: NaiveBatchTopK())
+        #expect(throws: SparseCodingError.inputWidth(found: 19, wanted: 20)) { _ = try trainer.update(batch(0, 19)) }
+        // The first step would take b_dec from the batch before it looks at anything else.
+        let second = Trainer(sae, plan: try plan(sae), rule: NaiveBatchTopK())
+        #expect(throws: SparseCodingError.inputWidth(found: 19, wanted: 20)) { _ = try second.update(batch(0, 19)) }
+    }
+
+    /// f(s·x) = s·f(x) after folding s; thresholds included, in both forms they have.
+    @Test(arguments: [false, true]) func foldingTheInputScaleIsExactUpToRounding(_ perLatent: Bool) throws {
+        let sae = try smallSAE(dIn: 20, groups: [16, 48], core: 6)
+        sae.threshold = perLatent ? nil : 0.4
+        sae.latentThresholds = perLatent ? randomMatrix(1, 64, seed: 5, from: 0, to: 0.8) : nil
+        let x = randomMatrix(50, 20, seed: 6)
+        let (before, after) = (SparseCodes(), SparseCodes())
+        try EncodingPass().encode(x, with: sae, into: before)
+        let reconstruction = sae.decode(before)
+        // A power of two rounds nothing, so that equality is exact.
+        for (s, tolerance) in [(Float(8), 0.0), (17.3, 1e-5)] {
+            let folded = sae.copy()
+            folded.fold(inputScale: s)
+            let scaled = Matrix(rows: 50, columns: 20, x.values.map { $0 * s })
+            try EncodingPass().encode(scaled, with: folded, into: after)
+            #expect(after.dense().values.map { $0 > 0 } == before.dense().values.map { $0 > 0 })
+            checkClose(
+                after.dense().values, before.dense().values.map { Double($0 * s) }, tolerance: tolerance, "f")
+            checkClose(
+                folded.decode(after).values, reconstruction.values.map { Double($0 * s) }, tolerance: tolerance, "x̂")
+        }
+        let thresholds = perLatent ? randomMatrix(1, 64, seed: 5, from: 0, to: 0.8).values : nil
+        #expect(sae.latentThresholds?.values == thresholds, "a copy is separate")
+    }
+
+    @Test func aNewSAEIsTiedUnitAndUnset() throws {
+        let core = randomMatrix(5, 20, seed: 8)
+        let sae = SparseAutoencoder(dIn: 20, layout: try PrefixLayout(groups: [16, 48], coreCount: 5))
+        sae.threshold = 3
+        sae.initialize(seed: 7, core: core)
+        #expect(sae.threshold == nil)
+        #expect(sae.encoder.copy(rows: 0..<5).values == core.values, "the core's encoder is taken as it is")
+        #expect(sae.encoder.copy(rows: 5..<64).values == sae.decoder.copy(rows: 5..<64).values)
+        #expect(sae.encoder.copy(rows: 0..<5).values != sae.decoder.copy(rows: 0..<5).values)
+        for j in 0..<64 {
+            let square = (0..<20).reduce(0.0) { $0 + Double(sae.decoder[j, $1]) * Double(sae.decoder[j, $1]) }
+            #expect(abs(square - 1) < 2e-6)
+        }
+    }
+}
