@@ -38,7 +38,7 @@ public struct CycleRecord: Codable, Sendable, Equatable {
 /// The final comparison at one k.
 public struct FinalRecord: Codable, Sendable, Equatable {
     /// Total L0 asked for.
-    public var k: Int
+    public var k: Double
     /// With the final core frozen.
     public var dmsae: SAERecord
     /// A plain Matryoshka SAE of the same width, tokens, seed and total L0.
