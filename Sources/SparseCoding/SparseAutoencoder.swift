@@ -89,7 +89,6 @@ public final class SparseAutoencoder: @unchecked Sendable {
         for i in 0..<encoderBias.count { encoderBias[i] *= s }
         for i in 0..<decoderBias.count { decoderBias[i] *= s }
         threshold = threshold.map { $0 * s }
-        if let latentThresholds { for j in 0..<dSAE { latentThresholds[j] *= s } }
         if let latentThresholds { kernels.scale(latentThresholds.elements, s, latentThresholds.count) }
     }
 
