@@ -89,7 +89,8 @@ let package = Package(
         .testTarget(
             name: "DistillationTests",
             dependencies: ["Distillation", "Attribution", "LanguageModeling", "TensorFiles", "TestSupport"]),
-        .testTarget(name: "CommandTests", dependencies: ["dmsae", "TensorFiles", "TestSupport"]),
+        .testTarget(
+            name: "CommandTests", dependencies: ["dmsae", "Distillation", "SparseCoding", "TensorFiles", "TestSupport"]),
         .executableTarget(
             name: "Benchmarks", dependencies: ["SparseCoding", "LanguageModeling", "PluginHost"],
             path: "Tests/Benchmarks",

@@ -19,8 +19,9 @@ public enum AttributionError: Error, CustomStringConvertible, Equatable {
     public var description: String {
         switch self {
         case .noAttribution(let candidates, let tokens, let aggregate):
-            "none of \(candidates) candidate latents has a positive \(aggregate) over \(tokens) tokens, so there is no "
-                + "core to select; a latent active on fewer than 1% of tokens has a 0.99 quantile of 0: score more "
+            "none of \(candidates) candidate latents has a positive "
+                + (tokens > 0 ? "\(aggregate) over \(tokens) tokens" : "score")
+                + ", so there is no core to select; a latent active on fewer than 1% of tokens has a 0.99 quantile of 0: score more "
                 + "tokens, aggregate over active tokens (--over active), or train longer"
         case .badFraction(let value): "τ is \(value); the fraction to explain must be above 0 and at most 1"
         case .badAggregate(let text):

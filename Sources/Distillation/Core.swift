@@ -87,17 +87,44 @@ public struct Core: Codable, Sendable, Equatable {
         try JSONRecord.write(self, to: folder + "/core.json")
     }
 
+    /// Reads core.json back and checks that it is one of an SAE of `width` latents.
+    ///
+    /// - Throws: `TensorFileError` for a file that is no core.json, `DistillationError.badCore`.
+    static func read(_ path: String, width: Int) throws -> Core {
+        let core = try JSONRecord.read(Core.self, from: path)
+        let indices = Set(core.latents.map(\.index))
+        guard indices.count == core.latents.count, indices.allSatisfy({ (0..<width).contains($0) }),
+            core.latents.allSatisfy({ $0.previousIndex == nil || $0.previousIndex == $0.index }),
+            core.latents.allSatisfy({ ($0.previousIndex != nil) == ($0.index < core.previousSize) })
+        else {
+            throw DistillationError.badCore(path: path, reason: "it lists latents that this run does not have")
+        }
+        return core
+    }
+
     /// Encoder vectors [c, D] of core.json (beside its core.safetensors) or of a core.safetensors.
     ///
-    /// - Throws: `TensorFileError` when there is none or it has another width.
+    /// - Throws: `TensorFileError` when there is none or it has another width; `DistillationError.badCore` when the
+    ///   two files are of different cores, or hold what no encoder can.
     public static func encoderRows(at path: String, dIn: Int) throws -> Matrix {
         var file = path
+        var listed: Int?
         if path.hasSuffix(".json") {
+            listed = try JSONRecord.read(Core.self, from: path).latents.count
             file = path.lastIndex(of: "/").map { String(path[...$0]) } ?? ""
             file += "core.safetensors"
         }
         let tensors = try SafetensorsFile(path: file)
         _ = try tensors.require("W_enc", shape: [dIn, nil])
-        return try tensors.matrix("W_enc").transposed()
+        let rows = try tensors.matrix("W_enc").transposed()
+        guard rows.rows > 0 else { throw DistillationError.badCore(path: file, reason: "the core is empty") }
+        guard listed == nil || listed == rows.rows else {
+            throw DistillationError.badCore(
+                path: path, reason: "it lists \(listed ?? 0) latents, and core.safetensors beside it holds \(rows.rows)")
+        }
+        guard rows.isFinite else {
+            throw DistillationError.badCore(path: file, reason: "W_enc holds NaN or infinity")
+        }
+        return rows
     }
 }

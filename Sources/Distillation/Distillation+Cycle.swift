@@ -16,12 +16,7 @@ extension Distillation {
     ) throws -> (CycleRecord, Core) {
         let name = "cycle-\(t)"
         let folder = try run.folder(name)
-        if run.has(name + "/metrics.json") {
-            return (
-                try JSONRecord.read(CycleRecord.self, from: folder + "/metrics.json"),
-                try JSONRecord.read(Core.self, from: folder + "/core.json")
-            )
-        }
+        if run.has(name + "/metrics.json") { return try finishedCycle(folder, dIn: store.record.dIn) }
         let encoder = try frozen.map { _ in
             try Core.encoderRows(at: run.path + "/cycle-\(t - 1)/core.json", dIn: store.record.dIn)
         }
@@ -40,6 +35,22 @@ extension Distillation {
         try log?.append(CycleEvent(record: cycle))
         try JSONRecord.write(cycle, to: folder + "/metrics.json")
         return (cycle, core)
+    }
+
+    /// Reads a cycle back whole, so that a damaged file is found now and not as another result later.
+    private func finishedCycle(_ folder: String, dIn: Int) throws -> (CycleRecord, Core) {
+        do {
+            let record = try JSONRecord.read(CycleRecord.self, from: folder + "/metrics.json")
+            let core = try Core.read(folder + "/core.json", width: recipe.width)
+            guard record.coreSize == core.latents.count, record.carriedOver == core.carriedOver else {
+                throw DistillationError.badCore(
+                    path: folder + "/core.json", reason: "it is not the core that metrics.json tells of")
+            }
+            _ = try Core.encoderRows(at: folder + "/core.json", dIn: dIn)
+            return (record, core)
+        } catch {
+            throw DistillationError.badCycle(folder: folder, reason: "\(error)")
+        }
     }
 
     /// Trains, folds, evaluates and saves one SAE.

@@ -86,7 +86,13 @@ public final class Distillation {
             throw LanguageModelError.layerOutOfRange(
                 layer: recipe.layer, layerCount: parts.model.configuration.layerCount)
         }
+        guard recipe.context <= parts.model.configuration.contextLength else {
+            throw LanguageModelError.sequenceTooLong(
+                length: recipe.context, contextLength: parts.model.configuration.contextLength)
+        }
         let seeds = (0...(recipe.cycles + 1)).map(seed)
+        // Before run.json is read or written: the lock is on the log.
+        if run.has("run.json") { log = try EventLog(run.path + "/events.jsonl") }
         try run.open(
             RunRecord(
                 version: parts.version, recipe: Dictionary(uniqueKeysWithValues: recipe.settings),
@@ -94,8 +100,17 @@ public final class Distillation {
                 model: parts.modelName, rule: "\(parts.rule.name) \(parts.rule.version)",
                 scorer: "\(parts.scorer.name) \(parts.scorer.version)", hashes: parts.hashes, seeds: seeds),
             resuming: resuming)
-        log = try EventLog(run.path + "/events.jsonl")
-        let store = try openStore()
+        if log == nil { log = try EventLog(run.path + "/events.jsonl") }
+        let store: ActivationStore
+        do {
+            store = try openStore()
+        } catch let error as DistillationError where error == .interrupted {
+            throw error
+        } catch {
+            // A text too short for the harvest and the like: without this, the corrected recipe would meet a run.
+            if !resuming { run.abandon() }
+            throw error
+        }
         let scoring = try scoringSamples()
         let evaluation = try evaluationSet()
         var cycles: [CycleRecord] = []

@@ -12,12 +12,22 @@ public enum DistillationError: Error, CustomStringConvertible, Equatable {
     case runExists(folder: String)
     /// A store that is there already.
     case storeExists(folder: String)
+    /// Another program is writing there.
+    case inUse(path: String)
     /// Nothing to resume.
     case nothingToResume(folder: String)
     /// A resumed run whose recipe is another.
     case recipeChanged(folder: String, key: String, was: String, now: String)
+    /// A finished cycle whose files do not fit together.
+    case badCycle(folder: String, reason: String)
+    /// Files of a core that contradict each other.
+    case badCore(path: String, reason: String)
     /// Fewer rows than a batch.
     case tooFewRows(rows: Int, batch: Int)
+    /// A batch that a store cannot be read in.
+    case batchNotInChunks(batch: Int, chunk: Int)
+    /// Activations that are all zero.
+    case allZero(file: String)
     /// A store of another width, or damaged.
     case badStore(path: String, reason: String)
     /// No core was left.
@@ -39,10 +49,22 @@ public enum DistillationError: Error, CustomStringConvertible, Equatable {
             "\(folder) already holds a run; continue it with --resume, or choose another --out"
         case .storeExists(let folder):
             "\(folder) already holds an activation store; use it, delete it, or choose another --out"
+        case .inUse(let path):
+            "\(path) is being written by another program; wait for it or choose another --out"
         case .nothingToResume(let folder): "\(folder) holds no run to resume; leave out --resume to start one"
         case .recipeChanged(let folder, let key, let was, let now):
             "the run in \(folder) was started with \(key) = \(was), now it is \(now); "
                 + "resume it with its own recipe or choose another --out"
+        case .badCycle(let folder, let reason):
+            "\(folder) cannot be read back: \(reason). Delete \(folder) and resume: it is made again"
+        case .badCore(let path, let reason):
+            "\(path): \(reason); use the core.json and core.safetensors of one selection together"
+        case .batchNotInChunks(let batch, let chunk):
+            "a batch of \(batch) cannot be read from an activation store, which keeps \(chunk) rows together; "
+                + "choose a --batch that is a multiple of \(chunk)"
+        case .allZero(let file):
+            "\(file): every activation is 0, so there is no scale to measure and nothing to learn; "
+                + "check how it was made"
         case .tooFewRows(let rows, let batch):
             "\(rows) rows of activations do not fill one batch of \(batch); harvest more tokens or lower the batch"
         case .badStore(let path, let reason): "activation store \(path): \(reason); harvest it again"

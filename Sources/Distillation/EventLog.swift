@@ -3,20 +3,27 @@ import TensorFiles
 
 /// `events.jsonl`: one JSON object a line, appended as things happen.
 ///
-/// A kill can cut the last line short; on opening, such a rest is cut off, so that every line stays whole.
+/// A kill can cut the last line short; on opening, such a rest is cut off, so that every line stays whole. The log is
+/// locked while it is open: of two programs that write the same run, the second is turned away.
 public final class EventLog {
     private let descriptor: Int32
     private let path: String
 
-    /// Opens or creates the log.
+    /// Opens or creates the log; `anew` drops what an earlier task wrote.
     ///
-    /// - Throws: `TensorFileError.unwritable`.
-    public init(_ path: String) throws {
+    /// - Throws: `TensorFileError.unwritable`; `DistillationError.inUse` while another program has it open.
+    public init(_ path: String, anew: Bool = false) throws {
         self.path = path
         descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
         guard descriptor >= 0 else {
             throw TensorFileError.unwritable(file: path, reason: String(cString: strerror(errno)))
         }
+        // A file system without locks is not a reason to stop.
+        if flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK {
+            close(descriptor)
+            throw DistillationError.inUse(path: path)
+        }
+        if anew { ftruncate(descriptor, 0) }
         dropPartialLine()
     }
 

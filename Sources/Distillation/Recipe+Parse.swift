@@ -41,6 +41,9 @@ extension Recipe {
             let name = prefix + (key.scalar?.string ?? "")
             if let section = value.mapping, Self.keys.contains(where: { $0.name.hasPrefix(name + ".") }) {
                 try read(section, prefix: name + ".")
+            } else if Self.keys.contains(where: { $0.name.hasPrefix(name + ".") }) {
+                throw DistillationError.badValue(
+                    key: name, value: value.scalar?.string ?? "a list", wanted: "a section of keys")
             } else {
                 try set(name, value)
             }
@@ -60,8 +63,9 @@ extension Recipe {
         if let same = keys.first(where: { lastPart($0.name) == lastPart(name) }) { return same.name }
         let close = keys.map { ($0.name, editDistance(name, $0.name)) }.min { $0.1 < $1.1 }
         // Three edits turn any short word into any other.
-        guard let close, close.1 <= min(3, name.utf8.count / 3) else { return nil }
-        return close.0
+        if let close, close.1 <= min(3, name.utf8.count / 3) { return close.0 }
+        let sections = Set(keys.compactMap { $0.name.contains(".") ? $0.name.split(separator: ".").first : nil })
+        return sections.sorted().first { editDistance(name, String($0)) <= 2 }.map(String.init)
     }
 }
 

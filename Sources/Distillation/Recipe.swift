@@ -109,6 +109,9 @@ public struct Recipe: Sendable, Equatable {
         try check("distill.tau", tau, tau > 0 && tau <= 1, "above 0 and at most 1")
         try check("splice.sinks", sinks, sinks == 0 || sinks > 1, "0 (off) or above 1")
         try check("splice.keep_first", keepFirst, keepFirst >= 0 && keepFirst < context, "between 0 and the context")
+        try check(
+            "harvest.tokens", harvestTokens, harvestTokens >= batch, "at least one batch of \(batch) (train.batch)")
+        try check("final.k", finalK ?? [], Set(finalK ?? []).count == (finalK ?? []).count, "a list without repeats")
         _ = try Aggregate(aggregate)
         let layout = try PrefixLayout(groups: resolvedGroups, width: width)
         _ = try TrainingPlan(trainingSettings(k: k, budget: cycleBudget), dIn: 2, layout: layout)

@@ -48,7 +48,15 @@ public struct RunFolder: Sendable {
     /// Whether something is inside.
     public func has(_ name: String) -> Bool { exists(path + "/" + name) }
 
-    /// Starts a run or, with `resuming`, checks that the one here has the same recipe.
+    /// Takes back the start of a run that has harvested nothing: its record and log, and the folders if that was all.
+    func abandon() {
+        guard !has("store/store.json") else { return }
+        for name in ["run.json", "events.jsonl"] { unlink(path + "/" + name) }
+        for name in ["/store", ""] { rmdir(path + name) }
+    }
+
+    /// Starts a run or, with `resuming`, checks that the one here has the same recipe. Only `final.k` may change: each
+    /// final pair has a folder of its own, and a k at which a training starved must not cost the cycles before it.
     ///
     /// - Throws: `DistillationError` when a run is or is not there, or has another recipe.
     public func open(_ record: RunRecord, resuming: Bool) throws {
@@ -64,7 +72,8 @@ public struct RunFolder: Sendable {
         }
         guard resuming else { throw DistillationError.runExists(folder: path) }
         let old = try JSONRecord.read(RunRecord.self, from: path + "/run.json")
-        for (key, now) in record.recipe.sorted(by: { $0.key < $1.key }) where old.recipe[key] != now {
+        for (key, now) in record.recipe.sorted(by: { $0.key < $1.key }) 
+        where old.recipe[key] != now && key != Self.changeableKey {
             throw DistillationError.recipeChanged(folder: path, key: key, was: old.recipe[key] ?? "unset", now: now)
         }
         for file in Set(record.hashes.keys).union(old.hashes.keys).sorted()
@@ -81,5 +90,8 @@ public struct RunFolder: Sendable {
         ] where was != now {
             throw DistillationError.recipeChanged(folder: path, key: key, was: was, now: now)
         }
+        if old.recipe != record.recipe { try JSONRecord.write(record, to: path + "/run.json") }
     }
+
+    private static let changeableKey = "final.k"
 }

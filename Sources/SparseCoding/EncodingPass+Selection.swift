@@ -28,7 +28,7 @@ extension EncodingPass {
     /// pre-activation that could be among the rule's upper count is. A budget of k·B entries is the rule's, less,
     /// under `BudgetScope.total`, what the core used.
     ///
-    /// - Throws: what the rule throws, or `SparseCodingError.ruleSelectedTooMany`.
+    /// - Throws: what the rule throws, `SparseCodingError.ruleSelectedTooMany`, or `.overflowed` for an infinite pre-activation.
     public func select(
         _ centered: Matrix, with sae: SparseAutoencoder, rule: any SparsityRule, mode: SelectionMode, step: Int = 0,
         totalSteps: Int = 0, k: Double, budget: BudgetScope, into codes: SparseCodes
@@ -81,6 +81,9 @@ extension EncodingPass {
     ) throws {
         candidates.assemble(found, rows: rows, columns: latents)
         let count = candidates.count
+        for e in 0..<count where candidates.values[e] == .infinity {
+            throw SparseCodingError.overflowed(step: context.step, latent: Int(candidates.columnIndices[e]))
+        }
         if selected.count < count { selected = [UInt8](repeating: 0, count: count + count / 4) }
         var kept = 0
         try selected.withUnsafeMutableBufferPointer { buffer in

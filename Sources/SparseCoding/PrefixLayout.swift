@@ -21,6 +21,10 @@ public struct PrefixLayout: Equatable, Sendable {
             throw SparseCodingError.emptyGroup(groups: groups, index: bad)
         }
         let width = Self.sum(groups)
+        guard width <= Self.widest else {
+            throw SparseCodingError.badSetting(
+                name: "width", value: "\(width)", wanted: "at most \(Self.widest) latents")
+        }
         guard coreCount >= 0 else {
             throw SparseCodingError.badSetting(name: "core", value: "\(coreCount)", wanted: "0 or more latents")
         }
@@ -48,8 +52,12 @@ public struct PrefixLayout: Equatable, Sendable {
         try self.init(groups: groups, coreCount: coreCount)
     }
 
+    /// Latents are counted in 32 bits; 2²⁴ of them are far beyond any SAE, so more is a slip of the finger that must
+    /// not end in a failed allocation.
+    private static let widest = 1 << 24
+
     /// Σ groups, the largest number there is where that does not fit.
-    static func sum(_ groups: [Int]) -> Int {
+    package static func sum(_ groups: [Int]) -> Int {
         groups.reduce(0) {
             let (sum, overflow) = $0.addingReportingOverflow($1)
             return overflow ? .max : sum

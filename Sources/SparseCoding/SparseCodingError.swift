@@ -20,6 +20,8 @@ public enum SparseCodingError: Error, CustomStringConvertible, Equatable {
     case starved(step: Int, steps: Int, k: Double, core: Int, meanActiveCore: Double)
     /// The loss is no longer a number.
     case diverged(step: Int, loss: Double)
+    /// A pre-activation is infinite.
+    case overflowed(step: Int, latent: Int)
     /// A rule broke its promise.
     case ruleSelectedTooMany(rule: String, selected: Int, allowed: Int)
     /// A folder that does not hold an SAE this program reads.
@@ -53,6 +55,9 @@ public enum SparseCodingError: Error, CustomStringConvertible, Equatable {
                 + "raise k, lower τ, use the budget non-core, or allow it (--allow-starvation)"
         case .diverged(let step, let loss):
             "step \(step): the loss is \(loss); lower the learning rate, or look for NaN in the activations"
+        case .overflowed(let step, let latent):
+            "step \(step): the pre-activation of latent \(latent) is infinite; lower the learning rate, or look for "
+                + "huge numbers in the activations"
         case .ruleSelectedTooMany(let rule, let selected, let allowed):
             "sparsity rule \(rule) selected \(selected) entries after promising at most \(allowed); report this to its author"
         case .badFolder(let path, let reason, let advice):

@@ -101,6 +101,10 @@ public struct TrainingPlan: Sendable, Codable, Equatable {
         let steps = settings.steps
         try Self.check("steps", steps, steps >= 1, "at least 1")
         try Self.check("batch", settings.batchSize, settings.batchSize >= 1, "at least 1")
+        // Random numbers are drawn for a step in 32 bits, and S·B must not overflow.
+        let most = Int(Int32.max)
+        try Self.check("steps", steps, steps <= most, "at most \(most)")
+        try Self.check("batch", settings.batchSize, settings.batchSize <= most, "at most \(most)")
         try Self.check("k", settings.k, settings.k > 0 && settings.k.isFinite, "positive")
         guard settings.k <= Double(layout.latentCount) else {
             throw SparseCodingError.tooManyActive(k: settings.k, width: layout.latentCount)
@@ -122,6 +126,7 @@ public struct TrainingPlan: Sendable, Codable, Equatable {
             groupWeights.count == count && groupWeights.allSatisfy { $0 >= 0 && $0.isFinite },
             "\(count) weights, none negative")
         thresholdStart = settings.thresholdStart ?? min(1000, steps / 4)
+        try Self.check("threshold-start", thresholdStart, thresholdStart >= 0, "0 or more")
         thresholdBeta = settings.thresholdBeta ?? max(0, min(0.999, 1 - 10 / Double(steps)))
         try Self.check("threshold-beta", thresholdBeta, (0..<1).contains(thresholdBeta), "in [0, 1)")
         deadAfterTokens = settings.deadAfterTokens ?? min(10_000_000, max(1, steps * settings.batchSize / 10))

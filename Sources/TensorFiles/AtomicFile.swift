@@ -17,6 +17,13 @@ public final class AtomicFile {
         let cut = path.lastIndex(of: "/").map { path.index(after: $0) } ?? path.startIndex
         let (folder, name) = (path[..<cut], path[cut...])
         guard !name.isEmpty else { throw TensorFileError.unwritable(file: path, reason: "the name is empty") }
+        // A rename would put a file in the place of /dev/null as readily as of another file.
+        var status = stat()
+        if stat(path, &status) == 0, status.st_mode & S_IFMT != S_IFREG {
+            let isFolder = status.st_mode & S_IFMT == S_IFDIR
+            throw TensorFileError.unwritable(
+                file: path, reason: isFolder ? "it is a folder" : "it is a device, not a file")
+        }
         self.path = path
         while true {
             let number = Self.serial.add(1, ordering: .relaxed).newValue
@@ -66,6 +73,10 @@ public final class AtomicFile {
             close(folder)
         }
     }
+
+    /// Throws `TensorFileError.unwritable` where a file at `path` could not be written: for asking before the work
+    /// whose result it is to hold.
+    public static func requireWritable(_ path: String) throws { _ = try AtomicFile(path: path) }
 
     /// Writes a whole file.
     public static func write(_ bytes: [UInt8], to path: String) throws {

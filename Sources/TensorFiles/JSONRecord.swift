@@ -38,7 +38,21 @@ public enum JSONRecord {
             return try decoder.decode(type, from: data)
         } catch {
             throw TensorFileError.malformed(
-                file: path, what: "not the record it should be (\(error))", next: "restore it or delete it")
+                file: path, what: "not the record it should be: \(reason(error))", next: "restore it or delete it")
+        }
+    }
+
+    private static func reason(_ error: any Error) -> String {
+        func place(_ context: DecodingError.Context) -> String {
+            let path = context.codingPath.map(\.stringValue).joined(separator: ".")
+            return path.isEmpty ? "" : " at \(path)"
+        }
+        switch error as? DecodingError {
+        case .keyNotFound(let key, let context): return "\"\(key.stringValue)\" is missing" + place(context)
+        case .typeMismatch(let type, let context): return "it holds no \(type)" + place(context)
+        case .valueNotFound(let type, let context): return "it holds null for a \(type)" + place(context)
+        case .dataCorrupted(let context): return context.debugDescription + place(context)
+        default: return "\(error)"
         }
     }
 }

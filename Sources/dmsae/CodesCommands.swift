@@ -1,4 +1,5 @@
 import ArgumentParser
+import Attribution
 import Distillation
 import LinearAlgebra
 import SparseCoding
@@ -31,17 +32,21 @@ struct EncodeCommand: ParsableCommand {
 
     func run() throws {
         output.apply()
+        try AtomicFile.requireWritable(out)
         let (autoencoder, provenance) = try SAEFolder.read(sae)
         let file = try SafetensorsFile(path: input)
         _ = try file.require("x", shape: [nil, autoencoder.dIn])
-        let x = try file.matrix("x")
+        let x = try file.finiteMatrix("x")
         let codes = SparseCodes()
         let pass = EncodingPass()
         switch mode {
         case .inference: try pass.encode(x, with: autoencoder, into: codes)
         case .batch:
-            guard let k = k ?? provenance.plan?.k else { throw ValidationError("this SAE records no k; give --k") }
-            guard k > 0, k <= Double(autoencoder.dSAE) else {
+            guard let k = k ?? provenance.plan?.k else { throw ValidationError("\(sae) records no k; give --k") }
+            guard k > 0, k.isFinite else {
+                throw SparseCodingError.badSetting(name: "k", value: "\(k)", wanted: "positive")
+            }
+            guard k <= Double(autoencoder.dSAE) else {
                 throw SparseCodingError.tooManyActive(k: k, width: autoencoder.dSAE)
             }
             let centered = Matrix(rows: x.rows, columns: x.columns)
@@ -84,13 +89,14 @@ struct DecodeCommand: ParsableCommand {
 
     func run() throws {
         output.apply()
+        try AtomicFile.requireWritable(out)
         let autoencoder = try SAEFolder.read(sae).sae
         if let prefix, !(1...autoencoder.dSAE).contains(prefix) {
-            throw ValidationError("--prefix is \(prefix); this SAE has \(autoencoder.dSAE) latents")
+            throw AttributionError.badPrefix(found: prefix, width: autoencoder.dSAE)
         }
         let file = try SafetensorsFile(path: input)
         _ = try file.require("latents", shape: [nil, autoencoder.dSAE])
-        let x = autoencoder.decode(SparseCodes(dense: try file.matrix("latents")), prefix: prefix)
+        let x = autoencoder.decode(SparseCodes(dense: try file.finiteMatrix("latents")), prefix: prefix)
         var writer = SafetensorsWriter()
         writer.add("x", x)
         try writer.write(to: out)

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Distillation
-import Glibc
+@preconcurrency import Glibc
+import TensorFiles
 
 /// The program: one file per subcommand, and no arithmetic.
 @main
@@ -21,7 +22,15 @@ struct DMSAE: ParsableCommand {
     static func main() {
         do {
             var command = try parseAsRoot()
-            try command.run()
+            do {
+                try command.run()
+            } catch let error as ValidationError {
+                // Left to the parser it would bring the usage of `dmsae` itself, which does not help.
+                Terminal.shared.end()
+                Terminal.shared.fail(error.message)
+                Glibc.exit(EX_USAGE)
+            }
+            try requireWrittenOutput()
         } catch DistillationError.interrupted {
             Terminal.shared.end()
             Terminal.shared.note(Interruption.advice)
@@ -29,6 +38,15 @@ struct DMSAE: ParsableCommand {
         } catch {
             Terminal.shared.end()
             exit(withError: error)
+        }
+    }
+
+    /// `print` does not say that a disk was full or a descriptor closed; a result that was lost is a failure.
+    private static func requireWrittenOutput() throws {
+        errno = 0
+        guard fflush(stdout) == 0, ferror(stdout) == 0 else {
+            throw TensorFileError.unwritable(
+                file: "standard output", reason: errno == 0 ? "a write failed" : String(cString: strerror(errno)))
         }
     }
 }

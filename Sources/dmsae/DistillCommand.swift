@@ -34,15 +34,16 @@ struct DistillCommand: ParsableCommand {
         let folder = out ?? "runs/" + name
         Interruption.install(
             advice: "interrupted; finished cycles are in \(folder), continue with: "
-                + "dmsae distill \(self.recipe) --out \(folder) --resume")
+                + (["dmsae distill \(self.recipe)"] + set.map { "--set '\($0)'" } + ["--out \(folder) --resume"])
+                .joined(separator: " "))
         try recipe.validate()
         let terminal = Terminal.shared
         let parts = try DistillationParts(recipe)
         let distillation = try Distillation(
             recipe, parts: parts, folder: folder, progress: terminal, stop: Interruption.request)
-        if !output.json { print(DistillationTable.header) }
         let record = try distillation.distill(resuming: resume) { cycle in
             if !output.json {
+                if cycle.cycle == 0 { print(DistillationTable.header) }
                 print(DistillationTable.line(cycle))
                 fflush(nil)
             }
@@ -66,7 +67,12 @@ struct DistillCommand: ParsableCommand {
         if recipe == "demo" {
             result = try Recipe(yaml: String(decoding: PackageResources.demo_yaml, as: UTF8.self), path: "demo")
         } else {
-            result = try Recipe(yaml: try readText(recipe), path: recipe)
+            let text = try readText(recipe)
+            // All defaults would be the demo: hours of work that nobody asked for.
+            guard text.contains(where: { !$0.isWhitespace }) else {
+                throw DistillationError.badRecipe(path: recipe, reason: "it is empty")
+            }
+            result = try Recipe(yaml: text, path: recipe)
         }
         for assignment in set { try result.set(assignment) }
         return result

@@ -21,7 +21,7 @@ extension DistillationParts {
         let scorer = try Plugins.scorer(recipe.scorer)
         let corpus = try TextCorpus(path: textPath)
         let evaluationCorpus = try evaluationPath.map { try TextCorpus(path: $0) }
-        let tokenizer = try Tokenizer.load(path: modelPath)
+        let tokenizer = try loadTokenizer(model: modelPath)
         let model = try loadLanguageModel(path: modelPath)
         @Sendable func source(_ corpus: TextCorpus, skip: Int, limit: Int) throws -> TokenSource {
             let data = try TokenDataset(

@@ -36,7 +36,7 @@ struct EvalCommand: ParsableCommand {
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
-        guard tokens >= 1, context >= 2, sequences >= 1, skip >= 0 else {
+        guard (1...mostTokens).contains(tokens), (2...mostTokens).contains(context), sequences >= 1, skip >= 0 else {
             throw ValidationError(
                 "--tokens and --sequences must be at least 1, --context at least 2, --skip at least 0")
         }
@@ -46,9 +46,9 @@ struct EvalCommand: ParsableCommand {
         output.apply()
         Interruption.install(advice: "interrupted")
         let (autoencoder, provenance) = try SAEFolder.read(sae)
-        guard let layer = layer ?? provenance.layer else { throw ValidationError("give --layer") }
+        guard let layer = layer ?? provenance.layer else { throw ValidationError("\(sae) names no layer; give --layer") }
         let corpus = try TextCorpus(path: text)
-        let tokenizer = try Tokenizer.load(path: model)
+        let tokenizer = try loadTokenizer(model: model)
         let loaded = try loadLanguageModel(path: model)
         guard autoencoder.dIn == loaded.configuration.dModel else {
             throw AttributionError.widthsDiffer(sae: autoencoder.dIn, model: loaded.configuration.dModel)
@@ -68,14 +68,25 @@ struct EvalCommand: ParsableCommand {
             Terminal.shared.advance(by: count, detail: "")
         }
         Terminal.shared.end()
+        if data.deliveredTokenCount < tokens {
+            Terminal.shared.warn(
+                "\(text) has \(data.deliveredTokenCount) of the \(tokens) tokens asked for; those are evaluated")
+        }
         Terminal.shared.begin("evaluate", total: tokens, unit: "tokens")
         let record = try evaluation.evaluate(autoencoder) { Terminal.shared.advance(by: $0, detail: "") }
         Terminal.shared.end()
         let json = try JSONRecord.text(record)
         if output.json { return print(json) }
-        // The record's JSON is one "name": value a line already.
-        for line in json.split(separator: "\n") where line.contains(":") {
-            print(line.filter { $0 != "\"" && $0 != "," }.drop { $0 == " " })
+        let values = try JSONValue(parsing: json).object ?? [:]
+        let width = values.keys.map(\.count).max() ?? 0
+        for (name, value) in values.sorted(by: { $0.key < $1.key }) {
+            let number =
+                switch value {
+                case .integer(let whole): String(whole)
+                case .number(let real): decimals(real, 4)
+                default: "no value"
+                }
+            print(name + String(repeating: " ", count: width - name.count + 2) + number)
         }
     }
 }

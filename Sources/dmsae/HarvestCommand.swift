@@ -35,7 +35,7 @@ struct HarvestCommand: ParsableCommand {
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
-        guard tokens >= 1, context >= 2, sequences >= 1, skip >= 0, seed >= 0 else {
+        guard (1...mostTokens).contains(tokens), (2...mostTokens).contains(context), sequences >= 1, skip >= 0, seed >= 0 else {
             throw ValidationError(
                 "--tokens and --sequences must be at least 1, --context at least 2, --skip and --seed at least 0")
         }
@@ -48,7 +48,7 @@ struct HarvestCommand: ParsableCommand {
             throw DistillationError.storeExists(folder: out)
         }
         let corpus = try TextCorpus(path: text)
-        let tokenizer = try Tokenizer.load(path: model)
+        let tokenizer = try loadTokenizer(model: model)
         let loaded = try loadLanguageModel(path: model)
         let data = try TokenDataset(corpus: corpus, tokenizer: tokenizer, length: context, skip: skip)
         var settings = HarvestSettings(
@@ -63,7 +63,8 @@ struct HarvestCommand: ParsableCommand {
         let record = store.record
         if output.json { return print(try JSONRecord.text(record)) }
         print(
-            "\(record.rows) rows of \(record.dIn) from \(record.tokens) tokens in \(record.shardRows.count) shards, "
+            "\(record.rows) rows of \(record.dIn) from \(record.tokens) tokens "
+                + "(\(record.shardRows.count) shard\(record.shardRows.count == 1 ? "" : "s")), "
                 + "RMS norm \(decimals(record.inputScale, 2)); left out \(record.droppedSpecial) first or special "
                 + "positions and \(record.droppedSinks) attention sinks")
     }

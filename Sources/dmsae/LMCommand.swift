@@ -38,6 +38,7 @@ struct LMCommand: ParsableCommand {
 
         func run() throws {
             output.apply()
+            try AtomicFile.requireWritable(out)
             let batch = try readTokens(tokens)
             let model = try loadLanguageModel(path: model)
             let d = model.configuration.dModel
@@ -46,7 +47,7 @@ struct LMCommand: ParsableCommand {
             if let replace {
                 let file = try SafetensorsFile(path: replace)
                 _ = try file.require("activations", shape: [b, t, d])
-                residual = try file.matrix("activations")
+                residual = try file.finiteMatrix("activations")
             } else {
                 residual = try model.residual(of: batch, afterLayer: layer)
             }
@@ -106,7 +107,7 @@ struct LMCommand: ParsableCommand {
 
         func run() throws {
             output.apply()
-            let tokenizer = try Tokenizer.load(path: model)
+            let tokenizer = try loadTokenizer(model: model)
             guard let text, let out else {
                 let bytes = try text.map { try wholeCorpus($0) } ?? standardInput()
                 return try printIds(tokenizer.encode(bytes: bytes, allowSpecial: special), tokenizer)
@@ -156,7 +157,9 @@ func readTokens(_ path: String) throws -> TokenBatch {
     let file = try SafetensorsFile(path: path)
     let shape = try file.require("input_ids", shape: [nil, nil]).shape
     guard shape[0] > 0, shape[1] > 1 else {
-        throw TensorFileError.wrongShape(file: path, name: "input_ids", found: shape, wanted: [nil, nil])
+        throw TensorFileError.unusable(
+            file: path, what: "input_ids has shape \(shape), and nothing is predicted in it",
+            next: "give at least one row of two tokens")
     }
     let ids = try file.integers("input_ids").map { id in
         guard let small = Int32(exactly: id) else {

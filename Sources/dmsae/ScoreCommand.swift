@@ -60,14 +60,17 @@ struct ScoreCommand: ParsableCommand {
     func run() throws {
         output.apply()
         Interruption.install(advice: "interrupted; nothing was written to \(out)")
+        // What can be refused is refused before the work, not after it.
+        try AtomicFile.requireWritable(out)
+        guard tau > 0 && tau <= 1 else { throw AttributionError.badFraction(tau) }
         let how = try Aggregate(aggregate)
         let plugin = try Plugins.scorer(scorer)
         let (autoencoder, provenance) = try SAEFolder.read(sae)
-        guard let layer = layer ?? provenance.layer else { throw ValidationError("give --layer") }
+        guard let layer = layer ?? provenance.layer else { throw ValidationError("\(sae) names no layer; give --layer") }
         let batch = try readTokens(tokens)
         let loaded = try loadLanguageModel(path: model)
         // A model without a tokenizer (activations and ids only) has the special tokens of its configuration.
-        let tokenizer = hasTokenizer(model) ? try Tokenizer.load(path: model) : nil
+        let tokenizer = hasTokenizer(model) ? try loadTokenizer(model: model) : nil
         let policy = splice.policy(loaded.configuration, tokenizer: tokenizer)
         var settings = ScoringSettings()
         settings.prefix = prefix

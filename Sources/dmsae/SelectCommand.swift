@@ -41,7 +41,9 @@ struct SelectCommand: ParsableCommand {
         if let sae, let out {
             let autoencoder = try SAEFolder.read(sae).sae
             guard values.count <= autoencoder.dSAE else {
-                throw AttributionError.badPrefix(found: values.count, width: autoencoder.dSAE)
+                throw TensorFileError.unusable(
+                    file: scores, what: "it scores \(values.count) latents, and \(sae) has \(autoencoder.dSAE)",
+                    next: "give the SAE that was scored")
             }
             try createFolder(out)
             try core.write(encoder: core.encoderRows(of: autoencoder), to: out)

@@ -2,8 +2,10 @@ import ArgumentParser
 import Attribution
 import Distillation
 import LanguageModeling
+import LinearAlgebra
 import PluginHost
 import SparseCoding
+import TensorFiles
 
 /// Options of every command that takes a while.
 struct OutputOptions: ParsableArguments {
@@ -67,6 +69,34 @@ extension ModelConfiguration {
     /// Every token that is special to the model: flagged by its tokenizer, or named in this configuration.
     func specialTokens(with tokenizer: Tokenizer?) -> Set<Int32> {
         Set(specialTokenIds.map { Int32($0) }).union(tokenizer?.specialTokens ?? [])
+    }
+}
+
+/// More tokens than anyone runs through a model here, and few enough that no sum of them overflows.
+let mostTokens = 1 << 40
+
+/// The tokenizer of a model.
+///
+/// - Throws: `LanguageModelError.noModel` when nothing is at the path: the tokenizer is looked for first, but is not what
+///   a wrong path is wrong about.
+func loadTokenizer(model path: String) throws -> Tokenizer {
+    guard exists(path) else {
+        throw LanguageModelError.noModel(path: path, missing: "there is no such file or folder")
+    }
+    return try Tokenizer.load(path: path)
+}
+
+extension SafetensorsFile {
+    /// A floating-point tensor of which every element is a number: NaN would be dropped silently by a threshold.
+    ///
+    /// - Throws: `TensorFileError`.
+    func finiteMatrix(_ name: String) throws -> Matrix {
+        let result = try matrix(name)
+        guard result.isFinite else {
+            throw TensorFileError.malformed(
+                file: path, what: "tensor \"\(name)\" holds NaN or infinity", next: "check how it was made")
+        }
+        return result
     }
 }
 

@@ -77,6 +77,14 @@ final class Terminal: ProgressSink {
         }
     }
 
+    /// Errors are for everyone.
+    func fail(_ text: String) {
+        state.withLock {
+            erase(&$0)
+            write("Error: \(text)\n")
+        }
+    }
+
     private func draw(_ state: inout State) {
         guard !state.isQuiet else { return }
         let line = bar(state)

@@ -77,12 +77,17 @@ struct TrainCommand: ParsableCommand {
         }
     }
 
+    func validate() throws {
+        guard seed >= 0 else { throw ValidationError("--seed is \(seed); it must be 0 or more") }
+        guard batch >= 1 else { throw ValidationError("--batch is \(batch); it must be at least 1") }
+    }
+
     func run() throws {
         output.apply()
-        Interruption.install(advice: "interrupted; nothing was written to \(out)")
+        Interruption.install(advice: "interrupted; no SAE was written to \(out), start again")
         let rule = try Plugins.rule(sparsity)
         let source = try TrainingRows(
-            activations, batch: batch, inOrder: noShuffle, seed: UInt64(max(seed, 0)), scaled: inputScale == .measured)
+            activations, batch: batch, inOrder: noShuffle, seed: UInt64(seed), scaled: inputScale == .measured)
         let (sae, inherited) = try startingPoint(dIn: source.dIn)
         let plan = try TrainingPlan(settings(), dIn: source.dIn, layout: sae.layout)
         if inputScale == .measured && self.`init` != nil { sae.fold(inputScale: 1 / source.scale) }
@@ -90,7 +95,7 @@ struct TrainCommand: ParsableCommand {
         let trainer = Trainer(sae, plan: plan, rule: rule)
         let training = TrainingRun(
             name: out, steps: steps, progress: Terminal.shared, stop: Interruption.request)
-        let last = try training.train(trainer, from: source.read, log: try EventLog(out + "/events.jsonl"))
+        let last = try training.train(trainer, from: source.read, log: try EventLog(out + "/events.jsonl", anew: true))
         sae.fold(inputScale: source.scale)
         var provenance = inherited
         provenance.seed = UInt64(seed)
@@ -137,14 +142,14 @@ struct TrainCommand: ParsableCommand {
         if let loaded, loaded.sae.dIn != dIn {
             throw SparseCodingError.inputWidth(found: dIn, wanted: loaded.sae.dIn)
         }
-        let total = width ?? groups?.values.reduce(0, +) ?? loaded?.sae.dSAE
+        let total = width ?? groups.map { PrefixLayout.sum($0.values) } ?? loaded?.sae.dSAE
         guard let total else { throw ValidationError("give --width, --groups or --init") }
         guard total >= 1 else { throw ValidationError("--width is \(total); it must be at least 1") }
         let sizes = groups?.values ?? loaded?.sae.layout.groups ?? PrefixLayout.standardGroups(width: total)
         let layout = try PrefixLayout(groups: sizes, width: total, coreCount: frozen?.rows ?? 0)
         let sae = SparseAutoencoder(dIn: dIn, layout: layout)
         guard let loaded else {
-            sae.initialize(seed: UInt64(max(seed, 0)), core: frozen, coreDecoder: coreDecoderInit)
+            sae.initialize(seed: UInt64(seed), core: frozen, coreDecoder: coreDecoderInit)
             return (sae, SAEProvenance())
         }
         guard loaded.sae.dSAE == total else {
@@ -167,9 +172,11 @@ private final class TrainingRows {
     let read: BatchSource
 
     init(_ path: String, batch: Int, inOrder: Bool, seed: UInt64, scaled: Bool) throws {
-        guard batch >= 1 else { throw ValidationError("--batch is \(batch); it must be at least 1") }
         if exists(path + "/store.json") {
             guard !inOrder else { throw ValidationError("--no-shuffle needs a safetensors file, not a store") }
+            guard batch % ActivationStore.chunkRows == 0 else {
+                throw DistillationError.batchNotInChunks(batch: batch, chunk: ActivationStore.chunkRows)
+            }
             let store = try ActivationStore(path)
             let reader = try store.reader(batch: batch, seed: seed)
             let factor = scaled ? Float(store.record.inputScale) : 1
@@ -181,9 +188,11 @@ private final class TrainingRows {
         }
         let file = try SafetensorsFile(path: path)
         let shape = try file.require("x", shape: [nil, nil]).shape
-        let x = try file.matrix("x")
+        let x = try file.finiteMatrix("x")
         guard shape[0] >= batch else { throw DistillationError.tooFewRows(rows: shape[0], batch: batch) }
-        let factor = scaled ? Float(x.rootMeanSquareRowNorm) : 1
+        let norm = x.rootMeanSquareRowNorm
+        guard norm > 0 else { throw DistillationError.allZero(file: path) }
+        let factor = scaled ? Float(norm) : 1
         dIn = shape[1]
         scale = factor
         record = nil
