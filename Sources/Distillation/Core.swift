@@ -120,7 +120,8 @@ public struct Core: Codable, Sendable, Equatable {
         guard rows.rows > 0 else { throw DistillationError.badCore(path: file, reason: "the core is empty") }
         guard listed == nil || listed == rows.rows else {
             throw DistillationError.badCore(
-                path: path, reason: "it lists \(listed ?? 0) latents, and core.safetensors beside it holds \(rows.rows)")
+                path: path, reason: "it lists \(listed ?? 0) latents, and core.safetensors beside it holds \(rows.rows)"
+            )
         }
         guard rows.isFinite else {
             throw DistillationError.badCore(path: file, reason: "W_enc holds NaN or infinity")

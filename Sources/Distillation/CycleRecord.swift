@@ -108,6 +108,6 @@ package enum FailureSignature {
     package static func beforeTotalBudget(core: Int, k: Double) -> String? {
         guard Double(core) > k / 2 else { return nil }
         return "a dense core of \(core) latents against a total L0 of \(decimals(k, 0)): above half of k it may leave "
-            + "nothing for the other latents; raise final.k or lower distill.tau"
+            + "nothing for the other latents; raise k or lower τ"
     }
 }

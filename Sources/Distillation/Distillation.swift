@@ -101,6 +101,8 @@ public final class Distillation {
                 scorer: "\(parts.scorer.name) \(parts.scorer.version)", hashes: parts.hashes, seeds: seeds),
             resuming: resuming)
         if log == nil { log = try EventLog(run.path + "/events.jsonl") }
+        // Steps of the cycle that was cut short come again after this line.
+        if resuming { try log?.append(ResumeEvent()) }
         let store: ActivationStore
         do {
             store = try openStore()
@@ -190,6 +192,10 @@ public final class Distillation {
         }
         return samples
     }
+}
+
+private struct ResumeEvent: Encodable {
+    let event = "resume"
 }
 
 private struct StoreEvent: Encodable {

@@ -72,7 +72,7 @@ public struct RunFolder: Sendable {
         }
         guard resuming else { throw DistillationError.runExists(folder: path) }
         let old = try JSONRecord.read(RunRecord.self, from: path + "/run.json")
-        for (key, now) in record.recipe.sorted(by: { $0.key < $1.key }) 
+        for (key, now) in record.recipe.sorted(by: { $0.key < $1.key })
         where old.recipe[key] != now && key != Self.changeableKey {
             throw DistillationError.recipeChanged(folder: path, key: key, was: old.recipe[key] ?? "unset", now: now)
         }

@@ -46,7 +46,9 @@ struct EvalCommand: ParsableCommand {
         output.apply()
         Interruption.install(advice: "interrupted")
         let (autoencoder, provenance) = try SAEFolder.read(sae)
-        guard let layer = layer ?? provenance.layer else { throw ValidationError("\(sae) names no layer; give --layer") }
+        guard let layer = layer ?? provenance.layer else {
+            throw ValidationError("\(sae) names no layer; give --layer")
+        }
         let corpus = try TextCorpus(path: text)
         let tokenizer = try loadTokenizer(model: model)
         let loaded = try loadLanguageModel(path: model)

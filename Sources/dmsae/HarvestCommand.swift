@@ -35,7 +35,9 @@ struct HarvestCommand: ParsableCommand {
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
-        guard (1...mostTokens).contains(tokens), (2...mostTokens).contains(context), sequences >= 1, skip >= 0, seed >= 0 else {
+        guard (1...mostTokens).contains(tokens), (2...mostTokens).contains(context), sequences >= 1, skip >= 0,
+            seed >= 0
+        else {
             throw ValidationError(
                 "--tokens and --sequences must be at least 1, --context at least 2, --skip and --seed at least 0")
         }

@@ -66,7 +66,9 @@ struct ScoreCommand: ParsableCommand {
         let how = try Aggregate(aggregate)
         let plugin = try Plugins.scorer(scorer)
         let (autoencoder, provenance) = try SAEFolder.read(sae)
-        guard let layer = layer ?? provenance.layer else { throw ValidationError("\(sae) names no layer; give --layer") }
+        guard let layer = layer ?? provenance.layer else {
+            throw ValidationError("\(sae) names no layer; give --layer")
+        }
         let batch = try readTokens(tokens)
         let loaded = try loadLanguageModel(path: model)
         // A model without a tokenizer (activations and ids only) has the special tokens of its configuration.

@@ -89,7 +89,7 @@ import SparseCoding
             message { _ = try trainer.update(batch(49)) }
                 == "step 49: the core of 10 latents used the whole budget for 50 steps in a row "
                 + "(k = 2, L0 of the core 10), so nothing else learns; "
-                + "raise k, lower τ, use the budget non-core, or allow it (--allow-starvation)")
+                + "raise k, lower τ, use the budget non-core, or let `train` go on with --allow-starvation")
     }
 
     @Test func aStarvedTrainingGoesOnWhereItMay() throws {
