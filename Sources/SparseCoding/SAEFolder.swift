@@ -99,9 +99,6 @@ public enum SAEFolder {
         }
         sae.subtractsDecoderBias = configuration["apply_b_dec_to_input"]?.bool ?? true
         let thresholds = try file.matrix("threshold")
-        guard thresholds.isFinite else {
-            throw unsupported("threshold holds NaN or infinity", "train it again or use another checkpoint")
-        }
         // An infinite threshold switches a latent off; NaN would do so without anyone having meant it.
         guard !thresholds.values.contains(where: \.isNaN) else {
             throw unsupported("threshold holds NaN", "train it again or use another checkpoint")

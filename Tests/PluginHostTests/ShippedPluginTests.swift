@@ -249,7 +249,8 @@ struct ShippedPluginTests {
         let batch = randomBatch(tokens: 9, latents: 20, dimensions: 48, perToken: 4)
         for j in 0..<batch.decoder.rows {
             let norm = (0..<48).reduce(0) { $0 + batch.decoder[j, $1] * batch.decoder[j, $1] }.squareRoot()
-            for c in 0..<48 { batch.decoder[j, c] /= norm }
+            // One row of the batch is zero on purpose.
+            for c in 0..<48 where norm > 0 { batch.decoder[j, c] /= norm }
         }
         let (linear, gxa) = (try scorer(path).scores(batch), try scorer("gxa").scores(batch))
         // Rows are unit to single precision: the norms differ from 1 by a few 1e-7.
