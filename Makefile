@@ -15,14 +15,17 @@ setup:
 build: setup
 	swift build -c release
 
+# A second `make demo` continues or shows the first; `make demo OUT=runs/again` makes another.
+OUT ?= runs/demo
 demo: build
 	$(DMSAE) fetch demo
-	$(DMSAE) distill demo --out runs/demo
+	$(DMSAE) distill demo --out $(OUT) $(if $(wildcard $(OUT)/run.json),--resume)
 
 # Without a network the tests that need the real model are skipped by name; all others run.
 test: setup
 	swift build -c release --build-tests
 	@$(DMSAE) fetch demo || echo "make test: going on without the demo's files; tests that need them are skipped" >&2
 	swift test -c release --disable-xctest --skip-build
-	# A plugin in C needs one line of cc and no SwiftPM. To be added here: loading it by path.
-	cc -O2 -Wall -Werror -shared -fPIC -I Include Plugins/Template/scorer.c -o .build/template-scorer.so
+	@mkdir -p .build/template
+	cc -O2 -Wall -Werror -shared -fPIC -I Include Plugins/Template/scorer.c -o .build/template/scorer.so
+	DMSAE_PLUGIN_PATH=.build/template $(DMSAE) plugin list | grep -A 1 '^activation '

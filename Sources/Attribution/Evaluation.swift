@@ -52,7 +52,7 @@ public struct EvaluationSet: Sendable {
     /// - Throws: what the model throws.
     public init(
         _ samples: [SpliceSample], model: any LanguageModel, layer: Int, policy: SplicePolicy,
-        progress: (Int) -> Void = { _ in }
+        progress: (Int) throws -> Void = { _ in }
     ) throws {
         self.samples = samples
         self.model = model
@@ -65,7 +65,7 @@ public struct EvaluationSet: Sendable {
                 try model.losses(of: sample.tokens, residual: sample.residual, afterLayer: layer), mask)
             let zero = Matrix(rows: sample.residual.rows, columns: sample.residual.columns)
             ablated.add(try model.losses(of: sample.tokens, residual: zero, afterLayer: layer), mask)
-            progress(sample.tokenCount)
+            try progress(sample.tokenCount)
         }
         originalLoss = original.mean
         ablatedLoss = ablated.mean
@@ -74,7 +74,8 @@ public struct EvaluationSet: Sendable {
     /// Evaluates an SAE; sums are in Double.
     ///
     /// - Throws: what the model throws; an unset threshold.
-    public func evaluate(_ sae: SparseAutoencoder, progress: (Int) -> Void = { _ in }) throws -> EvaluationRecord {
+    public func evaluate(_ sae: SparseAutoencoder, progress: (Int) throws -> Void = { _ in }) throws -> EvaluationRecord
+    {
         var spliced = MeanLoss()
         var sums = ReconstructionSums(dIn: sae.dIn, dSAE: sae.dSAE, core: sae.layout.coreCount)
         let mean = Self.mean(samples, dIn: sae.dIn)
@@ -87,7 +88,7 @@ public struct EvaluationSet: Sendable {
                 try model.losses(
                     of: sample.tokens, residual: sample.spliced(reconstruction), afterLayer: layer), mask)
             sums.add(sample, reconstruction, codes, mean: mean)
-            progress(sample.tokenCount)
+            try progress(sample.tokenCount)
         }
         var record = sums.record
         record.ce_loss_without_sae = originalLoss

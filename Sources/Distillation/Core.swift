@@ -58,10 +58,13 @@ public struct Core: Codable, Sendable, Equatable {
         return Double(carriedOver) / Double(latents.count + previousSize - carriedOver)
     }
 
-    /// C* = C^(T) ∩ C^(T−1): the latents that were in the previous core too, order kept.
+    /// C* = C^(T) ∩ C^(T−1): the latents that were in the previous core too, order kept, with their share of all
+    /// attribution in the last cycle.
     public var stable: Core {
         var result = self
         result.latents = latents.filter { $0.previousIndex != nil }
+        let sum = { (latents: [CoreLatent]) in latents.reduce(0) { $0 + $1.score } }
+        result.coverage *= sum(result.latents) / sum(latents)
         return result
     }
 

@@ -38,7 +38,7 @@ public struct CycleRecord: Codable, Sendable, Equatable {
 /// The final comparison at one k.
 public struct FinalRecord: Codable, Sendable, Equatable {
     /// Total L0 asked for.
-    public var k: Int
+    public var k: Double
     /// With the final core frozen.
     public var dmsae: SAERecord
     /// A plain Matryoshka SAE of the same width, tokens, seed and total L0.
@@ -108,6 +108,6 @@ package enum FailureSignature {
     package static func beforeTotalBudget(core: Int, k: Double) -> String? {
         guard Double(core) > k / 2 else { return nil }
         return "a dense core of \(core) latents against a total L0 of \(decimals(k, 0)): above half of k it may leave "
-            + "nothing for the other latents; raise final.k or lower distill.tau"
+            + "nothing for the other latents; raise k or lower τ"
     }
 }

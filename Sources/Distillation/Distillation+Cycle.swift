@@ -80,7 +80,10 @@ extension Distillation {
             trainer, from: { reader.read(step: $0, scale: scale, into: $1) }, log: log)
         sae.fold(inputScale: scale)
         progress.begin("evaluate \(name)", total: recipe.evaluationTokens, unit: "tokens")
-        let metrics = try evaluation.evaluate(sae) { progress.advance(by: $0, detail: "") }
+        let metrics = try evaluation.evaluate(sae) {
+            try stop.check()
+            progress.advance(by: $0, detail: "")
+        }
         progress.end()
         var provenance = SAEProvenance()
         provenance.model = parts.modelName

@@ -24,22 +24,24 @@ extension Distillation {
             frozen.row(i).update(from: encoders.row(row), count: encoders.columns)
         }
         try core.write(encoder: frozen, to: folder)
-        return try (recipe.finalK ?? [Int(recipe.k)]).map { k in
-            let name = "final/k-\(k)"
+        return try recipe.resolvedFinalK.map { k in
+            let name = "final/k-\(k.recipeText)"
             let path = try run.folder(name)
             if run.has(name + "/metrics.json") {
                 return try JSONRecord.read(FinalRecord.self, from: path + "/metrics.json")
             }
             let seed = seed(recipe.cycles + 1)
             let (_, dmsae) = try trainOne(
-                name + "/dmsae", k: Double(k), seed: seed, core: frozen, budget: recipe.finalBudget, store, evaluation,
+                name + "/dmsae", k: k, seed: seed, core: frozen, budget: recipe.finalBudget, store, evaluation,
                 folder: path + "/dmsae")
             let (_, baseline) = try trainOne(
-                name + "/baseline", k: Double(k), seed: seed, core: nil, budget: .nonCore, store, evaluation,
+                name + "/baseline", k: k, seed: seed, core: nil, budget: .nonCore, store, evaluation,
                 folder: path + "/baseline")
             let record = FinalRecord(k: k, dmsae: dmsae, baseline: baseline)
             for (part, title) in [(dmsae, "DMSAE"), (baseline, "baseline")] {
-                for warning in FailureSignature.commonSigns(part, "\(title) at k = \(k)") { progress.warn(warning) }
+                for warning in FailureSignature.commonSigns(part, "\(title) at k = \(k.recipeText)") {
+                    progress.warn(warning)
+                }
             }
             try log?.append(FinalEvent(record: record))
             try JSONRecord.write(record, to: path + "/metrics.json")

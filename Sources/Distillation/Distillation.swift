@@ -16,10 +16,10 @@ public struct DistillationParts: Sendable {
     public var modelName: String
     /// Token ids that keep the model's own activation.
     public var specialTokens: Set<Int32>
-    /// Sequences of the recipe's text after `skip` tokens.
-    public var text: @Sendable (_ skip: Int) throws -> TokenSource
-    /// Sequences to evaluate on; nil: what follows the scored ones.
-    public var evaluationText: (@Sendable () throws -> TokenSource)?
+    /// Sequences of the recipe's text: after `skip` tokens, at most `limit` of them.
+    public var text: @Sendable (_ skip: Int, _ limit: Int) throws -> TokenSource
+    /// Sequences to evaluate on, at most `limit` tokens; nil: what follows the scored ones.
+    public var evaluationText: (@Sendable (_ limit: Int) throws -> TokenSource)?
     /// The sparsity rule.
     public var rule: any SparsityRule
     /// The scorer.
@@ -32,8 +32,8 @@ public struct DistillationParts: Sendable {
     /// Parts.
     public init(
         model: any LanguageModel, modelName: String, specialTokens: Set<Int32>,
-        text: @escaping @Sendable (_ skip: Int) throws -> TokenSource,
-        evaluationText: (@Sendable () throws -> TokenSource)?, rule: any SparsityRule,
+        text: @escaping @Sendable (_ skip: Int, _ limit: Int) throws -> TokenSource,
+        evaluationText: (@Sendable (_ limit: Int) throws -> TokenSource)?, rule: any SparsityRule,
         scorer: any AttributionScorer, hashes: [String: String] = [:], version: String
     ) {
         self.model = model
@@ -101,6 +101,8 @@ public final class Distillation {
                 scorer: "\(parts.scorer.name) \(parts.scorer.version)", hashes: parts.hashes, seeds: seeds),
             resuming: resuming)
         if log == nil { log = try EventLog(run.path + "/events.jsonl") }
+        // Steps of the cycle that was cut short come again after this line.
+        if resuming { try log?.append(ResumeEvent()) }
         let store: ActivationStore
         do {
             store = try openStore()
@@ -143,29 +145,36 @@ public final class Distillation {
     private func openStore() throws -> ActivationStore {
         if run.has("store/store.json") { return try ActivationStore(run.path + "/store") }
         var settings = HarvestSettings(
-            tokens: recipe.harvestTokens, seed: UInt64(recipe.seed), modelName: parts.modelName)
+            tokens: harvestTokens, seed: UInt64(recipe.seed), modelName: parts.modelName)
         settings.sequences = recipe.sequences
         let harvest = Harvest(model: parts.model, layer: recipe.layer, policy: policy, settings: settings)
         let store = try harvest.run(
-            next: try parts.text(0), to: try run.folder("store"), progress: progress, stop: stop)
+            next: try parts.text(0, harvestTokens), to: try run.folder("store"), progress: progress, stop: stop)
         try log?.append(StoreEvent(record: store.record))
         return store
     }
 
     private func scoringSamples() throws -> [SpliceSample] {
         try samples(
-            from: try parts.text(recipe.harvestTokens), tokens: recipe.scoreTokens, purpose: "scoring")
+            from: try parts.text(harvestTokens, scoreTokens), tokens: scoreTokens, purpose: "scoring")
     }
 
     private func evaluationSet() throws -> EvaluationSet {
-        let source = try parts.evaluationText?() ?? parts.text(recipe.harvestTokens + recipe.scoreTokens)
-        let samples = try samples(from: source, tokens: recipe.evaluationTokens, purpose: "evaluation")
-        progress.begin("evaluate the model", total: recipe.evaluationTokens, unit: "tokens")
+        let tokens = recipe.wholeContexts(recipe.evaluationTokens)
+        let source =
+            try parts.evaluationText?(tokens) ?? parts.text(harvestTokens + scoreTokens, tokens)
+        let samples = try samples(from: source, tokens: tokens, purpose: "evaluation")
+        progress.begin("evaluate the model", total: tokens, unit: "tokens")
         defer { progress.end() }
         return try EvaluationSet(samples, model: parts.model, layer: recipe.layer, policy: policy) { count in
+            try stop.check()
             progress.advance(by: count, detail: "")
         }
     }
+
+    // Harvested, scored and evaluated tokens are disjoint: each part is a whole number of contexts, cut exactly.
+    private var harvestTokens: Int { recipe.wholeContexts(recipe.harvestTokens) }
+    private var scoreTokens: Int { recipe.wholeContexts(recipe.scoreTokens) }
 
     private func samples(from next: TokenSource, tokens: Int, purpose: String) throws -> [SpliceSample] {
         var samples: [SpliceSample] = []
@@ -183,6 +192,10 @@ public final class Distillation {
         }
         return samples
     }
+}
+
+private struct ResumeEvent: Encodable {
+    let event = "resume"
 }
 
 private struct StoreEvent: Encodable {

@@ -65,7 +65,7 @@ public struct Recipe: Sendable, Equatable {
     /// How the core's decoder rows start.
     public var coreDecoder = CoreDecoderStart.random
     /// k of the final SAEs.
-    public var finalK: [Int]?
+    public var finalK: [Double]?
     /// Budget of the final DMSAE.
     public var finalBudget = BudgetScope.total
     /// Tokens to evaluate on.
@@ -80,6 +80,12 @@ public struct Recipe: Sendable, Equatable {
 
     /// The groups, standard ones unless given.
     public var resolvedGroups: [Int] { groups ?? PrefixLayout.standardGroups(width: width) }
+
+    /// A number of tokens as whole sequences, rounded down.
+    func wholeContexts(_ tokens: Int) -> Int { tokens / context * context }
+
+    /// k of the final SAEs.
+    public var resolvedFinalK: [Double] { finalK ?? [k] }
 
     /// Checks what can be checked before any work.
     ///
@@ -109,8 +115,15 @@ public struct Recipe: Sendable, Equatable {
         _ = try Aggregate(aggregate)
         let layout = try PrefixLayout(groups: resolvedGroups, width: width)
         _ = try TrainingPlan(trainingSettings(k: k, budget: cycleBudget), dIn: 2, layout: layout)
-        for value in finalK ?? [] {
-            _ = try TrainingPlan(trainingSettings(k: Double(value), budget: finalBudget), dIn: 2, layout: layout)
+        for value in resolvedFinalK {
+            _ = try TrainingPlan(trainingSettings(k: value, budget: finalBudget), dIn: 2, layout: layout)
+        }
+        let plan = try TrainingPlan(trainingSettings(k: k, budget: cycleBudget), dIn: 2, layout: layout)
+        try check(
+            "train.threshold_start", plan.thresholdStart, plan.thresholdStart < steps - 1,
+            "at most train.steps - 2 (\(steps - 2)), or the threshold is never set")
+        for value in [k] + resolvedFinalK {
+            try check("train.k", value, value * Double(batch) >= 1, "at least one entry in a batch of \(batch)")
         }
     }
 

@@ -5,7 +5,7 @@ import TensorFiles
 public struct RunRecord: Codable, Sendable, Equatable {
     /// Version of the program.
     public var version: String
-    /// Every key of the recipe, resolved.
+    /// Every key of the recipe; what "auto" came to is in each SAE's own record of its training plan.
     public var recipe: [String: String]
     /// The kernels of the BLAS; results are the same bits only on the same ones.
     public var blasCore: String
@@ -19,7 +19,7 @@ public struct RunRecord: Codable, Sendable, Equatable {
     public var rule: String
     /// The scorer as it names itself, with version.
     public var scorer: String
-    /// SHA-256 of model, text and plugin files, by name.
+    /// SHA-256 of model, text and plugin files, by what they are for and their name.
     public var hashes: [String: String]
     /// Seeds of cycles 0…T and of the final SAEs.
     public var seeds: [UInt64]
@@ -61,6 +61,10 @@ public struct RunFolder: Sendable {
     /// - Throws: `DistillationError` when a run is or is not there, or has another recipe.
     public func open(_ record: RunRecord, resuming: Bool) throws {
         guard has("run.json") else {
+            // Parts of a run whose record was removed would be taken for this run's own.
+            for part in ["store", "cycle-0", "final"] where has(part) {
+                throw DistillationError.runExists(folder: path)
+            }
             guard !resuming else { throw DistillationError.nothingToResume(folder: path) }
             try createFolder(path)
             try JSONRecord.write(record, to: path + "/run.json")
@@ -72,11 +76,14 @@ public struct RunFolder: Sendable {
         where old.recipe[key] != now && key != Self.changeableKey {
             throw DistillationError.recipeChanged(folder: path, key: key, was: old.recipe[key] ?? "unset", now: now)
         }
-        for (file, now) in record.hashes.sorted(by: { $0.key < $1.key }) where old.hashes[file] != now {
+        for file in Set(record.hashes.keys).union(old.hashes.keys).sorted()
+        where old.hashes[file] != record.hashes[file] {
             throw DistillationError.recipeChanged(
-                folder: path, key: "SHA-256 of \(file)", was: old.hashes[file] ?? "unknown", now: now)
+                folder: path, key: "SHA-256 of \(file)", was: old.hashes[file] ?? "absent",
+                now: record.hashes[file] ?? "absent")
         }
         for (key, was, now) in [
+            ("version", old.version, record.version),
             ("lanes", String(old.lanes), String(record.lanes)), ("BLAS core", old.blasCore, record.blasCore),
             ("kernel level", String(old.kernelLevel), String(record.kernelLevel)), ("model", old.model, record.model),
             ("sparsity rule", old.rule, record.rule), ("scorer", old.scorer, record.scorer),

@@ -19,6 +19,8 @@ package final class AuxiliaryLoss {
     private let lanes: Lanes
     private let positive = SparseCodes()
 
+    private static let blockRows = 256
+
     init(lanes: Lanes) {
         self.lanes = lanes
         pass = EncodingPass(lanes: lanes)
@@ -33,6 +35,8 @@ package final class AuxiliaryLoss {
         selectDead(centered, sae, dead, min(count, dead.count))
         denominator = residualVariance(batch, d, gradient, slot)
         if deltas.columns < codes.count { deltas = Matrix(rows: 1, columns: codes.count + codes.count / 4) }
+        // Without variance L_aux is NaN → 0 and has no gradient.
+        guard denominator > 0 else { return 0 }
         let factor = Float(-2 * weight / (Double(batch) * denominator))
         var partial = [Double](repeating: 0, count: lanes.count)
         partial.withUnsafeMutableBufferPointer { partial in
@@ -55,27 +59,33 @@ package final class AuxiliaryLoss {
             }
         }
         let numerator = partial.reduce(0, +) / Double(batch)
-        let loss = numerator / denominator
-        return loss.isNaN ? 0 : loss
+        return numerator / denominator
     }
 
-    /// Whether the residual has any variance; without it L_aux is NaN → 0 and has no gradient.
+    /// Whether the residual has any variance.
     var hasGradient: Bool { denominator > 0 }
 
     private func selectDead(_ centered: Matrix, _ sae: SparseAutoencoder, _ dead: [Int], _ count: Int) {
         let rows = gathered(sae, dead)
-        pass.collect(centered, rows, rows: 0..<centered.rows, thresholds: nil, exempt: 0, limit: nil)
-        positive.assemble(pass.found, rows: centered.rows, columns: dead.count)
-        codes.reset(rows: centered.rows, columns: sae.dSAE, capacity: min(positive.count, count * centered.rows))
+        codes.reset(rows: centered.rows, columns: sae.dSAE, capacity: 0)
         var at = 0
-        for r in 0..<centered.rows {
-            for e in positive.largestEntries(ofRow: r, count) {
-                codes.columnIndices[at] = Int32(dead[Int(positive.columnIndices[e])])
-                codes.values[at] = positive.values[e]
-                at += 1
+        // Half of all pre-activations may be positive: a block of rows at a time, only k_aux of each row are kept.
+        for start in stride(from: 0, to: centered.rows, by: Self.blockRows) {
+            let block = start..<min(start + Self.blockRows, centered.rows)
+            pass.collect(centered, rows, rows: block, thresholds: nil, exempt: 0, limit: nil)
+            positive.assemble(pass.found, rows: block.count, columns: dead.count)
+            codes.rowOffsets[codes.rows] = Int64(at)
+            codes.reserve(at + min(positive.count, count * block.count))
+            for r in block {
+                for e in positive.largestEntries(ofRow: r - start, count) {
+                    codes.columnIndices[at] = Int32(dead[Int(positive.columnIndices[e])])
+                    codes.values[at] = positive.values[e]
+                    at += 1
+                }
+                codes.rowOffsets[r + 1] = Int64(at)
             }
-            codes.rowOffsets[r + 1] = Int64(at)
         }
+        codes.rowOffsets[codes.rows] = Int64(at)
     }
 
     /// The dead latents' encoder as an SAE of its own: few are dead as a rule, and encoding only those costs their

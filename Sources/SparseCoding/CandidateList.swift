@@ -38,18 +38,18 @@ final class CandidateList {
         count += found
     }
 
-    /// Drops what cannot be among the `limit` largest of the entries from `start` on, keeping the order, and
+    /// Drops what cannot be among the `limit` largest of the entries, keeping the order, and
     /// returns the largest value below which nothing can be. An entry equal to the limit-th largest stays: which of
     /// the ties belongs is for the rule to say.
-    func prune(from start: Int = 0, to limit: Int) -> Float {
-        guard count - start > limit else { return 0 }
+    func prune(to limit: Int) -> Float {
+        guard count > limit else { return 0 }
         guard limit > 0 else {
-            count = start
+            count = 0
             return .infinity
         }
-        let least = rankThreshold(values + start, count - start, limit).value
-        var kept = start
-        for e in start..<count where values[e] >= least {
+        let least = rankThreshold(values, count, limit).value
+        var kept = 0
+        for e in 0..<count where values[e] >= least {
             rows[kept] = rows[e]
             columns[kept] = columns[e]
             values[kept] = values[e]

@@ -29,11 +29,10 @@ final class PreactivationTiles {
     }
 
     /// Computes input [B, D] times encoder [F, D] transposed, for the given rows and latents. On each lane, rows
-    /// come in blocks of ascending rows and, within a block, latents ascending; `endOfBlock` follows the last tile
-    /// of each block. No tile crosses one of `bounds`, so a caller can treat a range of latents differently.
+    /// come in blocks of ascending rows and, within a block, latents ascending. No tile crosses one of `bounds`, so a caller can treat a range of latents differently.
     func forEach(
         input: Matrix, rows: Range<Int>, encoder: Matrix, bounds: [Int] = [],
-        _ body: (Tile) -> Void, endOfBlock: (_ lane: Int, _ rows: Range<Int>) -> Void = { _, _ in }
+        _ body: (Tile) -> Void
     ) {
         let dIn = input.columns
         let cuts = latentCuts(encoder.rows, bounds)
@@ -49,7 +48,6 @@ final class PreactivationTiles {
                         encoder.row(latents.lowerBound), dIn, .transposed, 0, tile, latents.count)
                     body(Tile(lane: lane, rows: block, latents: latents, products: tile, stride: latents.count))
                 }
-                endOfBlock(lane, block)
                 first = block.upperBound
             }
         }

@@ -1,3 +1,4 @@
+import Glibc
 import LinearAlgebra
 import TensorFiles
 
@@ -33,7 +34,7 @@ public enum SAEFolder {
     static let weightsName = "sae_weights.safetensors"
     static let configurationName = "cfg.json"
 
-    /// Writes the folder; both files appear whole or not at all.
+    /// Writes the folder; each file appears whole or not at all, `cfg.json`, without which there is no SAE, last.
     ///
     /// - Throws: `TensorFileError` when the folder cannot be written.
     public static func write(_ sae: SparseAutoencoder, _ provenance: SAEProvenance, to folder: String) throws {
@@ -45,6 +46,8 @@ public enum SAEFolder {
             thresholds.fill(sae.threshold ?? -1)
             if sae.threshold != nil { for j in sae.exemptCore { thresholds[j] = 0 } }
         }
+        // Over an older SAE: without its cfg.json no kill can leave the new weights under the old shape.
+        unlink(folder + "/" + configurationName)
         var writer = SafetensorsWriter()
         writer.add("W_enc", sae.encoder.transposed())
         writer.add("b_enc", sae.encoderBias, shape: [sae.dSAE])

@@ -52,7 +52,7 @@ public enum SparseCodingError: Error, CustomStringConvertible, Equatable {
         case .starved(let step, let steps, let k, let core, let meanActiveCore):
             "step \(step): the core of \(core) latents used the whole budget for \(steps) steps in a row "
                 + "(k = \(number(k)), L0 of the core \(number(meanActiveCore))), so nothing else learns; "
-                + "raise k, lower τ, use the budget non-core, or allow it (--allow-starvation)"
+                + "raise k, lower τ, use the budget non-core, or let `train` go on with --allow-starvation"
         case .diverged(let step, let loss):
             "step \(step): the loss is \(loss); lower the learning rate, or look for NaN in the activations"
         case .overflowed(let step, let latent):

@@ -23,17 +23,24 @@ extension DistillationParts {
         let evaluationCorpus = try evaluationPath.map { try TextCorpus(path: $0) }
         let tokenizer = try loadTokenizer(model: modelPath)
         let model = try loadLanguageModel(path: modelPath)
-        @Sendable func source(_ corpus: TextCorpus, skip: Int) throws -> TokenSource {
-            let data = try TokenDataset(corpus: corpus, tokenizer: tokenizer, length: recipe.context, skip: skip)
+        @Sendable func source(_ corpus: TextCorpus, skip: Int, limit: Int) throws -> TokenSource {
+            let data = try TokenDataset(
+                corpus: corpus, tokenizer: tokenizer, length: recipe.context, skip: skip, limit: limit)
             return { try data.nextBatch(sequences: recipe.sequences) }
         }
-        var evaluationText: (@Sendable () throws -> TokenSource)?
-        if let evaluationCorpus { evaluationText = { try source(evaluationCorpus, skip: 0) } }
+        var evaluationText: (@Sendable (_ limit: Int) throws -> TokenSource)?
+        if let evaluationCorpus { evaluationText = { try source(evaluationCorpus, skip: 0, limit: $0) } }
+        let hashes = [
+            ("model", try modelFiles(modelPath)), ("text", corpus.files),
+            ("evaluation text", evaluationCorpus?.files ?? []), ("sparsity rule", [rule.path]),
+            ("scorer", [scorer.path]),
+        ]
         self.init(
             model: model, modelName: lastComponent(modelPath),
-            specialTokens: model.configuration.specialTokens(with: tokenizer), text: { try source(corpus, skip: $0) },
+            specialTokens: model.configuration.specialTokens(with: tokenizer),
+            text: { try source(corpus, skip: $0, limit: $1) },
             evaluationText: evaluationText, rule: rule, scorer: scorer,
-            hashes: try sha256(of: modelFiles(modelPath) + corpus.files + [rule.path, scorer.path]),
+            hashes: try sha256(of: hashes),
             version: DMSAE.version)
     }
 }
@@ -61,9 +68,12 @@ private func modelFiles(_ path: String) throws -> [String] {
     return names.sorted().map { path + "/" + $0 }
 }
 
-/// SHA-256 by file name. Names alone: a run folder that moves with its inputs stays resumable.
-private func sha256(of files: [String]) throws -> [String: String] {
+/// SHA-256 by what a file is for and its name. Names alone, not paths: a run folder that moves with its inputs stays
+/// resumable.
+private func sha256(of files: [(role: String, paths: [String])]) throws -> [String: String] {
     var result: [String: String] = [:]
-    for file in files { result[lastComponent(file)] = try SHA256.hexadecimal(ofFile: file) }
+    for (role, paths) in files {
+        for path in paths { result["\(role) \(lastComponent(path))"] = try SHA256.hexadecimal(ofFile: path) }
+    }
     return result
 }

@@ -26,7 +26,8 @@ enum DistillationTable {
                 let e = sae.evaluation
                 text +=
                     row([
-                        "\(final.k)", name, "\(sae.frozenCore)", decimals(e.explained_variance, 3),
+                        decimals(final.k, final.k == final.k.rounded() ? 0 : 1), name, "\(sae.frozenCore)",
+                        decimals(e.explained_variance, 3),
                         decimals(e.cossim, 3), decimals(e.l0, 1), decimals(e.l0_core, 1),
                         decimals(e.ce_loss_score, 3), decimals(e.ce_loss_with_sae, 3),
                         "\(sae.deadLatents)/\(sae.width)",

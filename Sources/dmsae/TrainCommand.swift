@@ -91,6 +91,11 @@ struct TrainCommand: ParsableCommand {
         let (sae, inherited) = try startingPoint(dIn: source.dIn)
         let plan = try TrainingPlan(settings(), dIn: source.dIn, layout: sae.layout)
         if inputScale == .measured && self.`init` != nil { sae.fold(inputScale: 1 / source.scale) }
+        if budget == .total, sae.layout.coreCount > 0,
+            let warning = FailureSignature.beforeTotalBudget(core: sae.layout.coreCount, k: k)
+        {
+            Terminal.shared.warn(warning)
+        }
         try createFolder(out)
         let trainer = Trainer(sae, plan: plan, rule: rule)
         let training = TrainingRun(
@@ -137,11 +142,15 @@ struct TrainCommand: ParsableCommand {
     }
 
     private func startingPoint(dIn: Int) throws -> (SparseAutoencoder, SAEProvenance) {
-        let frozen = try core.map { try Core.encoderRows(at: $0, dIn: dIn) }
         let loaded = try self.`init`.map { try SAEFolder.read($0) }
         if let loaded, loaded.sae.dIn != dIn {
             throw SparseCodingError.inputWidth(found: dIn, wanted: loaded.sae.dIn)
         }
+        // An SAE with a core keeps it, frozen, unless another is given.
+        let inherited = loaded.flatMap { $0.sae.layout.coreCount > 0 ? $0.sae : nil }
+        let frozen =
+            try core.map { try Core.encoderRows(at: $0, dIn: dIn) }
+            ?? inherited.map { $0.encoder.copy(rows: 0..<$0.layout.coreCount) }
         let total = width ?? groups.map { PrefixLayout.sum($0.values) } ?? loaded?.sae.dSAE
         guard let total else { throw ValidationError("give --width, --groups or --init") }
         guard total >= 1 else { throw ValidationError("--width is \(total); it must be at least 1") }
@@ -159,6 +168,8 @@ struct TrainCommand: ParsableCommand {
         sae.encoderBias.assign(loaded.sae.encoderBias)
         sae.decoder.assign(loaded.sae.decoder)
         sae.decoderBias.assign(loaded.sae.decoderBias)
+        sae.subtractsDecoderBias = loaded.sae.subtractsDecoderBias
+        sae.threshold = loaded.sae.threshold
         if let frozen { sae.replaceCoreEncoder(frozen) }
         return (sae, loaded.provenance)
     }

@@ -85,7 +85,9 @@ func randomTokens(sequences: Int, length: Int, from first: Int = 0, count: Int =
         for (i, count) in record.shardRows.enumerated() {
             let part = Array(kept[first..<(first + count)])
             let found = rows(try shard(i))
-            #expect(sorted(found) == sorted(part) && found != part)
+            expectSame(sorted(found), sorted(part), "shard \(i)")
+            let isShuffled = found != part
+            #expect(isShuffled)
             first += count
         }
     }
@@ -96,8 +98,9 @@ func randomTokens(sequences: Int, length: Int, from first: Int = 0, count: Int =
             return rows(try shard(0)) + rows(try shard(1))
         }
         let first = try shards(5)
-        #expect(try shards(5) == first)
-        #expect(try shards(6) != first)
+        expectSame(try shards(5), first)
+        let isOther = try shards(6) != first
+        #expect(isOther)
     }
 
     @Test func aTextThatIsTooShortSaysSo() {
@@ -142,7 +145,7 @@ func randomTokens(sequences: Int, length: Int, from first: Int = 0, count: Int =
                 let part = target.copy(rows: half)
                 let chunk = try #require(chunks[rows(part)[0]])
                 // Division by a power of two is exact.
-                #expect(part.values == contents[chunk].values)
+                expectSame(part.values, contents[chunk].values, "chunk \(chunk)")
                 return chunk
             }
         }
@@ -168,7 +171,7 @@ func randomTokens(sequences: Int, length: Int, from first: Int = 0, count: Int =
             for step in steps { reader.read(step: step, scale: 3, into: target) }
             return target.values
         }
-        #expect(try batch(Array(0...50)) == batch([50]))
+        expectSame(try batch(Array(0...50)), try batch([50]))
     }
 
     @Test func batchesThatCannotBeFilledAreRefused() throws {

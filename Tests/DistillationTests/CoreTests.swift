@@ -128,6 +128,6 @@ import Testing
         #expect(
             FailureSignature.beforeTotalBudget(core: 33, k: 64)
                 == "a dense core of 33 latents against a total L0 of 64: above half of k it may leave nothing for the "
-                + "other latents; raise final.k or lower distill.tau")
+                + "other latents; raise k or lower τ")
     }
 }

@@ -41,7 +41,7 @@ import Testing
     {
         let parts = DistillationParts(
             model: model, modelName: "llama", specialTokens: [1, 2],
-            text: { skip in randomTokens(sequences: 8, length: 16, from: (skip + 127) / 128) }, evaluationText: nil,
+            text: { skip, _ in randomTokens(sequences: 8, length: 16, from: (skip + 127) / 128) }, evaluationText: nil,
             rule: NaiveBatchTopK(), scorer: NaiveGradientTimesActivation(), version: "test")
         return try Distillation(
             recipe, parts: parts, folder: folder.file(name), progress: SilentProgress(), stop: stop)
@@ -65,8 +65,8 @@ import Testing
 
     private func expectSameFiles(_ a: String, _ b: String, sourceLocation: SourceLocation = #_sourceLocation) {
         for file in Self.files {
-            #expect(
-                contents(of: folder.file("\(a)/\(file)")) == contents(of: folder.file("\(b)/\(file)")), "\(file)",
+            expectSame(
+                contents(of: folder.file("\(b)/\(file)")), contents(of: folder.file("\(a)/\(file)")), file,
                 sourceLocation: sourceLocation)
         }
     }
@@ -96,7 +96,7 @@ import Testing
         // A finished run has nothing left to do and says the same.
         let before = contents(of: folder.file("cut/final/k-20/dmsae/sae_weights.safetensors"))
         #expect(try distillation("cut", recipe).distill(resuming: true) == whole)
-        #expect(contents(of: folder.file("cut/final/k-20/dmsae/sae_weights.safetensors")) == before)
+        expectSame(contents(of: folder.file("cut/final/k-20/dmsae/sae_weights.safetensors")), before)
 
         var other = recipe
         other.seed = 2
@@ -180,7 +180,7 @@ import Testing
         short.cycles = 1
         let parts = DistillationParts(
             model: model, modelName: "llama", specialTokens: [],
-            text: { skip in randomTokens(sequences: 8, length: 16, from: (skip + 127) / 128) }, evaluationText: nil,
+            text: { skip, _ in randomTokens(sequences: 8, length: 16, from: (skip + 127) / 128) }, evaluationText: nil,
             rule: NaiveBatchTopK(), scorer: Unfaithful(), version: "test")
         let text = message {
             _ = try Distillation(
@@ -199,7 +199,7 @@ import Testing
     @Test func aTextThatEndsBeforeItWasScoredSaysForWhat() throws {
         let parts = DistillationParts(
             model: model, modelName: "llama", specialTokens: [],
-            text: { skip in
+            text: { skip, _ in
                 let first = (skip + 127) / 128
                 return randomTokens(sequences: 8, length: 16, from: first, count: max(0, 18 - first))
             }, evaluationText: nil, rule: NaiveBatchTopK(), scorer: NaiveGradientTimesActivation(), version: "test")

@@ -39,6 +39,7 @@ import Testing
         recipe.signed = true
         recipe.tau = 0.75
         recipe.cycles = 3
+        recipe.coreDecoder = .encoder
         recipe.finalK = [20, 40]
         recipe.finalBudget = .nonCore
         recipe.evaluationTokens = 900

@@ -15,7 +15,7 @@ import Testing
     func denseAndBackIsTheSame(_ rows: Int, _ columns: Int, _ every: Int) {
         let dense = sparse(rows, columns, every: every, seed: 1)
         let codes = SparseCodes(dense: dense)
-        #expect(codes.dense().values == dense.values)
+        expectSame(codes.dense().values, dense.values)
         #expect(codes.count == dense.values.count { $0 != 0 })
         #expect(codes.rowOffsets[0] == 0)
         for r in 0..<rows {
@@ -34,7 +34,7 @@ import Testing
         let dense = sparse(20, 50, every: 3, seed: 2)
         let codes = SparseCodes(dense: dense)
         for capacity in [10, 2000, 2001, 100_000] { codes.reserve(capacity) }
-        #expect(codes.dense().values == dense.values)
+        expectSame(codes.dense().values, dense.values)
         codes.columnIndices[99_999] = 1
         codes.values[99_999] = 1
     }

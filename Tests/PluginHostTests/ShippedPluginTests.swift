@@ -234,4 +234,28 @@ struct ShippedPluginTests {
                 == Array(UnsafeBufferPointer(start: batch.codes.values, count: batch.codes.count)))
         #expect(message { _ = try scorer(path + ",alpha=1") }.contains("(DMSAE_ERR_UNKNOWN_PARAMETER): alpha; it was"))
     }
+
+    @Test func `the front page's scorer is the one in the template folder and agrees with gxa on unit rows`() throws {
+        let source = try String(contentsOfFile: packageRoot + "/Plugins/Template/linear.c", encoding: .utf8)
+        let readme = try String(contentsOfFile: packageRoot + "/README.md", encoding: .utf8)
+        #expect(readme.contains("```c\n" + source + "```"))
+        #expect(source.split(separator: "\n").count <= 20)
+        let folder = try TemporaryFolder()
+        let path = folder.file("linear.so")
+        let result = try run([
+            "cc", "-O2", "-Wall", "-shared", "-fPIC", "-I", "Include", "Plugins/Template/linear.c", "-o", path,
+        ])
+        #expect(result.status == 0 && result.output.isEmpty, "\(result.output)")
+        let batch = randomBatch(tokens: 9, latents: 20, dimensions: 48, perToken: 4)
+        for j in 0..<batch.decoder.rows {
+            let norm = (0..<48).reduce(0) { $0 + batch.decoder[j, $1] * batch.decoder[j, $1] }.squareRoot()
+            // One row of the batch is zero on purpose.
+            for c in 0..<48 where norm > 0 { batch.decoder[j, c] /= norm }
+        }
+        let (linear, gxa) = (try scorer(path).scores(batch), try scorer("gxa").scores(batch))
+        // Rows are unit to single precision: the norms differ from 1 by a few 1e-7.
+        let largest = gxa.reduce(0) { max($0, abs($1)) }
+        #expect(zip(linear, gxa).allSatisfy { abs($0 - $1) <= 1e-6 * largest })
+        #expect(message { _ = try scorer(path + ",alpha=1") }.contains("(DMSAE_ERR_UNKNOWN_PARAMETER): alpha; it was"))
+    }
 }

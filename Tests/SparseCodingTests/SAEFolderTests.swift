@@ -21,7 +21,7 @@ import SparseCoding
             (sae.encoder, read.encoder), (sae.encoderBias, read.encoderBias), (sae.decoder, read.decoder),
             (sae.decoderBias, read.decoderBias),
         ] {
-            #expect(a.values.map(\.bitPattern) == b.values.map(\.bitPattern))
+            expectSame(b.values.map(\.bitPattern), a.values.map(\.bitPattern), "parameters")
         }
         #expect(read.layout == sae.layout && read.coreIsDense == sae.coreIsDense)
         #expect(read.subtractsDecoderBias == sae.subtractsDecoderBias)

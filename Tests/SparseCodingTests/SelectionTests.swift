@@ -102,7 +102,7 @@ import SparseCoding
             let summary = try pass.select(
                 x, with: sae, rule: rule, mode: .train, k: s.k, budget: s.budget, into: codes)
             let (wanted, wantedSummary) = expected(x, sae, s, rule)
-            #expect(codes.dense().values == wanted.values, sourceLocation: sourceLocation)
+            expectSame(codes.dense().values, wanted.values, "codes", sourceLocation: sourceLocation)
             #expect(codes.count == wanted.values.count { $0 != 0 }, sourceLocation: sourceLocation)
             #expect(summary == wantedSummary, sourceLocation: sourceLocation)
             for b in 0..<s.batch {
@@ -204,7 +204,7 @@ import SparseCoding
         let codes = SparseCodes()
         try EncodingPass(lanes: Lanes(count: 3)).encode(x, with: sae, into: codes)
         for i in 0..<p.count where p[i] <= (i % 1500 < 5 ? 0 : threshold) { p[i] = 0 }
-        #expect(codes.dense().values == p.values)
+        expectSame(codes.dense().values, p.values)
         sae.threshold = nil
         #expect(throws: SparseCodingError.thresholdUnset) {
             try EncodingPass().encode(x, with: sae, into: codes)
