@@ -20,6 +20,13 @@ public struct TokenBatch: Sendable, Equatable {
     /// One sequence.
     public init(_ ids: [Int32]) { self.init(ids: ids, sequenceCount: 1, length: ids.count) }
 
+    /// Some of the sequences.
+    public func sequences(_ range: Range<Int>) -> TokenBatch {
+        TokenBatch(
+            ids: Array(ids[(range.lowerBound * length)..<(range.upperBound * length)]), sequenceCount: range.count,
+            length: length)
+    }
+
     /// B·T.
     public var tokenCount: Int { ids.count }
 

@@ -36,6 +36,8 @@ struct LMCommand: ParsableCommand {
         var logits = false
         @OptionGroup var output: OutputOptions
 
+        private static let sequencesPerPass = 8
+
         func run() throws {
             output.apply()
             try AtomicFile.requireWritable(out)
@@ -43,23 +45,40 @@ struct LMCommand: ParsableCommand {
             let model = try loadLanguageModel(path: model)
             let d = model.configuration.dModel
             let (b, t) = (batch.sequenceCount, batch.length)
-            let residual: Matrix
-            if let replace {
-                let file = try SafetensorsFile(path: replace)
+            let given: Matrix? = try replace.map { path in
+                let file = try SafetensorsFile(path: path)
                 _ = try file.require("activations", shape: [b, t, d])
-                residual = try file.finiteMatrix("activations")
-            } else {
-                residual = try model.residual(of: batch, afterLayer: layer)
+                return try file.finiteMatrix("activations")
             }
-            let (losses, gradient) = try model.lossesAndGradient(of: batch, residual: residual, afterLayer: layer)
+            let residual = given ?? Matrix(rows: b * t, columns: d)
+            let gradient = Matrix(rows: b * t, columns: d)
+            let everyLogit = logits ? Matrix(rows: b * t, columns: model.configuration.vocabularySize) : nil
+            var losses: [Float] = []
+            Interruption.install(advice: "interrupted; nothing was written to \(out)")
+            Terminal.shared.begin("trace", total: b * t, unit: "tokens")
+            // A few sequences at a time: for the progress, and so that a long file can be stopped.
+            for first in stride(from: 0, to: b, by: Self.sequencesPerPass) {
+                try Interruption.request.check()
+                let part = batch.sequences(first..<min(first + Self.sequencesPerPass, b))
+                let rows = (first * t)..<(first * t + part.tokenCount)
+                let x = try given?.copy(rows: rows) ?? model.residual(of: part, afterLayer: layer)
+                let (loss, g) = try model.lossesAndGradient(of: part, residual: x, afterLayer: layer)
+                losses += loss
+                residual.row(rows.lowerBound).update(from: x.elements, count: x.count)
+                gradient.row(rows.lowerBound).update(from: g.elements, count: g.count)
+                if let everyLogit {
+                    let y = try model.logits(of: part, residual: x, afterLayer: layer)
+                    everyLogit.row(rows.lowerBound).update(from: y.elements, count: y.count)
+                }
+                Terminal.shared.advance(by: part.tokenCount, detail: "")
+            }
+            Terminal.shared.end()
             var writer = SafetensorsWriter()
             writer.add("activations", residual, shape: [b, t, d])
             writer.add("loss", withoutLastPositions(losses, length: t), shape: [b, t - 1])
             writer.add("gradient", gradient, shape: [b, t, d])
-            if logits {
-                writer.add(
-                    "logits", try model.logits(of: batch, residual: residual, afterLayer: layer),
-                    shape: [b, t, model.configuration.vocabularySize])
+            if let everyLogit {
+                writer.add("logits", everyLogit, shape: [b, t, model.configuration.vocabularySize])
             }
             try writer.write(to: out)
             let mean = losses.reduce(0.0) { $0 + Double($1) } / Double(max(1, b * (t - 1)))

@@ -88,9 +88,7 @@ struct ScoreCommand: ParsableCommand {
         while first < batch.sequenceCount {
             try Interruption.request.check()
             let last = min(first + sequences, batch.sequenceCount)
-            let part = TokenBatch(
-                ids: Array(batch.ids[(first * batch.length)..<(last * batch.length)]), sequenceCount: last - first,
-                length: batch.length)
+            let part = batch.sequences(first..<last)
             let scores = try pass.score(
                 try SpliceSample(part, model: loaded, layer: layer, policy: policy))
             scores.values.withUnsafeBufferPointer {
