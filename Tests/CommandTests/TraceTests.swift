@@ -48,6 +48,23 @@ import Testing
         try golden.check("splice.grad", gradient, tolerance: 1e-4)
     }
 
+    @Test func aRowIsTracedAlikeWhateverStandsBesideIt() throws {
+        let ids = try golden.file.integers("input_ids")
+        // Nineteen rows go through the model in three parts; the last is the golden's second row.
+        let many = (0..<18).flatMap { shift in ids[..<16].map { ($0 + shift) % 320 } } + ids[16...]
+        try write(ids: many, shape: [19, 16], to: folder.file("ids"))
+        let trace = try trace(1)
+        try trace.require("loss", shape: [19, 15])
+        for (name, expected, tolerance) in [
+            ("activations", "resid.1", 2e-5), ("loss", "loss_per_token", 2e-5), ("gradient", "grad.1", 1e-4),
+        ] {
+            let wanted = try golden.expected(expected)
+            let found = try trace.matrix(name).values.suffix(wanted.count / 2)
+            let scale = name == "gradient" ? meanFactor : 1
+            checkClose(found.map { $0 * scale }, Array(wanted.suffix(wanted.count / 2)), tolerance: tolerance, name)
+        }
+    }
+
     @Test func theSummaryIsTheMeanLossInWordsAndInJSON() throws {
         let arguments = [
             "lm", "trace", "--model", fixture("models/llama"), "--layer", "1", "--tokens", folder.file("ids"), "--out",
