@@ -144,9 +144,8 @@ public final class Distillation {
 
     private func openStore() throws -> ActivationStore {
         if run.has("store/store.json") { return try ActivationStore(run.path + "/store") }
-        var settings = HarvestSettings(
+        let settings = HarvestSettings(
             tokens: harvestTokens, seed: UInt64(recipe.seed), modelName: parts.modelName)
-        settings.sequences = recipe.sequences
         let harvest = Harvest(model: parts.model, layer: recipe.layer, policy: policy, settings: settings)
         let store = try harvest.run(
             next: try parts.text(0, harvestTokens), to: try run.folder("store"), progress: progress, stop: stop)

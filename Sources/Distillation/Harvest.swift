@@ -8,8 +8,6 @@ import TensorFiles
 public struct HarvestSettings: Sendable {
     /// Tokens to run through the model.
     public var tokens: Int
-    /// Sequences per forward pass.
-    public var sequences = 8
     /// Rows per shard, held in memory while the shard fills.
     public var shardRows = 65_536
     /// Seed of the shuffle.

@@ -22,24 +22,14 @@ struct EvalCommand: ParsableCommand {
     var sae: String
     @Option(help: "Block whose output the SAE reads, counted from 0; the SAE's own if it names one.")
     var layer: Int?
-    @Option(help: "Corpus: .jsonl with a \"text\" key, .txt, or a folder of them.")
-    var text: String
     @Option(help: "Tokens to evaluate on.")
     var tokens = 8192
-    @Option(help: "Tokens per sequence.")
-    var context = 256
-    @Option(help: "Sequences per pass through the model.")
-    var sequences = 8
-    @Option(help: "Tokens of the corpus to pass over first.")
-    var skip = 0
+    @OptionGroup var corpus: CorpusOptions
     @OptionGroup var splice: SpliceOptions
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
-        guard (1...mostTokens).contains(tokens), (2...mostTokens).contains(context), sequences >= 1, skip >= 0 else {
-            throw ValidationError(
-                "--tokens and --sequences must be at least 1, --context at least 2, --skip at least 0")
-        }
+        guard (1...mostTokens).contains(tokens) else { throw ValidationError("--tokens must be at least 1") }
     }
 
     func run() throws {
@@ -49,33 +39,35 @@ struct EvalCommand: ParsableCommand {
         guard let layer = layer ?? provenance.layer else {
             throw ValidationError("\(sae) names no layer; give --layer")
         }
-        let corpus = try TextCorpus(path: text)
+        let text = try TextCorpus(path: corpus.text)
         let tokenizer = try loadTokenizer(model: model)
         let loaded = try loadLanguageModel(path: model)
         guard autoencoder.dIn == loaded.configuration.dModel else {
             throw AttributionError.widthsDiffer(sae: autoencoder.dIn, model: loaded.configuration.dModel)
         }
         let policy = splice.policy(loaded.configuration, tokenizer: tokenizer)
-        let data = try TokenDataset(
-            corpus: corpus, tokenizer: tokenizer, length: context, skip: skip,
-            limit: (tokens + context - 1) / context * context)
+        let data = try corpus.dataset(of: text, tokenizer, tokens: tokens)
         var samples: [SpliceSample] = []
         Terminal.shared.begin("run the model", total: 2 * tokens, unit: "tokens")
-        while let batch = try data.nextBatch(sequences: sequences) {
+        while let batch = try data.nextBatch(sequences: corpus.sequences) {
             try Interruption.request.check()
             samples.append(try SpliceSample(batch, model: loaded, layer: layer, policy: policy))
             Terminal.shared.advance(by: batch.tokenCount, detail: "")
         }
         let evaluation = try EvaluationSet(samples, model: loaded, layer: layer, policy: policy) { count in
+            try Interruption.request.check()
             Terminal.shared.advance(by: count, detail: "")
         }
         Terminal.shared.end()
         if data.deliveredTokenCount < tokens {
             Terminal.shared.warn(
-                "\(text) has \(data.deliveredTokenCount) of the \(tokens) tokens asked for; those are evaluated")
+                "\(corpus.text) has \(data.deliveredTokenCount) of the \(tokens) tokens asked for; those are evaluated")
         }
         Terminal.shared.begin("evaluate", total: tokens, unit: "tokens")
-        let record = try evaluation.evaluate(autoencoder) { Terminal.shared.advance(by: $0, detail: "") }
+        let record = try evaluation.evaluate(autoencoder) { count in
+            try Interruption.request.check()
+            Terminal.shared.advance(by: count, detail: "")
+        }
         Terminal.shared.end()
         let json = try JSONRecord.text(record)
         if output.json { return print(json) }

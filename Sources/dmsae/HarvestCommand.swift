@@ -17,29 +17,19 @@ struct HarvestCommand: ParsableCommand {
     var model: String
     @Option(help: "Block whose output is stored, counted from 0.")
     var layer: Int
-    @Option(help: "Corpus: .jsonl with a \"text\" key, .txt, or a folder of them.")
-    var text: String
     @Option(help: "Tokens to run through the model.")
     var tokens: Int
     @Option(help: "Folder to write.")
     var out: String
-    @Option(help: "Tokens per sequence.")
-    var context = 256
-    @Option(help: "Sequences per pass through the model.")
-    var sequences = 8
-    @Option(help: "Tokens of the corpus to pass over first.")
-    var skip = 0
+    @OptionGroup var corpus: CorpusOptions
     @Option(help: "Seed of the shuffle.")
     var seed = 1
     @OptionGroup var splice: SpliceOptions
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
-        guard (1...mostTokens).contains(tokens), (2...mostTokens).contains(context), sequences >= 1, skip >= 0,
-            seed >= 0
-        else {
-            throw ValidationError(
-                "--tokens and --sequences must be at least 1, --context at least 2, --skip and --seed at least 0")
+        guard (1...mostTokens).contains(tokens), seed >= 0 else {
+            throw ValidationError("--tokens must be at least 1, --seed at least 0")
         }
     }
 
@@ -49,18 +39,16 @@ struct HarvestCommand: ParsableCommand {
         if exists(out + "/store.json") {
             throw DistillationError.storeExists(folder: out)
         }
-        let corpus = try TextCorpus(path: text)
+        let text = try TextCorpus(path: corpus.text)
         let tokenizer = try loadTokenizer(model: model)
         let loaded = try loadLanguageModel(path: model)
-        let data = try TokenDataset(corpus: corpus, tokenizer: tokenizer, length: context, skip: skip)
-        var settings = HarvestSettings(
-            tokens: tokens, seed: UInt64(seed), modelName: model.split(separator: "/").last.map(String.init) ?? model)
-        settings.sequences = sequences
+        let data = try corpus.dataset(of: text, tokenizer, tokens: tokens)
+        let settings = HarvestSettings(tokens: tokens, seed: UInt64(seed), modelName: lastComponent(model))
         let harvest = Harvest(
             model: loaded, layer: layer, policy: splice.policy(loaded.configuration, tokenizer: tokenizer),
             settings: settings)
         let store = try harvest.run(
-            next: { try data.nextBatch(sequences: sequences) }, to: out, progress: Terminal.shared,
+            next: { try data.nextBatch(sequences: corpus.sequences) }, to: out, progress: Terminal.shared,
             stop: Interruption.request)
         let record = store.record
         if output.json { return print(try JSONRecord.text(record)) }

@@ -18,6 +18,36 @@ struct OutputOptions: ParsableArguments {
     func apply() { if quiet { Terminal.shared.silence() } }
 }
 
+/// Options of commands that read text as rows of tokens.
+struct CorpusOptions: ParsableArguments {
+    @Option(help: "Corpus: .jsonl with a \"text\" key, .txt, or a folder of them.")
+    var text: String
+
+    @Option(help: "Tokens per sequence.")
+    var context = 256
+
+    @Option(help: "Sequences per pass through the model.")
+    var sequences = 8
+
+    @Option(help: "Tokens of the corpus to pass over first.")
+    var skip = 0
+
+    func validate() throws {
+        guard (2...mostTokens).contains(context), (1...mostTokens).contains(sequences), skip >= 0 else {
+            throw ValidationError("--context must be at least 2, --sequences at least 1, --skip at least 0")
+        }
+    }
+
+    /// `tokens` tokens, rounded up to whole sequences.
+    ///
+    /// - Throws: `TextError`.
+    func dataset(of corpus: TextCorpus, _ tokenizer: Tokenizer, tokens: Int) throws -> TokenDataset {
+        try TokenDataset(
+            corpus: corpus, tokenizer: tokenizer, length: context, skip: skip,
+            limit: (tokens + context - 1) / context * context)
+    }
+}
+
 /// Options of commands that splice into a language model.
 struct SpliceOptions: ParsableArguments {
     @Option(help: "The first n positions of every sequence keep the model's own activation and are not scored.")

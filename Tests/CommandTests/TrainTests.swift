@@ -116,11 +116,11 @@ import Testing
             "--out", store, "--quiet",
         ])
         let record = try JSONValue(contentsOf: store + "/store.json")
-        // 4000 tokens are 125 rows of 32; batches of 8 rows give 128. Each row's first position is left out.
-        #expect(record["tokens"]?.integer == 4096 && record["layer"]?.integer == 1 && record["dIn"]?.integer == 48)
+        // 4000 tokens are 125 rows of 32, exactly. Each row's first position is left out.
+        #expect(record["tokens"]?.integer == 4000 && record["layer"]?.integer == 1 && record["dIn"]?.integer == 48)
         let (rows, special) = (record["rows"]?.integer ?? 0, record["droppedSpecial"]?.integer ?? 0)
-        #expect(special >= 128 && rows + special + (record["droppedSinks"]?.integer ?? 0) == 4096)
-        #expect(words.hasPrefix("\(rows) rows of 48 from 4096 tokens (1 shard), RMS norm "), "\(words)")
+        #expect(special >= 125 && rows + special + (record["droppedSinks"]?.integer ?? 0) == 4000)
+        #expect(words.hasPrefix("\(rows) rows of 48 from 4000 tokens (1 shard), RMS norm "), "\(words)")
         try SafetensorsFile(path: store + "/shard-00000.safetensors").require("x", shape: [rows, 48])
         try succeed([
             "train", "--activations", store, "--width", "128", "--k", "8", "--batch", "256", "--steps", "40", "--out",

@@ -1,24 +1,9 @@
 import Foundation
+import TestSupport
 
 /// The root of the package, found from this file.
 let packageRoot = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
     .deletingLastPathComponent().path
-
-/// A folder of its own, removed with the object.
-final class TemporaryFolder {
-    let path: String
-
-    init() throws {
-        path = NSTemporaryDirectory() + "dmsae-" + UUID().uuidString
-        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-    }
-
-    deinit {
-        do { try FileManager.default.removeItem(atPath: path) } catch { print("left behind: \(path): \(error)") }
-    }
-
-    func file(_ name: String) -> String { path + "/" + name }
-}
 
 /// What a command printed and how it ended.
 struct CommandResult {

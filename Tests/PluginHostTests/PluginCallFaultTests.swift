@@ -1,5 +1,6 @@
 import Attribution
 import Foundation
+import TestSupport
 import LinearAlgebra
 import PluginHost
 import SparseCoding
@@ -12,7 +13,7 @@ struct PluginCallFaultTests {
     let services = Services()
 
     init() throws {
-        folder = try TemporaryFolder()
+        folder = TemporaryFolder()
         path = try faultyPlugin(in: folder)
     }
 

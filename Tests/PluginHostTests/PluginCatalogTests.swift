@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import PluginHost
 import Testing
 
@@ -6,7 +7,7 @@ struct PluginCatalogTests {
     let folder: TemporaryFolder
     let services = Services()
 
-    init() throws { folder = try TemporaryFolder() }
+    init() throws { folder = TemporaryFolder() }
 
     @Test func `the list holds the shipped plugins with kind, version and description`() throws {
         let list = try PluginCatalog().list()
@@ -21,7 +22,7 @@ struct PluginCatalogTests {
         _ = try faultyPlugin(in: folder, name: "b")
         try "no plugin".write(toFile: folder.file("a.so"), atomically: true, encoding: .utf8)
         try "ignored".write(toFile: folder.file("notes.txt"), atomically: true, encoding: .utf8)
-        let empty = try TemporaryFolder()
+        let empty = TemporaryFolder()
         let list = PluginCatalog(executableFolder: empty.path, searchPath: [folder.path, "/nowhere"]).list()
         #expect(list.map(\.id) == [nil, "first", "second", "rule", nil])
         #expect(list[0].path == folder.file("a.so"))

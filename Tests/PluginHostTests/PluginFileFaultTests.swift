@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import PluginHost
 import Testing
 
@@ -6,7 +7,7 @@ import Testing
 struct PluginFileFaultTests {
     let folder: TemporaryFolder
 
-    init() throws { folder = try TemporaryFolder() }
+    init() throws { folder = TemporaryFolder() }
 
     /// The message for a file, with its path shortened to FILE.
     private func message(_ path: String) throws -> String {

@@ -1,5 +1,6 @@
 import Attribution
 import Foundation
+import TestSupport
 import LinearAlgebra
 import PluginHost
 import SparseCoding
@@ -220,7 +221,7 @@ struct ShippedPluginTests {
     // MARK: The template
 
     @Test func `the template is built by one line of cc and loaded by path`() throws {
-        let folder = try TemporaryFolder()
+        let folder = TemporaryFolder()
         let path = folder.file("scorer.so")
         let result = try run([
             "cc", "-O2", "-shared", "-fPIC", "-I", "Include", "Plugins/Template/scorer.c", "-o", path,
@@ -240,7 +241,7 @@ struct ShippedPluginTests {
         let readme = try String(contentsOfFile: packageRoot + "/README.md", encoding: .utf8)
         #expect(readme.contains("```c\n" + source + "```"))
         #expect(source.split(separator: "\n").count <= 20)
-        let folder = try TemporaryFolder()
+        let folder = TemporaryFolder()
         let path = folder.file("linear.so")
         let result = try run([
             "cc", "-O2", "-Wall", "-shared", "-fPIC", "-I", "Include", "Plugins/Template/linear.c", "-o", path,
