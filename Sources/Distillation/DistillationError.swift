@@ -14,6 +14,8 @@ public enum DistillationError: Error, CustomStringConvertible, Equatable {
     case storeExists(folder: String)
     /// Another program is writing there.
     case inUse(path: String)
+    /// Finished parts of a run without the record of what they were made from.
+    case recordMissing(folder: String, part: String)
     /// Nothing to resume.
     case nothingToResume(folder: String)
     /// A resumed run whose recipe is another.
@@ -51,6 +53,9 @@ public enum DistillationError: Error, CustomStringConvertible, Equatable {
             "\(folder) already holds an activation store; use it, delete it, or choose another --out"
         case .inUse(let path):
             "\(path) is being written by another program; wait for it or choose another --out"
+        case .recordMissing(let folder, let part):
+            "\(folder) has \(part) but no run.json, which says what it was made from; "
+                + "choose another --out, or delete the folder"
         case .nothingToResume(let folder): "\(folder) holds no run to resume; leave out --resume to start one"
         case .recipeChanged(let folder, let key, let was, let now):
             "the run in \(folder) was started with \(key) = \(was), now it is \(now); "

@@ -61,9 +61,9 @@ public struct RunFolder: Sendable {
     /// - Throws: `DistillationError` when a run is or is not there, or has another recipe.
     public func open(_ record: RunRecord, resuming: Bool) throws {
         guard has("run.json") else {
-            // Parts of a run whose record was removed would be taken for this run's own.
-            for part in ["store", "cycle-0", "final"] where has(part) {
-                throw DistillationError.runExists(folder: path)
+            // What is done would be taken for this run's own. What a cut harvest left is not: it is made again.
+            for mark in ["store/store.json", "cycle-0/metrics.json", "final/core.json"] where has(mark) {
+                throw DistillationError.recordMissing(folder: path, part: mark)
             }
             guard !resuming else { throw DistillationError.nothingToResume(folder: path) }
             try createFolder(path)

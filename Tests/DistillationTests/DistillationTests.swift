@@ -212,6 +212,21 @@ import Testing
             text == "the text has 256 of the 512 tokens wanted for scoring; give more text or ask for fewer tokens")
     }
 
+    @Test func aHarvestThatWasCutIsMadeAgainAndNoResultIsTakenWithoutItsRecord() throws {
+        let run = RunFolder(folder.file("run"))
+        let cut = try run.folder("store") + "/shard-00000.safetensors"
+        try AtomicFile.write("half a shard", to: cut)
+        _ = try distillation("run", recipe).distill(resuming: false)
+        #expect(contents(of: cut).count > 12)
+        try #require(remove(folder.file("run/run.json")) == 0)
+        for resuming in [false, true] {
+            let text = message { _ = try distillation("run", recipe).distill(resuming: resuming) }
+            #expect(
+                text == "\(run.path) has store/store.json but no run.json, which says what it was made from; "
+                    + "choose another --out, or delete the folder")
+        }
+    }
+
     @Test func anUnwritableFolderIsNamed() throws {
         try AtomicFile.write("in the way", to: folder.file("file"))
         let text = message { _ = try distillation("file/run", recipe).distill(resuming: false) }
