@@ -85,7 +85,8 @@ let package = Package(
         .testTarget(name: "SparseCodingTests", dependencies: ["SparseCoding", "TensorFiles", "TestSupport"]),
         .testTarget(name: "AttributionTests", dependencies: ["Attribution", "LanguageModeling", "TestSupport"]),
         .testTarget(
-            name: "PluginHostTests", dependencies: ["PluginHost", "CDMSAE", "TestSupport"], exclude: ["Fixtures"]),
+            name: "PluginHostTests", dependencies: ["PluginHost", "CDMSAE", "TestSupport"],
+            exclude: ["ABI", "Fixtures"]),
         .testTarget(
             name: "DistillationTests",
             dependencies: ["Distillation", "Attribution", "LanguageModeling", "TensorFiles", "TestSupport"]),

@@ -42,21 +42,30 @@
  *   types.h          versions, growth rules, status codes, the call header, threads
  *   tensor.h         borrowed views of dense and sparse arrays
  *   entry.h          the exported function, the plugin's description, create and destroy
+ *   parameters.h     the settings a plugin takes, described
+ *   manifest.h       what a file says about itself without being run
  *   host.h           what a plugin may ask of the host: log, cancel
+ *   evaluation.h     what a scorer may ask of the host: losses of edited reconstructions, gradients elsewhere
  *   scorer.h         kind "scorer": how much each active latent matters to the next-token loss
  *   sparsity_rule.h  kind "sparsity rule": which positive pre-activations a batch keeps
  *
  * Changes, one line a minor version:
  *   0.0   first version: scorer (per token), sparsity rule, log, cancel.
+ *   0.1   scorers that accumulate, named outputs, states; losses and gradients on request (evaluation.h); described
+ *         parameters; manifest; sparsity rules with learnable tensors, surrogate gradients, penalty, calibration,
+ *         inference form, rescaling.
  */
 #ifndef DMSAE_DMSAE_H
 #define DMSAE_DMSAE_H
 
 #include "types.h"
 #include "tensor.h"
+#include "parameters.h"
+#include "manifest.h"
 #include "host.h"
 #include "entry.h"
 #include "scorer.h"
+#include "evaluation.h"
 #include "sparsity_rule.h"
 
 #endif

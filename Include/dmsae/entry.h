@@ -3,6 +3,7 @@
 #define DMSAE_ENTRY_H
 
 #include "host.h"
+#include "parameters.h"
 #include "types.h"
 
 DMSAE_BEGIN
@@ -19,6 +20,12 @@ DMSAE_ENUM(dmsae_kind) {
 #define DMSAE_PLUGIN_REENTRANT 0x2ull
 /* A scorer reads dmsae_scorer_batch.gradient. Without it the host may pass null there and save the backward pass. */
 #define DMSAE_PLUGIN_NEEDS_GRADIENT 0x4ull
+/* Calls dmsae.eval/1 or dmsae.grad/1 (evaluation.h): the host may plan for the cost. Since 0.1. */
+#define DMSAE_PLUGIN_NEEDS_EVALUATION 0x8ull
+/* Merged states do not depend, in any bit, on how the pass was cut (scorer.h, sparsity_rule.h). Since 0.1. */
+#define DMSAE_PLUGIN_MERGE_EXACT 0x10ull
+/* A scorer's scores do not change when activations are multiplied by c and decoder rows by 1/c. Since 0.1. */
+#define DMSAE_PLUGIN_SCALE_INVARIANT 0x20ull
 
 /* One plugin of a file. Everything it points at is the plugin's and valid as long as the file is loaded, which is until
  * the process ends: the host never unloads. Grows at its end.
@@ -40,6 +47,11 @@ typedef struct dmsae_descriptor {
     uint32_t extension_count;
     uint32_t reserved;
     uint64_t flags; /* DMSAE_PLUGIN_... ; DMSAE-GROWTH-07 */
+    /* Since 0.1: the settings that create takes, [parameter_count]. With a count of 0 the plugin takes none; a plugin
+     * built with 0.0, whose struct ends before, takes what its create accepts. */
+    const dmsae_parameter_spec *DMSAE_NONNULL const *DMSAE_NULLABLE parameters;
+    uint32_t parameter_count;
+    uint32_t reserved2;
 } dmsae_descriptor;
 #define DMSAE_DESCRIPTOR_SIZE_V0 72u
 
@@ -82,7 +94,8 @@ struct dmsae_entry {
      *   DMSAE_ERR_FAILED; then there is no instance and no destroy.  Since: 0.0
      *
      * DMSAE-ENTRY-07  An unknown key is an error whose text names the key; it is never ignored. So is a value that
-     *                 cannot be read, or is out of range. */
+     *                 cannot be read, or is out of range. This holds for a plugin that describes its settings too: an
+     *                 older host does not check them. */
     dmsae_status (*create)(const dmsae_entry *entry, uint32_t index, const dmsae_host *host,
                            const dmsae_parameter *parameters, uint32_t parameter_count,
                            dmsae_instance *DMSAE_NULLABLE *DMSAE_NONNULL out, dmsae_call *call);

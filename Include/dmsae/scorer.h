@@ -57,6 +57,7 @@ typedef struct dmsae_scorer_batch {
     const int64_t *prefix_widths;    /* [prefix_count] m_1 < m_2 < ... of the Matryoshka SAE; not null if 0 */
     int64_t prefix_count;
     int64_t spliced_width;           /* how many latents x̂ is made of, from the first: m, or one of prefix_widths */
+    int64_t first_sequence;          /* since 0.1: index of sequence 0 of this batch in the whole scoring pass */
 } dmsae_scorer_batch;
 #define DMSAE_SCORER_BATCH_SIZE_V0 144u
 
@@ -82,8 +83,117 @@ typedef struct dmsae_scorer_per_token {
     dmsae_status (*score)(dmsae_instance *instance, const dmsae_scorer_batch *batch, float *scores, dmsae_call *call);
 } dmsae_scorer_per_token;
 
-/* ---- dmsae.scorer.accumulate/1: the id is reserved for scorers whose result is not parallel to the codes -------- */
+/* ---- dmsae.scorer.accumulate/1 (since 0.1) ------------------------------------------------------------------------
+ *
+ * For results that are not parallel to the codes: totals over the pass, effects at other tokens than the latent's own,
+ * several quantities at once. The host gives every batch of the pass to `accumulate`, once, and asks `finish` at the
+ * end. A plugin has this table, or per_token, or both: with both, the score is made of per_token's by the host's
+ * aggregate, and the outputs after output 0 are written beside it.
+ *
+ *   begin(plan, state)                    one state a shard
+ *   accumulate(batch, state)              every batch of the shard, in ascending order of first_token
+ *   merge(into, from)                     the next shard's state into the first's, in ascending order
+ *   finish(state) -> outputs              any number of times; the state does not change
+ */
 #define DMSAE_SCORER_ACCUMULATE "dmsae.scorer.accumulate/1"
+
+/* What is known before the first batch. The host's, valid until the call returns. Grows at its end. */
+typedef struct dmsae_scoring_plan {
+    uint32_t struct_size;
+    dmsae_splice_mode splice_mode;
+    int64_t latent_count;   /* m: columns of every batch's codes */
+    int64_t dimension;      /* d */
+    int64_t sequence_count; /* S: sequences of the whole pass, of all shards */
+    int64_t token_count;    /* N: tokens of the whole pass, those that are not scored included */
+    int64_t core_begin;     /* as in dmsae_scorer_batch */
+    int64_t core_end;
+} dmsae_scoring_plan;
+#define DMSAE_SCORING_PLAN_SIZE_V1 56u
+
+/* The shape of an output, row-major. */
+DMSAE_ENUM(dmsae_output_shape) {
+    DMSAE_OUTPUT_LATENT = 1,         /* [m] */
+    DMSAE_OUTPUT_LATENT_SEQUENCE = 2 /* [m, S] */
+};
+
+#define DMSAE_OUTPUT_HIGHER_IS_BETTER 0x1ull /* a larger value means a latent that helps more */
+
+/* One result, described. The plugin's, valid until destroy. Grows at its end.
+ *
+ * DMSAE-OUTPUT-01  `name` is the tensor's name in files: characters a-z, 0-9, '_', at least one, unique in the plugin.
+ * DMSAE-OUTPUT-02  Output 0 is the score: [m], and DMSAE-SCORER-04 holds. Rankings and cores are made from it.
+ */
+typedef struct dmsae_output {
+    uint32_t struct_size;
+    dmsae_output_shape shape;
+    const char *name;
+    const char *unit;              /* "nats", "nats per token", "1"; never empty */
+    const char *description;       /* one line */
+    uint64_t flags;                /* DMSAE_OUTPUT_... ; DMSAE-GROWTH-07 */
+    int32_t standard_error_of;     /* this is the standard error of that output, of the same shape; -1: of none */
+    int32_t count_of;              /* this counts the terms that output, of the same shape, is made of; -1: of none */
+} dmsae_output;
+#define DMSAE_OUTPUT_SIZE_V1 48u
+
+/* Frozen. */
+typedef struct dmsae_scorer_accumulate {
+    uint32_t struct_size;
+    uint32_t state_version; /* DMSAE-STATE-05 */
+
+    /* How many outputs there are, at least 1 and at most 64; the same for the instance's whole life.
+     * [any] [created]
+     * Errors: none.  Since: 0.1 */
+    uint32_t (*output_count)(dmsae_instance *instance);
+
+    /* Describes output `index`, the same pointer each time; null if there is no such index.
+     * [any] [created]
+     * Ownership: the plugin's, valid until destroy.  Errors: null only.  Since: 0.1 */
+    const dmsae_output *DMSAE_NULLABLE (*DMSAE_NONNULL output)(dmsae_instance *instance, uint32_t index);
+
+    /* Writes the bytes that a state of this pass needs.
+     * [any] [created]
+     * Ownership: `bytes` is the host's.
+     * Errors: DMSAE_ERR_UNSUPPORTED for a pass it cannot do; DMSAE_ERR_FAILED.  Since: 0.1
+     *
+     * DMSAE-SCORER-07  The size depends on plan and parameters alone. 0 is legal: `state` still is not null. */
+    dmsae_status (*state_size)(dmsae_instance *instance, const dmsae_scoring_plan *plan, uint64_t *bytes,
+                               dmsae_call *call);
+
+    /* Prepares the state of one shard, which is all zero.
+     * [worker] [created]
+     * Ownership: `state` is the host's (DMSAE-STATE).  Errors: any status.  Since: 0.1 */
+    dmsae_status (*begin)(dmsae_instance *instance, const dmsae_scoring_plan *plan, void *state, dmsae_call *call);
+
+    /* Adds one batch.
+     * [worker] [created]
+     * Ownership: as begin; the batch as in per_token.  Errors: any status.  Since: 0.1
+     *
+     * DMSAE-SCORER-08  Unlike per_token's, a batch without entries is given too: its tokens count.
+     * DMSAE-SCORER-09  What depends on chance is drawn from the parameters and the batch's place in the pass
+     *                  (first_token, first_sequence), never from a generator that runs on: batches of other shards do
+     *                  not change it. */
+    dmsae_status (*accumulate)(dmsae_instance *instance, const dmsae_scoring_plan *plan,
+                               const dmsae_scorer_batch *batch, void *state, dmsae_call *call);
+
+    /* Adds the state `other`, of the shard after those already in `state`.
+     * [worker] [created]
+     * Ownership: both are the host's; `other` is read-only.  Errors: any status.  Since: 0.1
+     *
+     * DMSAE-SCORER-10  Sums over many tokens are in double or in integers. With DMSAE_PLUGIN_MERGE_EXACT the outputs
+     *                  do not depend on the cut into shards, in any bit; else to 1e-9 of their largest magnitude. */
+    dmsae_status (*merge)(dmsae_instance *instance, const dmsae_scoring_plan *plan, void *state, const void *other,
+                          dmsae_call *call);
+
+    /* Writes every output from a state.
+     * [worker] [created]
+     * Ownership: `outputs` [output_count] and what it points at are the host's: outputs[i] holds as many doubles as
+     *   the shape of output i says, in arbitrary bits before.  Errors: any status.  Since: 0.1
+     *
+     * DMSAE-SCORER-11  Every element is written. NaN means "no evidence", as for a latent that never fired, and is
+     *                  never a way to fail; infinity is an error. A latent without a score never enters a core. */
+    dmsae_status (*finish)(dmsae_instance *instance, const dmsae_scoring_plan *plan, const void *state,
+                           double *DMSAE_NONNULL const *DMSAE_NONNULL outputs, dmsae_call *call);
+} dmsae_scorer_accumulate;
 
 DMSAE_END
 

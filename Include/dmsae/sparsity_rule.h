@@ -3,6 +3,11 @@
  * p = ReLU((x - b_dec) W_enc + b_enc) is [B, F], B tokens by F latents, and never held whole: the host computes it in
  * tiles and keeps, of each scope that the rule declares, a superset of the upper_count largest positive entries. These
  * are the candidates. The rule says which of them stay; their values do not change.
+ *
+ * Rationale: there is no mask of latents. What must not be selected (an exempt core, latents outside a dead set) is not
+ * among the candidates, so a rule cannot forget to look. There is no two-phase form for a batch that is spread over
+ * machines either: a host that spreads one gathers the candidates, which are few, and asks once. Schedules are
+ * functions of context->step inside upper_count, select and backward, so nothing else has to be told of them.
  */
 #ifndef DMSAE_SPARSITY_RULE_H
 #define DMSAE_SPARSITY_RULE_H
@@ -42,6 +47,11 @@ typedef struct dmsae_selection_context {
     int64_t core_end;
     uint32_t core_is_exempt; /* 1: none of the core is among the candidates and all of it is kept; 0: it competes */
     uint32_t reserved;
+    /* Since 0.1: the tensors of dmsae.sparsity_rule.learned/1 in their order, [learnable_count], each [F], read-only.
+     * Null and 0 for a rule without that table. */
+    const float *DMSAE_NONNULL const *DMSAE_NULLABLE learnables;
+    uint32_t learnable_count;
+    uint32_t reserved2;
 } dmsae_selection_context;
 #define DMSAE_SELECTION_CONTEXT_SIZE_V0 88u
 
@@ -85,6 +95,145 @@ typedef struct dmsae_sparsity_rule {
     dmsae_status (*select)(dmsae_instance *instance, const dmsae_selection_context *context,
                            const dmsae_csr *candidates, uint8_t *selected, dmsae_call *call);
 } dmsae_sparsity_rule;
+
+/* ---- dmsae.sparsity_rule.learned/1 (since 0.1) --------------------------------------------------------------------
+ *
+ * For rules with parameters that train, as JumpReLU: f = p·H(p - θ), one threshold θ_j a latent. H has no gradient,
+ * so the rule supplies a surrogate. With ε the bandwidth and K(u) = 1 for |u| < 1/2, else 0 (arXiv:2407.14435):
+ *
+ *     ∂f/∂p = H(p - θ)      ∂f/∂θ = -(θ/ε)·K((p - θ)/ε)      ∂H(p - θ)/∂θ = -(1/ε)·K((p - θ)/ε)
+ *
+ * For example θ = 0.5, ε = 0.2, p = 0.45: (p - θ)/ε = -0.25, K = 1, so f = 0 and yet ∂f/∂θ = -2.5.
+ *
+ * The host owns the tensors, their optimiser state and their place in files. A step is:
+ *
+ *   floors -> the host collects every p above max(0, floor) -> select -> decode, ∂L/∂f -> backward -> Adam
+ *
+ * L is the host's loss of the batch, a mean over its B tokens; the rule adds its penalty, of the same scale, to it.
+ *
+ * Rationale: one call for surrogate and penalty, because both look at the same entries; [F] is the only extent,
+ * because no published rule learns anything else per model; a scalar is an [F] whose gradients the rule makes equal.
+ */
+#define DMSAE_SPARSITY_RULE_LEARNED "dmsae.sparsity_rule.learned/1"
+
+/* One learnable tensor [F], described. The plugin's, valid until destroy. Grows at its end.
+ *
+ * DMSAE-LEARNED-01  `name` is the tensor's name in files: characters a-z, 0-9, '_', at least one, unique in the plugin.
+ * DMSAE-LEARNED-02  minimum <= initial <= maximum, all finite. After every update the host clamps to the range.
+ */
+typedef struct dmsae_learnable {
+    uint32_t struct_size;
+    uint32_t reserved;
+    const char *name;
+    const char *description;       /* one line */
+    double initial;                /* every element at the start */
+    double minimum;
+    double maximum;
+    double learning_rate_multiple; /* of the training's learning rate; not negative */
+} dmsae_learnable;
+#define DMSAE_LEARNABLE_SIZE_V1 56u
+
+/* Frozen. */
+typedef struct dmsae_sparsity_rule_learned {
+    uint32_t struct_size;
+    uint32_t reserved;
+
+    /* How many learnable tensors there are, at most 16; the same for the instance's whole life.
+     * [any] [created]
+     * Errors: none.  Since: 0.1 */
+    uint32_t (*learnable_count)(dmsae_instance *instance);
+
+    /* Describes tensor `index`, the same pointer each time; null if there is no such index.
+     * [any] [created]
+     * Ownership: the plugin's, valid until destroy.  Errors: null only.  Since: 0.1 */
+    const dmsae_learnable *DMSAE_NULLABLE (*DMSAE_NONNULL learnable)(dmsae_instance *instance, uint32_t index);
+
+    /* Writes, for each latent, the value at and below which a pre-activation is not a candidate.
+     * [worker] [created]
+     * Ownership: `floors` [F] is the host's; arbitrary bits before.  Errors: any status.  Since: 0.1
+     *
+     * DMSAE-LEARNED-03  Each is finite. In DMSAE_MODE_TRAIN floors leave in everything that backward looks at; in the
+     *                   other modes everything that select may keep. What is negative counts as 0. */
+    dmsae_status (*floors)(dmsae_instance *instance, const dmsae_selection_context *context, float *floors,
+                           dmsae_call *call);
+
+    /* Turns the gradient of the loss by the kept values into gradients by pre-activations and learnable tensors, and
+     * adds the rule's own penalty.
+     * [worker] [created]
+     * Ownership: `candidates` (values p, all rows of the batch), `selected` [candidates->count] (what select set) and
+     *   `code_gradient` [candidates->count] are the host's, read-only. code_gradient is ∂L/∂f, also where f = 0
+     *   because the entry was not selected. `preactivation_gradient` [candidates->count] is the host's, arbitrary bits before.
+     *   `learnable_gradients` [learnable_count], each [F], are the host's and 0 before: add to them. `penalty` is the
+     *   host's.
+     * Errors: any status.  Since: 0.1
+     *
+     * DMSAE-LEARNED-04  Written are: preactivation_gradient, every element; learnable_gradients, [F] each; the
+     *                   penalty in the units of L. All finite. The penalty's gradients are in both.
+     * DMSAE-LEARNED-05  Gradients are those of L + penalty under the rule's surrogate: finite differences of the
+     *                   surrogate's smooth form agree with them. Outside the band they are 0 for θ.
+     * DMSAE-LEARNED-06  A penalty that ramps up is a function of context->step. */
+    dmsae_status (*backward)(dmsae_instance *instance, const dmsae_selection_context *context,
+                             const dmsae_csr *candidates, const uint8_t *selected, const float *code_gradient,
+                             float *preactivation_gradient,
+                             double *DMSAE_NONNULL const *DMSAE_NULLABLE learnable_gradients, double *penalty,
+                             dmsae_call *call);
+
+    /* Changes the learnable tensors, in place, to fit pre-activations that have been multiplied by `factor` > 0: the
+     * host folds the scale of its input into the SAE.
+     * [worker] [created]
+     * Ownership: `learnables` [learnable_count], each [latent_count], are the host's.  Errors: any status.  Since: 0.1
+     *
+     * DMSAE-LEARNED-07  In DMSAE_MODE_INFER, select after rescale on factor·p keeps what select before kept of p. */
+    dmsae_status (*rescale)(dmsae_instance *instance, int64_t latent_count, double factor,
+                            float *DMSAE_NONNULL const *DMSAE_NULLABLE learnables, dmsae_call *call);
+} dmsae_sparsity_rule_learned;
+
+/* ---- dmsae.sparsity_rule.inference/1 (since 0.1) ------------------------------------------------------------------
+ *
+ * The form in which a trained SAE is used without the plugin. For a rule without this table the host keeps an average
+ * of the smallest value selected in a batch and exports it as one threshold for all latents, as for BatchTopK.
+ *
+ * Rationale: a closed list, so that a checkpoint stays usable by programs that have never heard of the plugin.
+ */
+#define DMSAE_SPARSITY_RULE_INFERENCE "dmsae.sparsity_rule.inference/1"
+
+DMSAE_ENUM(dmsae_inference_form) {
+    DMSAE_INFERENCE_THRESHOLDS = 1, /* f = p where p > max(0, thresholds[j]), else 0 */
+    DMSAE_INFERENCE_ROW_TOP_K = 2   /* f = p for the top_k largest positive p of each row, ties by DMSAE-RULE-04 */
+};
+
+/* Frozen. */
+typedef struct dmsae_sparsity_rule_inference {
+    uint32_t struct_size;
+    uint32_t state_version; /* DMSAE-STATE-05 */
+
+    /* The bytes of state that calibration needs; 0 if the rule needs none, and then calibrate and merge are not called.
+     * [any] [created]
+     * Errors: none.  Since: 0.1 */
+    uint64_t (*state_size)(dmsae_instance *instance, int64_t latent_count);
+
+    /* Looks at one batch under fixed parameters; context->mode is DMSAE_MODE_CALIBRATE.
+     * [worker] [created]
+     * Ownership: as select; `state` is the host's (DMSAE-STATE).  Errors: any status.  Since: 0.1 */
+    dmsae_status (*calibrate)(dmsae_instance *instance, const dmsae_selection_context *context,
+                              const dmsae_csr *candidates, const uint8_t *selected, void *state, dmsae_call *call);
+
+    /* Adds the state `other`, of the batches after those already in `state`.
+     * [worker] [created]
+     * Ownership: both are the host's; `other` is read-only.  Errors: any status.  Since: 0.1 */
+    dmsae_status (*merge)(dmsae_instance *instance, int64_t latent_count, void *state, const void *other,
+                          dmsae_call *call);
+
+    /* Writes the form in which the SAE is to be used: `form`, and `thresholds` [F] or `top_k`.
+     * [worker] [created]
+     * Ownership: all outputs are the host's; arbitrary bits before. `state` is read-only.
+     * Errors: any status.  Since: 0.1
+     *
+     * DMSAE-INFERENCE-01  Thresholds are finite; top_k is at least 1. What the form does not use may stay unwritten.
+     * DMSAE-INFERENCE-02  The exported form keeps what select keeps in DMSAE_MODE_INFER. */
+    dmsae_status (*form)(dmsae_instance *instance, const dmsae_selection_context *context, const void *state,
+                         dmsae_inference_form *form, float *thresholds, int64_t *top_k, dmsae_call *call);
+} dmsae_sparsity_rule_inference;
 
 DMSAE_END
 

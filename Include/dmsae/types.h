@@ -22,6 +22,8 @@
  *   [control]     The host makes no other call about the same instance at the same time.
  *   [worker]      As [control], unless the plugin declares DMSAE_PLUGIN_REENTRANT: then from many threads at once.
  *   [any]         From any thread at any time.
+ *   [calling]     A host service: from within a call of the host about this instance, on the thread of that call, one
+ *                 at a time. The host makes no other call about the instance meanwhile: depth is 1. Since 0.1.
  *   [no instance] Before create, or with none; any number of times.
  *   [created]     Between a create that returned DMSAE_OK and destroy.
  * No function is tied to a thread: consecutive calls may come on different ones, so a plugin keeps nothing in
@@ -94,7 +96,7 @@ DMSAE_BEGIN
  * plugin built with a new header would needlessly refuse to work on an older host.
  */
 #define DMSAE_ABI_MAJOR 0u
-#define DMSAE_ABI_MINOR 0u
+#define DMSAE_ABI_MINOR 1u
 #ifndef DMSAE_ABI_MINOR_REQUIRED
 #define DMSAE_ABI_MINOR_REQUIRED 0u
 #endif
@@ -130,6 +132,7 @@ DMSAE_BEGIN
 DMSAE_ENUM(dmsae_status) {
     DMSAE_OK = 0,
     DMSAE_CANCELLED = 1,             /* the plugin stopped because dmsae.cancel/1 asked it to */
+    DMSAE_BUDGET_EXHAUSTED = 2,      /* a host service has no budget left for what was asked; since 0.1 */
     DMSAE_ERR_FAILED = -1,           /* any other failure; say which in the error text */
     DMSAE_ERR_INVALID_ARGUMENT = -2, /* a value out of its range; name it */
     DMSAE_ERR_UNKNOWN_PARAMETER = -3, /* a key that create does not know; name it */
@@ -157,7 +160,27 @@ typedef struct dmsae_call {
 } dmsae_call;
 #define DMSAE_CALL_SIZE_V0 32u
 
-/* A setting from the user. Array element: frozen. */
+/* ---- State --------------------------------------------------------------------------------------------------------
+ *
+ * What a plugin gathers over many calls is a block of bytes that the host owns, of a size that the plugin names.
+ * Since 0.1.
+ *
+ * DMSAE-STATE-01  A state begins at a multiple of 64 bytes and is all zero before the first call that gets it.
+ * DMSAE-STATE-02  It holds no pointer and nothing that depends on where it lies: between calls the host copies it,
+ *                 writes it to a file, moves it to another process, goes on from a copy.
+ * DMSAE-STATE-03  One state is in one call at a time. Two states of one instance may be, on different threads, if the
+ *                 plugin declares DMSAE_PLUGIN_REENTRANT.
+ * DMSAE-STATE-04  After anything but DMSAE_OK a state that the call could write is undefined; the host goes back to a
+ *                 copy or gives up.
+ * DMSAE-STATE-05  A stored state is only handed to the same plugin id, plugin version, state version, parameters and
+ *                 plan that wrote it. A plugin that changes the layout changes its state version.
+ *
+ * Rationale: save and load through streams were considered, as plugin ABIs for audio have them. Then every plugin has
+ * a serialiser to get wrong, and a crash between two saves loses what came after the first. Bytes that the host owns
+ * need no code in the plugin, are a checkpoint at every batch, and survive the death of the process they were in.
+ */
+
+/* A setting from the user; see parameters.h. Array element: frozen. */
 typedef struct dmsae_parameter {
     const char *key;   /* UTF-8, the host's, valid until create returns */
     const char *value; /* UTF-8, the host's, valid until create returns */

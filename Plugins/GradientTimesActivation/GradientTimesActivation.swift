@@ -106,7 +106,8 @@ nonisolated(unsafe) private let about = immortal(
         name: cString("Gradient × activation"), version: cString("1.0.0"), license: cString("Apache-2.0"),
         description: cString("-a·⟨g, ŵ⟩: how the loss changes, to first order, along the latent's direction"),
         extensions: immortal(cString("dmsae.scorer.per_token/1")), extension_count: 1, reserved: 0,
-        flags: DMSAE_PLUGIN_DETERMINISTIC | DMSAE_PLUGIN_REENTRANT | DMSAE_PLUGIN_NEEDS_GRADIENT))
+        flags: DMSAE_PLUGIN_DETERMINISTIC | DMSAE_PLUGIN_REENTRANT | DMSAE_PLUGIN_NEEDS_GRADIENT, parameters: nil,
+        parameter_count: 0, reserved2: 0))
 
 nonisolated(unsafe) private let entry = immortal(
     dmsae_entry(

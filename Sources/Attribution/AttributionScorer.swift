@@ -35,6 +35,10 @@ public struct ScoringBatch: @unchecked Sendable {
     public var splicedWidth: Int
     /// Whether the SAE's error x − x̂ was added back, held constant.
     public var errorTermAdded: Bool
+    /// Index of sequence 0 in the whole scoring pass.
+    public var firstSequence = 0
+    /// Answers what the losses and gradients would be had x̂ been another; nil where nobody can.
+    public var evaluation: (any SplicedEvaluation)?
 
     /// A batch of the given parts.
     public init(
@@ -69,4 +73,15 @@ public protocol AttributionScorer: AnyObject, Sendable {
     /// Writes one score for every entry of `batch.codes`, in CSR order. Positive: the latent helps, removing it
     /// raises the loss.
     func score(_ batch: ScoringBatch, into scores: UnsafeMutableBufferPointer<Float>) throws
+    /// Whether `score` can be called; false for a scorer that only accumulates.
+    var scoresTokens: Bool { get }
+    /// Totals over the pass and named outputs, if the scorer has them.
+    var accumulation: (any AccumulatingScore)? { get }
+}
+
+extension AttributionScorer {
+    /// Per-token scores are what most scorers give.
+    public var scoresTokens: Bool { true }
+    /// Most scorers leave totals to the host.
+    public var accumulation: (any AccumulatingScore)? { nil }
 }

@@ -79,7 +79,8 @@ public final class PluginScorer: AttributionScorer {
                 sequence_offsets: sequenceOffsets, sequence_count: Int64(batch.sequenceOffsets.count - 1),
                 scored: scored, first_token: Int64(batch.firstToken), core_begin: 0,
                 core_end: Int64(batch.coreCount), prefix_widths: prefixWidths,
-                prefix_count: Int64(batch.prefixWidths.count), spliced_width: Int64(batch.splicedWidth))
+                prefix_count: Int64(batch.prefixWidths.count), spliced_width: Int64(batch.splicedWidth),
+                first_sequence: Int64(batch.firstSequence))
             try instance.call("score") { table.score($0, &argument, scores, $1) }
         }
         // The views own what the argument points at.

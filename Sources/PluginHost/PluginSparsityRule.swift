@@ -115,6 +115,7 @@ extension dmsae_selection_context {
             first_row: Int64(context.firstRow), latent_count: Int64(context.latentCount),
             mean_active: context.meanActive, batch_budget: Int64(context.batchBudget),
             core_begin: Int64(context.core.lowerBound), core_end: Int64(context.core.upperBound),
-            core_is_exempt: context.coreIsExempt ? 1 : 0, reserved: 0)
+            core_is_exempt: context.coreIsExempt ? 1 : 0, reserved: 0, learnables: nil, learnable_count: 0,
+            reserved2: 0)
     }
 }

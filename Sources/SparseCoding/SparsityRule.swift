@@ -21,7 +21,7 @@ public enum SelectionMode: Int32, Sendable {
 }
 
 /// What a sparsity rule is told about a selection.
-public struct SelectionContext: Sendable {
+public struct SelectionContext: @unchecked Sendable {
     /// What the selection is for.
     public var mode: SelectionMode
     /// Training step, counted from 0.
@@ -42,6 +42,8 @@ public struct SelectionContext: Sendable {
     public var core: Range<Int>
     /// Whether core latents are exempt: then none of them is among the candidates and all of them are kept.
     public var coreIsExempt: Bool
+    /// The learnable tensors [1, F] of a rule that has them, in their order.
+    public var learnables: [Matrix] = []
 
     /// A selection over a whole batch.
     public init(
@@ -78,4 +80,15 @@ public protocol SparsityRule: AnyObject, Sendable {
     /// Ties go to the lower row, then to the lower column.
     func select(
         from candidates: SparseCodes, _ context: SelectionContext, selected: UnsafeMutableBufferPointer<UInt8>) throws
+    /// What the rule learns, if it does.
+    var learning: (any SparsityRuleLearning)? { get }
+    /// The form a trained SAE is used in, if it is not one threshold kept by the host.
+    var inference: (any SparsityRuleInference)? { get }
+}
+
+extension SparsityRule {
+    /// Most rules learn nothing.
+    public var learning: (any SparsityRuleLearning)? { nil }
+    /// The host's running threshold.
+    public var inference: (any SparsityRuleInference)? { nil }
 }

@@ -9,7 +9,7 @@
 #define AT(type, field, offset) ASSERT(offsetof(type, field) == (offset))
 
 ASSERT(sizeof(void *) == 8);
-ASSERT(DMSAE_ABI_MAJOR == 0 && DMSAE_ABI_MINOR == 0 && DMSAE_ABI_MINOR_REQUIRED == 0);
+ASSERT(DMSAE_ABI_MAJOR == 0 && DMSAE_ABI_MINOR == 1 && DMSAE_ABI_MINOR_REQUIRED == 0);
 
 ASSERT(sizeof(dmsae_status) == 4);
 ASSERT(sizeof(dmsae_kind) == 4);
@@ -53,7 +53,7 @@ AT(dmsae_host, reserved, 4);
 AT(dmsae_host, context, 8);
 AT(dmsae_host, get_extension, 16);
 
-ASSERT(sizeof(dmsae_descriptor) == 72 && DMSAE_DESCRIPTOR_SIZE_V0 == 72);
+ASSERT(sizeof(dmsae_descriptor) == 88 && DMSAE_DESCRIPTOR_SIZE_V0 == 72);
 AT(dmsae_descriptor, struct_size, 0);
 AT(dmsae_descriptor, kind, 4);
 AT(dmsae_descriptor, id, 8);
@@ -78,7 +78,7 @@ AT(dmsae_entry, create, 32);
 AT(dmsae_entry, destroy, 40);
 AT(dmsae_entry, get_extension, 48);
 
-ASSERT(sizeof(dmsae_scorer_batch) == 144 && DMSAE_SCORER_BATCH_SIZE_V0 == 144);
+ASSERT(sizeof(dmsae_scorer_batch) == 152 && DMSAE_SCORER_BATCH_SIZE_V0 == 144);
 AT(dmsae_scorer_batch, struct_size, 0);
 AT(dmsae_scorer_batch, splice_mode, 4);
 AT(dmsae_scorer_batch, codes, 8);
@@ -99,7 +99,7 @@ AT(dmsae_scorer_batch, prefix_widths, 120);
 AT(dmsae_scorer_batch, prefix_count, 128);
 AT(dmsae_scorer_batch, spliced_width, 136);
 
-ASSERT(sizeof(dmsae_selection_context) == 88 && DMSAE_SELECTION_CONTEXT_SIZE_V0 == 88);
+ASSERT(sizeof(dmsae_selection_context) == 104 && DMSAE_SELECTION_CONTEXT_SIZE_V0 == 88);
 AT(dmsae_selection_context, struct_size, 0);
 AT(dmsae_selection_context, mode, 4);
 AT(dmsae_selection_context, step, 8);

@@ -1,0 +1,94 @@
+/// What is known of a scoring pass before its first batch.
+public struct ScoringPlan: Sendable, Equatable, Codable {
+    /// m: columns of every batch's codes.
+    public var latentCount: Int
+    /// d.
+    public var dimension: Int
+    /// Sequences of the whole pass.
+    public var sequenceCount: Int
+    /// Tokens of the whole pass, those that are not scored included.
+    public var tokenCount: Int
+    /// Core latents, a prefix of the columns.
+    public var coreCount: Int
+    /// Whether the SAE's error is added back, held constant.
+    public var errorTermAdded: Bool
+
+    /// A plan of the given sizes.
+    public init(
+        latentCount: Int, dimension: Int, sequenceCount: Int, tokenCount: Int, coreCount: Int, errorTermAdded: Bool
+    ) {
+        self.latentCount = latentCount
+        self.dimension = dimension
+        self.sequenceCount = sequenceCount
+        self.tokenCount = tokenCount
+        self.coreCount = coreCount
+        self.errorTermAdded = errorTermAdded
+    }
+}
+
+/// A named result of a scorer that accumulates.
+public struct ScorerOutput: Sendable, Equatable, Codable {
+    /// How it is laid out, row-major.
+    public enum Shape: Int32, Sendable, Codable {
+        /// [m]
+        case latent = 1
+        /// [m, S]
+        case latentSequence = 2
+    }
+
+    /// The tensor's name in files.
+    public var name: String
+    /// Its shape.
+    public var shape: Shape
+    /// "nats", "1".
+    public var unit: String
+    /// One line.
+    public var description: String
+    /// Whether a larger value means a latent that helps more.
+    public var higherIsBetter: Bool
+    /// The output whose standard error this is.
+    public var standardErrorOf: Int?
+    /// The output the number of whose terms this is.
+    public var countOf: Int?
+
+    /// A described output.
+    public init(
+        name: String, shape: Shape, unit: String, description: String, higherIsBetter: Bool,
+        standardErrorOf: Int? = nil, countOf: Int? = nil
+    ) {
+        self.name = name
+        self.shape = shape
+        self.unit = unit
+        self.description = description
+        self.higherIsBetter = higherIsBetter
+        self.standardErrorOf = standardErrorOf
+        self.countOf = countOf
+    }
+
+    /// Number of elements under a plan.
+    public func count(_ plan: ScoringPlan) -> Int {
+        shape == .latent ? plan.latentCount : plan.latentCount * plan.sequenceCount
+    }
+}
+
+/// A score that is gathered over a whole pass instead of written token by token.
+///
+/// The state is bytes that the caller owns, aligned to 64 and zero at first, without pointers: between calls it may be
+/// copied, stored, or moved to another process. After an error its content is undefined.
+public protocol AccumulatingScore: AnyObject, Sendable {
+    /// What `finish` writes; output 0 is the score [m], positive where the latent helps.
+    var outputs: [ScorerOutput] { get }
+    /// Changes with the layout of the state.
+    var stateVersion: Int { get }
+    /// Bytes of state for a pass.
+    func stateSize(_ plan: ScoringPlan) throws -> Int
+    /// Prepares a zeroed state.
+    func begin(_ plan: ScoringPlan, state: UnsafeMutableRawBufferPointer) throws
+    /// Adds a batch; batches come in order, those without entries too.
+    func accumulate(_ batch: ScoringBatch, _ plan: ScoringPlan, state: UnsafeMutableRawBufferPointer) throws
+    /// Adds the state of the next shard.
+    func merge(_ plan: ScoringPlan, state: UnsafeMutableRawBufferPointer, other: UnsafeRawBufferPointer) throws
+    /// Writes every output; NaN where there is no evidence. The state stays as it is.
+    func finish(
+        _ plan: ScoringPlan, state: UnsafeRawBufferPointer, into outputs: [UnsafeMutableBufferPointer<Double>]) throws
+}

@@ -1,0 +1,62 @@
+/* dmsae.h: the C ABI between dmsae and its plugins. Include this file; it includes the others.
+ *
+ * A plugin is one shared object that exports one function. This is a whole scorer
+ * (Plugins/Template/scorer.c; a test keeps the two the same):
+ *
+ *   #include <string.h>
+ *   #include "dmsae/dmsae.h"
+ *
+ *   static struct dmsae_instance { int unused; } only;
+ *
+ *   static dmsae_status score(dmsae_instance *self, const dmsae_scorer_batch *batch, float *scores, dmsae_call *call) {
+ *       if (DMSAE_MUST_UNDERSTAND(call->flags)) return DMSAE_ERR_UNSUPPORTED;
+ *       for (int64_t e = 0; e < batch->codes->count; e++) scores[e] = batch->codes->values[e];
+ *       return DMSAE_OK;
+ *   }
+ *   static const dmsae_scorer_per_token table = {sizeof table, 0, score};
+ *   static const char *const ids[] = {DMSAE_SCORER_PER_TOKEN};
+ *   static const dmsae_descriptor about = {
+ *       sizeof about, DMSAE_KIND_SCORER, "activation", "Activation", "1.0.0", "Apache-2.0", "The activation itself",
+ *       ids, 1, 0, DMSAE_PLUGIN_DETERMINISTIC | DMSAE_PLUGIN_REENTRANT};
+ *
+ *   static const dmsae_descriptor *descriptor(const dmsae_entry *entry, uint32_t i) { return i == 0 ? &about : 0; }
+ *   static dmsae_status create(const dmsae_entry *entry, uint32_t index, const dmsae_host *host,
+ *                              const dmsae_parameter *set, uint32_t count, dmsae_instance **out, dmsae_call *call) {
+ *       *out = &only;
+ *       if (count == 0) return DMSAE_OK;
+ *       if (call->error_capacity > 0) strncat(call->error, set[0].key, call->error_capacity - 1);
+ *       return DMSAE_ERR_UNKNOWN_PARAMETER;
+ *   }
+ *   static void destroy(dmsae_instance *self) {}
+ *   static const void *get_extension(dmsae_instance *self, const char *id) {
+ *       return strcmp(id, DMSAE_SCORER_PER_TOKEN) == 0 ? &table : 0;
+ *   }
+ *   static const dmsae_entry entry = {DMSAE_MAGIC, sizeof entry, DMSAE_ABI_MAJOR, DMSAE_ABI_MINOR_REQUIRED, 1,
+ *                                     descriptor, create, destroy, get_extension};
+ *   const dmsae_entry *dmsae_plugin_entry(const dmsae_host_info *host) { return &entry; }
+ *
+ * Built by   cc -O2 -shared -fPIC -I Include scorer.c -o scorer.so
+ * and used by naming the path of scorer.so where a scorer's name is asked for.
+ *
+ * These headers are the specification; what they do not say is not promised. Where to read:
+ *   types.h          versions, growth rules, status codes, the call header, threads
+ *   tensor.h         borrowed views of dense and sparse arrays
+ *   entry.h          the exported function, the plugin's description, create and destroy
+ *   host.h           what a plugin may ask of the host: log, cancel
+ *   scorer.h         kind "scorer": how much each active latent matters to the next-token loss
+ *   sparsity_rule.h  kind "sparsity rule": which positive pre-activations a batch keeps
+ *
+ * Changes, one line a minor version:
+ *   0.0   first version: scorer (per token), sparsity rule, log, cancel.
+ */
+#ifndef DMSAE_DMSAE_H
+#define DMSAE_DMSAE_H
+
+#include "types.h"
+#include "tensor.h"
+#include "host.h"
+#include "entry.h"
+#include "scorer.h"
+#include "sparsity_rule.h"
+
+#endif
