@@ -30,6 +30,7 @@ let package = Package(
     targets: [
         // C modules without code of their own.
         .systemLibrary(name: "CDMSAE", path: "Include"),
+        .systemLibrary(name: "CLinux"),
         .systemLibrary(name: "CProcessor"),
         .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
 
@@ -52,7 +53,7 @@ let package = Package(
         .target(name: "LanguageModeling", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels"]),
         .target(name: "SparseCoding", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels"]),
         .target(name: "Attribution", dependencies: ["LanguageModeling", "SparseCoding"]),
-        .target(name: "PluginHost", dependencies: ["CDMSAE", "Attribution", "SparseCoding"]),
+        .target(name: "PluginHost", dependencies: ["CDMSAE", "CLinux", "Attribution", "SparseCoding"]),
         .target(
             name: "Distillation",
             dependencies: ["Attribution", "Kernels", "TensorFiles", .product(name: "Yams", package: "Yams")]),
