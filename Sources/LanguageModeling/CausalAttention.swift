@@ -13,7 +13,7 @@ package struct CausalAttention {
 
     /// Queries handled at once: enough for a good matrix product, few enough that the keys after the last query of
     /// the block, which are computed in vain, stay a small part.
-    private static let blockRows = 64
+    package static let blockRows = 64
 
     package init(headCount: Int, keyValueHeadCount: Int, headDimension: Int) {
         self.headCount = headCount
@@ -52,13 +52,7 @@ package struct CausalAttention {
         multiplyOnLane(
             block.count, keys, headDimension, 1 / Float(headDimension).squareRoot(),
             head.query + block.lowerBound * width, width, .normal, head.key, width, .transposed, 0, p, keys)
-        for query in block {
-            let row = p + (query - block.lowerBound) * keys
-            let visible = query + 1
-            let total = kernels.exponentialSum(row, kernels.maximum(row, visible), visible)
-            kernels.scale(row, Float(1 / total), visible)
-            (row + visible).update(repeating: 0, count: keys - visible)
-        }
+        softmax(p, rows: block.count, keys: keys, firstVisible: block.lowerBound + 1)
     }
 
     /// o = P·v per head: `output` `[n, H·h]` from `rows` `[n, (H + 2K)·h]`, n = sequences · length.
@@ -80,6 +74,63 @@ package struct CausalAttention {
                         width, .normal, 0, out + block.lowerBound * outputWidth, outputWidth)
                 }
             }
+        }
+    }
+
+    /// Keys and values of one sequence before the position where another run of it begins.
+    package struct Past {
+        /// Rows of keys and values side by side, `[first, 2K·h]`.
+        package let keyValues: UnsafePointer<Float>
+        /// How many.
+        package let count: Int
+    }
+
+    /// Numbers in a row of keys and values.
+    package var keyValueWidth: Int { 2 * keyValueHeadCount * headDimension }
+
+    /// The same for one head of one sequence whose first positions were run before: `rows` `[count, (H + 2K)·h]` are
+    /// the positions from `past.count` on. `p` is scratch for `blockRows` × (past.count + count).
+    package func forward(
+        head j: Int, _ rows: UnsafePointer<Float>, count: Int, after past: Past,
+        scratch p: UnsafeMutablePointer<Float>, into output: UnsafeMutablePointer<Float>
+    ) {
+        let head = head(j, rows)
+        let group = j / (headCount / keyValueHeadCount)
+        let pastKey = past.keyValues + group * headDimension
+        let pastValue = pastKey + keyValueHeadCount * headDimension
+        let scale = 1 / Float(headDimension).squareRoot()
+        for block in blocks(count) {
+            let own = block.upperBound, keys = past.count + own
+            let query = head.query + block.lowerBound * rowWidth
+            let out = output + block.lowerBound * outputWidth + j * headDimension
+            if past.count > 0 {
+                multiplyOnLane(
+                    block.count, past.count, headDimension, scale, query, rowWidth, .normal, pastKey, keyValueWidth,
+                    .transposed, 0, p, keys)
+            }
+            multiplyOnLane(
+                block.count, own, headDimension, scale, query, rowWidth, .normal, head.key, rowWidth, .transposed, 0,
+                p + past.count, keys)
+            softmax(p, rows: block.count, keys: keys, firstVisible: past.count + block.lowerBound + 1)
+            if past.count > 0 {
+                multiplyOnLane(
+                    block.count, headDimension, past.count, 1, p, keys, .normal, pastValue, keyValueWidth, .normal, 0,
+                    out, outputWidth)
+            }
+            multiplyOnLane(
+                block.count, headDimension, own, 1, p + past.count, keys, .normal, head.value, rowWidth, .normal,
+                past.count > 0 ? 1 : 0, out, outputWidth)
+        }
+    }
+
+    /// Rows of scores `[rows, keys]` to probabilities: row r sees the first `firstVisible + r` keys.
+    private func softmax(_ p: UnsafeMutablePointer<Float>, rows: Int, keys: Int, firstVisible: Int) {
+        for r in 0..<rows {
+            let row = p + r * keys
+            let visible = firstVisible + r
+            let total = kernels.exponentialSum(row, kernels.maximum(row, visible), visible)
+            kernels.scale(row, Float(1 / total), visible)
+            (row + visible).update(repeating: 0, count: keys - visible)
         }
     }
 

@@ -73,6 +73,36 @@ final class Decoder: LanguageModel {
         return (losses, gradient)
     }
 
+    func replay(of batch: TokenBatch, residual: Matrix, afterLayer layer: Int) throws -> any SuffixReplay {
+        try check(batch, layer, residual)
+        var losses = [Float](repeating: 0, count: batch.tokenCount)
+        let targets = batch.targets
+        let x = residual.copy()
+        let above = Array(blocks[(layer + 1)...])
+        let attention = configuration.causalAttention
+        let past = above.map { _ in Matrix(rows: batch.tokenCount, columns: attention.keyValueWidth) }
+        losses.withUnsafeMutableBufferPointer { losses in
+            var trace: BlockTrace?
+            forEachPass(batch, goesBackward: false) { pass, first in
+                let kept =
+                    trace.flatMap { $0.input.rows == pass.tokenCount ? $0 : nil }
+                    ?? BlockTrace(tokenCount: pass.tokenCount, configuration)
+                trace = kept
+                for (block, past) in zip(above, past) {
+                    block.forward(x.row(first), keeping: kept, pass)
+                    for row in 0..<pass.tokenCount {
+                        let keys = kept.queryKeyValue.row(row) + attention.outputWidth
+                        past.row(first + row).update(from: keys, count: attention.keyValueWidth)
+                    }
+                }
+                head.losses(
+                    x.row(first), targets: targets[first..<first + pass.tokenCount],
+                    into: losses.baseAddress! + first)
+            }
+        }
+        return DecoderReplay(batch, losses: losses, past: past, blocks: above, head: head, configuration)
+    }
+
     func logits(of batch: TokenBatch, residual: Matrix, afterLayer layer: Int) throws -> Matrix {
         try check(batch, layer, residual)
         let logits = Matrix(rows: batch.tokenCount, columns: configuration.vocabularySize)

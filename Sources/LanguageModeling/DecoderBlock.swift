@@ -17,7 +17,18 @@ struct DecoderBlock {
         attention.addForward(y, to: x, keeping: trace.queryKeyValue.elements, pass)
         trace.middle.elements.update(from: x, count: trace.middle.count)
         perceptronNorm.forward(x, rows: pass.tokenCount, into: y)
-        perceptron.addForward(y, to: x, keeping: trace.gateUp.elements, pass)
+        perceptron.addForward(
+            y, to: x, rows: pass.tokenCount, keeping: trace.gateUp.elements, hidden: pass.hidden.elements)
+    }
+
+    /// As `forward` for suffixes of sequences whose earlier keys and values are `past`; nothing is kept.
+    func forward(_ x: UnsafeMutablePointer<Float>, past: Matrix, _ pass: SuffixPass) {
+        let y = pass.normed.elements
+        attentionNorm.forward(x, rows: pass.rowCount, into: y)
+        attention.addForward(y, to: x, past: past, pass)
+        perceptronNorm.forward(x, rows: pass.rowCount, into: y)
+        perceptron.addForward(
+            y, to: x, rows: pass.rowCount, keeping: pass.gateUp.elements, hidden: pass.hidden.elements)
     }
 
     /// Turns the gradient `dx` `[n, d]` of the block's output into that of its input. The trace is used up.

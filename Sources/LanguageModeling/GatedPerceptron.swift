@@ -8,13 +8,13 @@ struct GatedPerceptron {
     /// D, `[d, m]`.
     let down: Matrix
 
-    /// Adds the result to `x` `[n, d]`; G·y and U·y side by side, `[n, 2m]`, are kept for the backward pass.
+    /// Adds the result to `x` `[n, d]`; G·y and U·y side by side, `[n, 2m]`, are kept for the backward pass. `hidden`
+    /// `[n, m]` is scratch.
     func addForward(
-        _ y: UnsafePointer<Float>, to x: UnsafeMutablePointer<Float>, keeping rows: UnsafeMutablePointer<Float>,
-        _ pass: DecoderPass
+        _ y: UnsafePointer<Float>, to x: UnsafeMutablePointer<Float>, rows n: Int,
+        keeping rows: UnsafeMutablePointer<Float>, hidden: UnsafeMutablePointer<Float>
     ) {
-        let (n, d, m) = (pass.tokenCount, down.rows, down.columns)
-        let hidden = pass.hidden.elements
+        let (d, m) = (down.rows, down.columns)
         Lanes.shared.multiply(n, 2 * m, d, 1, y, d, .normal, gateUp.elements, d, .transposed, 0, rows, 2 * m)
         Lanes.shared.forRanges(n, grain: 16) { _, range in
             for row in range { kernels.swiGLU(hidden + row * m, rows + row * 2 * m, rows + row * 2 * m + m, m) }

@@ -26,6 +26,9 @@ public protocol LanguageModel: AnyObject, Sendable {
         of batch: TokenBatch, residual: Matrix, afterLayer layer: Int
     ) throws -> (losses: [Float], gradient: Matrix)
 
+    /// Runs from `residual` to the losses and keeps what is needed to run suffixes of the sequences again.
+    func replay(of batch: TokenBatch, residual: Matrix, afterLayer layer: Int) throws -> any SuffixReplay
+
     /// The logits `[B·T, V]` that follow from `residual` after layer `layer`; V is the vocabulary, so this is for a
     /// few positions at a time.
     func logits(of batch: TokenBatch, residual: Matrix, afterLayer layer: Int) throws -> Matrix

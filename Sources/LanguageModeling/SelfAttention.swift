@@ -25,6 +25,36 @@ struct SelfAttention {
             x, d)
     }
 
+    /// The same for suffixes of sequences, whose earlier positions have their keys and values in `past` `[n, 2K·h]`.
+    func addForward(
+        _ y: UnsafePointer<Float>, to x: UnsafeMutablePointer<Float>, past: Matrix, _ pass: SuffixPass
+    ) {
+        let (n, d, width) = (pass.rowCount, output.rows, attention.rowWidth)
+        let rows = pass.queryKeyValue.elements, mixed = pass.mixed.elements
+        Lanes.shared.multiply(
+            n, width, d, 1, y, d, .normal, queryKeyValue.elements, d, .transposed, 0, rows, width)
+        let turned = attention.headCount + attention.keyValueHeadCount
+        Lanes.shared.forRanges(n, grain: 16) { _, range in
+            for row in range {
+                pass.rotary.turn(rows + row * width, heads: turned, position: pass.positions[row])
+            }
+        }
+        Lanes.shared.forRanges(pass.suffixes.count * attention.headCount) { lane, tasks in
+            for task in tasks {
+                let (i, j) = task.quotientAndRemainder(dividingBy: attention.headCount)
+                let suffix = pass.suffixes[i]
+                attention.forward(
+                    head: j, rows + suffix.row * width, count: pass.length - suffix.first,
+                    after: CausalAttention.Past(
+                        keyValues: past.row(suffix.sequence * pass.length), count: suffix.first),
+                    scratch: pass.attentionScratch.row(lane), into: mixed + suffix.row * attention.outputWidth)
+            }
+        }
+        Lanes.shared.multiply(
+            n, d, output.columns, 1, mixed, output.columns, .normal, output.elements, output.columns, .transposed, 1,
+            x, d)
+    }
+
     /// Gradient `dy` `[n, d]` of y, given the gradient `dx` `[n, d]` of the sum.
     func backward(
         _ dx: UnsafePointer<Float>, _ rows: UnsafePointer<Float>, into dy: UnsafeMutablePointer<Float>,

@@ -3,7 +3,8 @@ import LanguageModeling
 import LinearAlgebra
 
 /// Tokens a second of a real model: what the harvest costs (residual stream up to a layer) and what attribution
-/// costs (losses and gradient from there), each beside the time its matrix products alone would take.
+/// costs (losses and gradient from there), each beside the time its matrix products alone would take; then what
+/// running suffixes again costs a token, beside the plain forward.
 struct LanguageModelThroughput {
     let path: String
     let layer: Int
@@ -21,26 +22,39 @@ struct LanguageModelThroughput {
         let head = c.dModel * c.vocabularySize
         let above = c.layerCount - 1 - layer
         let product = BlockProduct(c)
+        // Suffixes as an ablation makes them: most of the 24 begin late, one in four at the start.
+        let replay = try model.replay(of: batch, residual: x, afterLayer: layer)
+        let suffixes = (0..<24).map { i in
+            let (sequence, first) = (i % 8, i % 4 == 0 ? 0 : 61 * i % 256)
+            return SequenceSuffix(sequence: sequence, first: first, residual: x.row(sequence * 256 + first))
+        }
+        let replayedRows = suffixes.reduce(0) { $0 + 256 - $1.first }
+        var replayed = [Float](repeating: 0, count: replayedRows)
         var rounds = Rounds()
         for _ in 0..<5 {
             rounds.time("product") { product.run() }
             try rounds.time("residual") { _ = try model.residual(of: batch, afterLayer: layer) }
             try rounds.time("losses") { _ = try model.losses(of: batch, residual: x, afterLayer: layer) }
+            rounds.time("replay") {
+                replayed.withUnsafeMutableBufferPointer { replay.losses(of: suffixes, into: $0.baseAddress!) }
+            }
             try rounds.time("gradient") { _ = try model.lossesAndGradient(of: batch, residual: x, afterLayer: layer) }
         }
 
         let name = path.split(separator: "/").last.map(String.init) ?? path
         let rate = product.operations / rounds.median("product")
         print("\nlanguage model \(name), 8 × 256 tokens; its largest product alone \(number(rate / 1e9, 0)) GFLOP/s")
-        for (part, title, operations) in [
-            ("residual", "harvest, residual to layer \(layer)", 2 * (layer + 1) * block),
-            ("losses", "losses from layer \(layer)", 2 * (above * block + head)),
-            ("gradient", "losses and gradient from layer \(layer)", 4 * (above * block + head)),
+        let fromLayer = above * block + head
+        for (part, title, tokens, operations) in [
+            ("residual", "harvest, residual to layer \(layer)", batch.tokenCount, 2 * (layer + 1) * block),
+            ("losses", "losses from layer \(layer)", batch.tokenCount, 2 * fromLayer),
+            ("gradient", "losses and gradient from layer \(layer)", batch.tokenCount, 4 * fromLayer),
+            ("replay", "\(suffixes.count) suffixes run again from layer \(layer)", replayedRows, 2 * fromLayer),
         ] {
             let seconds = rounds.median(part)
-            let bound = Double(operations) * Double(batch.tokenCount) / rate
+            let bound = Double(operations) * Double(tokens) / rate
             printRow(
-                title, milliseconds(seconds), "\(number(Double(batch.tokenCount) / seconds, 0)) tok/s",
+                title, milliseconds(seconds), "\(number(Double(tokens) / seconds, 0)) tok/s",
                 "\(number(100 * bound / seconds, 0))%")
         }
         var usage = rusage()

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// The real model's path: DMSAE_SMOLLM2 (a .gguf file or a folder), else where `dmsae fetch demo` puts it.
-private let smolLM2Path: String? = {
+let smolLM2Path: String? = {
     func variable(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
     if let path = variable("DMSAE_SMOLLM2") { return path }
     let caches = variable("XDG_CACHE_HOME") ?? variable("HOME").map { "\($0)/.cache" }
