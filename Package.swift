@@ -14,13 +14,23 @@ func kernelSettings(_ level: String?) -> [SwiftSetting] {
     return settings + [.unsafeFlags(flags)]
 }
 
+// A plugin in C sees the header and nothing else of the project.
+func cPlugin(_ name: String) -> Target {
+    .target(
+        name: name, dependencies: ["CDMSAE"], path: "Plugins/\(name)", publicHeadersPath: ".",
+        cSettings: [.headerSearchPath("../../Include"), .unsafeFlags(["-O3", "-fvisibility=hidden"])])
+}
+
 let package = Package(
     name: "dmsae",
     products: [
         .library(name: "CDMSAE", targets: ["CDMSAE"]),
         .executable(name: "dmsae", targets: ["dmsae"]),
+        .library(name: "dmsae-plugin-ablation", type: .dynamic, targets: ["LatentAblation"]),
         .library(name: "dmsae-plugin-batchtopk", type: .dynamic, targets: ["BatchTopK"]),
+        .library(name: "dmsae-plugin-frequency", type: .dynamic, targets: ["ActivationFrequency"]),
         .library(name: "dmsae-plugin-gxa", type: .dynamic, targets: ["GradientTimesActivation"]),
+        .library(name: "dmsae-plugin-ig", type: .dynamic, targets: ["IntegratedGradients"]),
         .library(name: "dmsae-plugin-random", type: .dynamic, targets: ["RandomScore"]),
     ],
     dependencies: [
@@ -65,13 +75,8 @@ let package = Package(
             ],
             resources: [.embedInCode("Recipes/demo.yaml")]),
 
-        // Plugins see the C header and nothing else of the project.
-        .target(
-            name: "BatchTopK", dependencies: ["CDMSAE"], path: "Plugins/BatchTopK", publicHeadersPath: ".",
-            cSettings: [.headerSearchPath("../../Include"), .unsafeFlags(["-O3", "-fvisibility=hidden"])]),
-        .target(
-            name: "RandomScore", dependencies: ["CDMSAE"], path: "Plugins/RandomScore", publicHeadersPath: ".",
-            cSettings: [.headerSearchPath("../../Include"), .unsafeFlags(["-O3", "-fvisibility=hidden"])]),
+        cPlugin("ActivationFrequency"), cPlugin("BatchTopK"), cPlugin("IntegratedGradients"), cPlugin("LatentAblation"),
+        cPlugin("RandomScore"),
         .target(
             name: "GradientTimesActivation", dependencies: ["CDMSAE"], path: "Plugins/GradientTimesActivation",
             swiftSettings: [.unsafeFlags(["-O"])]),
@@ -86,7 +91,7 @@ let package = Package(
         .testTarget(name: "SparseCodingTests", dependencies: ["SparseCoding", "TensorFiles", "TestSupport"]),
         .testTarget(name: "AttributionTests", dependencies: ["Attribution", "LanguageModeling", "TestSupport"]),
         .testTarget(
-            name: "PluginHostTests", dependencies: ["PluginHost", "CDMSAE", "TestSupport"],
+            name: "PluginHostTests", dependencies: ["PluginHost", "CDMSAE", "LanguageModeling", "TestSupport"],
             exclude: ["ABI", "Fixtures"]),
         .testTarget(
             name: "DistillationTests",

@@ -120,7 +120,8 @@ DMSAE_ENUM(dmsae_output_shape) {
 
 /* One result, described. The plugin's, valid until destroy. Grows at its end.
  *
- * DMSAE-OUTPUT-01  `name` is the tensor's name in files: characters a-z, 0-9, '_', at least one, unique in the plugin.
+ * DMSAE-OUTPUT-01  `name` is the tensor's name in files: characters a-z, 0-9, '_', at least one, unique in the plugin,
+ *                  and none of those that the host writes beside it: "scores", "core", "per_token".
  * DMSAE-OUTPUT-02  Output 0 is the score: [m], and DMSAE-SCORER-04 holds. Rankings and cores are made from it.
  */
 typedef struct dmsae_output {

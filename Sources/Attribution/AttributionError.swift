@@ -12,6 +12,12 @@ public enum AttributionError: Error, CustomStringConvertible, Equatable {
     case widthsDiffer(sae: Int, model: Int)
     /// A spliced prefix that the SAE does not have.
     case badPrefix(found: Int, width: Int)
+    /// A request for an evaluation that does not fit its batch.
+    case badEdit(String)
+    /// More evaluations asked for than the pass has left.
+    case budgetExhausted(asked: Int, remaining: Int)
+    /// A score whose state no machine holds.
+    case stateTooLarge(bytes: Int)
     /// Nothing left to score.
     case nothingScored(tokens: Int)
 
@@ -33,6 +39,11 @@ public enum AttributionError: Error, CustomStringConvertible, Equatable {
             "the SAE reads vectors of \(sae), the model's residual stream has \(model); use the SAE's own model"
         case .badPrefix(let found, let width):
             "prefix \(found) is not a width between 1 and the SAE's \(width) latents; pass one of its prefixes"
+        case .badEdit(let reason): "\(reason); correct the scorer that asked"
+        case .budgetExhausted(let asked, let remaining):
+            "\(asked) evaluations asked for, \(remaining) of the pass's budget left; raise --budget"
+        case .stateTooLarge(let bytes):
+            "the scorer asks for a state of \(bytes) bytes, which cannot be had; score fewer sequences or latents"
         case .nothingScored(let tokens):
             "all of \(tokens) tokens are kept as the model's own (first positions, special tokens, attention sinks); "
                 + "score longer sequences or relax --keep-first, --keep-special, --sinks"

@@ -60,6 +60,12 @@ public final class ScoreAccumulator {
         }
     }
 
+    /// Counts a batch of a scorer that gives no scores of tokens.
+    public func count(_ codes: SparseCodes, tokens: Int) {
+        tokenCount += tokens
+        for e in 0..<codes.count { activeCounts[Int(codes.columnIndices[e])] += 1 }
+    }
+
     /// A [m]; a latent that never fired has 0.
     public func result() -> [Double] { (0..<activeCounts.count).map(value) }
 

@@ -30,14 +30,17 @@ public final class ScoringPass {
     private let scorer: any AttributionScorer
     private let encoding = EncodingPass()
     private let candidateDecoder: Matrix
+    private let budget: EvaluationBudget
     private var tokensSeen = 0
+    private var sequencesSeen = 0
+    private var accumulated: AccumulatedScore?
 
-    /// A pass of one scorer over one SAE at `layer`.
+    /// A pass of one scorer over one SAE at `layer`. Evaluations the scorer asks for are taken from `budget`.
     ///
     /// - Throws: `AttributionError` for widths that do not fit.
     public init(
         model: any LanguageModel, layer: Int, sae: SparseAutoencoder, scorer: any AttributionScorer,
-        settings: ScoringSettings = ScoringSettings()
+        settings: ScoringSettings = ScoringSettings(), budget: EvaluationBudget = EvaluationBudget()
     ) throws {
         guard sae.dIn == model.configuration.dModel else {
             throw AttributionError.widthsDiffer(sae: sae.dIn, model: model.configuration.dModel)
@@ -53,13 +56,44 @@ public final class ScoringPass {
         self.layer = layer
         self.sae = sae
         self.scorer = scorer
+        self.budget = budget
+    }
+
+    /// Prepares the totals and named outputs of a scorer that has them, over `sequences` sequences of `tokens` tokens in
+    /// all. To be called before the first sample.
+    ///
+    /// - Throws: what the scorer throws; `AttributionError.stateTooLarge`.
+    public func begin(sequences: Int, tokens: Int) throws {
+        guard let accumulation = scorer.accumulation else { return }
+        accumulated = try AccumulatedScore(
+            accumulation,
+            ScoringPlan(
+                latentCount: candidateCount, dimension: sae.dIn, sequenceCount: sequences, tokenCount: tokens,
+                coreCount: min(sae.layout.coreCount, candidateCount), errorTermAdded: settings.errorTerm))
+    }
+
+    /// The scorer's named outputs after the last sample; none if it has none.
+    ///
+    /// - Throws: what the scorer throws.
+    public func outputs() throws -> [(output: ScorerOutput, values: [Double])] { try accumulated?.results() ?? [] }
+
+    /// A [m], from the accumulator for a scorer of tokens, else the scorer's own total (its output 0), in which a latent
+    /// without evidence has 0.
+    ///
+    /// - Throws: what the scorer throws.
+    public func totals(_ accumulator: ScoreAccumulator) throws -> [Double] {
+        if scorer.scoresTokens { return accumulator.result() }
+        guard let own = try outputs().first else {
+            preconditionFailure("begin was not called for \(scorer.name), which scores no tokens")
+        }
+        return own.values.map { $0.isNaN ? 0 : $0 }
     }
 
     /// What one batch gave: scores parallel to the entries of `codes`, positive where the latent helps.
     public struct Scores {
         /// f [N, candidates]; rows of positions that are not scored are empty.
         public let codes: SparseCodes
-        /// One per entry.
+        /// One per entry; empty for a scorer that only accumulates.
         public let values: [Float]
         /// [N] nats.
         public let loss: [Float]
@@ -83,17 +117,25 @@ public final class ScoringPass {
             of: sample.tokens, residual: spliced, afterLayer: layer)
         let codes = all.restricted(toColumnsBelow: candidateCount, rows: sample.replaced)
         let length = sample.tokens.length
-        let batch = ScoringBatch(
+        var batch = ScoringBatch(
             codes: codes, decoder: candidateDecoder, decoderBias: sae.decoderBias, residual: sample.residual,
             reconstruction: spliced, gradient: gradient, loss: loss, tokens: sample.tokens.ids,
             sequenceOffsets: (0...sample.tokens.sequenceCount).map { Int64($0 * length) }, scored: sample.replaced,
             firstToken: tokensSeen, coreCount: min(sae.layout.coreCount, candidateCount),
             prefixWidths: sae.layout.prefixes.map(Int64.init), splicedWidth: splicedWidth,
             errorTermAdded: settings.errorTerm)
-        var values = [Float](repeating: 0, count: codes.count)
-        try values.withUnsafeMutableBufferPointer { try scorer.score(batch, into: $0) }
-        try check(values, codes)
+        batch.firstSequence = sequencesSeen
+        batch.evaluation = SpliceEvaluator(
+            model: model, layer: layer, tokens: sample.tokens, batch: batch, budget: budget)
+        var values: [Float] = []
+        if scorer.scoresTokens {
+            values = [Float](repeating: 0, count: codes.count)
+            try values.withUnsafeMutableBufferPointer { try scorer.score(batch, into: $0) }
+            try check(values, codes)
+        }
+        try accumulated?.add(batch)
         tokensSeen += sample.tokenCount
+        sequencesSeen += sample.tokens.sequenceCount
         return Scores(
             codes: codes, values: values, loss: loss, scoredCount: sample.replacedCount,
             reconstruction: reconstruction, gradient: gradient)
@@ -106,10 +148,7 @@ public final class ScoringPass {
         _ samples: [SpliceSample], into accumulator: ScoreAccumulator, progress: (Int) -> Void = { _ in }
     ) throws {
         for sample in samples {
-            let scores = try score(sample)
-            scores.values.withUnsafeBufferPointer {
-                accumulator.add(scores.codes, $0, tokens: scores.scoredCount)
-            }
+            try score(sample).add(to: accumulator)
             progress(sample.tokenCount)
         }
         guard accumulator.tokenCount > 0 else {
@@ -122,6 +161,14 @@ public final class ScoringPass {
         let row = (0..<codes.rows).first { codes.entries(ofRow: $0).contains(bad) } ?? 0
         throw AttributionError.scoreNotFinite(
             scorer: scorer.name, token: tokensSeen + row, latent: Int(codes.columnIndices[bad]), value: values[bad])
+    }
+}
+
+extension ScoringPass.Scores {
+    /// Adds them, or for a scorer that only accumulates what fired.
+    public func add(to accumulator: ScoreAccumulator) {
+        if values.isEmpty { return accumulator.count(codes, tokens: scoredCount) }
+        values.withUnsafeBufferPointer { accumulator.add(codes, $0, tokens: scoredCount) }
     }
 }
 

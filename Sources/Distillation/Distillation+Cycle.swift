@@ -110,13 +110,16 @@ extension Distillation {
         let accumulator = ScoreAccumulator(
             latents: pass.candidateCount, tokens: scoring.reduce(0) { $0 + $1.tokenCount }, aggregate: aggregate,
             scope: recipe.over, isSigned: recipe.signed)
+        try pass.begin(
+            sequences: scoring.reduce(0) { $0 + $1.tokens.sequenceCount },
+            tokens: scoring.reduce(0) { $0 + $1.tokenCount })
         progress.begin("score \(name)", total: recipe.scoreTokens, unit: "tokens")
         defer { progress.end() }
         for sample in scoring {
             try stop.check()
             try pass.accumulate([sample], into: accumulator) { progress.advance(by: $0, detail: "") }
         }
-        let scores = accumulator.result()
+        let scores = try pass.totals(accumulator)
         let selection = try CoreSelection(
             scores, fraction: recipe.tau, tokens: accumulator.tokenCount, aggregate: aggregate)
         return (Core(selection, scores: scores, cycle: t, previous: previous), scores)

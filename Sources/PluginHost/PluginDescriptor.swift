@@ -54,6 +54,10 @@ public struct PluginDescriptor: Equatable, Sendable {
     public var isReentrant: Bool { flags & DMSAE_PLUGIN_REENTRANT != 0 }
     /// Whether a scorer reads the gradient.
     public var needsGradient: Bool { flags & DMSAE_PLUGIN_NEEDS_GRADIENT != 0 }
+    /// Whether a scorer asks for losses and gradients of other reconstructions.
+    public var needsEvaluation: Bool { flags & DMSAE_PLUGIN_NEEDS_EVALUATION != 0 }
+    /// Whether merged states do not depend on how the pass was cut.
+    public var mergesExactly: Bool { flags & DMSAE_PLUGIN_MERGE_EXACT != 0 }
     /// The flags that a host must understand: DMSAE-GROWTH-07. This version has none.
     var unknownFlags: UInt64 { flags & 0xFFFF_FFFF_0000_0000 }
 }

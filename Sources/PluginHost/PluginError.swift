@@ -59,6 +59,10 @@ public enum PluginError: Error, Equatable, Sendable {
     case unwrittenScore(plugin: String, path: String, row: Int, latent: Int, unwritten: Int, count: Int)
     /// A score that is NaN or infinite.
     case nonFiniteScore(plugin: String, path: String, value: String, row: Int, latent: Int)
+    /// A description of a scorer's output that breaks a rule.
+    case badOutput(plugin: String, path: String, index: Int, reason: String)
+    /// An element of an output that is infinite, or, with no value, that was not written.
+    case badOutputValue(plugin: String, path: String, output: String, element: Int, value: String?)
     /// A scope that this host does not know.
     case unknownScope(plugin: String, path: String, scope: Int32)
     /// A negative upper count.
@@ -75,8 +79,8 @@ extension PluginError: CustomStringConvertible {
         switch self {
         case .badReference, .unknownName, .unknownID, .ambiguous, .wrongKind: referenceDescription
         case .unreadable, .worldWritable, .notASharedObject, .wrongMachine, .notLoaded: fileDescription
-        case .failed, .cancelled, .lost, .unwrittenScore, .nonFiniteScore, .unknownScope, .negativeUpperCount, .badMark,
-            .tooManySelected:
+        case .failed, .cancelled, .lost, .unwrittenScore, .nonFiniteScore, .badOutputValue, .unknownScope,
+            .negativeUpperCount, .badMark, .tooManySelected:
             callDescription
         default: exportDescription
         }
@@ -141,6 +145,8 @@ extension PluginError: CustomStringConvertible {
             "\(table).\(field) of \(path) is null; the plugin must fill every field (DMSAE-ENTRY-05)"
         case .badDescription(let path, let index, let reason):
             "the description of plugin \(index) of \(path) is wrong: \(reason); correct the plugin (see entry.h)"
+        case .badOutput(let plugin, let path, let index, let reason):
+            "the description of output \(index) of scorer '\(plugin)' is wrong: \(reason); correct \(path) (see scorer.h)"
         case .unknownFlags(let plugin, let path, let flags):
             "plugin '\(plugin)' of \(path) has the flags \(hexadecimal(flags)), which this dmsae does not know and must "
                 + "understand; update dmsae"
@@ -166,6 +172,9 @@ extension PluginError: CustomStringConvertible {
                 + " (DMSAE-SCORER-03); correct \(path)"
         case .nonFiniteScore(let plugin, let path, let value, let row, let latent):
             "scorer '\(plugin)' wrote \(value) at token \(row), latent \(latent) (DMSAE-SCORER-03); correct \(path)"
+        case .badOutputValue(let plugin, let path, let output, let element, let value):
+            "scorer '\(plugin)' " + (value.map { "wrote \($0) to" } ?? "left unwritten")
+                + " element \(element) of output '\(output)' (DMSAE-SCORER-11); correct \(path)"
         case .unknownScope(let plugin, let path, let scope):
             "rule '\(plugin)' declares scope \(scope), which this dmsae does not know (1 row, 2 batch, 3 all); "
                 + "update dmsae or correct \(path)"

@@ -1,3 +1,4 @@
+import Attribution
 import CDMSAE
 import Glibc
 import Synchronization
@@ -11,6 +12,7 @@ final class PluginInstance: @unchecked Sendable {
     private let host: HostTables
     private let pointer: OpaquePointer
     private let turn = Mutex(())
+    private let asking = Mutex(())
     private let isLost = Atomic(false)
 
     /// Creates `plugin` of `library`.
@@ -92,6 +94,18 @@ final class PluginInstance: @unchecked Sendable {
         } else {
             try turn.withLock { _ in try run() }
         }
+    }
+
+    /// Calls a function of a scorer about `batch`, whose C form is `argument`. A plugin that says it asks for evaluations
+    /// may ask during the call, and then has no other call beside it: a request says nothing of the call it comes from.
+    /// - Throws: as `call`.
+    func call(
+        _ function: String, about batch: ScoringBatch, _ argument: UnsafePointer<dmsae_scorer_batch>,
+        _ body: (OpaquePointer, UnsafeMutablePointer<dmsae_call>) -> dmsae_status
+    ) throws {
+        guard plugin.needsEvaluation, batch.evaluation != nil else { return try call(function, body) }
+        let turn = EvaluationTurn(batch, argument, host.services.isCancelled)
+        try asking.withLock { _ in try host.during(turn) { try call(function, body) } }
     }
 
     /// A function without a call header, such as `scope`.

@@ -114,12 +114,3 @@ public final class PluginLibrary: @unchecked Sendable {
         return plugin
     }
 }
-
-/// Runs foreign code and puts rounding and denormal modes back: a library built by `-ffast-math` may flush denormals
-/// to zero in every thread that loads it, and so change the numbers of code it has nothing to do with.
-func keepingFloatingPointEnvironment<Result>(_ body: () throws -> Result) rethrows -> Result {
-    var environment = fenv_t()
-    fegetenv(&environment)
-    defer { fesetenv(&environment) }
-    return try body()
-}

@@ -1,4 +1,5 @@
 import CDMSAE
+import Synchronization
 
 /// A line that a plugin wrote to the log.
 public struct PluginMessage: Equatable, Sendable {
@@ -46,8 +47,9 @@ final class HostTables: @unchecked Sendable {
     static let version = "0.1.0"
 
     let pointer: UnsafeMutablePointer<dmsae_host>
-    private let services: PluginServices
+    let services: PluginServices
     private let plugin: String
+    private let turn = Mutex<EvaluationTurn?>(nil)
     private let log: UnsafeMutablePointer<dmsae_host_log>
     private let cancel: UnsafeMutablePointer<dmsae_host_cancel>
 
@@ -80,6 +82,8 @@ final class HostTables: @unchecked Sendable {
                     switch String(cString: id) {
                     case DMSAE_LOG: return UnsafeRawPointer(tables.log)
                     case DMSAE_CANCEL: return UnsafeRawPointer(tables.cancel)
+                    case DMSAE_EVAL: return UnsafeRawPointer(HostTables.evaluation)
+                    case DMSAE_GRAD: return UnsafeRawPointer(HostTables.gradients)
                     default: return nil
                     }
                 }))
@@ -91,7 +95,17 @@ final class HostTables: @unchecked Sendable {
         cancel.deallocate()
     }
 
-    private static func of(_ host: UnsafePointer<dmsae_host>) -> HostTables? {
+    /// The batch that may be asked about now.
+    var currentTurn: EvaluationTurn? { turn.withLock { $0 } }
+
+    /// Lets the plugin ask about a batch for the length of `body`.
+    func during<Result>(_ turn: EvaluationTurn, _ body: () throws -> Result) rethrows -> Result {
+        self.turn.withLock { $0 = turn }
+        defer { self.turn.withLock { $0 = nil } }
+        return try body()
+    }
+
+    static func of(_ host: UnsafePointer<dmsae_host>) -> HostTables? {
         host.pointee.context.map { Unmanaged<HostTables>.fromOpaque($0).takeUnretainedValue() }
     }
 }

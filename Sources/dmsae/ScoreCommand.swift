@@ -11,8 +11,8 @@ struct ScoreCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "score", abstract: "Score an SAE's latents by their attribution to next-token loss.",
         discussion: """
-            Writes scores [m], core (indices, falling score) and per_token [B, T, m] on request. A score is positive \
-            where the latent helps.
+            Writes scores [m], core (indices, falling score), per_token [B, T, m] on request and each named output of \
+            the scorer. A score is positive where the latent helps.
 
             Example: dmsae score --model smollm2.gguf --sae sae --layer 15 --tokens ids.safetensors --scorer gxa \
             --out scores.safetensors
@@ -82,7 +82,11 @@ struct ScoreCommand: ParsableCommand {
             model: loaded, layer: layer, sae: autoencoder, scorer: plugin, settings: settings)
         let accumulator = ScoreAccumulator(
             latents: pass.candidateCount, tokens: batch.tokenCount, aggregate: how, scope: over, isSigned: signed)
+        if perToken && !plugin.scoresTokens {
+            throw ValidationError("scorer \(plugin.name) gives totals and no scores of tokens; leave --per-token out")
+        }
         let everyToken = perToken ? Matrix(rows: batch.tokenCount, columns: pass.candidateCount) : nil
+        try pass.begin(sequences: batch.sequenceCount, tokens: batch.tokenCount)
         Terminal.shared.begin("score", total: batch.tokenCount, unit: "tokens")
         var first = 0
         while first < batch.sequenceCount {
@@ -91,42 +95,57 @@ struct ScoreCommand: ParsableCommand {
             let part = batch.sequences(first..<last)
             let scores = try pass.score(
                 try SpliceSample(part, model: loaded, layer: layer, policy: policy))
-            scores.values.withUnsafeBufferPointer {
-                accumulator.add(scores.codes, $0, tokens: scores.scoredCount)
-            }
+            scores.add(to: accumulator)
             if let everyToken { scores.scatter(into: everyToken, firstRow: first * batch.length, signed: signed) }
             Terminal.shared.advance(by: part.tokenCount, detail: "")
             first = last
         }
         Terminal.shared.end()
         guard accumulator.tokenCount > 0 else { throw AttributionError.nothingScored(tokens: batch.tokenCount) }
-        let result = accumulator.result()
+        let result = try pass.totals(accumulator)
         let core = try CoreSelection(result, fraction: tau, tokens: accumulator.tokenCount, aggregate: how)
-        try write(result, core, everyToken, batch)
-        try report(result, core, scored: accumulator.tokenCount)
+        let outputs = try pass.outputs()
+        try write(result, core, everyToken, batch, outputs)
+        let title =
+            plugin.scoresTokens ? aggregate : outputs.first.map { "\($0.output.name) [\($0.output.unit)]" } ?? ""
+        try report(result, core, scored: accumulator.tokenCount, title: title, outputs.map(\.output))
     }
 
-    private func write(_ scores: [Double], _ core: CoreSelection, _ everyToken: Matrix?, _ batch: TokenBatch) throws {
-        var writer = SafetensorsWriter(metadata: ["scorer": scorer, "aggregate": aggregate, "tau": "\(tau)"])
+    private func write(
+        _ scores: [Double], _ core: CoreSelection, _ everyToken: Matrix?, _ batch: TokenBatch,
+        _ outputs: [(output: ScorerOutput, values: [Double])]
+    ) throws {
+        var metadata = ["scorer": scorer, "aggregate": aggregate, "tau": "\(tau)"]
+        for (output, _) in outputs {
+            metadata["\(output.name).unit"] = output.unit
+            metadata["\(output.name).higher_is_better"] = "\(output.higherIsBetter)"
+        }
+        var writer = SafetensorsWriter(metadata: metadata)
         writer.add("scores", scores.map(Float.init), shape: [scores.count])
         writer.add("core", integers: core.latents.map { Int64($0) })
         if let everyToken {
             writer.add("per_token", everyToken, shape: [batch.sequenceCount, batch.length, scores.count])
         }
+        for (output, values) in outputs {
+            let shape = output.shape == .latent ? [scores.count] : [scores.count, batch.sequenceCount]
+            writer.add(output.name, values.map(Float.init), shape: shape)
+        }
         try writer.write(to: out)
     }
 
-    private func report(_ scores: [Double], _ core: CoreSelection, scored: Int) throws {
+    private func report(
+        _ scores: [Double], _ core: CoreSelection, scored: Int, title: String, _ outputs: [ScorerOutput]
+    ) throws {
         if output.json {
             let report = Report(
                 candidates: scores.count, scored_tokens: scored, core: core.latents, coverage: core.coverage,
-                scores: scores)
+                scores: scores, outputs: outputs)
             return print(try JSONRecord.text(report))
         }
         print(
             "\(scored) tokens scored; a core of \(core.latents.count) of \(scores.count) candidates has "
                 + "\(decimals(100 * core.coverage, 1))% of the attribution")
-        print("  rank  latent  \(aggregate)")
+        print("  rank  latent  \(title)")
         for (rank, latent) in core.latents.prefix(10).enumerated() {
             print(pad("\(rank + 1)", 6) + pad("\(latent)", 8) + "  " + significant(scores[latent]))
         }
@@ -144,6 +163,7 @@ struct ScoreCommand: ParsableCommand {
         var core: [Int]
         var coverage: Double
         var scores: [Double]
+        var outputs: [ScorerOutput]
     }
 }
 

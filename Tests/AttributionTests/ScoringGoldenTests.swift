@@ -10,33 +10,13 @@ import Testing
 /// Golden gradients are of the mean loss over B(T−1) = 92 positions, ours of the sum. Tolerances: 2e-5 of the largest
 /// element forward, 1e-4 for gradients and scores (single precision through two blocks); index sets must be equal.
 @Suite struct ScoringGoldenTests {
-    private let golden: Golden
-    private let model: any LanguageModel
-    private let tokens: TokenBatch
-    private let meanFactor = 1 / Float(4 * 23)
+    private let splice: GoldenSplice
+    private var golden: Golden { splice.golden }
+    private var model: any LanguageModel { splice.model }
+    private var tokens: TokenBatch { splice.tokens }
+    private var meanFactor: Float { splice.meanFactor }
 
-    init() throws {
-        golden = try Golden("gxa/gxa.safetensors")
-        model = try loadLanguageModel(path: fixture("models/llama"))
-        tokens = TokenBatch(
-            ids: try golden.file.integers("input_ids").map { Int32($0) }, sequenceCount: 4, length: 24)
-    }
-
-    private func sae(decoderScale: [Float]? = nil) throws -> SparseAutoencoder {
-        let result = SparseAutoencoder(dIn: 48, layout: try PrefixLayout(groups: [8, 24, 32, 64]))
-        result.encoder.assign(try golden.matrix("W_enc").transposed())
-        result.encoderBias.assign(try golden.matrix("b_enc"))
-        result.decoder.assign(try golden.matrix("W_dec"))
-        result.decoderBias.assign(try golden.matrix("b_dec"))
-        result.threshold = try golden.matrix("threshold")[0]
-        return result
-    }
-
-    private func sample(keepFirst: Int = 0) throws -> SpliceSample {
-        try SpliceSample(
-            tokens, model: model, layer: 1,
-            policy: SplicePolicy(keepFirst: keepFirst, specialTokens: [], sinkRatio: nil))
-    }
+    init() throws { splice = try GoldenSplice() }
 
     private func dense(_ scores: ScoringPass.Scores, width: Int) -> [Float] {
         var result = [Float](repeating: 0, count: 96 * width)
@@ -48,22 +28,18 @@ import Testing
         return result
     }
 
-    private func withoutLast(_ losses: [Float]) -> [Float] {
-        losses.indices.filter { $0 % 24 != 23 }.map { losses[$0] }
-    }
-
     @Test(arguments: [8, 32, 64, 128])
     func scoresQuantilesAndCoresMatchAtEveryPrefix(_ width: Int) throws {
         var settings = ScoringSettings()
         settings.prefix = width
-        let sample = try sample()
+        let sample = try splice.sample()
         try golden.check("x", sample.residual.values, tolerance: 2e-5)
         let pass = try ScoringPass(
-            model: model, layer: 1, sae: try sae(), scorer: NaiveGradientTimesActivation(), settings: settings)
+            model: model, layer: 1, sae: try splice.sae(), scorer: NaiveGradientTimesActivation(), settings: settings)
         let scores = try pass.score(sample)
         let p = "p\(width)."
         try golden.check(p + "x_hat", scores.reconstruction.values, tolerance: 2e-5)
-        try golden.check(p + "loss_per_token", withoutLast(scores.loss), tolerance: 2e-5)
+        try golden.check(p + "loss_per_token", splice.withoutLast(scores.loss), tolerance: 2e-5)
         try golden.check(p + "grad", scores.gradient.values.map { $0 * meanFactor }, tolerance: 1e-4)
         try golden.check(p + "score", dense(scores, width: width), tolerance: 1e-4)
 
@@ -90,10 +66,10 @@ import Testing
         var settings = ScoringSettings()
         settings.prefix = 32
         let pass = try ScoringPass(
-            model: model, layer: 1, sae: try sae(), scorer: NaiveGradientTimesActivation(), settings: settings)
-        let scores = try pass.score(try sample(keepFirst: 1))
+            model: model, layer: 1, sae: try splice.sae(), scorer: NaiveGradientTimesActivation(), settings: settings)
+        let scores = try pass.score(try splice.sample(keepFirst: 1))
         #expect(scores.scoredCount == 92)
-        try golden.check("p32.keep0.loss_per_token", withoutLast(scores.loss), tolerance: 2e-5)
+        try golden.check("p32.keep0.loss_per_token", splice.withoutLast(scores.loss), tolerance: 2e-5)
         try golden.check("p32.keep0.grad", scores.gradient.values.map { $0 * meanFactor }, tolerance: 1e-4)
         let accumulator = ScoreAccumulator(latents: 32, tokens: 96)
         scores.values.withUnsafeBufferPointer { accumulator.add(scores.codes, $0, tokens: scores.scoredCount) }
@@ -102,7 +78,7 @@ import Testing
 
     @Test func decoderRowsOfAnyNormScoreByTheirDirection() throws {
         // Rows times s and activations divided by s leave x̂ as it is and divide the score by s.
-        let sae = try sae()
+        let sae = try splice.sae()
         let scale = try golden.matrix("nonunit.W_dec_scale")
         let thresholds = Matrix(rows: 1, columns: 128)
         for j in 0..<128 {
@@ -119,14 +95,14 @@ import Testing
         settings.prefix = 32
         let pass = try ScoringPass(
             model: model, layer: 1, sae: sae, scorer: NaiveGradientTimesActivation(), settings: settings)
-        try golden.check("p32.nonunit.score", dense(try pass.score(try sample()), width: 32), tolerance: 1e-4)
+        try golden.check("p32.nonunit.score", dense(try pass.score(try splice.sample()), width: 32), tolerance: 1e-4)
     }
 
     @Test func scoresSumToTheReconstructionsInnerProduct() throws {
         // ⟨g, x̂ − b_dec⟩ = Σ_j f_j ⟨g, W_dec,j⟩ on every token.
-        let sae = try sae()
+        let sae = try splice.sae()
         let pass = try ScoringPass(model: model, layer: 1, sae: sae, scorer: NaiveGradientTimesActivation())
-        let scores = try pass.score(try sample())
+        let scores = try pass.score(try splice.sample())
         for r in 0..<96 {
             var (left, size) = (0.0, 0.0)
             for c in 0..<48 {

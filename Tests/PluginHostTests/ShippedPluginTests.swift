@@ -197,7 +197,7 @@ struct ShippedPluginTests {
 
     // MARK: Files
 
-    @Test(arguments: ["batchtopk", "gxa", "random"])
+    @Test(arguments: ["ablation", "batchtopk", "frequency", "gxa", "ig", "random"])
     func `a shipped plugin exports its entry and nothing else`(name: String) throws {
         let result = try run([
             "nm", "-D", "--defined-only", "\(catalog.executableFolder)/libdmsae-plugin-\(name).so",

@@ -1,0 +1,172 @@
+/* A scorer that accumulates, with the faults that its table and its requests to the host can have: fault=NAME. */
+#define DMSAE_ABI_MINOR_REQUIRED 1u
+#include "dmsae/dmsae.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifndef FLAGS
+#define FLAGS DMSAE_PLUGIN_NEEDS_EVALUATION
+#endif
+
+struct dmsae_instance {
+    const dmsae_host *host;
+    char fault[32];
+};
+
+static int has(const dmsae_instance *self, const char *fault) { return strcmp(self->fault, fault) == 0; }
+
+static const dmsae_output count = {sizeof count, DMSAE_OUTPUT_LATENT, "count", "1", "Tokens", 1, -1, -1};
+static const dmsae_output capital = {sizeof capital, DMSAE_OUTPUT_LATENT, "Count", "1", "Tokens", 1, -1, -1};
+static const dmsae_output taken = {sizeof taken, DMSAE_OUTPUT_LATENT, "scores", "1", "Tokens", 1, -1, -1};
+static const dmsae_output wide = {sizeof wide, DMSAE_OUTPUT_LATENT_SEQUENCE, "count", "1", "Tokens", 1, -1, -1};
+static const dmsae_output strange = {sizeof strange, (dmsae_output_shape)9, "count", "1", "Tokens", 1, -1, -1};
+static const dmsae_output unitless = {sizeof unitless, DMSAE_OUTPUT_LATENT, "count", "", "Tokens", 1, -1, -1};
+static const dmsae_output circular = {sizeof circular, DMSAE_OUTPUT_LATENT, "count", "1", "Tokens", 1, 0, -1};
+static const dmsae_output small = {16, DMSAE_OUTPUT_LATENT, "count", "1", "Tokens", 1, -1, -1};
+
+static uint32_t output_count(dmsae_instance *self) {
+    return has(self, "none") ? 0 : has(self, "many") ? 65 : has(self, "twice") ? 2 : 1;
+}
+
+static const dmsae_output *output(dmsae_instance *self, uint32_t index) {
+    (void)index;
+    if (has(self, "null")) return NULL;
+    if (has(self, "capital")) return &capital;
+    if (has(self, "taken")) return &taken;
+    if (has(self, "wide")) return &wide;
+    if (has(self, "strange")) return &strange;
+    if (has(self, "unitless")) return &unitless;
+    if (has(self, "circular")) return &circular;
+    if (has(self, "small")) return &small;
+    return &count;
+}
+
+static dmsae_status state_size(dmsae_instance *self, const dmsae_scoring_plan *plan, uint64_t *bytes, dmsae_call *call) {
+    (void)call;
+    *bytes = has(self, "huge") ? UINT64_MAX : 8 * (uint64_t)plan->latent_count;
+    return DMSAE_OK;
+}
+
+static dmsae_status begin(dmsae_instance *self, const dmsae_scoring_plan *plan, void *state, dmsae_call *call) {
+    (void)self;
+    for (int64_t j = 0; j < plan->latent_count; j++)
+        if (((int64_t *)state)[j] != 0 || (uintptr_t)state % 64 != 0) {
+            snprintf(call->error, call->error_capacity, "DMSAE-STATE-01");
+            return DMSAE_ERR_FAILED;
+        }
+    return DMSAE_OK;
+}
+
+struct request {
+    const dmsae_host *host;
+    const dmsae_host_eval *eval;
+    const dmsae_scorer_batch *batch;
+    dmsae_call *call;
+    dmsae_status status;
+};
+
+static void *ask(void *argument) {
+    struct request *request = argument;
+    request->status = request->eval->losses(request->host, request->batch, NULL, 0, NULL, 0, request->call);
+    return NULL;
+}
+
+static dmsae_status ask_badly(dmsae_instance *self, const dmsae_scorer_batch *batch, dmsae_call *call) {
+    const dmsae_host_eval *eval = self->host->get_extension(self->host, DMSAE_EVAL);
+    const dmsae_host_grad *grad = self->host->get_extension(self->host, DMSAE_GRAD);
+    dmsae_edit edit = {.first_token = 0, .end_token = 1, .operation = DMSAE_EDIT_SCALE};
+    dmsae_edit_group group = {.sequence = 0, .first_edit = 0, .edit_count = 1};
+    if (has(self, "thread")) {
+        struct request request = {self->host, eval, batch, call, DMSAE_OK};
+        pthread_t thread;
+        pthread_create(&thread, NULL, ask, &request);
+        pthread_join(thread, NULL);
+        return request.status;
+    }
+    if (has(self, "other-batch")) {
+        dmsae_scorer_batch copy = *batch;
+        return eval->losses(self->host, &copy, &group, 1, &edit, 1, call);
+    }
+    if (has(self, "operation")) edit.operation = (dmsae_edit_operation)7;
+    if (has(self, "no-rows")) edit.operation = DMSAE_EDIT_ROWS;
+    if (has(self, "token")) edit.end_token = INT64_MAX;
+    if (has(self, "latent")) edit.latent = -3;
+    if (has(self, "edits")) group.edit_count = 2;
+    if (has(self, "overflow")) group.first_edit = 1, group.edit_count = INT64_MAX;
+    if (has(self, "sequence")) group.sequence = -1;
+    if (has(self, "negative")) return eval->losses(self->host, batch, &group, -1, &edit, 1, call);
+    if (has(self, "point")) {
+        dmsae_gradient_point point = {.sequence = 1000};
+        return grad->at(self->host, batch, &point, 1, call);
+    }
+    if (has(self, "flush")) { /* the host computes in its own modes, whatever the plugin's are */
+#if defined(__x86_64__)
+        __builtin_ia32_ldmxcsr(__builtin_ia32_stmxcsr() | 0x8040);
+#endif
+    }
+    return eval->losses(self->host, batch, &group, 1, &edit, 1, call);
+}
+
+static dmsae_status accumulate(dmsae_instance *self, const dmsae_scoring_plan *plan, const dmsae_scorer_batch *batch,
+                               void *state, dmsae_call *call) {
+    (void)plan;
+    for (int64_t e = 0; e < batch->codes->count; e++) ((int64_t *)state)[batch->codes->column_indices[e]]++;
+    return self->fault[0] == '?' || strlen(self->fault) == 0 ? DMSAE_OK : ask_badly(self, batch, call);
+}
+
+static dmsae_status merge(dmsae_instance *self, const dmsae_scoring_plan *plan, void *state, const void *other,
+                          dmsae_call *call) {
+    (void)self, (void)call;
+    for (int64_t j = 0; j < plan->latent_count; j++) ((int64_t *)state)[j] += ((const int64_t *)other)[j];
+    return DMSAE_OK;
+}
+
+static dmsae_status finish(dmsae_instance *self, const dmsae_scoring_plan *plan, const void *state,
+                           double *const *outputs, dmsae_call *call) {
+    (void)call;
+    for (int64_t j = 0; j < plan->latent_count; j++)
+        if (!(strcmp(self->fault, "?unwritten") == 0 && j == 3)) outputs[0][j] = (double)((const int64_t *)state)[j];
+    if (strcmp(self->fault, "?infinite") == 0) outputs[0][2] = -INFINITY;
+    if (strcmp(self->fault, "?nan") == 0) outputs[0][2] = NAN;
+    return DMSAE_OK;
+}
+
+static const dmsae_scorer_accumulate scorer = {
+    sizeof scorer, 1, output_count, output, state_size, begin, accumulate, merge, finish};
+static const char *const ids[] = {DMSAE_SCORER_ACCUMULATE};
+static const dmsae_descriptor about = {sizeof about, DMSAE_KIND_SCORER, "accumulating", "Accumulating", "1.0", "MIT",
+                                       "Counts", ids, 1, 0, FLAGS, NULL, 0, 0};
+
+static const dmsae_descriptor *descriptor(const dmsae_entry *entry, uint32_t index) {
+    (void)entry;
+    return index == 0 ? &about : NULL;
+}
+
+static dmsae_status create(const dmsae_entry *entry, uint32_t index, const dmsae_host *host,
+                           const dmsae_parameter *parameters, uint32_t count, dmsae_instance **out, dmsae_call *call) {
+    (void)entry, (void)index, (void)call;
+    dmsae_instance *self = calloc(1, sizeof *self);
+    self->host = host;
+    if (count > 0) strncpy(self->fault, parameters[0].value, sizeof self->fault - 1);
+    *out = self;
+    return DMSAE_OK;
+}
+
+static void destroy(dmsae_instance *self) { free(self); }
+
+static const void *get_extension(dmsae_instance *self, const char *id) {
+    (void)self;
+    return strcmp(id, DMSAE_SCORER_ACCUMULATE) == 0 ? &scorer : NULL;
+}
+
+static const dmsae_entry entry = {DMSAE_MAGIC, sizeof entry, DMSAE_ABI_MAJOR, DMSAE_ABI_MINOR_REQUIRED, 1,
+                                  descriptor, create, destroy, get_extension};
+
+DMSAE_EXPORT const dmsae_entry *dmsae_plugin_entry(const dmsae_host_info *host) {
+    (void)host;
+    return &entry;
+}
