@@ -123,6 +123,13 @@ static const dmsae_descriptor about = {
     "Baseline: the share of tokens at which a latent fires",
     extensions, 1, 0, DMSAE_PLUGIN_DETERMINISTIC | DMSAE_PLUGIN_REENTRANT | DMSAE_PLUGIN_MERGE_EXACT, NULL, 0, 0};
 
+DMSAE_MANIFEST(
+    {"manifest": 1, "abi": {"major": 0, "minor_min": 1},
+     "plugins": [
+        {"id": "frequency", "kind": "scorer", "version": "1.0.0", "license": "Apache-2.0", "description":
+          "Baseline: the share of tokens at which a latent fires", "extensions": ["dmsae.scorer.accumulate/1"],
+          "flags": ["deterministic", "reentrant", "merge-exact"], "parameters": []}]});
+
 static const dmsae_descriptor *descriptor(const dmsae_entry *entry, uint32_t index) {
     (void)entry;
     return index == 0 ? &about : NULL;

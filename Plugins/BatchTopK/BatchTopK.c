@@ -96,6 +96,13 @@ static const dmsae_descriptor about = {
     "Keeps the k·B largest positive pre-activations of the batch",
     extensions, 1, 0, DMSAE_PLUGIN_DETERMINISTIC | DMSAE_PLUGIN_REENTRANT};
 
+DMSAE_MANIFEST(
+    {"manifest": 1, "abi": {"major": 0, "minor_min": 0},
+     "plugins": [
+        {"id": "batchtopk", "kind": "sparsity-rule", "version": "1.0.0", "license": "Apache-2.0", "description":
+          "Keeps the k·B largest positive pre-activations of the batch", "extensions": ["dmsae.sparsity_rule/1"],
+          "flags": ["deterministic", "reentrant"], "parameters": []}]});
+
 static const dmsae_descriptor *descriptor(const dmsae_entry *entry, uint32_t index) {
     (void)entry;
     return index == 0 ? &about : NULL;

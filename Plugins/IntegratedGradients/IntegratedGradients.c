@@ -127,6 +127,16 @@ static const dmsae_descriptor about = {
     extensions, 1, 0, DMSAE_PLUGIN_DETERMINISTIC | DMSAE_PLUGIN_NEEDS_EVALUATION | DMSAE_PLUGIN_SCALE_INVARIANT,
     parameters, 2, 0};
 
+DMSAE_MANIFEST(
+    {"manifest": 1, "abi": {"major": 0, "minor_min": 1},
+     "plugins": [
+        {"id": "ig", "kind": "scorer", "version": "1.0.0", "license": "Apache-2.0", "description":
+          "Activation times the gradient averaged along a path from zero", "extensions": ["dmsae.scorer.per_token/1"
+          ], "flags": ["deterministic", "needs-evaluation", "scale-invariant"], "parameters": [{"choices": ["joint",
+          "single"], "default": "joint", "description": "All latents from zero together, or each alone", "key":
+          "path", "type": "choice"}, {"default": "8", "description": "Gradients along the path", "key": "steps",
+          "maximum": 1024, "minimum": 1, "type": "integer", "unit": "gradients"}]}]});
+
 static const dmsae_descriptor *descriptor(const dmsae_entry *entry, uint32_t index) {
     (void)entry;
     return index == 0 ? &about : NULL;

@@ -197,7 +197,7 @@ static const dmsae_scorer_accumulate scorer = {
 
 static const dmsae_parameter_spec sequences = {
     sizeof sequences, DMSAE_PARAMETER_INTEGER, "sequences",
-    "Sequences drawn for each latent, on average; 0 evaluates all in which it fires", "0", "sequences", 0, 1e15,
+    "Sequences drawn for each latent, on average; 0 evaluates all in which it fires", "0", "sequences", 0, 1e9,
     NULL, 0, 0, 0};
 static const dmsae_parameter_spec seed = {
     sizeof seed, DMSAE_PARAMETER_INTEGER, "seed", "Which sequences are drawn", "0", NULL, 0, 9007199254740992.0, NULL, 0,
@@ -211,6 +211,18 @@ static const dmsae_descriptor about = {
     extensions, 1, 0,
     DMSAE_PLUGIN_DETERMINISTIC | DMSAE_PLUGIN_NEEDS_GRADIENT | DMSAE_PLUGIN_NEEDS_EVALUATION | DMSAE_PLUGIN_SCALE_INVARIANT,
     parameters, 2, 0};
+
+DMSAE_MANIFEST(
+    {"manifest": 1, "abi": {"major": 0, "minor_min": 1},
+     "plugins": [
+        {"id": "ablation", "kind": "scorer", "version": "1.0.0", "license": "Apache-2.0", "description":
+          "Rise of the loss when the latent is removed from the whole sequence", "extensions": [
+          "dmsae.scorer.accumulate/1"], "flags": ["deterministic", "needs-gradient", "needs-evaluation",
+          "scale-invariant"], "parameters": [{"default": "0", "description":
+          "Sequences drawn for each latent, on average; 0 evaluates all in which it fires", "key": "sequences",
+          "maximum": 1000000000, "minimum": 0, "type": "integer", "unit": "sequences"}, {"default": "0",
+          "description": "Which sequences are drawn", "key": "seed", "maximum": 9007199254740992, "minimum": 0,
+          "type": "integer"}]}]});
 
 static const dmsae_descriptor *descriptor(const dmsae_entry *entry, uint32_t index) {
     (void)entry;
@@ -242,7 +254,7 @@ static dmsae_status create(const dmsae_entry *entry, uint32_t index, const dmsae
             return DMSAE_ERR_UNKNOWN_PARAMETER;
         }
         uint64_t value;
-        if (!whole(given[i].value, is_seed ? 1ull << 53 : 1000000000000000ull, &value)) {
+        if (!whole(given[i].value, is_seed ? 1ull << 53 : 1000000000ull, &value)) {
             if (call->error_capacity > 0)
                 snprintf(call->error, call->error_capacity, "%s is '%s'; give a whole number, 0 or more", given[i].key,
                          given[i].value);

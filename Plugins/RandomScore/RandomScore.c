@@ -8,6 +8,7 @@
 #include "dmsae/dmsae.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,11 +37,24 @@ static dmsae_status score(dmsae_instance *self, const dmsae_scorer_batch *batch,
 
 static const dmsae_scorer_per_token scorer = {sizeof scorer, 0, score};
 
+static const dmsae_parameter_spec seed_spec = {
+    sizeof seed_spec, DMSAE_PARAMETER_INTEGER, "seed", "Which draw", "0", NULL, 0, INFINITY, NULL, 0, 0, 0};
+static const dmsae_parameter_spec *const parameters[] = {&seed_spec};
+
 static const char *const extensions[] = {DMSAE_SCORER_PER_TOKEN};
 static const dmsae_descriptor about = {
     sizeof about, DMSAE_KIND_SCORER, "random", "Random", "1.0.0", "Apache-2.0",
-    "Control: one uniform draw for each latent (seed=N, default 0)",
-    extensions, 1, 0, DMSAE_PLUGIN_DETERMINISTIC | DMSAE_PLUGIN_REENTRANT};
+    "Control: one uniform draw for each latent",
+    extensions, 1, 0, DMSAE_PLUGIN_DETERMINISTIC | DMSAE_PLUGIN_REENTRANT | DMSAE_PLUGIN_SCALE_INVARIANT,
+    parameters, 1, 0};
+
+DMSAE_MANIFEST(
+    {"manifest": 1, "abi": {"major": 0, "minor_min": 0},
+     "plugins": [
+        {"id": "random", "kind": "scorer", "version": "1.0.0", "license": "Apache-2.0", "description":
+          "Control: one uniform draw for each latent", "extensions": ["dmsae.scorer.per_token/1"], "flags": [
+          "deterministic", "reentrant", "scale-invariant"], "parameters": [{"default": "0", "description":
+          "Which draw", "key": "seed", "minimum": 0, "type": "integer"}]}]});
 
 static const dmsae_descriptor *descriptor(const dmsae_entry *entry, uint32_t index) {
     (void)entry;
@@ -53,25 +67,25 @@ static int parse_seed(const char *text, uint64_t *seed) {
     if (text[0] < '0' || text[0] > '9') return 0;
     errno = 0;
     *seed = strtoull(text, &end, 10);
-    return errno == 0 && *end == 0;
+    return errno == 0 && *end == 0 && *seed <= INT64_MAX;
 }
 
 static dmsae_status create(const dmsae_entry *entry, uint32_t index, const dmsae_host *host,
-                           const dmsae_parameter *parameters, uint32_t parameter_count, dmsae_instance **out,
+                           const dmsae_parameter *given, uint32_t count, dmsae_instance **out,
                            dmsae_call *call) {
     (void)entry, (void)index, (void)host;
     uint64_t seed = 0;
-    for (uint32_t i = 0; i < parameter_count; i++) {
-        if (strcmp(parameters[i].key, "seed") != 0) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (strcmp(given[i].key, "seed") != 0) {
             if (call->error_capacity > 0)
                 snprintf(call->error, call->error_capacity, "unknown parameter '%s'; random takes seed",
-                         parameters[i].key);
+                         given[i].key);
             return DMSAE_ERR_UNKNOWN_PARAMETER;
         }
-        if (!parse_seed(parameters[i].value, &seed)) {
+        if (!parse_seed(given[i].value, &seed)) {
             if (call->error_capacity > 0)
-                snprintf(call->error, call->error_capacity, "seed is '%s'; give a whole number from 0 to 2^64 - 1",
-                         parameters[i].value);
+                snprintf(call->error, call->error_capacity, "seed is '%s'; give a whole number from 0 to 2^63 - 1",
+                         given[i].value);
             return DMSAE_ERR_INVALID_ARGUMENT;
         }
     }

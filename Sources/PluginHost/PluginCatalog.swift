@@ -89,6 +89,23 @@ public struct PluginCatalog: Sendable {
         return try PluginSparsityRule(plugin, of: library, parameters: reference.parameters, services: services)
     }
 
+    /// The file that a reference means, links resolved. Runs no code of a file that is given by its path or called after
+    /// its plugin.
+    /// - Throws: a `PluginError`.
+    public func path(_ reference: String) throws -> String {
+        switch try PluginReference(reference).place {
+        case .file(let path, _):
+            guard let resolved = realpath(path, nil) else {
+                throw PluginError.unreadable(path: path, reason: String(cString: strerror(errno)))
+            }
+            defer { free(resolved) }
+            return String(cString: resolved)
+        case .name(let name):
+            let paths: [String] = folders.map { "\($0)/\(Self.prefix)\(name).so" }
+            return try paths.first { access($0, F_OK) == 0 } ?? find(name).path
+        }
+    }
+
     private func find(_ reference: PluginReference, kind: PluginKind) throws -> (PluginLibrary, PluginDescriptor) {
         switch reference.place {
         case .file(let path, let id):

@@ -47,6 +47,13 @@ public struct PluginDescriptor: Equatable, Sendable {
     public let extensions: [String]
     /// `DMSAE_PLUGIN_…` bits.
     public let flags: UInt64
+    /// The settings it takes; nil for a plugin older than their description, which takes what its create accepts.
+    public let parameters: [ParameterSpec]?
+
+    /// Characters of ids and keys.
+    static func legalInNames(_ byte: UInt8) -> Bool {
+        (97...122).contains(byte) || (48...57).contains(byte) || [45, 46, 95].contains(byte)
+    }
 
     /// Whether the same input gives the same bits.
     public var isDeterministic: Bool { flags & DMSAE_PLUGIN_DETERMINISTIC != 0 }
@@ -86,8 +93,7 @@ extension PluginDescriptor {
         license = try text(c.license, "license")
         summary = try text(c.description, "description")
         flags = c.flags
-        let allowed = Set("abcdefghijklmnopqrstuvwxyz0123456789-_.".utf8)
-        guard !id.isEmpty, id.utf8.allSatisfy(allowed.contains) else {
+        guard !id.isEmpty, id.utf8.allSatisfy(Self.legalInNames) else {
             throw bad("its id '\(id)' is not made of a-z, 0-9, '-', '_', '.' (DMSAE-ENTRY-01)")
         }
         guard c.extension_count <= 64 else { throw bad("it names \(c.extension_count) extensions; at most 64") }
@@ -100,5 +106,23 @@ extension PluginDescriptor {
             extensions.append(try text(c.extensions[i], "extension \(i)"))
         }
         self.extensions = extensions
+        let describes = Int(c.struct_size) >= MemoryLayout<dmsae_descriptor>.size
+        parameters = describes ? try Self.parameters(c, path: path, bad: bad) : nil
+    }
+
+    private static func parameters(
+        _ c: dmsae_descriptor, path: String, bad: (String) -> PluginError
+    ) throws -> [ParameterSpec] {
+        guard c.parameter_count <= 256 else { throw bad("it describes \(c.parameter_count) parameters; at most 256") }
+        guard c.parameter_count > 0 else { return [] }
+        guard let list = c.parameters else { throw bad("it describes \(c.parameter_count) parameters at null") }
+        var specs: [ParameterSpec] = []
+        for i in 0..<Int(c.parameter_count) {
+            guard UnsafeRawPointer(list + i).load(as: UInt.self) != 0 else { throw bad("parameter \(i) is null") }
+            let spec = try ParameterSpec(list[i], path: path, bad: bad)
+            if specs.contains(where: { $0.key == spec.key }) { throw bad("parameter '\(spec.key)' is there twice") }
+            specs.append(spec)
+        }
+        return specs
     }
 }

@@ -48,6 +48,17 @@ public enum PluginError: Error, Equatable, Sendable {
     /// The table that the plugin's kind asks for is not there.
     case missingTable(plugin: String, path: String, id: String)
 
+    /// A manifest that cannot be read.
+    case badManifest(path: String, reason: String)
+
+    // The settings.
+    /// A setting that the plugin does not take.
+    case unknownParameter(plugin: String, path: String, key: String, known: [String])
+    /// A value that is not legal for its setting.
+    case badParameter(plugin: String, key: String, value: String, legal: String)
+    /// A setting that has no default and was not given.
+    case missingParameter(plugin: String, key: String, description: String)
+
     // What it does.
     /// A function returned an error.
     case failed(plugin: String, path: String, function: String, status: Int32, text: String, parameters: [String])
@@ -79,6 +90,7 @@ extension PluginError: CustomStringConvertible {
         switch self {
         case .badReference, .unknownName, .unknownID, .ambiguous, .wrongKind: referenceDescription
         case .unreadable, .worldWritable, .notASharedObject, .wrongMachine, .notLoaded: fileDescription
+        case .unknownParameter, .badParameter, .missingParameter: parameterDescription
         case .failed, .cancelled, .lost, .unwrittenScore, .nonFiniteScore, .badOutputValue, .unknownScope,
             .negativeUpperCount, .badMark, .tooManySelected:
             callDescription
@@ -147,12 +159,28 @@ extension PluginError: CustomStringConvertible {
             "the description of plugin \(index) of \(path) is wrong: \(reason); correct the plugin (see entry.h)"
         case .badOutput(let plugin, let path, let index, let reason):
             "the description of output \(index) of scorer '\(plugin)' is wrong: \(reason); correct \(path) (see scorer.h)"
+        case .badManifest(let path, let reason): "the manifest of \(path) cannot be used: \(reason); correct the plugin"
         case .unknownFlags(let plugin, let path, let flags):
             "plugin '\(plugin)' of \(path) has the flags \(hexadecimal(flags)), which this dmsae does not know and must "
                 + "understand; update dmsae"
         case .missingTable(let plugin, let path, let id):
             "plugin '\(plugin)' of \(path) has no table '\(id)'; its description must list it and its "
                 + "get_extension return it"
+        default: ""
+        }
+    }
+
+    private var parameterDescription: String {
+        switch self {
+        case .unknownParameter(let plugin, let path, let key, let known):
+            "unknown parameter '\(key)'; "
+                + (nearest(key, among: known).map { "did you mean '\($0)'? " } ?? "")
+                + (known.isEmpty ? "\(plugin) takes none" : "\(plugin) takes \(known.joined(separator: ", "))")
+                + "; see `dmsae plugin inspect \(path)`"
+        case .badParameter(let plugin, let key, let value, let legal):
+            "\(key) of \(plugin) is '\(value)'; give \(legal)"
+        case .missingParameter(let plugin, let key, let description):
+            "\(plugin) needs \(key) (\(description)); write \(plugin),\(key)=VALUE"
         default: ""
         }
     }

@@ -24,6 +24,7 @@ final class PluginInstance: @unchecked Sendable {
         guard plugin.unknownFlags == 0 else {
             throw PluginError.unknownFlags(plugin: plugin.id, path: library.path, flags: plugin.unknownFlags)
         }
+        let parameters = try plugin.settings(parameters, path: library.path)
         let host = HostTables(services: services, plugin: plugin.id)
         let text = parameters.map { (strdup($0.key), strdup($0.value)) }
         defer {

@@ -1,12 +1,15 @@
 import Glibc
 
-/// The first bytes of a file, as far as they say whether it can be a plugin here.
+/// The first bytes of a file, as far as they say whether it can be a plugin here, and the notes they lead to.
 ///
 /// The dynamic loader refuses such files too, but says "invalid ELF header" of a text file and of an object for
 /// another processor alike.
 struct SharedObjectHeader {
+    /// The contents of the note segments.
+    private let noteSegments: [[UInt8]]
+
     /// - Throws: `PluginError.unreadable`, `.worldWritable`, `.notASharedObject`, `.wrongMachine`.
-    static func check(_ path: String) throws {
+    @discardableResult static func check(_ path: String) throws -> SharedObjectHeader {
         func unreadable() -> PluginError { .unreadable(path: path, reason: String(cString: strerror(errno))) }
         let file = open(path, O_RDONLY | O_CLOEXEC)
         guard file >= 0 else { throw unreadable() }
@@ -31,6 +34,35 @@ struct SharedObjectHeader {
         let segmentSize = Int(number(header, 54, bytes: 2)), segmentCount = Int(number(header, 56, bytes: 2))
         let segments = try bytes(segmentSize * segmentCount, at: number(header, 32, bytes: 8))
         try check(segments: segments, segmentSize, segmentCount, fileSize: UInt64(status.st_size), path: path)
+        let notes = try (0..<segmentCount).filter { number(segments, $0 * segmentSize, bytes: 4) == 4 }.map { i in
+            // A note of ours is at most 64 KiB; what else is beside it is small.
+            let size = min(number(segments, i * segmentSize + 32, bytes: 8), UInt64(2 * PluginManifest.limit))
+            return try bytes(Int(size), at: number(segments, i * segmentSize + 8, bytes: 8))
+        }
+        return SharedObjectHeader(noteSegments: notes)
+    }
+
+    /// The texts of the notes of an owner and a type, in the file's order. A segment that is cut off or lies about its
+    /// sizes ends where it stops making sense.
+    func notes(owner: String, type: UInt32) -> [[UInt8]] {
+        let name = Array(owner.utf8) + [0]
+        var found: [[UInt8]] = []
+        for segment in noteSegments {
+            var at = 0
+            while at + 12 <= segment.count {
+                let nameSize = Int(Self.number(segment, at, bytes: 4))
+                let textSize = Int(Self.number(segment, at + 4, bytes: 4))
+                let text = at + 12 + (nameSize + 3) / 4 * 4, next = text + (textSize + 3) / 4 * 4
+                guard textSize <= PluginManifest.limit, text + textSize <= segment.count else { break }
+                if Self.number(segment, at + 8, bytes: 4) == UInt64(type), nameSize == name.count,
+                    segment[(at + 12)..<(at + 12 + nameSize)].elementsEqual(name)
+                {
+                    found.append(Array(segment[text..<text + textSize]))
+                }
+                at = next
+            }
+        }
+        return found
     }
 
     /// The segments must lie in the file. The loader maps them without a look, and touching a page past the end kills

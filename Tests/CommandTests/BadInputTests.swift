@@ -328,9 +328,12 @@ import Testing
         try fail(
             score("--scorer", "/nowhere/scorer.so"), saying: "plugin file /nowhere/scorer.so cannot be read",
             "correct the path")
-        try fail(score("--scorer", "nope"), saying: "no plugin named 'nope'", "'gxa', 'random'", "DMSAE_PLUGIN_PATH")
+        try fail(
+            score("--scorer", "nope"), saying: "no plugin named 'nope'", "'gxa', 'ig', 'random'", "DMSAE_PLUGIN_PATH")
         try fail(score("--scorer", "batchtopk"), saying: "is a sparsity rule, and a scorer is wanted here")
-        try fail(score("--scorer", "random,sead=1"), saying: "unknown parameter 'sead'; random takes seed")
+        try fail(
+            score("--scorer", "random,sead=1"),
+            saying: "unknown parameter 'sead'; did you mean 'seed'? random takes seed")
         try AtomicFile.write("not a library", to: folder.file("text.so"))
         try fail(score("--scorer", folder.file("text.so")), saying: "text.so")
         let (root, library) = (fixture("../.."), folder.file("faulty.so"))

@@ -83,7 +83,7 @@ struct ShippedPluginTests {
     @Test func `gradient times activation takes no parameter and stops when asked`() throws {
         #expect(
             message { _ = try scorer("gxa,norm=none") }.hasPrefix(
-                "create of plugin 'gxa' failed (DMSAE_ERR_UNKNOWN_PARAMETER): unknown parameter 'norm'; gxa takes none")
+                "unknown parameter 'norm'; gxa takes none")
         )
         let gxa = try scorer("gxa")
         services.cancel()
@@ -126,8 +126,7 @@ struct ShippedPluginTests {
     func `a seed that is not a whole number is refused`(seed: String) {
         #expect(
             message { _ = try scorer("random,seed=\(seed)") }.hasPrefix(
-                "create of plugin 'random' failed (DMSAE_ERR_INVALID_ARGUMENT): seed is '\(seed)'; give a whole number "
-                    + "from 0 to 2^64 - 1"))
+                "seed of random is '\(seed)'; give a whole number, 0 or more"))
     }
 
     // MARK: BatchTopK
@@ -233,7 +232,7 @@ struct ShippedPluginTests {
         #expect(
             try template.scores(batch)
                 == Array(UnsafeBufferPointer(start: batch.codes.values, count: batch.codes.count)))
-        #expect(message { _ = try scorer(path + ",alpha=1") }.contains("(DMSAE_ERR_UNKNOWN_PARAMETER): alpha; it was"))
+        #expect(message { _ = try scorer(path + ",alpha=1") }.contains("unknown parameter 'alpha'"))
     }
 
     @Test func `the front page's scorer is the one in the template folder and agrees with gxa on unit rows`() throws {
@@ -257,6 +256,6 @@ struct ShippedPluginTests {
         // Rows are unit to single precision: the norms differ from 1 by a few 1e-7.
         let largest = gxa.reduce(0) { max($0, abs($1)) }
         #expect(zip(linear, gxa).allSatisfy { abs($0 - $1) <= 1e-6 * largest })
-        #expect(message { _ = try scorer(path + ",alpha=1") }.contains("(DMSAE_ERR_UNKNOWN_PARAMETER): alpha; it was"))
+        #expect(message { _ = try scorer(path + ",alpha=1") }.contains("unknown parameter 'alpha'"))
     }
 }

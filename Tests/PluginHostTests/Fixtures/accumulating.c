@@ -138,8 +138,11 @@ static dmsae_status finish(dmsae_instance *self, const dmsae_scoring_plan *plan,
 static const dmsae_scorer_accumulate scorer = {
     sizeof scorer, 1, output_count, output, state_size, begin, accumulate, merge, finish};
 static const char *const ids[] = {DMSAE_SCORER_ACCUMULATE};
+static const dmsae_parameter_spec fault = {sizeof fault, DMSAE_PARAMETER_TEXT, "fault", "What to do wrong", "", NULL, 0, 0,
+                                           NULL, 0, 0, 0};
+static const dmsae_parameter_spec *const list[] = {&fault};
 static const dmsae_descriptor about = {sizeof about, DMSAE_KIND_SCORER, "accumulating", "Accumulating", "1.0", "MIT",
-                                       "Counts", ids, 1, 0, FLAGS, NULL, 0, 0};
+                                       "Counts", ids, 1, 0, FLAGS, list, 1, 0};
 
 static const dmsae_descriptor *descriptor(const dmsae_entry *entry, uint32_t index) {
     (void)entry;

@@ -1,5 +1,6 @@
 /* A plugin with every fault the host guards against. Built without a flag it is sound: two scorers and a rule. Faults
- * of the file are chosen by -D, faults of a call by parameters: fault=NAME, and for the rule scope=, upper=, keep=. */
+ * of the file are chosen by -D, faults of a call by parameters: fault=NAME, and for the rule scope=, upper=, keep=.
+ * Its descriptors are as long as in version 0.0, which knew no description of parameters. */
 #include "dmsae/dmsae.h"
 
 #include <math.h>
@@ -130,11 +131,11 @@ static const struct { dmsae_descriptor known; uint64_t tail[3]; } larger_first =
 #define first larger_first.known
 #else
 static const dmsae_descriptor first = {
-    sizeof first, DMSAE_KIND_SCORER, FIRST_ID, "First", "1.2", "MIT", SUMMARY, scorer_ids, 1, 0, FLAGS};
+    DMSAE_DESCRIPTOR_SIZE_V0, DMSAE_KIND_SCORER, FIRST_ID, "First", "1.2", "MIT", SUMMARY, scorer_ids, 1, 0, FLAGS};
 #endif
-static const dmsae_descriptor second = {sizeof second, DMSAE_KIND_SCORER, "second", "Second", "1.3", "MIT",
+static const dmsae_descriptor second = {DMSAE_DESCRIPTOR_SIZE_V0, DMSAE_KIND_SCORER, "second", "Second", "1.3", "MIT",
                                         "Another scorer", scorer_ids, 1, 0, DMSAE_PLUGIN_REENTRANT};
-static const dmsae_descriptor third = {sizeof third, DMSAE_KIND_SPARSITY_RULE, "rule", "Rule", "1.4", "MIT",
+static const dmsae_descriptor third = {DMSAE_DESCRIPTOR_SIZE_V0, DMSAE_KIND_SPARSITY_RULE, "rule", "Rule", "1.4", "MIT",
                                        "A rule", rule_ids, 1, 0, 0};
 
 static const dmsae_descriptor *descriptor(const dmsae_entry *entry, uint32_t index) {

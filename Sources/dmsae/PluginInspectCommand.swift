@@ -1,0 +1,114 @@
+import ArgumentParser
+import FoundationEssentials
+import PluginHost
+
+/// `dmsae plugin inspect`: what a plugin file says about itself.
+struct PluginInspectCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "inspect",
+        abstract: "Shows what a plugin file says about itself: plugins, settings, what they need.",
+        discussion: """
+            Reads the file's manifest and runs none of its code. With --load the file is loaded, which runs it, and \
+            what its code says is compared with the manifest; a difference is an error.
+
+            Example: dmsae plugin inspect ./scorer.so
+            """)
+
+    @Argument(help: "A shipped name or the path of a .so.")
+    var plugin: String
+    @Flag(help: "Load the file too, and compare what its code says with the manifest.")
+    var load = false
+    @Option(
+        help: ArgumentHelp(
+            "Load the file and print a manifest of what its code says, to be put into its source: as JSON for the C "
+                + "macro DMSAE_MANIFEST, or as a Swift declaration.", valueName: "c|swift"))
+    var manifest: Language?
+    @Flag(help: "Print one JSON object.")
+    var json = false
+
+    enum Language: String, ExpressibleByArgument, CaseIterable { case c, swift }
+
+    func run() throws {
+        let path = try PluginCatalog().path(plugin)
+        if let manifest {
+            let found = PluginManifest(describing: try PluginLibrary(path: path))
+            return print(manifest == .c ? "DMSAE_MANIFEST(\(found.json))" : found.swiftDeclaration)
+        }
+        let noted = try PluginManifest(path: path)
+        let coded = load ? PluginManifest(describing: try PluginLibrary(path: path)) : nil
+        guard let shown = noted ?? coded else {
+            throw ValidationError(
+                "\(path) has no manifest, so nothing is known of it without running it; pass --load to run it, or put one "
+                    + "into its source (--manifest c or --manifest swift prints it)")
+        }
+        if json {
+            let report = Report(
+                path: path, source: noted == nil ? "code" : "manifest", manifest: shown,
+                differences: zip(noted, coded).map { $0.differences(from: $1) })
+            let encoder = JSONEncoder()
+            encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+            print(String(decoding: try encoder.encode(report), as: UTF8.self))
+        } else {
+            for line in Self.lines(path, shown, fromManifest: noted != nil) { print(line) }
+        }
+        guard let (noted, coded) = zip(noted, coded) else { return }
+        let differences = noted.differences(from: coded)
+        if differences.isEmpty {
+            if !json { print("the manifest says what the code says") }
+        } else {
+            throw PluginError.badManifest(
+                path: path,
+                reason: "it does not say what the code says (DMSAE-MANIFEST-01): "
+                    + differences.joined(separator: "; "))
+        }
+    }
+
+    private struct Report: Encodable {
+        var path: String
+        var source: String
+        var manifest: PluginManifest
+        var differences: [String]?
+    }
+
+    static func lines(_ path: String, _ manifest: PluginManifest, fromManifest: Bool) -> [String] {
+        var lines = [
+            path,
+            "  needs plugin ABI \(manifest.abi.major).\(manifest.abi.minorMin) or newer; "
+                + (fromManifest ? "from its manifest, nothing was run" : "it has no manifest; its code was run"),
+        ]
+        for plugin in manifest.plugins {
+            lines += [
+                "", "\(plugin.id) \(plugin.version)  \(plugin.kind), \(plugin.license)", "  \(plugin.description)",
+                "  tables: \((plugin.extensions ?? []).joined(separator: ", "))",
+            ]
+            let words = (plugin.flags ?? []).compactMap { flagWords[$0] }
+            if !words.isEmpty { lines.append("  " + words.joined(separator: "; ")) }
+            let parameters = plugin.parameters ?? []
+            lines.append(parameters.isEmpty ? "  no settings" : "  settings (\(plugin.id),KEY=VALUE,…):")
+            let width = parameters.map(\.key.count).max() ?? 0
+            for parameter in parameters {
+                let key = parameter.key + String(repeating: " ", count: width - parameter.key.count)
+                let unit = parameter.unit.map { " [\($0)]" } ?? ""
+                lines.append("    \(key)  \(parameter.description)\(unit)")
+                let legal = parameter.legalValues
+                let start = parameter.default.map { "default \($0)" } ?? "required"
+                lines.append("    \(String(repeating: " ", count: width))  \(start); \(legal)")
+            }
+        }
+        return lines
+    }
+
+    private static let flagWords = [
+        "deterministic": "the same input gives the same bits", "reentrant": "may be called from many threads",
+        "needs-gradient": "reads the gradient",
+        "needs-evaluation": "asks for losses or gradients of other reconstructions",
+        "merge-exact": "shards merge without any difference",
+        "scale-invariant": "does not depend on the scale of activations against decoder rows",
+    ]
+}
+
+/// Both, or nil.
+private func zip<A, B>(_ a: A?, _ b: B?) -> (A, B)? {
+    guard let a, let b else { return nil }
+    return (a, b)
+}
