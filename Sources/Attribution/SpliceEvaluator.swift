@@ -146,6 +146,7 @@ public final class SpliceEvaluator: SplicedEvaluation, @unchecked Sendable {
             }
             start += some.count
         }
+        extendLifetime(rows)
     }
 
     /// Σ losses and gradients [n·T, d] of sequences whose scored rows are replaced; rows that are not scored are 0.
