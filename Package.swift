@@ -40,9 +40,10 @@ let package = Package(
     targets: [
         // C modules without code of their own.
         .systemLibrary(name: "CDMSAE", path: "Include"),
-        .systemLibrary(name: "CLinux"),
         .systemLibrary(name: "CProcessor"),
         .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+
+        .target(name: "CLinux"),
 
         // The host, lowest layer first; an arrow may only point down.
         .target(name: "KernelTable", path: "Sources/Kernels/Table"),

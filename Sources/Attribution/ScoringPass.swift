@@ -134,11 +134,16 @@ public final class ScoringPass {
             try check(values, codes)
         }
         try accumulated?.add(batch)
-        tokensSeen += sample.tokenCount
-        sequencesSeen += sample.tokens.sequenceCount
+        skip(sample)
         return Scores(
             codes: codes, values: values, loss: loss, scoredCount: sample.replacedCount,
             reconstruction: reconstruction, gradient: gradient)
+    }
+
+    /// Passes over a sample: the next one has its place in the pass all the same.
+    public func skip(_ sample: SpliceSample) {
+        tokensSeen += sample.tokenCount
+        sequencesSeen += sample.tokens.sequenceCount
     }
 
     /// Scores every sample into an accumulator.

@@ -40,10 +40,13 @@ public final class StopRequest: Sendable {
     /// Asks the task to stop at the next opportunity; safe in a signal handler.
     public func raise() { raised.store(true, ordering: .relaxed) }
 
+    /// Whether it was raised.
+    public var isRaised: Bool { raised.load(ordering: .relaxed) }
+
     /// Throws once raised.
     ///
     /// - Throws: `DistillationError.interrupted`.
     public func check() throws {
-        if raised.load(ordering: .relaxed) { throw DistillationError.interrupted }
+        if isRaised { throw DistillationError.interrupted }
     }
 }

@@ -13,6 +13,7 @@ public final class Matrix: @unchecked Sendable {
     public let columns: Int
     /// Element (r, c) at r·columns + c.
     public let elements: UnsafeMutablePointer<Float>
+    private let owner: AnyObject?
 
     /// A zero matrix.
     public init(rows: Int, columns: Int) {
@@ -21,6 +22,15 @@ public final class Matrix: @unchecked Sendable {
         self.columns = columns
         elements = allocateAligned(rows * columns)
         elements.initialize(repeating: 0, count: rows * columns)
+        owner = nil
+    }
+
+    /// A matrix in memory that `owner` keeps, 64-byte aligned; for reading, unless its owner says otherwise.
+    public init(rows: Int, columns: Int, elements: UnsafeMutablePointer<Float>, owner: AnyObject) {
+        self.rows = rows
+        self.columns = columns
+        self.elements = elements
+        self.owner = owner
     }
 
     /// A matrix holding `values` in row-major order.
@@ -35,7 +45,7 @@ public final class Matrix: @unchecked Sendable {
         self.init(rows: 1, columns: values.count, values)
     }
 
-    deinit { free(elements) }
+    deinit { if owner == nil { free(elements) } }
 
     /// Number of elements.
     public var count: Int { rows * columns }

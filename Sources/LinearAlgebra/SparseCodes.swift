@@ -17,6 +17,7 @@ public final class SparseCodes: @unchecked Sendable {
     public private(set) var values: UnsafeMutablePointer<Float>
     private var rowCapacity: Int
     private var capacity: Int
+    private let owner: AnyObject?
 
     /// Codes with no entry.
     public init(rows: Int = 0, columns: Int = 0, capacity: Int = 0) {
@@ -28,9 +29,26 @@ public final class SparseCodes: @unchecked Sendable {
         rowOffsets.initialize(repeating: 0, count: rows + 1)
         columnIndices = allocateAligned(capacity)
         values = allocateAligned(capacity)
+        owner = nil
+    }
+
+    /// Codes in memory that `owner` keeps, for reading only: never to be reset or to be given more room.
+    public init(
+        rows: Int, columns: Int, rowOffsets: UnsafeMutablePointer<Int64>, columnIndices: UnsafeMutablePointer<Int32>,
+        values: UnsafeMutablePointer<Float>, owner: AnyObject
+    ) {
+        self.rows = rows
+        self.columns = columns
+        self.rowOffsets = rowOffsets
+        self.columnIndices = columnIndices
+        self.values = values
+        rowCapacity = rows
+        capacity = Int(rowOffsets[rows])
+        self.owner = owner
     }
 
     deinit {
+        if owner != nil { return }
         free(rowOffsets)
         free(columnIndices)
         free(values)
@@ -44,6 +62,7 @@ public final class SparseCodes: @unchecked Sendable {
 
     /// Takes a new shape with no entry, keeping the memory, with room for `capacity` entries.
     public func reset(rows: Int, columns: Int, capacity: Int) {
+        precondition(owner == nil, "codes that belong to another are for reading only")
         if rows > rowCapacity {
             free(rowOffsets)
             rowOffsets = allocateAligned(rows + 1)

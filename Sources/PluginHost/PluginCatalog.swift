@@ -1,4 +1,18 @@
+import Attribution
 import Glibc
+import SparseCoding
+
+/// What is known of a plugin in use, wherever it runs.
+public protocol LoadedPlugin: AnyObject, Sendable {
+    /// The plugin's id.
+    var name: String { get }
+    /// The plugin's version.
+    var version: String { get }
+    /// The file it is in.
+    var path: String { get }
+    /// Its settings: all it describes, in its order, or those given.
+    var parameters: [PluginReference.Parameter] { get }
+}
 
 /// A plugin that was found, or a file that should hold one and does not.
 public struct PluginListing: Encodable, Equatable, Sendable {
@@ -74,19 +88,62 @@ public struct PluginCatalog: Sendable {
     }
 
     /// The scorer that a reference such as `gxa` or `./scorer.so,alpha=2` names.
+    ///
+    /// - Parameter isolation: how to run what was not shipped beside the executable; nil runs everything in this process.
     /// - Throws: a `PluginError`.
-    public func scorer(_ reference: String, services: PluginServices) throws -> PluginScorer {
+    public func scorer(
+        _ reference: String, services: PluginServices, isolation: PluginIsolation? = nil
+    ) throws -> any AttributionScorer & LoadedPlugin {
+        if let worker = try worker(reference, .scorer, services, isolation) { return IsolatedScorer(worker) }
         let reference = try PluginReference(reference)
         let (library, plugin) = try find(reference, kind: .scorer)
         return try PluginScorer(plugin, of: library, parameters: reference.parameters, services: services)
     }
 
-    /// The sparsity rule that a reference such as `batchtopk` names.
+    /// The sparsity rule that a reference such as `batchtopk` names; as `scorer`.
     /// - Throws: a `PluginError`.
-    public func sparsityRule(_ reference: String, services: PluginServices) throws -> PluginSparsityRule {
+    public func sparsityRule(
+        _ reference: String, services: PluginServices, isolation: PluginIsolation? = nil
+    ) throws -> any SparsityRule & LoadedPlugin {
+        if let worker = try worker(reference, .sparsityRule, services, isolation) {
+            return try IsolatedSparsityRule(worker)
+        }
         let reference = try PluginReference(reference)
         let (library, plugin) = try find(reference, kind: .sparsityRule)
         return try PluginSparsityRule(plugin, of: library, parameters: reference.parameters, services: services)
+    }
+
+    /// The plugin in a worker, unless it is to run here: what is beside the executable was built with it.
+    private func worker(
+        _ text: String, _ kind: PluginKind, _ services: PluginServices, _ isolation: PluginIsolation?
+    ) throws -> IsolatedPlugin? {
+        guard let isolation else { return nil }
+        let reference = try PluginReference(text)
+        func start(_ path: String, _ id: String?) throws -> IsolatedPlugin {
+            try IsolatedPlugin(
+                CreateRequest(
+                    path: path, id: id, isRule: kind == .sparsityRule,
+                    parameters: reference.parameters.map { [$0.key, $0.value] }, memory: isolation.memory),
+                isolation, services)
+        }
+        switch reference.place {
+        case .file(_, let id):
+            let path = try path(text)
+            if path.hasPrefix(executableFolder + "/" + Self.prefix) { return nil }
+            // What is no plugin at all is told in this process, by the one who can tell it from a crash.
+            try SharedObjectHeader.check(path)
+            return try start(path, id)
+        case .name(let name):
+            if access("\(executableFolder)/\(Self.prefix)\(name).so", F_OK) == 0 { return nil }
+            for folder in searchPath {
+                for path in try files(of: folder) {
+                    let isNamed = path.hasSuffix("/\(Self.prefix)\(name).so")
+                    let ids = try? PluginManifest(path: path)?.plugins.map(\.id)
+                    if isNamed || ids?.contains(name) == true { return try start(path, name) }
+                }
+            }
+            return nil
+        }
     }
 
     /// The file that a reference means, links resolved. Runs no code of a file that is given by its path or called after

@@ -74,6 +74,12 @@ public enum PluginError: Error, Equatable, Sendable {
     case badOutput(plugin: String, path: String, index: Int, reason: String)
     /// An element of an output that is infinite, or, with no value, that was not written.
     case badOutputValue(plugin: String, path: String, output: String, element: Int, value: String?)
+    /// Memory beside an output was written.
+    case wroteOutside(plugin: String, path: String, function: String)
+    /// The worker that a plugin ran in ended, or was ended, during a call.
+    case crashed(plugin: String, path: String, function: String, how: String, lastWords: String, bundle: String?)
+    /// What a worker reported, in its words.
+    case reported(String)
     /// A scope that this host does not know.
     case unknownScope(plugin: String, path: String, scope: Int32)
     /// A negative upper count.
@@ -91,7 +97,8 @@ extension PluginError: CustomStringConvertible {
         case .badReference, .unknownName, .unknownID, .ambiguous, .wrongKind: referenceDescription
         case .unreadable, .worldWritable, .notASharedObject, .wrongMachine, .notLoaded: fileDescription
         case .unknownParameter, .badParameter, .missingParameter: parameterDescription
-        case .failed, .cancelled, .lost, .unwrittenScore, .nonFiniteScore, .badOutputValue, .unknownScope,
+        case .failed, .cancelled, .lost, .unwrittenScore, .nonFiniteScore, .badOutputValue, .wroteOutside, .crashed,
+            .reported, .unknownScope,
             .negativeUpperCount, .badMark, .tooManySelected:
             callDescription
         default: exportDescription
@@ -203,6 +210,13 @@ extension PluginError: CustomStringConvertible {
         case .badOutputValue(let plugin, let path, let output, let element, let value):
             "scorer '\(plugin)' " + (value.map { "wrote \($0) to" } ?? "left unwritten")
                 + " element \(element) of output '\(output)' (DMSAE-SCORER-11); correct \(path)"
+        case .wroteOutside(let plugin, let path, let function):
+            "\(function) of plugin '\(plugin)' wrote beside the memory it was given; correct \(path)"
+        case .crashed(let plugin, let path, let function, let how, let lastWords, let bundle):
+            "plugin '\(plugin)' \(how) in \(function), twice on the same input; the plugin is \(path)"
+                + (lastWords.isEmpty ? "" : "; its last words: \(lastWords)")
+                + (bundle.map { "; what it was given is kept: dmsae plugin replay \($0)" } ?? "")
+        case .reported(let text): text
         case .unknownScope(let plugin, let path, let scope):
             "rule '\(plugin)' declares scope \(scope), which this dmsae does not know (1 row, 2 batch, 3 all); "
                 + "update dmsae or correct \(path)"

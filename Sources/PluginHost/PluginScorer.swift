@@ -5,7 +5,7 @@ import LinearAlgebra
 /// A scorer that lives in a plugin.
 ///
 /// The arrays of a batch are lent, never copied. What comes back is checked: every score written, every score finite.
-public final class PluginScorer: AttributionScorer {
+public final class PluginScorer: AttributionScorer, LoadedPlugin {
     private let instance: PluginInstance
     /// Nil for a scorer that only accumulates.
     private let table: dmsae_scorer_per_token?

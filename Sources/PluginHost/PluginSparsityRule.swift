@@ -6,7 +6,7 @@ import SparseCoding
 ///
 /// The candidates are lent, never copied. What comes back is checked: marks of 0 and 1, no more of them in a scope
 /// than the rule announced.
-public final class PluginSparsityRule: SparsityRule {
+public final class PluginSparsityRule: SparsityRule, LoadedPlugin {
     private let instance: PluginInstance
     private let table: dmsae_sparsity_rule
     /// Which entries compete.

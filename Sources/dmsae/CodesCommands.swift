@@ -2,6 +2,7 @@ import ArgumentParser
 import Attribution
 import Distillation
 import LinearAlgebra
+import PluginHost
 import SparseCoding
 import TensorFiles
 
@@ -52,7 +53,9 @@ struct EncodeCommand: ParsableCommand {
             let centered = Matrix(rows: x.rows, columns: x.columns)
             try pass.center(x, for: autoencoder, into: centered)
             _ = try pass.select(
-                centered, with: autoencoder, rule: try Plugins.rule("batchtopk"), mode: .infer, k: k,
+                centered, with: autoencoder,
+                rule: try PluginCatalog().sparsityRule("batchtopk", services: PluginOptions.services), mode: .infer,
+                k: k,
                 budget: provenance.plan?.budget ?? .nonCore, into: codes)
         }
         var writer = SafetensorsWriter()

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Distillation
+import PluginHost
 @preconcurrency import Glibc
 import TensorFiles
 
@@ -32,6 +33,10 @@ struct DMSAE: ParsableCommand {
             }
             try requireWrittenOutput()
         } catch DistillationError.interrupted {
+            Terminal.shared.end()
+            Terminal.shared.conclude(Interruption.advice)
+            Glibc.exit(130)
+        } catch PluginError.cancelled where Interruption.request.isRaised {
             Terminal.shared.end()
             Terminal.shared.conclude(Interruption.advice)
             Glibc.exit(130)

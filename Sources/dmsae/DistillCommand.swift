@@ -25,6 +25,7 @@ struct DistillCommand: ParsableCommand {
     var resume = false
     @Flag(help: "Print the recipe with every key, its meaning and its value, and stop.")
     var printRecipe = false
+    @OptionGroup var plugins: PluginOptions
     @OptionGroup var output: OutputOptions
 
     func run() throws {
@@ -38,7 +39,7 @@ struct DistillCommand: ParsableCommand {
                 .joined(separator: " "))
         try recipe.validate()
         let terminal = Terminal.shared
-        let parts = try DistillationParts(recipe)
+        let parts = try DistillationParts(recipe, plugins, folder: folder)
         let distillation = try Distillation(
             recipe, parts: parts, folder: folder, progress: terminal, stop: Interruption.request)
         let record = try distillation.distill(resuming: resume) { cycle in

@@ -7,7 +7,7 @@ extension DistillationParts {
     /// What a recipe names: files, models and plugins.
     ///
     /// - Throws: what is missing or broken, before any work.
-    init(_ recipe: Recipe) throws {
+    init(_ recipe: Recipe, _ plugins: PluginOptions, folder: String) throws {
         let demo = try DemoCache()
         let named = [recipe.model, recipe.text, recipe.evaluationText ?? recipe.text]
         if named.contains("demo") && !(exists(demo.model) && exists(demo.train) && exists(demo.test)) {
@@ -17,8 +17,8 @@ extension DistillationParts {
         let textPath = recipe.text == "demo" ? demo.train : recipe.text
         let evaluationPath = (recipe.evaluationText ?? recipe.text) == "demo" ? demo.test : recipe.evaluationText
         // Plugins first: a typo there should not cost the load of a model.
-        let rule = try Plugins.rule(recipe.sparsity)
-        let scorer = try Plugins.scorer(recipe.scorer)
+        let rule = try plugins.rule(recipe.sparsity, output: folder)
+        let scorer = try plugins.scorer(recipe.scorer, output: folder)
         let corpus = try TextCorpus(path: textPath)
         let evaluationCorpus = try evaluationPath.map { try TextCorpus(path: $0) }
         let tokenizer = try loadTokenizer(model: modelPath)

@@ -3,6 +3,7 @@ import Attribution
 import Distillation
 import LanguageModeling
 import LinearAlgebra
+import PluginHost
 import SparseCoding
 import TensorFiles
 
@@ -49,7 +50,12 @@ struct ScoreCommand: ParsableCommand {
     @Option(help: "Safetensors file to write.")
     var out: String
     @OptionGroup var splice: SpliceOptions
+    @Option(help: "When a plugin crashes twice on a batch: stop, or leave the batch out and say so.")
+    var onPluginCrash: CrashPolicy = .stop
+    @OptionGroup var plugins: PluginOptions
     @OptionGroup var output: OutputOptions
+
+    enum CrashPolicy: String, ExpressibleByArgument, CaseIterable { case stop, skip }
 
     enum Candidates: String, ExpressibleByArgument, CaseIterable { case inner, all }
 
@@ -64,7 +70,7 @@ struct ScoreCommand: ParsableCommand {
         try AtomicFile.requireWritable(out)
         guard tau > 0 && tau <= 1 else { throw AttributionError.badFraction(tau) }
         let how = try Aggregate(aggregate)
-        let plugin = try Plugins.scorer(scorer)
+        let plugin = try plugins.scorer(scorer, output: out)
         let (autoencoder, provenance) = try SAEFolder.read(sae)
         guard let layer = layer ?? provenance.layer else {
             throw ValidationError("\(sae) names no layer; give --layer")
@@ -93,10 +99,16 @@ struct ScoreCommand: ParsableCommand {
             try Interruption.request.check()
             let last = min(first + sequences, batch.sequenceCount)
             let part = batch.sequences(first..<last)
-            let scores = try pass.score(
-                try SpliceSample(part, model: loaded, layer: layer, policy: policy))
-            scores.add(to: accumulator)
-            if let everyToken { scores.scatter(into: everyToken, firstRow: first * batch.length, signed: signed) }
+            let sample = try SpliceSample(part, model: loaded, layer: layer, policy: policy)
+            do {
+                let scores = try pass.score(sample)
+                scores.add(to: accumulator)
+                if let everyToken { scores.scatter(into: everyToken, firstRow: first * batch.length, signed: signed) }
+            } catch let error as PluginError where onPluginCrash == .skip {
+                guard case .crashed = error else { throw error }
+                Terminal.shared.warn("sequences \(first) to \(last - 1) are left out: \(error)")
+                pass.skip(sample)
+            }
             Terminal.shared.advance(by: part.tokenCount, detail: "")
             first = last
         }

@@ -3,7 +3,6 @@ import Attribution
 import Distillation
 import LanguageModeling
 import LinearAlgebra
-import PluginHost
 import SparseCoding
 import TensorFiles
 
@@ -145,24 +144,3 @@ extension BudgetScope: ExpressibleByArgument {}
 extension AggregateScope: ExpressibleByArgument {}
 extension DecoderBiasStart: ExpressibleByArgument {}
 extension CoreDecoderStart: ExpressibleByArgument {}
-
-/// Plugins by name or path, their log lines going to standard error.
-enum Plugins {
-    private static let services = PluginServices(
-        log: { message in
-            let text = "\(message.plugin): \(message.text)"
-            switch message.level {
-            case .debug: break
-            case .info: Terminal.shared.note(text)
-            case .warning, .error, .hostMisbehaving: Terminal.shared.warn(text)
-            }
-        })
-
-    static func scorer(_ reference: String) throws -> PluginScorer {
-        try PluginCatalog().scorer(reference, services: services)
-    }
-
-    static func rule(_ reference: String) throws -> PluginSparsityRule {
-        try PluginCatalog().sparsityRule(reference, services: services)
-    }
-}

@@ -64,6 +64,7 @@ struct TrainCommand: ParsableCommand {
     var seed = 1
     @Flag(help: "Go on although the core leaves nothing for the other latents.")
     var allowStarvation = false
+    @OptionGroup var plugins: PluginOptions
     @OptionGroup var output: OutputOptions
 
     enum CoreMode: String, ExpressibleByArgument, CaseIterable { case dense }
@@ -85,7 +86,7 @@ struct TrainCommand: ParsableCommand {
     func run() throws {
         output.apply()
         Interruption.install(advice: "interrupted; no SAE was written to \(out), start again")
-        let rule = try Plugins.rule(sparsity)
+        let rule = try plugins.rule(sparsity, output: out)
         let source = try TrainingRows(
             activations, batch: batch, inOrder: noShuffle, seed: UInt64(seed), scaled: inputScale == .measured)
         let (sae, inherited) = try startingPoint(dIn: source.dIn)

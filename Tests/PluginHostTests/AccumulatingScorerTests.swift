@@ -10,7 +10,7 @@ struct AccumulatingScorerTests {
     let services = Services()
     let folder = TemporaryFolder()
 
-    private func fixture(_ fault: String, macros: [String] = []) throws -> PluginScorer {
+    private func fixture(_ fault: String, macros: [String] = []) throws -> any AttributionScorer & LoadedPlugin {
         let path = folder.file(UUID().uuidString + ".so")
         let result = try run(
             ["cc", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-I", "Include"] + macros.map { "-D" + $0 }
@@ -27,7 +27,7 @@ struct AccumulatingScorerTests {
 
     /// The outputs of a pass over the golden tokens in batches of `sequences` sequences.
     private func outputs(
-        _ scorer: PluginScorer, prefix: Int = 32, sequences: Int = 4, budget: Int? = nil
+        _ scorer: any AttributionScorer, prefix: Int = 32, sequences: Int = 4, budget: Int? = nil
     ) throws -> [String: [Double]] {
         let splice = try GoldenSplice()
         let pass = try splice.pass(scorer, prefix: prefix, budget: budget)
@@ -138,14 +138,16 @@ struct AccumulatingScorerTests {
             let n = Double(evaluated.count), mean = evaluated.reduce(0) { $0 + row[$1] } / n
             let variance = evaluated.reduce(0) { $0 + (row[$1] - mean) * (row[$1] - mean) } / (n - 1)
             #expect(abs(some["ablation"]![j] - Double(fired) / 4 * mean) < 1e-9)
-            let error = Double(fired) / 4 * ((1 - n / Double(fired)) * variance / n).squareRoot()
+            let ofMean = (1 - n / Double(fired)) * variance / n
+            let error = Double(fired) / 4 * ofMean.squareRoot()
             #expect(abs(some["ablation_standard_error"]![j] - error) < 1e-9)
             withError += 1
         }
         // Half of up to 128 pairs are drawn; far from it the draw is not what it says.
         #expect((40...90).contains(missed) && withError > 3, "\(missed), \(withError)")
         // What is drawn does not depend on the batches.
-        #expect(try drawn(1)["loss_delta"]!.map(\.isNaN) == delta.map(\.isNaN))
+        let singly = try #require(try drawn(1)["loss_delta"])
+        #expect(singly.map(\.isNaN) == delta.map(\.isNaN))
     }
 
     @Test func `when the budget is spent the rest is missing, not wrong`() throws {

@@ -19,11 +19,13 @@ struct PluginCallFaultTests {
 
     private func catalog() -> PluginCatalog { PluginCatalog(executableFolder: folder.path) }
 
-    private func makeScorer(_ parameters: String = "", file: String? = nil) throws -> PluginScorer {
+    private func makeScorer(_ parameters: String = "", file: String? = nil) throws -> any AttributionScorer
+        & LoadedPlugin
+    {
         try catalog().scorer("\(file ?? path):first\(parameters)", services: services.value)
     }
 
-    private func makeRule(_ parameters: String = "") throws -> PluginSparsityRule {
+    private func makeRule(_ parameters: String = "") throws -> any SparsityRule & LoadedPlugin {
         try catalog().sparsityRule("\(path):rule\(parameters)", services: services.value)
     }
 
@@ -47,7 +49,7 @@ struct PluginCallFaultTests {
         SelectionContext(mode: .train, batchRows: 3, latentCount: 6, meanActive: 1, batchBudget: 3)
     }
 
-    private func select(_ rule: PluginSparsityRule, _ context: SelectionContext? = nil) throws -> [UInt8] {
+    private func select(_ rule: any SparsityRule, _ context: SelectionContext? = nil) throws -> [UInt8] {
         var marks = [UInt8](repeating: 0, count: codes.count)
         try marks.withUnsafeMutableBufferPointer {
             try rule.select(from: codes, context ?? self.context, selected: $0)

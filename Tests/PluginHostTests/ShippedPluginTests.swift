@@ -13,7 +13,7 @@ struct ShippedPluginTests {
 
     init() throws { catalog = try PluginCatalog() }
 
-    private func scorer(_ reference: String) throws -> PluginScorer {
+    private func scorer(_ reference: String) throws -> any AttributionScorer & LoadedPlugin {
         try catalog.scorer(reference, services: services.value)
     }
 

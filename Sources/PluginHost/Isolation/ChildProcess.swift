@@ -37,7 +37,17 @@ package final class ChildProcess: @unchecked Sendable {
             posix_spawn_file_actions_destroy(&actions)
             posix_spawnattr_destroy(&attributes)
         }
-        for (here, there) in descriptors { posix_spawn_file_actions_adddup2(&actions, here, there) }
+        // Copied out of the way of the numbers they are to have: what has number 3 here may be wanted as 4 there, after
+        // another was put in its place.
+        let clear = (descriptors.map(\.there).max() ?? 0) + 1
+        let sources = descriptors.map { fcntl($0.here, F_DUPFD_CLOEXEC, clear) }
+        defer { for source in sources where source >= 0 { close(source) } }
+        guard sources.allSatisfy({ $0 >= 0 }) else {
+            throw PluginError.unreadable(path: "descriptors of \(executable)", reason: String(cString: strerror(errno)))
+        }
+        for (source, wanted) in zip(sources, descriptors) {
+            posix_spawn_file_actions_adddup2(&actions, source, wanted.there)
+        }
         var none = sigset_t(), all = sigset_t()
         sigemptyset(&none)
         sigfillset(&all)

@@ -1,0 +1,205 @@
+import Attribution
+import CLinux
+import Glibc
+import LinearAlgebra
+import SparseCoding
+
+/// The other side of isolation: a process that loads one plugin and does what the host asks, one request at a time.
+///
+/// It runs the same code as a plugin in the host would, checks included, so both modes agree bit for bit. It has the
+/// host's line as descriptor 3 and a page with the host's wish to stop as descriptor 4.
+public final class PluginWorker {
+    private let channel: WorkerChannel
+    private let stop: UnsafePointer<UInt8>
+    private var scorer: PluginScorer?
+    private var rule: PluginSparsityRule?
+
+    /// Serves until the host hangs up.
+    /// - Throws: `PluginError.unreadable` if it was not started by a host.
+    public static func serve() throws {
+        try PluginWorker().run()
+    }
+
+    private init() throws {
+        guard fcntl(3, F_GETFD) >= 0, let page = mmap(nil, 1, PROT_READ, MAP_SHARED, 4, 0), page != MAP_FAILED else {
+            throw PluginError.unreadable(
+                path: "descriptors 3 and 4", reason: "a worker is only started by dmsae itself")
+        }
+        channel = WorkerChannel(socket: 3)
+        stop = UnsafePointer(page.assumingMemoryBound(to: UInt8.self))
+        close(4)
+        var none = rlimit(rlim_cur: 0, rlim_max: 0)
+        setrlimit(__rlimit_resource_t(RLIMIT_CORE.rawValue), &none)
+        _ = dmsae_no_new_privileges()
+        Self.endWithHost()
+    }
+
+    /// A plugin that never returns must not outlive the host: a thread waits for the other end of the line to close.
+    private static func endWithHost() {
+        var thread = pthread_t()
+        pthread_create(
+            &thread, nil,
+            { _ in
+                dmsae_wait_for_hangup(3)
+                _exit(0)
+            }, nil)
+        pthread_detach(thread)
+    }
+
+    private func run() throws {
+        while true {
+            let message: (kind: WorkerChannel.Kind, arena: Arena)
+            do { message = try channel.receive() } catch { return }
+            do {
+                try serve(message.kind, message.arena)
+            } catch let error as PluginError {
+                var isCancelled = false, isLost = false
+                if case .cancelled = error { isCancelled = true }
+                if case .lost = error { isLost = true }
+                try channel.send(.failed, FailureReply(text: "\(error)", isCancelled: isCancelled, isLost: isLost))
+            } catch {
+                try channel.send(.failed, FailureReply(text: "\(error)", isCancelled: false, isLost: false))
+            }
+        }
+    }
+
+    private func serve(_ kind: WorkerChannel.Kind, _ arena: Arena) throws {
+        switch kind {
+        case .create: try create(try arena.header(CreateRequest.self))
+        case .score: try score(try arena.header(BatchHeader.self), arena)
+        case .stateSize:
+            let plan = try arena.header(ScoringPlan.self)
+            try channel.send(.done, Count(count: try accumulation().stateSize(plan)))
+        case .begin:
+            let plan = try arena.header(ScoringPlan.self)
+            try onState(arena, block: 1) { try accumulation().begin(plan, state: $0) }
+        case .accumulate:
+            let header = try arena.header(BatchHeader.self)
+            let batch = try self.batch(header, arena)
+            guard let plan = header.plan else { throw WorkerChannel.Broken(reason: "no plan") }
+            try onState(arena, block: 1 + BatchHeader.blockCount) {
+                try accumulation().accumulate(batch, plan, state: $0)
+            }
+        case .merge:
+            let plan = try arena.header(ScoringPlan.self)
+            let other = try GuardedMemory(count: arena.blocks[checked: 2]?.count ?? 0)
+            if let block = arena.blocks[checked: 2] { other.bytes.copyBytes(from: block) }
+            try onState(arena, block: 1) {
+                try accumulation().merge(plan, state: $0, other: UnsafeRawBufferPointer(other.bytes))
+            }
+        case .finish: try finish(try arena.header(ScoringPlan.self), arena)
+        case .upperCount:
+            let context = try arena.header(SelectionHeader.self).context
+            try channel.send(.done, Count(count: try sparsityRule().upperCount(context)))
+        case .select: try select(try arena.header(SelectionHeader.self), arena)
+        default: throw WorkerChannel.Broken(reason: "\(kind) is not for a worker")
+        }
+    }
+
+    private var services: PluginServices {
+        let (channel, stop) = (channel, StopFlag(pointer: stop))
+        return PluginServices(
+            log: { try? channel.send(.log, LogLine(level: $0.level.rawValue, text: $0.text)) },
+            isCancelled: { stop.pointer.pointee != 0 })
+    }
+
+    private struct StopFlag: @unchecked Sendable { let pointer: UnsafePointer<UInt8> }
+
+    private func create(_ request: CreateRequest) throws {
+        if request.memory > 0 {
+            var limit = rlimit(rlim_cur: rlim_t(request.memory), rlim_max: rlim_t(request.memory))
+            setrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &limit)
+        }
+        let library = try PluginLibrary(path: request.path)
+        let parameters = request.parameters.map { PluginReference.Parameter(key: $0[0], value: $0[1]) }
+        let plugin = try library.plugin(request.id, kind: request.isRule ? .sparsityRule : .scorer)
+        var reply = CreateReply(
+            id: plugin.id, version: plugin.version, isReentrant: plugin.isReentrant, parameters: [], scoresTokens: true)
+        if request.isRule {
+            let made = try PluginSparsityRule(plugin, of: library, parameters: parameters, services: services)
+            reply.scope = made.scope.rawValue
+            reply.parameters = made.parameters.map { [$0.key, $0.value] }
+            rule = made
+        } else {
+            let made = try PluginScorer(plugin, of: library, parameters: parameters, services: services)
+            reply.scoresTokens = made.scoresTokens
+            reply.outputs = made.accumulation?.outputs
+            reply.stateVersion = made.accumulation?.stateVersion
+            reply.parameters = made.parameters.map { [$0.key, $0.value] }
+            scorer = made
+        }
+        try channel.send(.done, reply)
+    }
+
+    private func accumulation() throws -> any AccumulatingScore {
+        guard let accumulation = scorer?.accumulation else { throw WorkerChannel.Broken(reason: "no accumulation") }
+        return accumulation
+    }
+
+    private func sparsityRule() throws -> PluginSparsityRule {
+        guard let rule else { throw WorkerChannel.Broken(reason: "no rule") }
+        return rule
+    }
+
+    private func batch(_ header: BatchHeader, _ arena: Arena) throws -> ScoringBatch {
+        var batch = try header.batch(arena)
+        if header.preferredGroups != nil { batch.evaluation = RemoteEvaluation(header, channel) }
+        return batch
+    }
+
+    private func intact(_ memory: GuardedMemory, _ function: String) throws {
+        guard memory.isIntact else {
+            throw PluginError.wroteOutside(
+                plugin: scorer?.name ?? rule?.name ?? "", path: scorer?.path ?? rule?.path ?? "", function: function)
+        }
+    }
+
+    private func score(_ header: BatchHeader, _ arena: Arena) throws {
+        guard let scorer else { throw WorkerChannel.Broken(reason: "no scorer") }
+        let batch = try batch(header, arena)
+        let memory = try GuardedMemory(count: 4 * batch.codes.count)
+        let scores = memory.bytes.bindMemory(to: Float.self)
+        try scorer.score(batch, into: scores)
+        try intact(memory, "score")
+        try reply([memory])
+    }
+
+    /// Runs `body` on a copy of the state in a block, and sends the state back.
+    private func onState(_ arena: Arena, block: Int, _ body: (UnsafeMutableRawBufferPointer) throws -> Void) throws {
+        guard let state = arena.blocks[checked: block] else { throw WorkerChannel.Broken(reason: "no state") }
+        let memory = try GuardedMemory(count: state.count)
+        memory.bytes.copyBytes(from: state)
+        try body(memory.bytes)
+        try intact(memory, "accumulate")
+        try reply([memory])
+    }
+
+    private func finish(_ plan: ScoringPlan, _ arena: Arena) throws {
+        let accumulation = try accumulation()
+        let state = try GuardedMemory(count: arena.blocks[checked: 1]?.count ?? 0)
+        if let block = arena.blocks[checked: 1] { state.bytes.copyBytes(from: block) }
+        let outputs = try accumulation.outputs.map { try GuardedMemory(count: 8 * $0.count(plan)) }
+        try accumulation.finish(
+            plan, state: UnsafeRawBufferPointer(state.bytes), into: outputs.map { $0.bytes.bindMemory(to: Double.self) }
+        )
+        for output in outputs { try intact(output, "finish") }
+        try reply(outputs)
+    }
+
+    private func select(_ header: SelectionHeader, _ arena: Arena) throws {
+        guard let candidates = try header.codes?.codes(arena, from: 1) else {
+            throw WorkerChannel.Broken(reason: "no candidates")
+        }
+        let memory = try GuardedMemory(count: candidates.count)
+        try sparsityRule().select(
+            from: candidates, header.context, selected: memory.bytes.bindMemory(to: UInt8.self))
+        try intact(memory, "select")
+        try reply([memory])
+    }
+
+    private func reply(_ parts: [GuardedMemory]) throws {
+        var blocks = ArenaBlocks()
+        for part in parts { blocks.add(part.bytes.baseAddress!, bytes: part.bytes.count, owner: part) }
+        try channel.send(.done, Empty(), blocks)
+    }
+}

@@ -1,0 +1,193 @@
+import Attribution
+import CLinux
+import Glibc
+
+/// A worker ended, or had to be ended, before it answered.
+struct WorkerFailure: Error {
+    /// "crashed (SIGSEGV, …)", "gave no sign of life for 120 s".
+    let how: String
+    /// The end of what it wrote to standard error.
+    let lastWords: String
+}
+
+/// A running worker with its plugin, seen from the host. One caller at a time.
+final class WorkerProcess {
+    /// What was created in it.
+    let created: CreateReply
+    private let process: ChildProcess
+    private let line: Line
+
+    /// Starts a worker and creates the plugin in it.
+    /// - Throws: `WorkerFailure`; `PluginError` for what the plugin, or the system, refused.
+    init(_ request: CreateRequest, _ isolation: PluginIsolation, _ services: PluginServices) throws {
+        func failed(_ what: String) -> PluginError {
+            .unreadable(path: what, reason: String(cString: strerror(errno)))
+        }
+        let page = dmsae_memfd("dmsae-stop"), errors = dmsae_memfd("dmsae-errors")
+        let nothing = open("/dev/null", O_RDWR | O_CLOEXEC)
+        defer { for file in [page, nothing] { close(file) } }
+        guard page >= 0, errors >= 0, nothing >= 0, ftruncate(page, off_t(1)) == 0,
+            let memory = mmap(nil, 1, PROT_READ | PROT_WRITE, MAP_SHARED, page, 0), memory != MAP_FAILED
+        else {
+            defer { close(errors) }
+            throw failed("shared memory")
+        }
+        // Appended to, so that what two threads write does not cover each other.
+        _ = fcntl(errors, F_SETFL, O_APPEND)
+        let (host, worker) = try WorkerChannel.pair()
+        line = Line(channel: host, services: services, errors: errors, stop: memory, timeout: isolation.timeout)
+        process = try ChildProcess(
+            executable: isolation.executable, arguments: isolation.arguments, environment: Self.environment,
+            descriptors: [(nothing, 0), (nothing, 1), (errors, 2), (worker.socket, 3), (page, 4)])
+        // With our copy of its end closed, its death closes the line.
+        worker.close()
+        let reply = try line.exchange(with: process, nil) { try $0.send(.create, request) }
+        created = try reply.header(CreateReply.self)
+    }
+
+    /// What a plugin's runtime may need, and no more: a host's settings are not a plugin's input.
+    private static var environment: [String] {
+        let kept = ["PATH", "HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH"].compactMap { (name: String) -> String? in
+            getenv(name).map { "\(name)=\(String(cString: $0))" }
+        }
+        return kept + ["SWIFT_BACKTRACE=enable=no"]
+    }
+
+    /// Sends a request, serves what the worker asks meanwhile, and returns its answer.
+    /// - Throws: `WorkerFailure`; `PluginError.reported`, `.cancelled`.
+    func ask(
+        _ kind: WorkerChannel.Kind, _ header: some Encodable, _ blocks: ArenaBlocks = ArenaBlocks(),
+        answering evaluation: EvaluationService? = nil
+    ) throws -> Arena {
+        try line.exchange(with: process, evaluation) { try $0.send(kind, header, blocks) }
+    }
+
+    /// As `ask`, with the bytes of an arena that was kept.
+    func repeats(_ kind: WorkerChannel.Kind, _ arena: [UInt8]) throws -> Arena {
+        try line.exchange(with: process, nil) { try $0.send(kind, copyOf: arena) }
+    }
+}
+
+/// What an exchange with a worker needs.
+private final class Line {
+    let channel: WorkerChannel
+    let services: PluginServices
+    /// Descriptor of the file that takes its standard error.
+    let errors: Int32
+    /// The page in which it sees that it should stop.
+    let stop: UnsafeMutableRawPointer
+    let timeout: Double
+
+    init(
+        channel: WorkerChannel, services: PluginServices, errors: Int32, stop: UnsafeMutableRawPointer, timeout: Double
+    ) {
+        self.channel = channel
+        self.services = services
+        self.errors = errors
+        self.stop = stop
+        self.timeout = timeout
+    }
+
+    deinit {
+        munmap(stop, 1)
+        close(errors)
+    }
+
+    /// Sends, and waits for the answer.
+    func exchange(with process: ChildProcess, _ evaluation: EvaluationService?, _ send: (WorkerChannel) throws -> Void)
+        throws -> Arena
+    {
+        func failure(_ how: String) -> WorkerFailure { WorkerFailure(how: how, lastWords: lastWords()) }
+        func gone() -> WorkerFailure {
+            switch process.wait(milliseconds: 2000) ?? process.terminate(grace: 0) {
+            case .exited(let status): failure("ended its process with status \(status)")
+            case .killed(let signal): failure("crashed (\(signalInWords(signal)))")
+            case nil: failure("left the line")
+            }
+        }
+        do {
+            try send(channel)
+            var life = now(), stopped: Double?
+            while true {
+                var watched = [
+                    pollfd(fd: channel.socket, events: Int16(POLLIN), revents: 0),
+                    pollfd(fd: process.endDescriptor, events: Int16(POLLIN), revents: 0),
+                ]
+                let ready = poll(&watched, 2, 50)
+                if ready <= 0 || watched[0].revents & Int16(POLLIN) == 0 {
+                    if ready > 0 { throw gone() }
+                    if services.isCancelled() && stopped == nil {
+                        stop.storeBytes(of: 1, as: UInt8.self)
+                        stopped = now()
+                    }
+                    if let stopped, now() - stopped > 5 {
+                        process.terminate(grace: 0)
+                        throw PluginError.cancelled(plugin: "", function: "a call")
+                    }
+                    if now() - life > timeout {
+                        process.terminate(grace: 0)
+                        throw failure("gave no sign of life for \(Int(timeout)) s")
+                    }
+                    continue
+                }
+                let (reply, arena) = try channel.receive()
+                if reply == .done { return arena }
+                if reply == .failed {
+                    let failed = try arena.header(FailureReply.self)
+                    if failed.isCancelled { throw PluginError.cancelled(plugin: "", function: "a call") }
+                    throw PluginError.reported(failed.text)
+                }
+                if reply == .log {
+                    let line = try arena.header(LogLine.self)
+                    services.log(
+                        PluginMessage(
+                            level: PluginMessage.Level(rawValue: line.level) ?? .warning, plugin: "", text: line.text))
+                } else if try evaluation?.answer(reply, arena, over: channel) != true {
+                    process.terminate(grace: 0)
+                    throw failure("sent \(reply), which no host expects")
+                }
+                life = now()
+            }
+        } catch let broken as WorkerChannel.Broken {
+            // A process that ended tells more than the line that broke with it.
+            if let end = process.wait(milliseconds: 500) {
+                switch end {
+                case .exited: throw gone()
+                case .killed: throw gone()
+                }
+            }
+            process.terminate(grace: 0)
+            throw failure("sent what is no message: \(broken.reason)")
+        }
+    }
+
+    /// Seconds of a clock that only runs forwards: for waiting, never for results.
+    private func now() -> Double {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+    }
+
+    /// The last 2000 bytes of standard error, on one line.
+    private func lastWords() -> String {
+        var status = stat()
+        guard fstat(errors, &status) == 0 else { return "" }
+        var bytes = [UInt8](repeating: 0, count: 2000)
+        let got = pread(errors, &bytes, bytes.count, max(0, status.st_size - off_t(bytes.count)))
+        let text = String(decoding: bytes.prefix(max(0, got)), as: UTF8.self)
+        return text.split(whereSeparator: \.isNewline).map(String.init).joined(separator: " | ")
+    }
+
+    private func signalInWords(_ signal: Int32) -> String {
+        switch signal {
+        case SIGSEGV: "SIGSEGV: it touched memory that is not its own, or ran out of stack"
+        case SIGABRT: "SIGABRT: it gave up by itself"
+        case SIGILL: "SIGILL: a check in it failed, or it was built for another processor"
+        case SIGTRAP: "SIGTRAP: a check in it failed"
+        case SIGBUS: "SIGBUS: it touched memory that is not there"
+        case SIGFPE: "SIGFPE: it divided an integer by zero"
+        case SIGKILL: "SIGKILL: it was ended from outside, as for using too much memory"
+        default: "signal \(signal)"
+        }
+    }
+}

@@ -1,0 +1,63 @@
+import ArgumentParser
+import Attribution
+import Glibc
+import PluginHost
+import SparseCoding
+
+/// Options of commands that run plugins.
+struct PluginOptions: ParsableArguments {
+    @Flag(help: "Run plugins that were not shipped with dmsae in this process: no faster to speak of, and no safer.")
+    var inProcess = false
+
+    @Option(help: ArgumentHelp("Give a plugin up after so long without a sign of life.", valueName: "SECONDS"))
+    var pluginTimeout = 120.0
+
+    @Option(help: ArgumentHelp("Address space of a plugin's process; default half of the memory.", valueName: "GiB"))
+    var pluginMemory: Double?
+
+    func validate() throws {
+        guard pluginTimeout > 0, pluginTimeout.isFinite else {
+            throw ValidationError("--plugin-timeout must be above 0")
+        }
+        if let pluginMemory, !(0.1...100_000).contains(pluginMemory) {
+            throw ValidationError("--plugin-memory is \(pluginMemory); it must be at least 0.1")
+        }
+    }
+
+    /// How foreign plugins are kept apart; nil where they are not.
+    ///
+    /// - Parameter crashFolder: where what they crashed on is kept.
+    func isolation(crashFolder: String?) -> PluginIsolation? {
+        if inProcess { return nil }
+        var isolation = PluginIsolation(executable: "/proc/self/exe", timeout: pluginTimeout, crashFolder: crashFolder)
+        if let pluginMemory { isolation.memory = UInt64(pluginMemory * Double(1 << 30)) }
+        return isolation
+    }
+
+    /// The scorer of a reference; what it crashes on is kept in the folder of `output`.
+    func scorer(_ reference: String, output: String) throws -> any AttributionScorer & LoadedPlugin {
+        try PluginCatalog().scorer(
+            reference, services: Self.services, isolation: isolation(crashFolder: folder(of: output)))
+    }
+
+    /// The sparsity rule of a reference.
+    func rule(_ reference: String, output: String) throws -> any SparsityRule & LoadedPlugin {
+        try PluginCatalog().sparsityRule(
+            reference, services: Self.services, isolation: isolation(crashFolder: folder(of: output)))
+    }
+
+    private func folder(of path: String) -> String {
+        path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+    }
+
+    /// Log lines go to standard error; Ctrl-C stops a call.
+    static let services = PluginServices(
+        log: { message in
+            let text = "\(message.plugin): \(message.text)"
+            switch message.level {
+            case .debug: break
+            case .info: Terminal.shared.note(text)
+            case .warning, .error, .hostMisbehaving: Terminal.shared.warn(text)
+            }
+        }, isCancelled: { Interruption.request.isRaised })
+}

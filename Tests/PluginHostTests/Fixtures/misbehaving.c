@@ -1,0 +1,166 @@
+/* A plugin that does to its process what a buggy one does, on purpose: fault=NAME in score, or create=NAME on the way
+ * there. Without either it scores the activation, and its rule keeps the first entry of each row. */
+#define _GNU_SOURCE
+#include "dmsae/dmsae.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct dmsae_instance {
+    const dmsae_host *host;
+    char fault[32];
+    char once[256];
+    int calls;
+};
+
+static int deeper(volatile char *above) {
+    volatile char page[4096];
+    page[0] = above[0];
+    return deeper(page) + page[0];
+}
+
+static void misbehave(dmsae_instance *self, const dmsae_scorer_batch *batch, float *scores) {
+    const char *fault = self->fault;
+#define IS(name) (strcmp(fault, name) == 0)
+    if (IS("segfault")) *(volatile int *)8 = 1;
+    if (IS("abort")) {
+        fprintf(stderr, "the moon is full\nand the tide is high\n");
+        abort();
+    }
+    if (IS("trap")) __builtin_trap();
+    if (IS("divide")) {
+        volatile int five = 5, zero = 0;
+        scores[0] = (float)(five / zero);
+    }
+    if (IS("loop")) for (volatile int i = 0;; i++) {}
+    if (IS("sleep")) for (;;) sleep(1);
+    if (IS("stack")) scores[0] = (float)deeper((volatile char *)fault);
+    if (IS("memory")) for (;;) memset(malloc(1 << 24), 1, 1 << 24);
+    if (IS("exit")) exit(0);
+    if (IS("kill")) kill(getpid(), SIGKILL);
+    if (IS("input")) ((float *)(uintptr_t)batch->codes->values)[0] = 7;
+    if (IS("weights")) ((float *)batch->decoder->data)[1] = 7;
+    if (IS("far")) memset(scores, 0, 1 << 20);
+    if (IS("near")) scores[batch->codes->count] = 1;
+    if (IS("before")) scores[-1] = 1;
+    if (IS("close")) for (int i = 0; i < 64; i++) close(i);
+    if (IS("garbage")) if (write(3, "garbage", 7) < 0) abort();
+    if (IS("stdout")) if (write(1, "not mine\n", 9) < 0) abort();
+#if defined(__x86_64__)
+    if (IS("flush")) __builtin_ia32_ldmxcsr(__builtin_ia32_stmxcsr() | 0x8040);
+#endif
+    if (IS("talks") || IS("stops")) {
+        const dmsae_host_log *log = self->host->get_extension(self->host, DMSAE_LOG);
+        for (int i = 0; i < 5; i++) {
+            usleep(150000);
+            log->log(self->host, DMSAE_LOG_INFO, "still here");
+        }
+        if (IS("stops")) for (;;) pause();
+    }
+    if (IS("waits")) {
+        const dmsae_host_cancel *cancel = self->host->get_extension(self->host, DMSAE_CANCEL);
+        while (!cancel->is_cancelled(self->host)) usleep(1000);
+    }
+    /* Crashes unless the file is there, and makes it: a fault that does not come back. */
+    if (IS("once") && access(self->once, F_OK) != 0) {
+        fclose(fopen(self->once, "w"));
+        abort();
+    }
+    if (IS("second") && batch->first_sequence == 1) abort();
+}
+
+static dmsae_status score(dmsae_instance *self, const dmsae_scorer_batch *batch, float *scores, dmsae_call *call) {
+    (void)call;
+    for (int64_t e = 0; e < batch->codes->count; e++) scores[e] = batch->codes->values[e];
+    misbehave(self, batch, scores);
+    if (strcmp(self->fault, "waits") == 0) return DMSAE_CANCELLED;
+    if (strcmp(self->fault, "text") == 0) {
+        snprintf(call->error, call->error_capacity, "the moon is full");
+        return DMSAE_ERR_FAILED;
+    }
+    if (strcmp(self->fault, "nan") == 0) scores[0] = 0.0f / 0.0f;
+    return DMSAE_OK;
+}
+
+static const dmsae_scorer_per_token scorer = {sizeof scorer, 0, score};
+
+static dmsae_selection_scope scope(dmsae_instance *self) {
+    (void)self;
+    return DMSAE_SCOPE_ROW;
+}
+
+static dmsae_status upper_count(dmsae_instance *self, const dmsae_selection_context *context, int64_t *count,
+                                dmsae_call *call) {
+    (void)self, (void)context, (void)call;
+    *count = 1;
+    return DMSAE_OK;
+}
+
+static dmsae_status select_entries(dmsae_instance *self, const dmsae_selection_context *context,
+                                   const dmsae_csr *candidates, uint8_t *selected, dmsae_call *call) {
+    (void)context, (void)call;
+    for (int64_t r = 0; r < candidates->rows; r++)
+        if (candidates->row_offsets[r] < candidates->row_offsets[r + 1]) selected[candidates->row_offsets[r]] = 1;
+    if (strcmp(self->fault, "segfault") == 0) *(volatile int *)8 = 1;
+    if (strcmp(self->fault, "near") == 0) selected[candidates->count] = 1;
+    return DMSAE_OK;
+}
+
+static const dmsae_sparsity_rule rule = {sizeof rule, 0, scope, upper_count, select_entries};
+
+static const dmsae_parameter_spec fault = {sizeof fault, DMSAE_PARAMETER_TEXT, "fault", "What to do in score", "", NULL, 0,
+                                           0, NULL, 0, 0, 0};
+static const dmsae_parameter_spec at_create = {sizeof at_create, DMSAE_PARAMETER_TEXT, "create", "What to do in create", "",
+                                               NULL, 0, 0, NULL, 0, 0, 0};
+static const dmsae_parameter_spec once = {sizeof once, DMSAE_PARAMETER_TEXT, "once", "A file", "", NULL, 0, 0, NULL, 0, 0,
+                                          0};
+static const dmsae_parameter_spec *const list[] = {&fault, &at_create, &once};
+static const char *const scorer_ids[] = {DMSAE_SCORER_PER_TOKEN}, *const rule_ids[] = {DMSAE_SPARSITY_RULE};
+static const dmsae_descriptor first = {sizeof first, DMSAE_KIND_SCORER, "misbehaving", "Misbehaving", "1.0", "MIT",
+                                       "Misbehaves", scorer_ids, 1, 0, 0, list, 3, 0};
+static const dmsae_descriptor second = {sizeof second, DMSAE_KIND_SPARSITY_RULE, "unruly", "Unruly", "1.0", "MIT",
+                                        "Misbehaves", rule_ids, 1, 0, 0, list, 3, 0};
+
+static const dmsae_descriptor *descriptor(const dmsae_entry *entry, uint32_t index) {
+    (void)entry;
+    return index == 0 ? &first : index == 1 ? &second : NULL;
+}
+
+static dmsae_status create(const dmsae_entry *entry, uint32_t index, const dmsae_host *host,
+                           const dmsae_parameter *parameters, uint32_t count, dmsae_instance **out, dmsae_call *call) {
+    (void)entry, (void)index, (void)call;
+    dmsae_instance *self = calloc(1, sizeof *self);
+    self->host = host;
+    for (uint32_t i = 0; i < count; i++) {
+        if (strcmp(parameters[i].key, "fault") == 0) strncpy(self->fault, parameters[i].value, sizeof self->fault - 1);
+        if (strcmp(parameters[i].key, "once") == 0) strncpy(self->once, parameters[i].value, sizeof self->once - 1);
+        if (strcmp(parameters[i].key, "create") == 0 && strcmp(parameters[i].value, "abort") == 0) abort();
+    }
+    *out = self;
+    return DMSAE_OK;
+}
+
+static void destroy(dmsae_instance *self) { free(self); }
+
+static const void *get_extension(dmsae_instance *self, const char *id) {
+    (void)self;
+    if (strcmp(id, DMSAE_SCORER_PER_TOKEN) == 0) return &scorer;
+    return strcmp(id, DMSAE_SPARSITY_RULE) == 0 ? &rule : NULL;
+}
+
+static const dmsae_entry entry = {DMSAE_MAGIC, sizeof entry, DMSAE_ABI_MAJOR, DMSAE_ABI_MINOR_REQUIRED, 2,
+                                  descriptor, create, destroy, get_extension};
+
+#ifdef LOADING
+__attribute__((constructor)) static void loading(void) { abort(); }
+#endif
+
+DMSAE_EXPORT const dmsae_entry *dmsae_plugin_entry(const dmsae_host_info *host) {
+    (void)host;
+    return &entry;
+}

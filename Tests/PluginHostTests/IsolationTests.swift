@@ -1,0 +1,251 @@
+import Attribution
+import Foundation
+import LinearAlgebra
+import PluginHost
+import SparseCoding
+import TestSupport
+import Testing
+
+/// Plugins in workers: the same numbers, and faults that stay there. The host that survives is this test.
+struct IsolationTests {
+    let services = Services()
+    let folder = TemporaryFolder()
+
+    /// The fixture, compiled once for all tests.
+    private static let misbehaving: Result<String, any Error> = Result {
+        let path = NSTemporaryDirectory() + "dmsae-misbehaving-\(getpid()).so"
+        let result = try run([
+            "cc", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-I", "Include",
+            "Tests/PluginHostTests/Fixtures/misbehaving.c", "-o", path,
+        ])
+        guard result.status == 0 else { throw CompilationFailed(description: result.output) }
+        return path
+    }
+
+    private func isolation(timeout: Double = 30, memory: UInt64 = 8 << 30) -> PluginIsolation {
+        PluginIsolation(executable: builtProgram, timeout: timeout, memory: memory, crashFolder: folder.path)
+    }
+
+    private func scorer(_ parameters: String, _ isolation: PluginIsolation? = nil) throws
+        -> any AttributionScorer & LoadedPlugin
+    {
+        try PluginCatalog(executableFolder: "/nowhere").scorer(
+            try Self.misbehaving.get() + ":misbehaving" + parameters, services: services.value,
+            isolation: isolation ?? self.isolation())
+    }
+
+    private func message(_ body: () throws -> Void) -> String {
+        do { try body() } catch { return "\(error)" }
+        return "nothing failed"
+    }
+
+    private let batch = randomBatch(tokens: 20, latents: 30, dimensions: 8, perToken: 4)
+
+    // MARK: The same numbers
+
+    /// A catalog that takes the shipped plugins for foreign ones.
+    private func shipped(_ name: String) throws -> String { try PluginCatalog().path(name) }
+
+    @Test(arguments: ["gxa", "random,seed=3"]) func `scores are the same bits as in this process`(reference: String)
+        throws
+    {
+        let name = String(reference.prefix { $0 != "," })
+        let here = try PluginCatalog().scorer(reference, services: services.value)
+        let there = try PluginCatalog(executableFolder: "/nowhere").scorer(
+            try shipped(name) + reference.dropFirst(name.count), services: services.value, isolation: isolation())
+        let batch = randomBatch(tokens: 200, latents: 300, dimensions: 64, perToken: 12)
+        #expect(try here.scores(batch) == there.scores(batch))
+        #expect(here.name == there.name && here.version == there.version && here.parameters == there.parameters)
+    }
+
+    @Test(arguments: ["ablation", "ablation,sequences=2", "ig,steps=3", "ig,path=single,steps=2", "frequency"])
+    func `whole passes with questions to the host are the same bits`(reference: String) throws {
+        func results(_ scorer: any AttributionScorer) throws -> ([Float], [[UInt64]]) {
+            let splice = try GoldenSplice()
+            let pass = try splice.pass(scorer, prefix: 8)
+            try pass.begin(sequences: 4, tokens: 96)
+            let scores = try pass.score(try splice.sample())
+            return (scores.values, try pass.outputs().map { $0.values.map(\.bitPattern) })
+        }
+        let name = String(reference.prefix { $0 != "," })
+        let here = try PluginCatalog().scorer(reference, services: services.value)
+        let there = try PluginCatalog(executableFolder: "/nowhere").scorer(
+            try shipped(name) + reference.dropFirst(name.count), services: services.value, isolation: isolation())
+        let (a, b) = (try results(here), try results(there))
+        #expect(a.0 == b.0 && a.1 == b.1)
+    }
+
+    @Test func `a rule marks the same entries`() throws {
+        let here = try PluginCatalog().sparsityRule("batchtopk", services: services.value)
+        let there = try PluginCatalog(executableFolder: "/nowhere").sparsityRule(
+            try shipped("batchtopk"), services: services.value, isolation: isolation())
+        let candidates = randomBatch(tokens: 100, latents: 300, dimensions: 2, perToken: 12).codes
+        let context = SelectionContext(
+            mode: .train, batchRows: 100, latentCount: 300, meanActive: 5, batchBudget: 500)
+        func marks(_ rule: any SparsityRule) throws -> [UInt8] {
+            var marks = [UInt8](repeating: 0, count: candidates.count)
+            try marks.withUnsafeMutableBufferPointer { try rule.select(from: candidates, context, selected: $0) }
+            return marks
+        }
+        #expect(try marks(here) == marks(there))
+        #expect(here.scope == there.scope)
+        #expect(try here.upperCount(context) == there.upperCount(context))
+    }
+
+    @Test func `what a plugin reports is the same text as in this process`() throws {
+        for fault in ["text", "nan"] {
+            let there = message { _ = try scorer(",fault=\(fault)").scores(batch) }
+            let here = message {
+                _ = try PluginCatalog(executableFolder: "/nowhere").scorer(
+                    try Self.misbehaving.get() + ":misbehaving,fault=\(fault)", services: services.value
+                ).scores(batch)
+            }
+            #expect(here == there && here != "nothing failed")
+        }
+        #expect(message { _ = try scorer(",fualt=1") }.contains("did you mean 'fault'"))
+    }
+
+    // MARK: Faults
+
+    @Test(arguments: [
+        ("segfault", "SIGSEGV"), ("abort", "SIGABRT"), ("trap", "SIGILL"), ("divide", "SIGFPE"), ("stack", "SIGSEGV"),
+        ("exit", "ended its process with status 0"), ("kill", "SIGKILL"), ("input", "SIGSEGV"), ("weights", "SIGSEGV"),
+        ("far", "SIGSEGV"), ("close", "in score"), ("garbage", "no message"),
+    ])
+    func `a fault ends the worker and not the host`(fault: String, part: String) throws {
+        let scorer = try scorer(",fault=\(fault)")
+        let text = message { _ = try scorer.scores(batch) }
+        #expect(text.contains(part) && text.contains("plugin 'misbehaving'") && text.contains("in score"), "\(text)")
+        // The input is what it was: a copy went out.
+        #expect(
+            try self.scorer("").scores(batch)
+                == Array(UnsafeBufferPointer(start: batch.codes.values, count: batch.codes.count)))
+    }
+
+    @Test(arguments: ["near", "before"]) func `a write just beside the output is found`(fault: String) throws {
+        let text = message { _ = try scorer(",fault=\(fault)").scores(batch) }
+        #expect(text.contains("wrote beside the memory it was given"), "\(text)")
+    }
+
+    @Test func `a plugin that takes all memory is stopped by its limit`() throws {
+        let text = message { _ = try scorer(",fault=memory", isolation(memory: 1 << 30)).scores(batch) }
+        #expect(text.contains("SIGSEGV"), "\(text)")  // memset of what malloc did not give
+    }
+
+    @Test(arguments: ["loop", "sleep", "stops"]) func `silence is ended`(fault: String) throws {
+        let text = message { _ = try scorer(",fault=\(fault)", isolation(timeout: 1)).scores(batch) }
+        #expect(text.contains("gave no sign of life for 1 s"), "\(text)")
+    }
+
+    @Test func `a slow plugin that talks is left alone`() throws {
+        // 750 ms in all, a line every 150: the limit counts from the last one.
+        let scores = try scorer(",fault=talks", isolation(timeout: 0.5)).scores(batch)
+        #expect(scores.count == batch.codes.count)
+        #expect(services.messages.map(\.text) == [String](repeating: "still here", count: 5))
+    }
+
+    @Test func `modes left on and words on standard output reach nobody`() throws {
+        let expected = try scorer("").scores(batch)
+        #expect(try scorer(",fault=flush").scores(batch) == expected)
+        #expect(try scorer(",fault=stdout").scores(batch) == expected)
+        #expect(Float.leastNormalMagnitude / 2 > 0)
+    }
+
+    @Test func `a rule's faults stay in its worker too`() throws {
+        for (fault, part) in [("segfault", "SIGSEGV"), ("near", "wrote beside")] {
+            let rule = try PluginCatalog(executableFolder: "/nowhere").sparsityRule(
+                try Self.misbehaving.get() + ":unruly,fault=\(fault)", services: services.value, isolation: isolation())
+            let context = SelectionContext(mode: .train, batchRows: 20, latentCount: 30, meanActive: 1, batchBudget: 20)
+            var marks = [UInt8](repeating: 0, count: batch.codes.count)
+            let text = message {
+                try marks.withUnsafeMutableBufferPointer { try rule.select(from: batch.codes, context, selected: $0) }
+            }
+            #expect(text.contains(part), "\(text)")
+        }
+    }
+
+    @Test func `a Swift trap ends the worker`() throws {
+        let source = folder.file("trap.swift"), library = folder.file("trap.so"), c = folder.file("entry.c")
+        try """
+        @_cdecl("swift_trap") public func trap(_ index: Int) -> Int { [1, 2, 3][index] }
+        """.write(toFile: source, atomically: true, encoding: .utf8)
+        let fixture = try String(
+            contentsOfFile: packageRoot + "/Tests/PluginHostTests/Fixtures/misbehaving.c", encoding: .utf8)
+        try fixture.replacing(
+            "if (IS(\"trap\")) __builtin_trap();",
+            with: "extern long swift_trap(long); if (IS(\"trap\")) scores[0] = (float)swift_trap(3);"
+        ).write(toFile: c, atomically: true, encoding: .utf8)
+        for command in [
+            ["cc", "-c", "-O1", "-fPIC", "-fvisibility=hidden", "-I", "Include", c, "-o", folder.file("entry.o")],
+            ["swiftc", "-O", "-parse-as-library", "-emit-library", source, folder.file("entry.o"), "-o", library],
+        ] {
+            let result = try run(command)
+            guard result.status == 0 else { throw CompilationFailed(description: result.output) }
+        }
+        let trapping = try PluginCatalog(executableFolder: "/nowhere").scorer(
+            library + ":misbehaving,fault=trap", services: services.value, isolation: isolation())
+        let text = message { _ = try trapping.scores(batch) }
+        #expect(text.contains("SIGILL") || text.contains("SIGTRAP"), "\(text)")
+    }
+
+    @Test func `a plugin that crashes when loaded or created is an error`() throws {
+        #expect(message { _ = try scorer(",create=abort") }.contains("SIGABRT"))
+        let path = folder.file("loading.so")
+        let result = try run([
+            "cc", "-shared", "-fPIC", "-DLOADING", "-I", "Include", "Tests/PluginHostTests/Fixtures/misbehaving.c",
+            "-o", path,
+        ])
+        #expect(result.status == 0)
+        let text = message {
+            _ = try PluginCatalog(executableFolder: "/nowhere").scorer(
+                path, services: services.value, isolation: isolation())
+        }
+        #expect(text.contains("SIGABRT") && text.contains("in create"), "\(text)")
+    }
+
+    // MARK: What follows a crash
+
+    @Test func `a fault that does not come back costs nothing but time`() throws {
+        let scores = try scorer(",fault=once,once=\(folder.file("mark"))").scores(batch)
+        #expect(scores == Array(UnsafeBufferPointer(start: batch.codes.values, count: batch.codes.count)))
+        #expect(folder.names == ["mark"])
+    }
+
+    @Test func `what it crashed on is kept, with its last words, and can be tried again`() throws {
+        let scorer = try scorer(",fault=abort")
+        let text = message { _ = try scorer.scores(batch) }
+        #expect(text.contains("the moon is full | and the tide is high"), "\(text)")
+        let bundle = folder.file("plugin-crash-1")
+        #expect(text.contains("dmsae plugin replay \(bundle)"))
+        #expect(try CrashBundle.replay(bundle, isolation(), services.value).contains("SIGABRT"))
+        let again = try TestSupport.run(builtProgram, ["plugin", "replay", bundle])
+        #expect(again.status == 0 && again.output.contains("SIGABRT"), "\(again.errors)")
+        #expect(message { _ = try CrashBundle.replay(folder.path, isolation(), services.value) }.contains("call.json"))
+    }
+
+    @Test func `after three crashes it is not started again`() throws {
+        let scorer = try scorer(",fault=exit")
+        for _ in 0..<3 { _ = message { _ = try scorer.scores(batch) } }
+        #expect(message { _ = try scorer.scores(batch) }.contains("not started again after 3 crashes"))
+    }
+
+    @Test func `one bad batch leaves the others`() throws {
+        let scorer = try scorer(",fault=second")
+        var bad = batch
+        bad.firstSequence = 1
+        let expected = try scorer.scores(batch)
+        #expect(message { _ = try scorer.scores(bad) }.contains("SIGABRT"))
+        #expect(try scorer.scores(batch) == expected)
+    }
+
+    @Test func `a call stops when the user asks for it`() throws {
+        let scorer = try scorer(",fault=waits")
+        services.cancel()
+        #expect(message { _ = try scorer.scores(batch) }.contains("cancelled"))
+    }
+
+    @Test func `a worker started by hand says what it is for`() throws {
+        let result = try TestSupport.run(builtProgram, ["plugin", "worker"])
+        #expect(result.status != 0 && result.errors.contains("only started by dmsae itself"))
+    }
+}
