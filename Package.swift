@@ -100,7 +100,7 @@ let package = Package(
         .testTarget(
             name: "CommandTests", dependencies: ["dmsae", "SparseCoding", "TensorFiles", "TestSupport"]),
         .executableTarget(
-            name: "Benchmarks", dependencies: ["SparseCoding", "LanguageModeling", "PluginHost"],
+            name: "Benchmarks", dependencies: ["Attribution", "SparseCoding", "LanguageModeling", "PluginHost"],
             path: "Tests/Benchmarks",
             exclude: ["README.md"]),
     ],
