@@ -31,7 +31,9 @@ let package = Package(
         .library(name: "dmsae-plugin-frequency", type: .dynamic, targets: ["ActivationFrequency"]),
         .library(name: "dmsae-plugin-gxa", type: .dynamic, targets: ["GradientTimesActivation"]),
         .library(name: "dmsae-plugin-ig", type: .dynamic, targets: ["IntegratedGradients"]),
+        .library(name: "dmsae-plugin-jumprelu", type: .dynamic, targets: ["JumpReLU"]),
         .library(name: "dmsae-plugin-random", type: .dynamic, targets: ["RandomScore"]),
+        .library(name: "dmsae-plugin-topk", type: .dynamic, targets: ["TopK"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
@@ -77,7 +79,7 @@ let package = Package(
             resources: [.embedInCode("Recipes/demo.yaml")]),
 
         cPlugin("ActivationFrequency"), cPlugin("BatchTopK"), cPlugin("IntegratedGradients"), cPlugin("LatentAblation"),
-        cPlugin("RandomScore"),
+        cPlugin("JumpReLU"), cPlugin("RandomScore"), cPlugin("TopK"),
         .target(
             name: "GradientTimesActivation", dependencies: ["CDMSAE"], path: "Plugins/GradientTimesActivation",
             swiftSettings: [.unsafeFlags(["-O"])]),

@@ -111,6 +111,8 @@ typedef struct dmsae_sparsity_rule {
  *
  * L is the host's loss of the batch, a mean over its B tokens; the rule adds its penalty, of the same scale, to it.
  *
+ * DMSAE-LEARNED-08  A rule with this table has the scope DMSAE_SCOPE_ALL: its thresholds decide, not a rank.
+ *
  * Rationale: one call for surrogate and penalty, because both look at the same entries; [F] is the only extent,
  * because no published rule learns anything else per model; a scalar is an [F] whose gradients the rule makes equal.
  */

@@ -78,7 +78,7 @@ extension Distillation {
         let training = TrainingRun(name: name, steps: plan.steps, progress: progress, stop: stop)
         let last = try training.train(
             trainer, from: { reader.read(step: $0, scale: scale, into: $1) }, log: log)
-        sae.fold(inputScale: scale)
+        try trainer.finish(inputScale: scale)
         progress.begin("evaluate \(name)", total: recipe.evaluationTokens, unit: "tokens")
         let metrics = try evaluation.evaluate(sae) {
             try stop.check()

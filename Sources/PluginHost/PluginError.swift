@@ -74,10 +74,17 @@ public enum PluginError: Error, Equatable, Sendable {
     case badOutput(plugin: String, path: String, index: Int, reason: String)
     /// An element of an output that is infinite, or, with no value, that was not written.
     case badOutputValue(plugin: String, path: String, output: String, element: Int, value: String?)
+    /// A description of a learnable tensor that breaks a rule.
+    case badLearnable(plugin: String, path: String, index: Int, reason: String)
+    /// A number of a rule that is not finite, or, with no value, was not written.
+    case badRuleValue(
+        plugin: String, path: String, function: String, what: String, element: Int, value: String?, rule: String)
     /// Memory beside an output was written.
     case wroteOutside(plugin: String, path: String, function: String)
     /// The worker that a plugin ran in ended, or was ended, during a call.
     case crashed(plugin: String, path: String, function: String, how: String, lastWords: String, bundle: String?)
+    /// A rule that can only run in the host's process.
+    case onlyInProcess(plugin: String, path: String)
     /// What a worker reported, in its words.
     case reported(String)
     /// A scope that this host does not know.
@@ -97,7 +104,8 @@ extension PluginError: CustomStringConvertible {
         case .badReference, .unknownName, .unknownID, .ambiguous, .wrongKind: referenceDescription
         case .unreadable, .worldWritable, .notASharedObject, .wrongMachine, .notLoaded: fileDescription
         case .unknownParameter, .badParameter, .missingParameter: parameterDescription
-        case .failed, .cancelled, .lost, .unwrittenScore, .nonFiniteScore, .badOutputValue, .wroteOutside, .crashed,
+        case .failed, .cancelled, .lost, .unwrittenScore, .nonFiniteScore, .badOutputValue, .badLearnable,
+            .badRuleValue, .wroteOutside, .crashed, .onlyInProcess,
             .reported, .unknownScope,
             .negativeUpperCount, .badMark, .tooManySelected:
             callDescription
@@ -210,12 +218,20 @@ extension PluginError: CustomStringConvertible {
         case .badOutputValue(let plugin, let path, let output, let element, let value):
             "scorer '\(plugin)' " + (value.map { "wrote \($0) to" } ?? "left unwritten")
                 + " element \(element) of output '\(output)' (DMSAE-SCORER-11); correct \(path)"
+        case .badLearnable(let plugin, let path, let index, let reason):
+            "learnable tensor \(index) of rule '\(plugin)' is wrong: \(reason); correct \(path) (see sparsity_rule.h)"
+        case .badRuleValue(let plugin, let path, let function, let what, let element, let value, let rule):
+            "\(function) of rule '\(plugin)' " + (value.map { "wrote \($0) to" } ?? "left unwritten")
+                + " element \(element) of \(what) (\(rule)); correct \(path)"
         case .wroteOutside(let plugin, let path, let function):
             "\(function) of plugin '\(plugin)' wrote beside the memory it was given; correct \(path)"
         case .crashed(let plugin, let path, let function, let how, let lastWords, let bundle):
             "plugin '\(plugin)' \(how) in \(function), twice on the same input; the plugin is \(path)"
                 + (lastWords.isEmpty ? "" : "; its last words: \(lastWords)")
                 + (bundle.map { "; what it was given is kept: dmsae plugin replay \($0)" } ?? "")
+        case .onlyInProcess(let plugin, let path):
+            "rule '\(plugin)' of \(path) learns, or has an inference form of its own, which a worker does not pass on yet; "
+                + "run it with --in-process if you trust it"
         case .reported(let text): text
         case .unknownScope(let plugin, let path, let scope):
             "rule '\(plugin)' declares scope \(scope), which this dmsae does not know (1 row, 2 batch, 3 all); "

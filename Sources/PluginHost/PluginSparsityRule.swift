@@ -11,6 +11,10 @@ public final class PluginSparsityRule: SparsityRule, LoadedPlugin {
     private let table: dmsae_sparsity_rule
     /// Which entries compete.
     public let scope: SelectionScope
+    /// What the rule learns, if it does.
+    public let learning: (any SparsityRuleLearning)?
+    /// How a trained SAE is used without it, if it says so.
+    public let inference: (any SparsityRuleInference)?
 
     /// A rule of the given plugin.
     /// - Throws: a `PluginError`.
@@ -29,6 +33,11 @@ public final class PluginSparsityRule: SparsityRule, LoadedPlugin {
         self.instance = instance
         self.table = table
         self.scope = scope
+        learning =
+            plugin.extensions.contains(DMSAE_SPARSITY_RULE_LEARNED)
+            ? try PluginRuleLearning(instance, scope: scope) : nil
+        inference =
+            plugin.extensions.contains(DMSAE_SPARSITY_RULE_INFERENCE) ? try PluginRuleInference(instance) : nil
     }
 
     /// The plugin's id.
@@ -47,9 +56,10 @@ public final class PluginSparsityRule: SparsityRule, LoadedPlugin {
     public func upperCount(_ context: SelectionContext) throws -> Int {
         let everything = scope == .row ? context.latentCount : context.batchRows * context.latentCount
         guard scope != .all else { return everything }
-        var argument = dmsae_selection_context(context)
         var count: Int64 = 0
-        try instance.call("upper_count") { table.upper_count($0, &argument, &count, $1) }
+        try context.withArgument { argument in
+            try instance.call("upper_count") { table.upper_count($0, argument, &count, $1) }
+        }
         guard count >= 0 else { throw PluginError.negativeUpperCount(plugin: name, path: path, count: count) }
         return Int(min(count, Int64(everything)))
     }
@@ -62,9 +72,10 @@ public final class PluginSparsityRule: SparsityRule, LoadedPlugin {
         precondition(
             selected.count == candidates.count, "\(selected.count) marks for \(candidates.count) candidates")
         guard let marks = selected.baseAddress, candidates.count > 0 else { return }  // DMSAE-RULE-06
-        var argument = dmsae_selection_context(context)
-        try withUnsafePointer(to: dmsae_csr(candidates)) { view in
-            try instance.call("select") { table.select($0, &argument, view, marks, $1) }
+        try context.withArgument { argument in
+            try withUnsafePointer(to: dmsae_csr(candidates)) { view in
+                try instance.call("select") { table.select($0, argument, view, marks, $1) }
+            }
         }
         try check(UnsafeBufferPointer(selected), candidates, context)
     }
@@ -97,25 +108,5 @@ public final class PluginSparsityRule: SparsityRule, LoadedPlugin {
                 }
             }
         }
-    }
-}
-
-extension dmsae_selection_context {
-    /// The C form of a context; fields in step with `SelectionContext`.
-    fileprivate init(_ context: SelectionContext) {
-        let mode: dmsae_selection_mode =
-            switch context.mode {
-            case .train: .DMSAE_MODE_TRAIN
-            case .calibrate: .DMSAE_MODE_CALIBRATE
-            case .infer: .DMSAE_MODE_INFER
-            }
-        self.init(
-            struct_size: UInt32(MemoryLayout<dmsae_selection_context>.size), mode: mode, step: Int64(context.step),
-            total_steps: Int64(context.totalSteps), batch_rows: Int64(context.batchRows),
-            first_row: Int64(context.firstRow), latent_count: Int64(context.latentCount),
-            mean_active: context.meanActive, batch_budget: Int64(context.batchBudget),
-            core_begin: Int64(context.core.lowerBound), core_end: Int64(context.core.upperBound),
-            core_is_exempt: context.coreIsExempt ? 1 : 0, reserved: 0, learnables: nil, learnable_count: 0,
-            reserved2: 0)
     }
 }

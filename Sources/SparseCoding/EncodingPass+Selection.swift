@@ -74,12 +74,51 @@ extension EncodingPass {
 
     private static let blockRows = 512
 
+    /// As `select` for a rule that learns: `codes` hold the core's entries and every candidate, those above the floors,
+    /// with f = 0 where it was not selected, since its gradient is wanted too. `places[e]` is where candidate e went.
+    ///
+    /// - Throws: as `select`.
+    func selectLearned(
+        _ centered: Matrix, with sae: SparseAutoencoder, rule: any SparsityRule, _ learned: LearnedTensors,
+        _ context: SelectionContext, into codes: SparseCodes, places: inout [Int]
+    ) throws -> SelectionSummary {
+        let exempt = sae.exemptCore.count
+        var summary = SelectionSummary()
+        try learned.updateFloors(context)
+        for j in 0..<sae.dSAE where !(learned.floors[j] > 0) || j < exempt { learned.floors[j] = 0 }
+        collect(
+            centered, sae.encoderPart, rows: 0..<centered.rows, thresholds: learned.floors, exempt: exempt, limit: nil)
+        summary.coreEntries = core.reduce(0) { $0 + $1.count }
+        candidates.assemble(found, rows: centered.rows, columns: sae.dSAE)
+        try mark(rule, context, allowed: .max, &summary)
+        coreCodes.assemble(core, rows: centered.rows, columns: sae.dSAE)
+        codes.reset(rows: centered.rows, columns: sae.dSAE, capacity: candidates.count + coreCodes.count)
+        if places.count < candidates.count { places = [Int](repeating: 0, count: candidates.count * 5 / 4) }
+        merge(into: codes) { e, at in
+            places[e] = at
+            return selected[e] != 0 ? candidates.values[e] : 0
+        }
+        return summary
+    }
+
     /// Lets the rule choose among what `found` holds and merges the result with the core's entries.
     private func choose(
         _ rule: any SparsityRule, _ context: SelectionContext, rows: Int, _ latents: Int, allowed: Int, exempt: Int,
         _ codes: SparseCodes, _ summary: inout SelectionSummary
     ) throws {
         candidates.assemble(found, rows: rows, columns: latents)
+        let before = summary.selectedEntries
+        try mark(rule, context, allowed: allowed, &summary)
+        coreCodes.assemble(core, rows: rows, columns: latents)
+        codes.reset(
+            rows: rows, columns: latents, capacity: summary.selectedEntries - before + coreCodes.count)
+        merge(into: codes) { e, _ in selected[e] != 0 ? candidates.values[e] : nil }
+    }
+
+    /// Lets the rule mark the candidates it keeps.
+    private func mark(
+        _ rule: any SparsityRule, _ context: SelectionContext, allowed: Int, _ summary: inout SelectionSummary
+    ) throws {
         let count = candidates.count
         for e in 0..<count where candidates.values[e] == .infinity {
             throw SparseCodingError.overflowed(step: context.step, latent: Int(candidates.columnIndices[e]))
@@ -99,19 +138,22 @@ extension EncodingPass {
             throw SparseCodingError.ruleSelectedTooMany(rule: rule.name, selected: kept, allowed: allowed)
         }
         summary.selectedEntries += kept
-        coreCodes.assemble(core, rows: rows, columns: latents)
-        codes.reset(rows: rows, columns: latents, capacity: kept + coreCodes.count)
+    }
+
+    /// Writes the core's entries and, of each candidate e, the value it gets at the place it would have, if any.
+    private func merge(into codes: SparseCodes, _ value: (_ e: Int, _ at: Int) -> Float?) {
         var at = 0
-        for r in 0..<rows {
+        for r in 0..<codes.rows {
             // Exempt latents come first in a row because the core is latents 0..<c.
             for e in coreCodes.entries(ofRow: r) {
                 codes.columnIndices[at] = coreCodes.columnIndices[e]
                 codes.values[at] = coreCodes.values[e]
                 at += 1
             }
-            for e in candidates.entries(ofRow: r) where selected[e] != 0 {
+            for e in candidates.entries(ofRow: r) {
+                guard let kept = value(e, at) else { continue }
                 codes.columnIndices[at] = candidates.columnIndices[e]
-                codes.values[at] = candidates.values[e]
+                codes.values[at] = kept
                 at += 1
             }
             codes.rowOffsets[r + 1] = Int64(at)

@@ -54,13 +54,18 @@ public final class EncodingPass {
         }
     }
 
-    /// Codes at inference: f = p where p > threshold and p > 0, [N, F].
+    /// Codes at inference: f = p where p > threshold and p > 0, or the k largest positive p of each row, [N, F].
     ///
     /// - Throws: `SparseCodingError` for a wrong width or an unset threshold.
     public func encode(_ x: Matrix, with sae: SparseAutoencoder, into codes: SparseCodes) throws {
-        let thresholds = try sae.inferenceThresholds()
         let centered = Matrix(rows: x.rows, columns: x.columns)
         try center(x, for: sae, into: centered)
+        if let k = sae.rowTopK {
+            collect(centered, sae.encoderPart, rows: 0..<x.rows, thresholds: nil, exempt: 0, limit: nil)
+            candidates.assemble(found, rows: x.rows, columns: sae.dSAE)
+            return codes.becomeLargest(k, ofEachRow: candidates)
+        }
+        let thresholds = try sae.inferenceThresholds()
         collect(
             centered, sae.encoderPart, rows: 0..<x.rows, thresholds: thresholds, exempt: 0, limit: nil)
         codes.assemble(found, rows: x.rows, columns: sae.dSAE)
@@ -100,6 +105,31 @@ public final class EncodingPass {
     private func zeros(_ count: Int) -> Matrix {
         if zeroThresholds.columns < count { zeroThresholds = Matrix(rows: 1, columns: count) }
         return zeroThresholds
+    }
+}
+
+extension SparseCodes {
+    /// The k largest entries of each row of `all`, of equal ones those of the lower columns, columns ascending.
+    func becomeLargest(_ k: Int, ofEachRow all: SparseCodes) {
+        reset(rows: all.rows, columns: all.columns, capacity: all.rows * min(k, all.columns))
+        var at = 0
+        for r in 0..<all.rows {
+            let entries = all.entries(ofRow: r)
+            var least = -Float.infinity, ties = entries.count
+            if entries.count > k {
+                let rank = rankThreshold(all.values + entries.lowerBound, entries.count, k)
+                (least, ties) = (rank.value, rank.equalCount)
+            }
+            for e in entries {
+                let value = all.values[e]
+                guard value > least || (value == least && ties > 0) else { continue }
+                if value == least { ties -= 1 }
+                columnIndices[at] = all.columnIndices[e]
+                values[at] = value
+                at += 1
+            }
+            rowOffsets[r + 1] = Int64(at)
+        }
     }
 }
 

@@ -53,12 +53,12 @@ public enum SAEFolder {
         writer.add("b_enc", sae.encoderBias, shape: [sae.dSAE])
         writer.add("W_dec", sae.decoder)
         writer.add("b_dec", sae.decoderBias, shape: [sae.dIn])
-        writer.add("threshold", thresholds, shape: [sae.dSAE])
+        if sae.rowTopK == nil { writer.add("threshold", thresholds, shape: [sae.dSAE]) }
         try writer.write(to: folder + "/" + weightsName)
         try JSONRecord.write(Configuration(sae, provenance), to: folder + "/" + configurationName)
     }
 
-    /// Reads a folder written by this program or by SAELens (architecture jumprelu).
+    /// Reads a folder written by this program or by SAELens (architecture jumprelu or topk).
     ///
     /// - Throws: `TensorFileError` for a broken file, `SparseCodingError.badFolder` for an SAE of another kind.
     public static func read(_ folder: String) throws -> (sae: SparseAutoencoder, provenance: SAEProvenance) {
@@ -68,10 +68,11 @@ public enum SAEFolder {
             .badFolder(path: folder, reason: reason, advice: advice)
         }
         let architecture = configuration["architecture"]?.string ?? "missing"
-        guard architecture == "jumprelu" else {
+        guard architecture == "jumprelu" || architecture == "topk" else {
             throw unsupported(
-                "its architecture is \(architecture)", "export it from SAELens for inference (jumprelu)")
+                "its architecture is \(architecture)", "export it from SAELens for inference (jumprelu or topk)")
         }
+        let isTopK = architecture == "topk"
         if let normalization = configuration["normalize_activations"]?.string, normalization != "none" {
             throw unsupported(
                 "normalize_activations is \(normalization)", "fold the normalisation into the weights first")
@@ -81,7 +82,7 @@ public enum SAEFolder {
         let (dSAE, dIn) = (shape[0], shape[1])
         guard dSAE > 0, dIn > 0 else { throw unsupported("W_dec is \(dSAE) × \(dIn)", "write it again") }
         _ = try file.require("W_enc", shape: [dIn, dSAE])
-        for (name, count) in [("b_enc", dSAE), ("b_dec", dIn), ("threshold", dSAE)] {
+        for (name, count) in [("b_enc", dSAE), ("b_dec", dIn)] + (isTopK ? [] : [("threshold", dSAE)]) {
             _ = try file.require(name, shape: [count])
         }
         let own = configuration["metadata"]?["dmsae"]
@@ -98,18 +99,37 @@ public enum SAEFolder {
             throw unsupported("\(name) holds NaN or infinity", "train it again or use another checkpoint")
         }
         sae.subtractsDecoderBias = configuration["apply_b_dec_to_input"]?.bool ?? true
-        let thresholds = try file.matrix("threshold")
+        if isTopK {
+            guard let k = configuration["k"]?.integer, (1...dSAE).contains(k) else {
+                throw unsupported("its k is not a number from 1 to \(dSAE)", "correct cfg.json")
+            }
+            guard configuration["rescale_acts_by_decoder_norm"]?.bool != true else {
+                throw unsupported(
+                    "rescale_acts_by_decoder_norm is true",
+                    "fold the decoder norms into the encoder first (SAELens: "
+                        + "fold_W_dec_norm)")
+            }
+            sae.rowTopK = k
+        } else {
+            try readThresholds(try file.matrix("threshold"), own, into: sae, unsupported)
+        }
+        guard own != nil else { return (sae, SAEProvenance()) }
+        return (sae, try JSONRecord.read(Configuration.self, from: path).metadata.dmsae.provenance)
+    }
+
+    private static func readThresholds(
+        _ thresholds: Matrix, _ own: JSONValue?, into sae: SparseAutoencoder,
+        _ unsupported: (String, String) -> SparseCodingError
+    ) throws {
         // An infinite threshold switches a latent off; NaN would do so without anyone having meant it.
         guard !thresholds.values.contains(where: \.isNaN) else {
             throw unsupported("threshold holds NaN", "train it again or use another checkpoint")
         }
         if own?["per_latent_thresholds"]?.bool == false {
-            if own?["threshold_set"]?.bool == true { sae.threshold = thresholds[dSAE - 1] }
+            if own?["threshold_set"]?.bool == true { sae.threshold = thresholds[sae.dSAE - 1] }
         } else {
             sae.latentThresholds = thresholds
         }
-        guard own != nil else { return (sae, SAEProvenance()) }
-        return (sae, try JSONRecord.read(Configuration.self, from: path).metadata.dmsae.provenance)
     }
 
     private static func readLayout(_ configuration: JSONValue, _ own: JSONValue?, width: Int) throws -> PrefixLayout {
@@ -137,7 +157,9 @@ public enum SAEFolder {
 
 /// `cfg.json` as SAELens 6 reads it, with what is ours under `metadata.dmsae`.
 private struct Configuration: Codable {
-    var architecture = "jumprelu"
+    var architecture: String
+    /// Of a topk SAE.
+    var k: Int?
     var d_in: Int
     var d_sae: Int
     var dtype = "float32"
@@ -175,6 +197,8 @@ private struct Configuration: Codable {
     }
 
     init(_ sae: SparseAutoencoder, _ provenance: SAEProvenance) {
+        architecture = sae.rowTopK == nil ? "jumprelu" : "topk"
+        k = sae.rowTopK
         d_in = sae.dIn
         d_sae = sae.dSAE
         apply_b_dec_to_input = sae.subtractsDecoderBias

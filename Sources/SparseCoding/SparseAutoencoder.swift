@@ -22,6 +22,8 @@ public final class SparseAutoencoder: @unchecked Sendable {
     public var threshold: Float?
     /// Thresholds per latent [F] of an SAE read from a file that has them; overrides `threshold`.
     public var latentThresholds: Matrix?
+    /// Set for an SAE that keeps the k largest positive pre-activations of each row at inference; overrides thresholds.
+    public var rowTopK: Int?
     /// Whether b_dec is subtracted from the input before encoding.
     public var subtractsDecoderBias = true
 
@@ -101,6 +103,7 @@ public final class SparseAutoencoder: @unchecked Sendable {
         result.decoderBias.assign(decoderBias)
         result.threshold = threshold
         result.latentThresholds = latentThresholds?.copy()
+        result.rowTopK = rowTopK
         result.subtractsDecoderBias = subtractsDecoderBias
         return result
     }

@@ -25,6 +25,8 @@ public struct StepRecord: Sendable, Codable, Equatable {
     public var leastSelected: Float?
     /// The inference threshold after this step, nil while unset.
     public var threshold: Float?
+    /// What the rule added to the loss, nil for a rule that learns nothing.
+    public var penalty: Double?
 }
 
 /// Trains an SAE by the reference recipe (method: arXiv:2503.17547 with BatchTopK selection and AuxK).
@@ -56,6 +58,12 @@ public final class Trainer {
     private var centered = Matrix(rows: 0, columns: 0)
     private let prefixOfLatent: [Int32]
     private var starvedSteps = 0
+    /// For a rule that learns.
+    private let learned: LearnedTensors?
+    private var places: [Int] = []
+
+    /// The tensors [1, F] that the rule learns, in its order.
+    public var learnables: [Matrix] { learned?.values ?? [] }
 
     /// After this many steps in a row in which the core left nothing, training stops.
     public static let starvationLimit = 50
@@ -77,6 +85,7 @@ public final class Trainer {
         auxiliary = AuxiliaryLoss(lanes: lanes)
         moments = AdamMoments(sae, lanes: lanes)
         prefixOfLatent = sae.layout.prefixOfLatent
+        learned = rule.learning.map { LearnedTensors($0, latents: sae.dSAE) }
     }
 
     /// One step on x [B, D], already divided by the input scale.
@@ -92,7 +101,8 @@ public final class Trainer {
         let clip = min(1, plan.clipNorm / (record.gradientNorm + 1e-6))
         moments.update(
             sae, gradients, learningRate: record.learningRate, clip: clip, frozen: frozenCount, plan: plan)
-        updateThreshold(record.leastSelected)
+        learned?.update(learningRate: record.learningRate, plan: plan)
+        if rule.inference == nil { updateThreshold(record.leastSelected) }
         record.threshold = sae.threshold
         step += 1
         return record
@@ -102,15 +112,24 @@ public final class Trainer {
     package func computeGradients(_ x: Matrix, projecting: Bool) throws -> StepRecord {
         if centered.rows != x.rows { centered = Matrix(rows: x.rows, columns: sae.dIn) }
         try pass.center(x, for: sae, into: centered)
-        let summary = try pass.select(
-            centered, with: sae, rule: rule, mode: .train, step: step, totalSteps: plan.steps, k: plan.k,
-            budget: plan.budget, into: codes)
+        let summary = try select(centered)
         try checkStarvation(summary, rows: x.rows)
         let dead = recordFirings(rows: x.rows)
         let squares = gradient.compute(x, codes, sae, weights: plan.groupWeights)
         let prefixLosses = squares.map { $0 / Double(x.rows) }
         let n = Double(prefixLosses.count)
         var loss = zip(plan.groupWeights, prefixLosses).reduce(0) { $0 + $1.0 * $1.1 } / n
+
+        if let learned {
+            let candidates = pass.candidates
+            try pass.selected.withUnsafeBufferPointer {
+                try learned.backward(
+                    candidates, UnsafeBufferPointer(rebasing: $0[..<candidates.count]), places: places,
+                    context(.train, rows: x.rows), deltas: gradient.deltas.elements)
+            }
+            loss += learned.penalty
+            dropSilent(unless: dead)
+        }
 
         var sources = prefixOfLatent
         var parts = [(codes: codes, deltas: UnsafePointer(gradient.deltas.elements))]
@@ -133,15 +152,108 @@ public final class Trainer {
             step: step, loss: loss, prefixLosses: prefixLosses, auxiliaryLoss: auxiliaryLoss,
             learningRate: plan.learningRate(at: step), gradientNorm: gradients.globalNorm(),
             meanActiveCore: Double(coreEntries()) / Double(x.rows),
-            meanActiveNonCore: Double(codes.count - coreEntries()) / Double(x.rows), deadCount: dead.count,
-            leastSelected: summary.leastSelected, threshold: sae.threshold)
+            meanActiveNonCore: Double(summary.selectedEntries + summary.coreEntries - coreEntries()) / Double(x.rows),
+            deadCount: dead.count, leastSelected: summary.leastSelected, threshold: sae.threshold,
+            penalty: learned?.penalty)
+    }
+
+    private func context(_ mode: SelectionMode, rows: Int) -> SelectionContext {
+        var context = SelectionContext(
+            mode: mode, step: step, totalSteps: plan.steps, batchRows: rows, latentCount: sae.dSAE, meanActive: plan.k,
+            batchBudget: Int((plan.k * Double(rows)).rounded(.down)), core: 0..<sae.layout.coreCount,
+            coreIsExempt: !sae.exemptCore.isEmpty)
+        context.learnables = learnables
+        return context
+    }
+
+    private func select(_ centered: Matrix) throws -> SelectionSummary {
+        guard let learned else {
+            return try pass.select(
+                centered, with: sae, rule: rule, mode: .train, step: step, totalSteps: plan.steps, k: plan.k,
+                budget: plan.budget, into: codes)
+        }
+        return try pass.selectLearned(
+            centered, with: sae, rule: rule, learned, context(.train, rows: centered.rows), into: codes, places: &places
+        )
+    }
+
+    /// Takes out entries that have neither a value nor a gradient, and those without a value of dead latents: what
+    /// could revive them comes from the auxiliary loss, and a latent's entries have one source.
+    private func dropSilent(unless dead: [Int]) {
+        var isDead = [Bool](repeating: false, count: sae.dSAE)
+        for j in dead { isDead[j] = true }
+        var at = 0
+        for r in 0..<codes.rows {
+            let entries = codes.entries(ofRow: r)
+            codes.rowOffsets[r] = Int64(at)
+            for e in entries {
+                let j = Int(codes.columnIndices[e]), value = codes.values[e], delta = gradient.deltas[e]
+                guard value != 0 || (delta != 0 && !isDead[j]) else { continue }
+                codes.columnIndices[at] = Int32(truncatingIfNeeded: j)
+                codes.values[at] = value
+                gradient.deltas[at] = delta
+                at += 1
+            }
+        }
+        codes.rowOffsets[codes.rows] = Int64(at)
+    }
+
+    /// Ends the training: the SAE takes the form in which it is used without the rule, and reads raw activations, that is
+    /// those it was trained on times `inputScale`. To be called once, after the last step.
+    ///
+    /// - Throws: what the rule throws; `SparseCodingError.badSetting` for a form that a dense core cannot have.
+    public func finish(inputScale: Float) throws {
+        if let inference = rule.inference {
+            switch try form(inference) {
+            case .thresholds(let thresholds):
+                let matrix = Matrix(vector: thresholds)
+                for j in sae.exemptCore { matrix[j] = 0 }
+                sae.latentThresholds = matrix
+            case .rowTopK(let k): sae.rowTopK = k
+            }
+        }
+        sae.fold(inputScale: inputScale)
+        if let learned { try learned.rule.rescale(learned.values, factor: Double(inputScale)) }
+    }
+
+    /// Calibrates on the last batch, if the rule needs to look at one, and asks for the form.
+    private func form(_ inference: any SparsityRuleInference) throws -> InferenceForm {
+        let size = try inference.stateSize(latentCount: sae.dSAE)
+        let state = UnsafeMutableRawBufferPointer.allocate(byteCount: max(size, 64), alignment: 64)
+        defer { state.deallocate() }
+        state.initializeMemory(as: UInt8.self, repeating: 0)
+        let used = UnsafeMutableRawBufferPointer(rebasing: state[..<size])
+        let context = context(.calibrate, rows: max(centered.rows, 1))
+        if size > 0 && centered.rows > 0 {
+            let kept = SparseCodes()
+            if let learned {
+                _ = try pass.selectLearned(
+                    centered, with: sae, rule: rule, learned, context, into: kept, places: &places)
+            } else {
+                _ = try pass.select(
+                    centered, with: sae, rule: rule, mode: .calibrate, step: step, totalSteps: plan.steps, k: plan.k,
+                    budget: plan.budget, into: kept)
+            }
+            let candidates = pass.candidates
+            try pass.selected.withUnsafeBufferPointer {
+                try inference.calibrate(
+                    candidates, selected: UnsafeBufferPointer(rebasing: $0[..<candidates.count]), context, state: used)
+            }
+        }
+        let form = try inference.form(context, state: UnsafeRawBufferPointer(used))
+        if case .rowTopK = form, !sae.exemptCore.isEmpty {
+            throw SparseCodingError.badSetting(
+                name: "the sparsity rule", value: rule.name,
+                wanted: "one with thresholds where a dense core is kept whatever its rank; use batchtopk or jumprelu")
+        }
+        return form
     }
 
     private func coreEntries() -> Int {
         let core = Int32(sae.layout.coreCount)
         guard core > 0 else { return 0 }
         var count = 0
-        for e in 0..<codes.count where codes.columnIndices[e] < core { count += 1 }
+        for e in 0..<codes.count where codes.columnIndices[e] < core && codes.values[e] > 0 { count += 1 }
         return count
     }
 
@@ -149,7 +261,7 @@ public final class Trainer {
     /// among them: no selection keeps them from firing, so AuxK has nothing to offer them.
     private func recordFirings(rows: Int) -> [Int] {
         for j in tokensSinceFired.indices { tokensSinceFired[j] += rows }
-        for e in 0..<codes.count { tokensSinceFired[Int(codes.columnIndices[e])] = 0 }
+        for e in 0..<codes.count where codes.values[e] > 0 { tokensSinceFired[Int(codes.columnIndices[e])] = 0 }
         let exempt = sae.exemptCore.count
         return (exempt..<sae.dSAE).filter { tokensSinceFired[$0] >= plan.deadAfterTokens }
     }

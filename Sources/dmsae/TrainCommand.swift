@@ -102,7 +102,7 @@ struct TrainCommand: ParsableCommand {
         let training = TrainingRun(
             name: out, steps: steps, progress: Terminal.shared, stop: Interruption.request)
         let last = try training.train(trainer, from: source.read, log: try EventLog(out + "/events.jsonl", anew: true))
-        sae.fold(inputScale: source.scale)
+        try trainer.finish(inputScale: source.scale)
         var provenance = inherited
         provenance.seed = UInt64(seed)
         provenance.inputScale = Double(source.scale)
@@ -120,7 +120,7 @@ struct TrainCommand: ParsableCommand {
             "loss \(decimals(last.loss, 5)), L0 \(decimals(last.meanActiveCore + last.meanActiveNonCore, 1))"
                 + (sae.layout.coreCount > 0 ? " (core \(decimals(last.meanActiveCore, 1)))" : "")
                 + ", \(last.deadCount) dead, written to \(out)")
-        if sae.threshold == nil {
+        if sae.threshold == nil && sae.latentThresholds == nil && sae.rowTopK == nil {
             Terminal.shared.warn(
                 "the threshold was never updated (\(steps) steps, --threshold-start \(plan.thresholdStart)), so this "
                     + "SAE cannot be applied to single tokens yet")

@@ -11,7 +11,10 @@ struct PluginCatalogTests {
 
     @Test func `the list holds the shipped plugins with kind, version and description`() throws {
         let list = try PluginCatalog().list()
-        #expect(list.compactMap(\.id).sorted() == ["ablation", "batchtopk", "frequency", "gxa", "ig", "random"])
+        #expect(
+            list.compactMap(\.id).sorted() == [
+                "ablation", "batchtopk", "frequency", "gxa", "ig", "jumprelu", "random", "topk",
+            ])
         let gxa = try #require(list.first { $0.id == "gxa" })
         #expect(gxa.kind == "scorer" && gxa.version == "1.0.0" && gxa.error == nil)
         #expect(gxa.path.hasSuffix("/libdmsae-plugin-gxa.so"))

@@ -196,7 +196,7 @@ struct ShippedPluginTests {
 
     // MARK: Files
 
-    @Test(arguments: ["ablation", "batchtopk", "frequency", "gxa", "ig", "random"])
+    @Test(arguments: ["ablation", "batchtopk", "frequency", "gxa", "ig", "jumprelu", "random", "topk"])
     func `a shipped plugin exports its entry and nothing else`(name: String) throws {
         let result = try run([
             "nm", "-D", "--defined-only", "\(catalog.executableFolder)/libdmsae-plugin-\(name).so",

@@ -6,9 +6,11 @@ final class IsolatedSparsityRule: SparsityRule, LoadedPlugin {
     private let worker: IsolatedPlugin
     let scope: SelectionScope
 
-    /// - Throws: `PluginError.crashed` if the worker names no scope.
+    /// - Throws: `PluginError.crashed` if the worker names no scope; `.onlyInProcess` for a rule that learns.
     init(_ worker: IsolatedPlugin) throws {
         self.worker = worker
+        // Its gradients are as large as the candidates, at every step; no such foreign rule is known to pay for it with.
+        guard worker.created.isPlain else { throw PluginError.onlyInProcess(plugin: worker.name, path: worker.path) }
         scope = try received(worker) {
             guard let scope = worker.created.scope.flatMap(SelectionScope.init) else {
                 throw WorkerChannel.Broken(reason: "no scope")

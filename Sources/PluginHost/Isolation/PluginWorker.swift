@@ -118,6 +118,7 @@ public final class PluginWorker {
         if request.isRule {
             let made = try PluginSparsityRule(plugin, of: library, parameters: parameters, services: services)
             reply.scope = made.scope.rawValue
+            reply.isPlain = made.learning == nil && made.inference == nil
             reply.parameters = made.parameters.map { [$0.key, $0.value] }
             rule = made
         } else {

@@ -22,6 +22,8 @@ struct CreateReply: Codable {
     var isReentrant: Bool
     var parameters: [[String]]
     var scope: Int32?
+    /// Whether a rule learns, or has an inference form of its own.
+    var isPlain = true
     var scoresTokens: Bool
     var outputs: [ScorerOutput]?
     var stateVersion: Int?
