@@ -76,7 +76,11 @@ let package = Package(
                 "Distillation", "PluginHost", "LanguageModeling", "TensorFiles",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
-            resources: [.embedInCode("Recipes/demo.yaml")]),
+            resources: [
+                .embedInCode("Recipes/demo.yaml"), .embedInCode("Templates/scorer.c.txt"),
+                .embedInCode("Templates/Scorer.swift.txt"), .embedInCode("Templates/DMSAEPlugin.swift.txt"),
+                .embedInCode("Templates/dmsae_plugin.h"),
+            ]),
 
         cPlugin("ActivationFrequency"), cPlugin("BatchTopK"), cPlugin("IntegratedGradients"), cPlugin("LatentAblation"),
         cPlugin("JumpReLU"), cPlugin("RandomScore"), cPlugin("TopK"),

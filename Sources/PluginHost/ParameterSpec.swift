@@ -172,7 +172,7 @@ extension PluginDescriptor {
 }
 
 /// The candidate nearest to `word` by edit distance, if a slip of the fingers can explain the difference.
-func nearest(_ word: String, among candidates: [String]) -> String? {
+package func nearest(_ word: String, among candidates: [String]) -> String? {
     func distance(_ a: [UInt8], _ b: [UInt8]) -> Int {
         var row = Array(0...b.count)
         for (i, x) in a.enumerated() {

@@ -6,7 +6,10 @@ import PluginHost
 struct PluginCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "plugin", abstract: "Plugins within reach: scorers and sparsity rules.",
-        subcommands: [List.self, PluginInspectCommand.self, PluginReplayCommand.self, PluginWorkerCommand.self])
+        subcommands: [
+            List.self, PluginNewCommand.self, PluginInspectCommand.self, PluginExplainCommand.self,
+            PluginReplayCommand.self, PluginWorkerCommand.self,
+        ])
 
     /// `dmsae plugin list`.
     struct List: ParsableCommand {

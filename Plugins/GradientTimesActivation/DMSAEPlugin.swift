@@ -1,0 +1,1 @@
+../../Sources/DMSAEPlugin/DMSAEPlugin.swift

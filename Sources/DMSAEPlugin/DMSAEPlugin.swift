@@ -1,0 +1,281 @@
+// DMSAEPlugin.swift: the Swift face of dmsae's plugin ABI, for scorers. One file, compiled into the plugin's own module, so
+// that a plugin needs nothing but the Swift runtime and CDMSAE, the C header.
+//
+// A plugin is a type that conforms to `Scorer` and one exported function:
+//
+//     @c @implementation
+//     public func dmsae_plugin_entry(_ host: UnsafePointer<dmsae_host_info>) -> UnsafePointer<dmsae_entry>? {
+//         pluginEntry(of: MyScorer.self)
+//     }
+
+import CDMSAE
+
+/// What a plugin says about itself.
+struct PluginAbout {
+    /// What users type: a-z, 0-9, '-', '_', '.'.
+    var id: StaticString
+    /// For people.
+    var name: StaticString
+    /// Of the plugin.
+    var version: StaticString = "1.0.0"
+    /// An SPDX expression.
+    var license: StaticString = "Apache-2.0"
+    /// One line.
+    var description: StaticString
+    /// DMSAE_PLUGIN_… bits.
+    var flags: UInt64 = DMSAE_PLUGIN_DETERMINISTIC
+    /// The settings it takes.
+    var settings: [Setting] = []
+}
+
+/// A setting that users may give, as `scorer.so,KEY=VALUE`.
+struct Setting {
+    enum Kind {
+        case bool, text
+        case integer(ClosedRange<Double>)
+        case number(ClosedRange<Double>)
+        case choice([StaticString])
+    }
+
+    var key: StaticString
+    var kind: Kind
+    /// As a user would write it.
+    var defaultValue: StaticString
+    /// What it does, in a line.
+    var description: StaticString
+}
+
+/// The values of all settings: the host has checked them and filled in the defaults.
+struct Settings {
+    fileprivate var values: [String: String]
+
+    /// The text of a setting.
+    subscript(key: String) -> String { values[key] ?? "" }
+    /// A setting that is a number.
+    func number(_ key: String) -> Double { Double(self[key]) ?? 0 }
+    /// A setting that is a whole number.
+    func integer(_ key: String) -> Int { Int(self[key]) ?? 0 }
+    /// A setting that is true or false.
+    func flag(_ key: String) -> Bool { self[key] == "true" }
+}
+
+/// An error whose text the user sees.
+struct PluginFailure: Error {
+    var status: dmsae_status = .DMSAE_ERR_FAILED
+    var text: String
+}
+
+/// A scorer: one score for every active latent of every token, positive where the latent helps.
+protocol Scorer: AnyObject {
+    static var about: PluginAbout { get }
+    /// Made once, with the user's settings.
+    init(_ settings: Settings, _ host: Host) throws
+    /// Writes `scores[e]` for every entry e of the batch; every one, and finite.
+    func score(_ batch: Batch, into scores: UnsafeMutableBufferPointer<Float>) throws
+}
+
+/// What the host offers while the scorer lives.
+struct Host {
+    fileprivate let pointer: UnsafePointer<dmsae_host>
+    fileprivate let cancel: UnsafePointer<dmsae_host_cancel>?
+    fileprivate let log: UnsafePointer<dmsae_host_log>?
+
+    fileprivate init(_ pointer: UnsafePointer<dmsae_host>) {
+        self.pointer = pointer
+        cancel = pointer.pointee.get_extension(pointer, DMSAE_CANCEL)?.assumingMemoryBound(to: dmsae_host_cancel.self)
+        log = pointer.pointee.get_extension(pointer, DMSAE_LOG)?.assumingMemoryBound(to: dmsae_host_log.self)
+    }
+
+    /// Throws once the user wants the call to stop: to be asked every 50 ms (DMSAE-HOST-03).
+    func checkCancellation() throws {
+        if let cancel, cancel.pointee.is_cancelled(pointer) != 0 {
+            throw PluginFailure(status: .DMSAE_CANCELLED, text: "")
+        }
+    }
+
+    /// A line for the user's log.
+    func log(_ level: dmsae_log_level = .DMSAE_LOG_INFO, _ text: String) { log?.pointee.log(pointer, level, text) }
+}
+
+/// Whole sequences, one after the other: N tokens, m latents, d dimensions. Lent for the call; nothing is copied.
+struct Batch {
+    /// The C view, for what has no name here.
+    let c: UnsafePointer<dmsae_scorer_batch>
+    private let codes: dmsae_csr
+    private let decoder: UnsafePointer<Float>
+    private let gradient: UnsafePointer<Float>?
+
+    fileprivate init(_ c: UnsafePointer<dmsae_scorer_batch>) {
+        self.c = c
+        codes = c.pointee.codes.pointee
+        decoder = Self.floats(c.pointee.decoder)
+        gradient = c.pointee.gradient.map(Self.floats)
+        dimension = Int(c.pointee.decoder.pointee.shape[1])
+    }
+
+    private static func floats(_ tensor: UnsafePointer<dmsae_tensor>) -> UnsafePointer<Float> {
+        UnsafePointer((tensor.pointee.data + Int(tensor.pointee.byte_offset)).assumingMemoryBound(to: Float.self))
+    }
+
+    /// d.
+    let dimension: Int
+    /// N.
+    var tokenCount: Int { Int(codes.rows) }
+    /// m.
+    var latentCount: Int { Int(codes.columns) }
+    /// Active latents of token t: entries, parallel to the scores.
+    func entries(ofToken t: Int) -> Range<Int> { Int(codes.row_offsets[t])..<Int(codes.row_offsets[t + 1]) }
+    /// The latent of entry e.
+    func latent(_ e: Int) -> Int { Int(codes.column_indices[e]) }
+    /// Its activation, above 0.
+    func activation(_ e: Int) -> Float { codes.values[e] }
+    /// W_dec[j], [d].
+    func decoderRow(_ j: Int) -> UnsafePointer<Float> { decoder + j * dimension }
+    /// g_t, [d], in nats per unit of x̂.
+    /// - Throws: `PluginFailure` unless the plugin declares DMSAE_PLUGIN_NEEDS_GRADIENT.
+    func gradientRow(_ t: Int) throws -> UnsafePointer<Float> {
+        guard let gradient else {
+            throw PluginFailure(
+                status: .DMSAE_ERR_INVALID_ARGUMENT, text: "the batch has no gradient (DMSAE-SCORER-02)")
+        }
+        return gradient + t * dimension
+    }
+    /// Loss in nats of token t predicting t + 1.
+    func loss(_ t: Int) -> Float { c.pointee.loss[t] }
+}
+
+/// The file's entry, for the one exported function; made once.
+func pluginEntry<Plugin: Scorer>(of type: Plugin.Type) -> UnsafePointer<dmsae_entry> {
+    if let made = registered { return made.entry }
+    let made = Registered(type)
+    registered = made
+    return made.entry
+}
+
+// One plugin a file. Written once, by the first call of the entry function, which a host makes when it loads the file.
+nonisolated(unsafe) private var registered: Registered?
+
+/// C functions cannot capture: what they need of the plugin's type is here.
+private final class Registered {
+    let make: (Settings, Host) throws -> any Scorer
+    let descriptor: UnsafePointer<dmsae_descriptor>
+    let entry: UnsafePointer<dmsae_entry>
+
+    init<Plugin: Scorer>(_ type: Plugin.Type) {
+        make = { try Plugin($0, $1) }
+        let about = Plugin.about
+        let settings = about.settings.map { immortal(specification($0)) }
+        descriptor = immortal(
+            dmsae_descriptor(
+                struct_size: UInt32(MemoryLayout<dmsae_descriptor>.size), kind: .DMSAE_KIND_SCORER, id: text(about.id),
+                name: text(about.name), version: text(about.version), license: text(about.license),
+                description: text(about.description), extensions: immortal(text("dmsae.scorer.per_token/1")),
+                extension_count: 1, reserved: 0, flags: about.flags, parameters: array(settings),
+                parameter_count: UInt32(settings.count), reserved2: 0))
+        entry = immortal(
+            dmsae_entry(
+                magic: DMSAE_MAGIC, struct_size: UInt32(MemoryLayout<dmsae_entry>.size), abi_major: DMSAE_ABI_MAJOR,
+                abi_minor_min: DMSAE_ABI_MINOR_REQUIRED, plugin_count: 1,
+                descriptor: { _, index in index == 0 ? registered?.descriptor : nil },
+                create: { _, _, host, parameters, count, out, call in
+                    guard let plugin = registered else { return .DMSAE_ERR_FAILED }
+                    return reporting(to: call) {
+                        out.pointee = OpaquePointer(
+                            Unmanaged.passRetained(try plugin.create(host, parameters, Int(count)) as AnyObject)
+                                .toOpaque())
+                    }
+                },
+                destroy: { Unmanaged<AnyObject>.fromOpaque(UnsafeRawPointer($0)).release() },
+                get_extension: { _, id in
+                    String(cString: id) == DMSAE_SCORER_PER_TOKEN ? UnsafeRawPointer(perToken) : nil
+                }))
+    }
+
+    /// An older host passes what the user wrote, unchecked (DMSAE-ENTRY-07); a newer one has filled the defaults in.
+    func create(
+        _ host: UnsafePointer<dmsae_host>, _ parameters: UnsafePointer<dmsae_parameter>, _ count: Int
+    ) throws -> any Scorer {
+        var values: [String: String] = [:]
+        for i in 0..<Int(descriptor.pointee.parameter_count) {
+            if let spec = descriptor.pointee.parameters?[i].pointee, let value = spec.default_value {
+                values[String(cString: spec.key)] = String(cString: value)
+            }
+        }
+        for i in 0..<count {
+            let key = String(cString: parameters[i].key)
+            guard values[key] != nil else {
+                throw PluginFailure(status: .DMSAE_ERR_UNKNOWN_PARAMETER, text: "unknown parameter '\(key)'")
+            }
+            values[key] = String(cString: parameters[i].value)
+        }
+        return try make(Settings(values: values), Host(host))
+    }
+}
+
+nonisolated(unsafe) private let perToken = immortal(
+    dmsae_scorer_per_token(
+        struct_size: UInt32(MemoryLayout<dmsae_scorer_per_token>.size), reserved: 0,
+        score: { instance, batch, scores, call in
+            guard call.pointee.flags >> 32 == 0 else { return .DMSAE_ERR_UNSUPPORTED }
+            let object = Unmanaged<AnyObject>.fromOpaque(UnsafeRawPointer(instance)).takeUnretainedValue()
+            guard let scorer = object as? any Scorer else { return .DMSAE_ERR_FAILED }
+            return reporting(to: call) {
+                let count = Int(batch.pointee.codes.pointee.count)
+                try scorer.score(Batch(batch), into: UnsafeMutableBufferPointer(start: scores, count: count))
+            }
+        }))
+
+/// Turns what `body` throws into a status and a text (DMSAE-STATUS-02).
+private func reporting(to call: UnsafeMutablePointer<dmsae_call>, _ body: () throws -> Void) -> dmsae_status {
+    do {
+        try body()
+        return .DMSAE_OK
+    } catch {
+        let failure = error as? PluginFailure ?? PluginFailure(text: "\(error)")
+        if let buffer = call.pointee.error, call.pointee.error_capacity > 0 {
+            let bytes = failure.text.utf8.prefix(Int(clamping: call.pointee.error_capacity) - 1)
+            for (i, byte) in bytes.enumerated() { buffer[i] = CChar(bitPattern: byte) }
+            buffer[bytes.count] = 0
+        }
+        return failure.status
+    }
+}
+
+private func specification(_ setting: Setting) -> dmsae_parameter_spec {
+    var type = dmsae_parameter_type.DMSAE_PARAMETER_TEXT
+    var range = 0.0...0.0
+    var choices: [UnsafePointer<CChar>] = []
+    switch setting.kind {
+    case .bool: type = .DMSAE_PARAMETER_BOOL
+    case .text: break
+    case .integer(let legal): (type, range) = (.DMSAE_PARAMETER_INTEGER, legal)
+    case .number(let legal): (type, range) = (.DMSAE_PARAMETER_NUMBER, legal)
+    case .choice(let legal): (type, choices) = (.DMSAE_PARAMETER_CHOICE, legal.map(text))
+    }
+    return dmsae_parameter_spec(
+        struct_size: UInt32(MemoryLayout<dmsae_parameter_spec>.size), type: type, key: text(setting.key),
+        description: text(setting.description), default_value: text(setting.defaultValue), unit: nil,
+        minimum: range.lowerBound, maximum: range.upperBound, choices: array(choices),
+        choice_count: UInt32(choices.count),
+        reserved: 0, flags: 0)
+}
+
+/// A text that lives as long as the process, as C sees it.
+private func text(_ text: StaticString) -> UnsafePointer<CChar> {
+    UnsafeRawPointer(text.utf8Start).assumingMemoryBound(to: CChar.self)
+}
+
+/// A value in memory that is never freed: the host may read it until the process ends.
+private func immortal<Value>(_ value: Value) -> UnsafePointer<Value> {
+    let memory = UnsafeMutablePointer<Value>.allocate(capacity: 1)
+    memory.initialize(to: value)
+    return UnsafePointer(memory)
+}
+
+/// As `immortal`; nil for no elements.
+private func array<Element>(_ values: [Element]) -> UnsafePointer<Element>? {
+    guard !values.isEmpty else { return nil }
+    let memory = UnsafeMutableBufferPointer<Element>.allocate(capacity: values.count)
+    _ = memory.initialize(from: values)
+    return UnsafePointer(memory.baseAddress)
+}

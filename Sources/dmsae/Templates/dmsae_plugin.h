@@ -1,0 +1,1 @@
+../../../Include/dmsae_plugin.h
