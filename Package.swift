@@ -68,12 +68,14 @@ let package = Package(
         .target(name: "Attribution", dependencies: ["LanguageModeling", "SparseCoding"]),
         .target(name: "PluginHost", dependencies: ["CDMSAE", "CLinux", "Attribution", "SparseCoding"]),
         .target(
+            name: "PluginValidation", dependencies: ["PluginHost", "Attribution", "SparseCoding", "LinearAlgebra"]),
+        .target(
             name: "Distillation",
             dependencies: ["Attribution", "Kernels", "TensorFiles", .product(name: "Yams", package: "Yams")]),
         .executableTarget(
             name: "dmsae",
             dependencies: [
-                "Distillation", "PluginHost", "LanguageModeling", "TensorFiles",
+                "Distillation", "PluginHost", "PluginValidation", "LanguageModeling", "TensorFiles",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             resources: [
@@ -98,7 +100,8 @@ let package = Package(
         .testTarget(name: "SparseCodingTests", dependencies: ["SparseCoding", "TensorFiles", "TestSupport"]),
         .testTarget(name: "AttributionTests", dependencies: ["Attribution", "LanguageModeling", "TestSupport"]),
         .testTarget(
-            name: "PluginHostTests", dependencies: ["PluginHost", "CDMSAE", "LanguageModeling", "TestSupport"],
+            name: "PluginHostTests",
+            dependencies: ["PluginHost", "PluginValidation", "CDMSAE", "LanguageModeling", "TestSupport"],
             exclude: ["ABI", "Fixtures"]),
         .testTarget(
             name: "DistillationTests",

@@ -57,7 +57,7 @@ public final class SpliceEvaluator: SplicedEvaluation, @unchecked Sendable {
 
     /// See `SplicedEvaluation`.
     public func lossChanges(_ groups: [EditGroup]) throws -> [Double] {
-        for (i, group) in groups.enumerated() { try check(group, i) }
+        try batch.check(groups)
         try budget.spend(groups.count)
         var changes = [Double](repeating: 0, count: groups.count)
         var pending: [(group: Int, first: Int, rows: Matrix)] = []
@@ -100,7 +100,7 @@ public final class SpliceEvaluator: SplicedEvaluation, @unchecked Sendable {
 
     /// See `SplicedEvaluation`.
     public func gradients(at points: [GradientPoint]) throws -> [Double] {
-        for point in points { try check(sequence: point.sequence, "point") }
+        for point in points { try batch.check(sequence: point.sequence, "point") }
         try budget.spend(points.count)
         var losses: [Double] = []
         var start = 0
@@ -119,7 +119,7 @@ public final class SpliceEvaluator: SplicedEvaluation, @unchecked Sendable {
     /// See `SplicedEvaluation`.
     public func gradients(along paths: [GradientPath], alphas: [Double], weights: [Double]) throws {
         precondition(alphas.count == weights.count, "\(alphas.count) alphas, \(weights.count) weights")
-        for path in paths { try check(sequence: path.sequence, "path") }
+        for path in paths { try batch.check(sequence: path.sequence, "path") }
         guard (alphas + weights).allSatisfy(\.isFinite) else {
             throw AttributionError.badEdit("a step of a path is not finite")
         }
@@ -230,34 +230,5 @@ public final class SpliceEvaluator: SplicedEvaluation, @unchecked Sendable {
     private func add(_ change: Float, _ latent: Int, to row: UnsafeMutablePointer<Float>) {
         let w = batch.decoder.row(latent)
         for c in 0..<dimension { row[c] += change * w[c] }
-    }
-
-    private func check(sequence: Int, _ what: String) throws {
-        guard (0..<tokens.sequenceCount).contains(sequence) else {
-            throw AttributionError.badEdit(
-                "a \(what) is of sequence \(sequence) of a batch of \(tokens.sequenceCount)")
-        }
-    }
-
-    private func check(_ group: EditGroup, _ index: Int) throws {
-        try check(sequence: group.sequence, "group")
-        let sequence = group.sequence * length..<(group.sequence + 1) * length
-        for edit in group.edits {
-            guard edit.tokens.clamped(to: sequence) == edit.tokens || edit.tokens.isEmpty else {
-                throw AttributionError.badEdit(
-                    "group \(index) edits tokens \(edit.tokens), and its sequence \(group.sequence) has \(sequence)")
-            }
-            switch edit.change {
-            case .rows: break
-            case .scale(let latent, let value), .set(let latent, let value):
-                guard (0..<batch.codes.columns).contains(latent) else {
-                    throw AttributionError.badEdit(
-                        "group \(index) edits latent \(latent) of \(batch.codes.columns) candidates")
-                }
-                guard value.isFinite else {
-                    throw AttributionError.badEdit("group \(index) sets latent \(latent) by \(value)")
-                }
-            }
-        }
     }
 }

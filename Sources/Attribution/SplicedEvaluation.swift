@@ -97,3 +97,39 @@ public protocol SplicedEvaluation: AnyObject, Sendable {
     /// Fills each path's `gradient`. A step of a path costs one group.
     func gradients(along paths: [GradientPath], alphas: [Double], weights: [Double]) throws
 }
+
+extension ScoringBatch {
+    /// Refuses a sequence that the batch does not have; `what` asks about it.
+    package func check(sequence: Int, _ what: String) throws {
+        guard (0..<sequenceOffsets.count - 1).contains(sequence) else {
+            throw AttributionError.badEdit(
+                "a \(what) is of sequence \(sequence) of a batch of \(sequenceOffsets.count - 1)")
+        }
+    }
+
+    /// Refuses groups with tokens, latents or values that the batch does not have: what every evaluation of it does first.
+    package func check(_ groups: [EditGroup]) throws {
+        for (index, group) in groups.enumerated() {
+            try check(sequence: group.sequence, "group")
+            let sequence = Int(sequenceOffsets[group.sequence])..<Int(sequenceOffsets[group.sequence + 1])
+            for edit in group.edits {
+                guard edit.tokens.clamped(to: sequence) == edit.tokens || edit.tokens.isEmpty else {
+                    throw AttributionError.badEdit(
+                        "group \(index) edits tokens \(edit.tokens), and its sequence \(group.sequence) has \(sequence)"
+                    )
+                }
+                switch edit.change {
+                case .rows: break
+                case .scale(let latent, let value), .set(let latent, let value):
+                    guard (0..<codes.columns).contains(latent) else {
+                        throw AttributionError.badEdit(
+                            "group \(index) edits latent \(latent) of \(codes.columns) candidates")
+                    }
+                    guard value.isFinite else {
+                        throw AttributionError.badEdit("group \(index) sets latent \(latent) by \(value)")
+                    }
+                }
+            }
+        }
+    }
+}

@@ -35,6 +35,17 @@ struct Setting {
         case integer(ClosedRange<Double>)
         case number(ClosedRange<Double>)
         case choice([StaticString])
+
+        /// Whether a text is a legal value: an older host passes whatever the user wrote (DMSAE-ENTRY-07).
+        fileprivate func accepts(_ text: String) -> Bool {
+            switch self {
+            case .bool: text == "true" || text == "false"
+            case .text: true
+            case .integer(let range): Int(text).map { range.contains(Double($0)) } ?? false
+            case .number(let range): Double(text).map { $0.isFinite && range.contains($0) } ?? false
+            case .choice(let legal): legal.contains { "\($0)" == text }
+            }
+        }
     }
 
     var key: StaticString
@@ -158,20 +169,22 @@ nonisolated(unsafe) private var registered: Registered?
 /// C functions cannot capture: what they need of the plugin's type is here.
 private final class Registered {
     let make: (Settings, Host) throws -> any Scorer
+    let settings: [Setting]
     let descriptor: UnsafePointer<dmsae_descriptor>
     let entry: UnsafePointer<dmsae_entry>
 
     init<Plugin: Scorer>(_ type: Plugin.Type) {
         make = { try Plugin($0, $1) }
         let about = Plugin.about
-        let settings = about.settings.map { immortal(specification($0)) }
+        settings = about.settings
+        let specifications = about.settings.map { immortal(specification($0)) }
         descriptor = immortal(
             dmsae_descriptor(
                 struct_size: UInt32(MemoryLayout<dmsae_descriptor>.size), kind: .DMSAE_KIND_SCORER, id: text(about.id),
                 name: text(about.name), version: text(about.version), license: text(about.license),
                 description: text(about.description), extensions: immortal(text("dmsae.scorer.per_token/1")),
-                extension_count: 1, reserved: 0, flags: about.flags, parameters: array(settings),
-                parameter_count: UInt32(settings.count), reserved2: 0))
+                extension_count: 1, reserved: 0, flags: about.flags, parameters: array(specifications),
+                parameter_count: UInt32(specifications.count), reserved2: 0))
         entry = immortal(
             dmsae_entry(
                 magic: DMSAE_MAGIC, struct_size: UInt32(MemoryLayout<dmsae_entry>.size), abi_major: DMSAE_ABI_MAJOR,
@@ -195,18 +208,16 @@ private final class Registered {
     func create(
         _ host: UnsafePointer<dmsae_host>, _ parameters: UnsafePointer<dmsae_parameter>, _ count: Int
     ) throws -> any Scorer {
-        var values: [String: String] = [:]
-        for i in 0..<Int(descriptor.pointee.parameter_count) {
-            if let spec = descriptor.pointee.parameters?[i].pointee, let value = spec.default_value {
-                values[String(cString: spec.key)] = String(cString: value)
-            }
-        }
+        var values = Dictionary(uniqueKeysWithValues: settings.map { ("\($0.key)", "\($0.defaultValue)") })
         for i in 0..<count {
-            let key = String(cString: parameters[i].key)
-            guard values[key] != nil else {
+            let key = String(cString: parameters[i].key), value = String(cString: parameters[i].value)
+            guard let setting = settings.first(where: { "\($0.key)" == key }) else {
                 throw PluginFailure(status: .DMSAE_ERR_UNKNOWN_PARAMETER, text: "unknown parameter '\(key)'")
             }
-            values[key] = String(cString: parameters[i].value)
+            guard setting.kind.accepts(value) else {
+                throw PluginFailure(status: .DMSAE_ERR_INVALID_ARGUMENT, text: "\(key) is '\(value)'")
+            }
+            values[key] = value
         }
         return try make(Settings(values: values), Host(host))
     }

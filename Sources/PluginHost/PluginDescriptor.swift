@@ -48,7 +48,14 @@ public struct PluginDescriptor: Equatable, Sendable {
     /// `DMSAE_PLUGIN_…` bits.
     public let flags: UInt64
     /// The settings it takes; nil for a plugin older than their description, which takes what its create accepts.
-    public let parameters: [ParameterSpec]?
+    public private(set) var parameters: [ParameterSpec]?
+
+    /// The plugin as a host sees it that is older than the description of settings: they pass to create as written.
+    var undescribed: PluginDescriptor {
+        var result = self
+        result.parameters = nil
+        return result
+    }
 
     /// Characters of ids and keys.
     static func legalInNames(_ byte: UInt8) -> Bool {

@@ -7,7 +7,8 @@ struct PluginCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "plugin", abstract: "Plugins within reach: scorers and sparsity rules.",
         subcommands: [
-            List.self, PluginNewCommand.self, PluginInspectCommand.self, PluginExplainCommand.self,
+            List.self, PluginNewCommand.self, PluginValidateCommand.self, PluginInspectCommand.self,
+            PluginExplainCommand.self,
             PluginReplayCommand.self, PluginWorkerCommand.self,
         ])
 

@@ -114,7 +114,7 @@ struct PluginExplainCommand: ParsableCommand {
         if let (id, text) = rules.first(where: { $0.id == rule }) { return print("\(id)  \(text)") }
         let near = nearest(rule, among: rules.map(\.id))
         throw ValidationError(
-            "there is no rule \(rule)\(near.map { "; did you mean \($0)?" } ?? ""); `dmsae plugin explain` lists them all"
+            "there is no rule \(rule)\(near.map { ", perhaps \($0)" } ?? ""); `dmsae plugin explain` lists them all"
         )
     }
 

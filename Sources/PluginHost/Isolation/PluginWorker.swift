@@ -66,6 +66,9 @@ public final class PluginWorker {
     private func serve(_ kind: WorkerChannel.Kind, _ arena: Arena) throws {
         switch kind {
         case .create: try create(try arena.header(CreateRequest.self))
+        case .describe:
+            let library = try PluginLibrary(path: try arena.header(CreateRequest.self).path)
+            try channel.send(.done, PluginManifest(describing: library))
         case .score: try score(try arena.header(BatchHeader.self), arena)
         case .stateSize:
             let plan = try arena.header(ScoringPlan.self)
@@ -112,7 +115,8 @@ public final class PluginWorker {
         }
         let library = try PluginLibrary(path: request.path)
         let parameters = request.parameters.map { PluginReference.Parameter(key: $0[0], value: $0[1]) }
-        let plugin = try library.plugin(request.id, kind: request.isRule ? .sparsityRule : .scorer)
+        var plugin = try library.plugin(request.id, kind: request.isRule ? .sparsityRule : .scorer)
+        if request.isUnchecked { plugin = plugin.undescribed }
         var reply = CreateReply(
             id: plugin.id, version: plugin.version, isReentrant: plugin.isReentrant, parameters: [], scoresTokens: true)
         if request.isRule {

@@ -11,6 +11,8 @@ struct CreateRequest: Codable {
     var id: String?
     var isRule: Bool
     var parameters: [[String]]
+    /// Whether settings pass as they are, as from a host that is older than their description.
+    var isUnchecked = false
     /// Bytes of address space, 0 for no limit.
     var memory: UInt64
 }

@@ -12,14 +12,27 @@ struct WorkerFailure: Error {
 
 /// A running worker with its plugin, seen from the host. One caller at a time.
 final class WorkerProcess {
-    /// What was created in it.
-    let created: CreateReply
+    /// What was created in it; nil for a worker that was only asked to describe its file.
+    private(set) var made: CreateReply?
     private let process: ChildProcess
     private let line: Line
 
     /// Starts a worker and creates the plugin in it.
     /// - Throws: `WorkerFailure`; `PluginError` for what the plugin, or the system, refused.
-    init(_ request: CreateRequest, _ isolation: PluginIsolation, _ services: PluginServices) throws {
+    convenience init(_ request: CreateRequest, _ isolation: PluginIsolation, _ services: PluginServices) throws {
+        try self.init(isolation, services)
+        made = try ask(.create, request).header(CreateReply.self)
+    }
+
+    /// What was created in it.
+    var created: CreateReply {
+        guard let made else { preconditionFailure("nothing was created in this worker") }
+        return made
+    }
+
+    /// Starts a worker.
+    /// - Throws: `PluginError` for what the system refused.
+    init(_ isolation: PluginIsolation, _ services: PluginServices) throws {
         func failed(_ what: String) -> PluginError {
             .unreadable(path: what, reason: String(cString: strerror(errno)))
         }
@@ -41,8 +54,6 @@ final class WorkerProcess {
             descriptors: [(nothing, 0), (nothing, 1), (errors, 2), (worker.socket, 3), (page, 4)])
         // With our copy of its end closed, its death closes the line.
         worker.close()
-        let reply = try line.exchange(with: process, nil) { try $0.send(.create, request) }
-        created = try reply.header(CreateReply.self)
     }
 
     /// What a plugin's runtime may need, and no more: a host's settings are not a plugin's input.

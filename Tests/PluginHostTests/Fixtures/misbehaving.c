@@ -11,6 +11,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#ifndef FLAGS
+#define FLAGS DMSAE_PLUGIN_DETERMINISTIC
+#endif
+#ifndef COUNT
+#define COUNT 3
+#endif
+
 struct dmsae_instance {
     const dmsae_host *host;
     char fault[32];
@@ -71,6 +78,20 @@ static void misbehave(dmsae_instance *self, const dmsae_scorer_batch *batch, flo
         fclose(fopen(self->once, "w"));
         abort();
     }
+    /* Promises broken quietly; what is to be found by a validator. */
+    if (IS("memory-of-calls")) scores[0] += (float)self->calls++;
+    if (IS("company")) scores[0] += (float)batch->sequence_count;
+    if (IS("chance")) scores[0] += (float)getpid();
+    if (IS("sign"))
+        for (int64_t t = 0; t < batch->codes->rows; t++)
+            for (int64_t e = batch->codes->row_offsets[t]; e < batch->codes->row_offsets[t + 1]; e++) {
+                const int64_t d = batch->decoder->shape[1];
+                const float *g = (const float *)batch->gradient->data + t * d;
+                const float *w = (const float *)batch->decoder->data + batch->codes->column_indices[e] * d;
+                scores[e] = 0;
+                for (int64_t i = 0; i < d; i++) scores[e] += batch->codes->values[e] * g[i] * w[i];
+            }
+    if (IS("overflow")) scores[0] = batch->codes->values[0] * 1e30f;
     if (IS("second") && batch->first_sequence == 1) abort();
 }
 
@@ -108,6 +129,9 @@ static dmsae_status select_entries(dmsae_instance *self, const dmsae_selection_c
         if (candidates->row_offsets[r] < candidates->row_offsets[r + 1]) selected[candidates->row_offsets[r]] = 1;
     if (strcmp(self->fault, "segfault") == 0) *(volatile int *)8 = 1;
     if (strcmp(self->fault, "near") == 0) selected[candidates->count] = 1;
+    if (strcmp(self->fault, "twos") == 0) selected[0] = 2;
+    if (strcmp(self->fault, "all") == 0) memset(selected, 1, (size_t)candidates->count);
+    if (strcmp(self->fault, "memory-of-calls") == 0 && self->calls++ > 0) selected[0] = 0;
     return DMSAE_OK;
 }
 
@@ -122,7 +146,7 @@ static const dmsae_parameter_spec once = {sizeof once, DMSAE_PARAMETER_TEXT, "on
 static const dmsae_parameter_spec *const list[] = {&fault, &at_create, &once};
 static const char *const scorer_ids[] = {DMSAE_SCORER_PER_TOKEN}, *const rule_ids[] = {DMSAE_SPARSITY_RULE};
 static const dmsae_descriptor first = {sizeof first, DMSAE_KIND_SCORER, "misbehaving", "Misbehaving", "1.0", "MIT",
-                                       "Misbehaves", scorer_ids, 1, 0, 0, list, 3, 0};
+                                       "Misbehaves", scorer_ids, 1, 0, FLAGS, list, COUNT, 0};
 static const dmsae_descriptor second = {sizeof second, DMSAE_KIND_SPARSITY_RULE, "unruly", "Unruly", "1.0", "MIT",
                                         "Misbehaves", rule_ids, 1, 0, 0, list, 3, 0};
 
@@ -133,12 +157,18 @@ static const dmsae_descriptor *descriptor(const dmsae_entry *entry, uint32_t ind
 
 static dmsae_status create(const dmsae_entry *entry, uint32_t index, const dmsae_host *host,
                            const dmsae_parameter *parameters, uint32_t count, dmsae_instance **out, dmsae_call *call) {
-    (void)entry, (void)index, (void)call;
+    (void)entry, (void)index;
     dmsae_instance *self = calloc(1, sizeof *self);
     self->host = host;
     for (uint32_t i = 0; i < count; i++) {
         if (strcmp(parameters[i].key, "fault") == 0) strncpy(self->fault, parameters[i].value, sizeof self->fault - 1);
         if (strcmp(parameters[i].key, "once") == 0) strncpy(self->once, parameters[i].value, sizeof self->once - 1);
+        if (strcmp(parameters[i].key, "fault") != 0 && strcmp(parameters[i].key, "once") != 0 &&
+            strcmp(parameters[i].key, "create") != 0 && strcmp(self->fault, "unknown") != 0) {
+            snprintf(call->error, call->error_capacity, "unknown parameter '%s'", parameters[i].key);
+            free(self);
+            return DMSAE_ERR_UNKNOWN_PARAMETER;
+        }
         if (strcmp(parameters[i].key, "create") == 0 && strcmp(parameters[i].value, "abort") == 0) abort();
     }
     *out = self;

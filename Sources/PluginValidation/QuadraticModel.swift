@@ -1,0 +1,177 @@
+import Attribution
+import LinearAlgebra
+import SparseCoding
+
+/// A batch whose loss is known in closed form, so that a scorer is checked exactly without a language model:
+///
+///     loss_t = ½‖x̂_t − y_t‖²,  g_t = x̂_t − y_t;  removing a·w from x̂_t changes loss_t by −a⟨g_t, w⟩ + ½a²‖w‖²
+///
+/// Every token's loss depends on its own x̂ alone, which is causal.
+final class QuadraticModel: SplicedEvaluation, @unchecked Sendable {
+    let batch: ScoringBatch
+    private let target: Matrix
+
+    let preferredGroups = 16
+    let remainingGroups: Int? = nil
+
+    /// A random batch of `sequences` sequences; decoder rows of many norms, the first position of each not scored.
+    init(
+        seed: UInt64, sequences S: Int = 2, length T: Int = 12, latents m: Int = 24, dimensions d: Int = 8,
+        perToken: Int = 5, activations: Float = 1
+    ) {
+        let N = S * T
+        func matrix(_ rows: Int, _ step: UInt32) -> Matrix {
+            let result = Matrix(rows: rows, columns: d)
+            CounterRandom(seed: seed, purpose: .test, step: step).fill(
+                UnsafeMutableBufferPointer(start: result.elements, count: result.count), from: -1, to: 1)
+            return result
+        }
+        let random = CounterRandom(seed: seed, purpose: .test, step: 9)
+        let codes = SparseCodes(rows: N, columns: m, capacity: N * perToken)
+        var used = 0
+        for t in 0..<N {
+            // Distinct ascending columns: one in each of perToken stretches.
+            for s in 0..<(t % T == 0 ? 0 : perToken) {
+                let from = s * m / perToken, to = (s + 1) * m / perToken
+                guard to > from else { continue }
+                codes.columnIndices[used] = Int32(from + Int(random.word(UInt64(used)) % UInt64(to - from)))
+                codes.values[used] = (random.uniform(UInt64(used)) + 0.01) * activations
+                used += 1
+            }
+            codes.rowOffsets[t + 1] = Int64(used)
+        }
+        let decoder = matrix(m, 1), bias = matrix(1, 2), residual = matrix(N, 3)
+        for j in 0..<m { for i in 0..<d { decoder[j, i] *= Float(1 + j % 3) } }
+        let reconstruction = Matrix(rows: N, columns: d), gradient = Matrix(rows: N, columns: d)
+        let noise = matrix(N, 4)
+        target = Matrix(rows: N, columns: d)
+        var loss = [Float](repeating: 0, count: N)
+        var scored = [UInt8](repeating: 1, count: N)
+        for t in 0..<N {
+            if t % T == 0 { scored[t] = 0 }
+            for i in 0..<d {
+                var x = bias[i]
+                for e in codes.entries(ofRow: t) { x += codes.values[e] * decoder[Int(codes.columnIndices[e]), i] }
+                if scored[t] == 0 { x = residual[t, i] }
+                reconstruction[t, i] = x
+                // Most latents help: the target is what they make, and noise.
+                target[t, i] = 1.5 * x + noise[t, i]
+                gradient[t, i] = x - target[t, i]
+                loss[t] += 0.5 * gradient[t, i] * gradient[t, i]
+            }
+        }
+        batch = ScoringBatch(
+            codes: codes, decoder: decoder, decoderBias: bias, residual: residual, reconstruction: reconstruction,
+            gradient: gradient, loss: loss, tokens: (0..<Int32(N)).map { $0 % 50 },
+            sequenceOffsets: (0...S).map { Int64($0 * T) }, scored: scored, firstToken: 0, coreCount: 0,
+            prefixWidths: [Int64(m)], splicedWidth: m, errorTermAdded: false)
+        length = T
+    }
+
+    let length: Int
+
+    /// The batch with this model to answer.
+    var asking: ScoringBatch {
+        var batch = batch
+        batch.evaluation = self
+        return batch
+    }
+
+    private var d: Int { target.columns }
+
+    private func loss(_ t: Int, _ row: UnsafePointer<Float>) -> Double {
+        var sum = 0.0
+        for i in 0..<d {
+            let difference = Double(row[i]) - Double(target[t, i])
+            sum += 0.5 * difference * difference
+        }
+        return sum
+    }
+
+    private func activation(_ t: Int, _ latent: Int) -> Float {
+        for e in batch.codes.entries(ofRow: t) where Int(batch.codes.columnIndices[e]) == latent {
+            return batch.codes.values[e]
+        }
+        return 0
+    }
+
+    func lossChanges(_ groups: [EditGroup]) throws -> [Double] {
+        try batch.check(groups)
+        return groups.map { group in
+            let tokens = group.sequence * length..<(group.sequence + 1) * length
+            let rows = batch.reconstruction.copy(rows: tokens)
+            for edit in group.edits {
+                for t in edit.tokens where tokens.contains(t) && batch.scored[t] != 0 {
+                    let row = rows.row(t - tokens.lowerBound)
+                    switch edit.change {
+                    case .rows(let source):
+                        row.update(from: source + (t - edit.tokens.lowerBound) * d, count: d)
+                    case .scale(let j, let factor): add((factor - 1) * activation(t, j), j, row)
+                    case .set(let j, let value): add(value - activation(t, j), j, row)
+                    }
+                }
+            }
+            var change = 0.0
+            for t in tokens {
+                let after = loss(t, rows.row(t - tokens.lowerBound))
+                group.losses?[t - tokens.lowerBound] = Float(after)
+                change += after - loss(t, batch.reconstruction.row(t))
+            }
+            return change
+        }
+    }
+
+    private func add(_ change: Float, _ j: Int, _ row: UnsafeMutablePointer<Float>) {
+        for i in 0..<d { row[i] += change * batch.decoder[j, i] }
+    }
+
+    func gradients(at points: [GradientPoint]) throws -> [Double] {
+        for point in points { try batch.check(sequence: point.sequence, "point") }
+        return points.map { point in
+            var sum = 0.0
+            for k in 0..<length {
+                let t = point.sequence * length + k
+                sum += loss(t, point.rows + k * d)
+                for i in 0..<d {
+                    point.gradient[k * d + i] = batch.scored[t] == 0 ? 0 : point.rows[k * d + i] - target[t, i]
+                }
+            }
+            return sum
+        }
+    }
+
+    func gradients(along paths: [GradientPath], alphas: [Double], weights: [Double]) throws {
+        for path in paths { try batch.check(sequence: path.sequence, "path") }
+        for path in paths {
+            for k in 0..<length * d {
+                let t = path.sequence * length + k / d
+                var sum = 0.0
+                for (alpha, weight) in zip(alphas, weights) where batch.scored[t] != 0 {
+                    let r = Double(path.base[k]) + alpha * (Double(path.end[k]) - Double(path.base[k]))
+                    sum += weight * (r - Double(target[t, k % d]))
+                }
+                path.gradient[k] = sum
+            }
+        }
+    }
+}
+
+extension ScoringBatch {
+    /// Sequence s alone, as a batch of its own at its place in the pass.
+    func sequence(_ s: Int) -> ScoringBatch {
+        let tokens = Int(sequenceOffsets[s])..<Int(sequenceOffsets[s + 1])
+        let first = Int(codes.rowOffsets[tokens.lowerBound]), count = Int(codes.rowOffsets[tokens.upperBound]) - first
+        let own = SparseCodes(rows: tokens.count, columns: codes.columns, capacity: count)
+        for r in 0...tokens.count { own.rowOffsets[r] = codes.rowOffsets[tokens.lowerBound + r] - Int64(first) }
+        own.columnIndices.update(from: codes.columnIndices + first, count: count)
+        own.values.update(from: codes.values + first, count: count)
+        var result = ScoringBatch(
+            codes: own, decoder: decoder, decoderBias: decoderBias, residual: residual.copy(rows: tokens),
+            reconstruction: reconstruction.copy(rows: tokens), gradient: gradient.copy(rows: tokens),
+            loss: Array(loss[tokens]), tokens: Array(self.tokens[tokens]), sequenceOffsets: [0, Int64(tokens.count)],
+            scored: Array(scored[tokens]), firstToken: firstToken + tokens.lowerBound, coreCount: coreCount,
+            prefixWidths: prefixWidths, splicedWidth: splicedWidth, errorTermAdded: errorTermAdded)
+        result.firstSequence = firstSequence + s
+        return result
+    }
+}

@@ -1,0 +1,163 @@
+import Foundation
+import PluginHost
+import PluginValidation
+import TestSupport
+import Testing
+
+/// The validator on plugins that are sound, and on plugins that each break one promise and must fail its check.
+struct ValidationTests {
+    /// Compiled once for each set of macros.
+    private static func build(_ source: String, _ macros: [String]) throws -> String {
+        let path = NSTemporaryDirectory() + "dmsae-\(UUID().uuidString).so"
+        let result = try run(
+            ["cc", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-I", "Include"] + macros.map { "-D" + $0 }
+                + ["Tests/PluginHostTests/Fixtures/\(source).c", "-o", path])
+        guard result.status == 0 else { throw CompilationFailed(description: result.output) }
+        return path
+    }
+
+    private func results(_ reference: String, only: [String]? = nil) throws -> [CheckResult] {
+        var validation = PluginValidation(
+            seed: 3, isolation: PluginIsolation(executable: builtProgram, timeout: 2, memory: 8 << 30))
+        validation.only = only
+        var results: [CheckResult] = []
+        try validation.run(reference, catalog: try PluginCatalog()) { results.append($0) }
+        return results
+    }
+
+    @Test(arguments: [
+        "ablation", "ablation,sequences=2", "batchtopk", "frequency", "gxa", "ig", "ig,path=single", "jumprelu",
+        "random",
+        "topk",
+    ])
+    func `every shipped plugin keeps every promise`(reference: String) throws {
+        let found = try results(reference)
+        #expect(found.count { $0.outcome == .passed } >= 4)
+        for result in found { #expect(result.outcome != .failed, "\(result.check): \(result.reason ?? "")") }
+    }
+
+    @Test(arguments: ["c", "swift"]) func `a new plugin builds by one command and keeps every promise`(lang: String)
+        throws
+    {
+        let folder = TemporaryFolder()
+        let made = try run([
+            "sh", "-c",
+            "cd '\(folder.path)' && '\(builtProgram)' plugin new --lang \(lang) my-scorer && make -C my-scorer",
+        ])
+        #expect(made.status == 0, "\(made.output)")
+        let found = try results(folder.file("my-scorer/my-scorer.so"))
+        #expect(found.count { $0.outcome == .passed } >= 10)
+        for result in found { #expect(result.outcome != .failed, "\(result.check): \(result.reason ?? "")") }
+        let again = try run(["sh", "-c", "cd '\(folder.path)' && '\(builtProgram)' plugin new my-scorer"])
+        #expect(again.status != 0 && again.output.contains("there already is"))
+    }
+
+    /// Faults of `misbehaving.c`: the check that must fail, and a word of its reason.
+    @Test(arguments: [
+        ("near", "scores", "wrote beside"), ("before", "scores", "wrote beside"), ("far", "scores", "SIGSEGV"),
+        ("nan", "scores", "nan"), ("segfault", "scores", "SIGSEGV"), ("abort", "scores", "SIGABRT"),
+        ("trap", "scores", "SIGILL"), ("stack", "scores", "SIGSEGV"), ("input", "scores", "SIGSEGV"),
+        ("weights", "scores", "SIGSEGV"), ("exit", "scores", "status 0"), ("loop", "scores", "no sign of life"),
+        ("garbage", "scores", "no message"), ("overflow", "extremes", "inf"),
+        ("memory-of-calls", "no-memory", "score 0"), ("company", "any-cut", "score 0"),
+        ("chance", "deterministic", "score 0"),
+        ("unknown", "unknown-setting", "accepted"),
+    ])
+    func `a broken scorer fails the check that names its fault`(fault: String, check: String, part: String) throws {
+        let path = try Self.build("misbehaving", [])
+        defer { unlink(path) }
+        let found = try results(path + ":misbehaving,fault=\(fault)", only: [check])
+        #expect(found.map(\.outcome) == [.failed], "\(found)")
+        #expect(found[0].reason?.contains(part) == true, "\(found[0].reason ?? "")")
+        #expect(!found[0].rules.isEmpty)
+    }
+
+    @Test(arguments: [
+        ("sign", "sign", "DMSAE_PLUGIN_NEEDS_GRADIENT"), ("", "scale", "DMSAE_PLUGIN_SCALE_INVARIANT"),
+    ])
+    func `a scorer that declares what it does not keep fails`(fault: String, check: String, flag: String) throws {
+        let path = try Self.build("misbehaving", ["FLAGS=\(flag)"])
+        defer { unlink(path) }
+        let found = try results(path + ":misbehaving,fault=\(fault)", only: [check])
+        #expect(found.map(\.outcome) == [.failed], "\(found)")
+    }
+
+    @Test(arguments: [
+        ("?unwritten", "outputs"), ("?infinite", "outputs"), ("?again", "outputs"), ("?forgets", "merge"),
+        ("capital", "create"), ("wide", "create"), ("huge", "outputs"), ("thread", "outputs"), ("latent", "outputs"),
+    ])
+    func `a broken accumulating scorer fails`(fault: String, check: String) throws {
+        let path = try Self.build("accumulating", [])
+        defer { unlink(path) }
+        let found = try results(path + ",fault=\(fault)", only: [check])
+        #expect(found.map(\.outcome) == [.failed], "\(found)")
+    }
+
+    @Test(arguments: [
+        ("near", "selection"), ("twos", "selection"), ("all", "selection"), ("segfault", "selection"),
+        ("memory-of-calls", "selection-again"),
+    ])
+    func `a broken rule fails`(fault: String, check: String) throws {
+        let path = try Self.build("misbehaving", [])
+        defer { unlink(path) }
+        let found = try results(path + ":unruly,fault=\(fault)", only: [check])
+        #expect(found.map(\.outcome) == [.failed], "\(found)")
+    }
+
+    @Test func `a file that does not load fails the first check, and no other is run`() throws {
+        let path = try Self.build("misbehaving", ["LOADING"])
+        defer { unlink(path) }
+        let found = try results(path)
+        #expect(found.map(\.check) == ["load"] && found[0].outcome == .failed)
+        #expect(found[0].reason?.contains("SIGABRT") == true)
+    }
+
+    @Test func `the command lists, counts and repeats`() throws {
+        let list = try TestSupport.run(builtProgram, ["plugin", "validate", "--list"])
+        for id in PluginCheck.all.map(\.id) + PluginValidation.fileChecks.map(\.id) {
+            #expect(list.output.contains("\n\(id): ") || list.output.hasPrefix("\(id): "))
+        }
+        let path = try Self.build("misbehaving", [])
+        defer { unlink(path) }
+        let failed = try TestSupport.run(
+            builtProgram, ["plugin", "validate", path + ":misbehaving,fault=nan", "--seed", "9"])
+        #expect(failed.status == 1 && failed.output.contains("--check scores --seed 9"))
+        #expect(failed.output.contains("20 checks planned"))
+        let json = try TestSupport.run(builtProgram, ["plugin", "validate", "random", "--json", "--skip", "scores"])
+        #expect(json.status == 0 && json.output.contains("\"planned\" : 19"), "\(json.output)")
+        let slip = try TestSupport.run(builtProgram, ["plugin", "validate", "random", "--check", "score"])
+        #expect(slip.errors.contains("perhaps 'scores'"))
+    }
+}
+
+/// The rules of the headers.
+struct RuleTests {
+    @Test func `a rule is explained, a slip is answered, every rule that a check names exists`() throws {
+        let sign = try TestSupport.run(builtProgram, ["plugin", "explain", "dmsae-scorer-05"])
+        #expect(sign.output.contains("never on earlier calls"))
+        #expect(
+            try TestSupport.run(builtProgram, ["plugin", "explain", "DMSAE-SCORR-05"]).errors.contains(
+                "DMSAE-SCORER-05"))
+        let all = try TestSupport.run(builtProgram, ["plugin", "explain"]).output
+        for rule in PluginCheck.all.flatMap(\.rules) + PluginValidation.fileChecks.flatMap(\.rules) {
+            #expect(all.contains(rule + "  "), "\(rule)")
+        }
+    }
+
+    @Test func `the single-file header is up to date, and a header in every language`() throws {
+        let made = try run(["Include/single-file"])
+        let committed = try String(contentsOfFile: packageRoot + "/Include/dmsae_plugin.h", encoding: .utf8)
+        #expect(made.output == committed, "run Include/single-file > Include/dmsae_plugin.h")
+        for (compiler, language, standard) in [
+            ("cc", "c", "c99"), ("cc", "c", "c11"), ("c++", "c++", "c++11"), ("c++", "c++", "c++20"),
+        ] {
+            let found = try run(["sh", "-c", "command -v \(compiler)"])
+            guard found.status == 0 else { continue }
+            let result = try run([
+                compiler, "-x", language, "-std=\(standard)", "-Wall", "-Wextra", "-Werror", "-fsyntax-only",
+                "-include", "Include/dmsae_plugin.h", "/dev/null",
+            ])
+            #expect(result.status == 0, "\(compiler) \(standard): \(result.output)")
+        }
+    }
+}
