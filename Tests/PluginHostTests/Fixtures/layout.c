@@ -1,4 +1,4 @@
-/* The layout of every public struct as of version 0.0. A released line is never changed: a later minor version adds
+/* The layout of every public struct as of version 0.1. A released line is never changed: a later minor version adds
  * lines for its new fields and changes the sizes of structs that may grow, and nothing else. */
 #include "dmsae/dmsae.h"
 
@@ -170,3 +170,141 @@ AT(dmsae_sparsity_rule, upper_count, 16);
 AT(dmsae_sparsity_rule, select, 24);
 
 int main(void) { return 0; }
+
+/* Since 0.1. */
+ASSERT(sizeof(dmsae_parameter_type) == 4 && sizeof(dmsae_output_shape) == 4);
+ASSERT(sizeof(dmsae_edit_operation) == 4 && sizeof(dmsae_inference_form) == 4);
+ASSERT(DMSAE_BUDGET_EXHAUSTED == 2);
+ASSERT(DMSAE_PLUGIN_NEEDS_EVALUATION == 8 && DMSAE_PLUGIN_MERGE_EXACT == 16 && DMSAE_PLUGIN_SCALE_INVARIANT == 32);
+ASSERT(DMSAE_PARAMETER_BOOL == 1 && DMSAE_PARAMETER_INTEGER == 2 && DMSAE_PARAMETER_NUMBER == 3);
+ASSERT(DMSAE_PARAMETER_CHOICE == 4 && DMSAE_PARAMETER_TEXT == 5 && DMSAE_PARAMETER_PATH == 6);
+ASSERT(DMSAE_OUTPUT_LATENT == 1 && DMSAE_OUTPUT_LATENT_SEQUENCE == 2);
+ASSERT(DMSAE_EDIT_SCALE == 1 && DMSAE_EDIT_SET == 2 && DMSAE_EDIT_ROWS == 3);
+ASSERT(DMSAE_INFERENCE_THRESHOLDS == 1 && DMSAE_INFERENCE_ROW_TOP_K == 2);
+
+ASSERT(sizeof(dmsae_parameter_spec) == 80);
+AT(dmsae_parameter_spec, struct_size, 0);
+AT(dmsae_parameter_spec, type, 4);
+AT(dmsae_parameter_spec, key, 8);
+AT(dmsae_parameter_spec, description, 16);
+AT(dmsae_parameter_spec, default_value, 24);
+AT(dmsae_parameter_spec, unit, 32);
+AT(dmsae_parameter_spec, minimum, 40);
+AT(dmsae_parameter_spec, maximum, 48);
+AT(dmsae_parameter_spec, choices, 56);
+AT(dmsae_parameter_spec, choice_count, 64);
+AT(dmsae_parameter_spec, reserved, 68);
+AT(dmsae_parameter_spec, flags, 72);
+
+ASSERT(sizeof(dmsae_host_eval) == 32);
+AT(dmsae_host_eval, struct_size, 0);
+AT(dmsae_host_eval, reserved, 4);
+AT(dmsae_host_eval, losses, 8);
+AT(dmsae_host_eval, preferred_groups, 16);
+AT(dmsae_host_eval, remaining, 24);
+
+ASSERT(sizeof(dmsae_host_grad) == 24);
+AT(dmsae_host_grad, struct_size, 0);
+AT(dmsae_host_grad, reserved, 4);
+AT(dmsae_host_grad, at, 8);
+AT(dmsae_host_grad, along, 16);
+
+ASSERT(sizeof(dmsae_edit) == 48);
+AT(dmsae_edit, first_token, 0);
+AT(dmsae_edit, end_token, 8);
+AT(dmsae_edit, latent, 16);
+AT(dmsae_edit, operation, 20);
+AT(dmsae_edit, value, 24);
+AT(dmsae_edit, reserved, 28);
+AT(dmsae_edit, rows, 32);
+AT(dmsae_edit, reserved2, 40);
+
+ASSERT(sizeof(dmsae_edit_group) == 56);
+AT(dmsae_edit_group, sequence, 0);
+AT(dmsae_edit_group, first_edit, 8);
+AT(dmsae_edit_group, edit_count, 16);
+AT(dmsae_edit_group, losses, 24);
+AT(dmsae_edit_group, loss_change, 32);
+AT(dmsae_edit_group, reserved, 40);
+
+ASSERT(sizeof(dmsae_gradient_point) == 48);
+AT(dmsae_gradient_point, sequence, 0);
+AT(dmsae_gradient_point, rows, 8);
+AT(dmsae_gradient_point, gradient, 16);
+AT(dmsae_gradient_point, loss, 24);
+AT(dmsae_gradient_point, reserved, 32);
+
+ASSERT(sizeof(dmsae_gradient_path) == 48);
+AT(dmsae_gradient_path, sequence, 0);
+AT(dmsae_gradient_path, base, 8);
+AT(dmsae_gradient_path, end, 16);
+AT(dmsae_gradient_path, gradient, 24);
+AT(dmsae_gradient_path, reserved, 32);
+
+ASSERT(sizeof(dmsae_scoring_plan) == 56);
+AT(dmsae_scoring_plan, struct_size, 0);
+AT(dmsae_scoring_plan, splice_mode, 4);
+AT(dmsae_scoring_plan, latent_count, 8);
+AT(dmsae_scoring_plan, dimension, 16);
+AT(dmsae_scoring_plan, sequence_count, 24);
+AT(dmsae_scoring_plan, token_count, 32);
+AT(dmsae_scoring_plan, core_begin, 40);
+AT(dmsae_scoring_plan, core_end, 48);
+
+ASSERT(sizeof(dmsae_output) == 48);
+AT(dmsae_output, struct_size, 0);
+AT(dmsae_output, shape, 4);
+AT(dmsae_output, name, 8);
+AT(dmsae_output, unit, 16);
+AT(dmsae_output, description, 24);
+AT(dmsae_output, flags, 32);
+AT(dmsae_output, standard_error_of, 40);
+AT(dmsae_output, count_of, 44);
+
+ASSERT(sizeof(dmsae_scorer_accumulate) == 64);
+AT(dmsae_scorer_accumulate, struct_size, 0);
+AT(dmsae_scorer_accumulate, state_version, 4);
+AT(dmsae_scorer_accumulate, output_count, 8);
+AT(dmsae_scorer_accumulate, output, 16);
+AT(dmsae_scorer_accumulate, state_size, 24);
+AT(dmsae_scorer_accumulate, begin, 32);
+AT(dmsae_scorer_accumulate, accumulate, 40);
+AT(dmsae_scorer_accumulate, merge, 48);
+AT(dmsae_scorer_accumulate, finish, 56);
+
+ASSERT(sizeof(dmsae_learnable) == 56);
+AT(dmsae_learnable, struct_size, 0);
+AT(dmsae_learnable, reserved, 4);
+AT(dmsae_learnable, name, 8);
+AT(dmsae_learnable, description, 16);
+AT(dmsae_learnable, initial, 24);
+AT(dmsae_learnable, minimum, 32);
+AT(dmsae_learnable, maximum, 40);
+AT(dmsae_learnable, learning_rate_multiple, 48);
+
+ASSERT(sizeof(dmsae_sparsity_rule_learned) == 48);
+AT(dmsae_sparsity_rule_learned, struct_size, 0);
+AT(dmsae_sparsity_rule_learned, reserved, 4);
+AT(dmsae_sparsity_rule_learned, learnable_count, 8);
+AT(dmsae_sparsity_rule_learned, learnable, 16);
+AT(dmsae_sparsity_rule_learned, floors, 24);
+AT(dmsae_sparsity_rule_learned, backward, 32);
+AT(dmsae_sparsity_rule_learned, rescale, 40);
+
+ASSERT(sizeof(dmsae_sparsity_rule_inference) == 40);
+AT(dmsae_sparsity_rule_inference, struct_size, 0);
+AT(dmsae_sparsity_rule_inference, state_version, 4);
+AT(dmsae_sparsity_rule_inference, state_size, 8);
+AT(dmsae_sparsity_rule_inference, calibrate, 16);
+AT(dmsae_sparsity_rule_inference, merge, 24);
+AT(dmsae_sparsity_rule_inference, form, 32);
+
+AT(dmsae_descriptor, parameters, 72);
+AT(dmsae_descriptor, parameter_count, 80);
+AT(dmsae_descriptor, reserved2, 84);
+
+AT(dmsae_scorer_batch, first_sequence, 144);
+
+AT(dmsae_selection_context, learnables, 88);
+AT(dmsae_selection_context, learnable_count, 96);
+AT(dmsae_selection_context, reserved2, 100);
