@@ -38,6 +38,7 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.0.0"),
+        .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
     ],
     targets: [
         // C modules without code of their own.
@@ -46,6 +47,7 @@ let package = Package(
         .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
 
         .target(name: "CLinux"),
+        .target(name: "CLibFFI", linkerSettings: [.linkedLibrary("ffi")]),
 
         // The host, lowest layer first; an arrow may only point down.
         .target(name: "KernelTable", path: "Sources/Kernels/Table"),
@@ -66,7 +68,12 @@ let package = Package(
         .target(name: "LanguageModeling", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels"]),
         .target(name: "SparseCoding", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels"]),
         .target(name: "Attribution", dependencies: ["LanguageModeling", "SparseCoding"]),
-        .target(name: "PluginHost", dependencies: ["CDMSAE", "CLinux", "Attribution", "SparseCoding"]),
+        .target(
+            name: "PluginHost",
+            dependencies: [
+                "CDMSAE", "CLinux", "CLibFFI", "Attribution", "SparseCoding",
+                .product(name: "TOMLKit", package: "TOMLKit"),
+            ]),
         .target(
             name: "PluginValidation", dependencies: ["PluginHost", "Attribution", "SparseCoding", "LinearAlgebra"]),
         .target(

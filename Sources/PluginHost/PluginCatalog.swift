@@ -96,6 +96,12 @@ public struct PluginCatalog: Sendable {
     ) throws -> any AttributionScorer & LoadedPlugin {
         if let worker = try worker(reference, .scorer, services, isolation) { return IsolatedScorer(worker) }
         let reference = try PluginReference(reference)
+        if case .file(_, let symbol) = reference.place,
+            let path = Result(catching: { try path(reference.text) }).success,
+            let signature = try KernelSignature.read(of: path)
+        {
+            return try KernelScorer(path: path, symbol: symbol, signature: signature, parameters: reference.parameters)
+        }
         let (library, plugin) = try find(reference, kind: .scorer)
         return try PluginScorer(plugin, of: library, parameters: reference.parameters, services: services)
     }

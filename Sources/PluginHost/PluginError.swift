@@ -48,6 +48,8 @@ public enum PluginError: Error, Equatable, Sendable {
     /// The table that the plugin's kind asks for is not there.
     case missingTable(plugin: String, path: String, id: String)
 
+    /// The description of a plain function that cannot be used.
+    case badKernel(path: String, reason: String)
     /// A manifest that cannot be read.
     case badManifest(path: String, reason: String)
 
@@ -174,6 +176,7 @@ extension PluginError: CustomStringConvertible {
             "the description of plugin \(index) of \(path) is wrong: \(reason); correct the plugin (see entry.h)"
         case .badOutput(let plugin, let path, let index, let reason):
             "the description of output \(index) of scorer '\(plugin)' is wrong: \(reason); correct \(path) (see scorer.h)"
+        case .badKernel(let path, let reason): "\(path) does not describe a function that can be called: \(reason)"
         case .badManifest(let path, let reason): "the manifest of \(path) cannot be used: \(reason); correct the plugin"
         case .unknownFlags(let plugin, let path, let flags):
             "plugin '\(plugin)' of \(path) has the flags \(hexadecimal(flags)), which this dmsae does not know and must "

@@ -12,10 +12,6 @@ public final class PluginScorer: AttributionScorer, LoadedPlugin {
     /// Totals and named outputs, if the plugin has them.
     public let accumulation: (any AccumulatingScore)?
 
-    /// A NaN that arithmetic does not produce, put into every score before the call: what still holds it afterwards
-    /// was not written.
-    private static let unwritten: UInt32 = 0x7FC0_D35A
-
     /// A scorer of the given plugin.
     /// - Throws: a `PluginError`; `.missingTable` if it has neither of a scorer's tables.
     public init(
@@ -51,29 +47,10 @@ public final class PluginScorer: AttributionScorer, LoadedPlugin {
         guard let table else { preconditionFailure("\(name) scores no tokens") }
         precondition(scores.count == batch.codes.count, "\(scores.count) scores for \(batch.codes.count) entries")
         guard let output = scores.baseAddress, batch.codes.count > 0 else { return }  // DMSAE-SCORER-06
-        output.update(repeating: Float(bitPattern: Self.unwritten), count: scores.count)
+        output.update(repeating: Float(bitPattern: ScoreCheck.unwritten), count: scores.count)
         try batch.withArgument { argument in
             try instance.call("score", about: batch, argument) { table.score($0, argument, output, $1) }
         }
-        try check(UnsafeBufferPointer(scores), batch.codes)
-    }
-
-    private func check(_ scores: UnsafeBufferPointer<Float>, _ codes: SparseCodes) throws {
-        // NaN and infinity alone have all bits of the exponent set. The scan has no exit, so that it vectorises.
-        var suspicious: UInt32 = 0
-        for score in scores { suspicious |= score.bitPattern & 0x7F80_0000 == 0x7F80_0000 ? 1 : 0 }
-        guard suspicious != 0 else { return }
-        var unwritten = 0
-        for score in scores where score.bitPattern == Self.unwritten { unwritten += 1 }
-        if unwritten > 0, let e = scores.firstIndex(where: { $0.bitPattern == Self.unwritten }) {
-            let (row, latent) = codes.position(of: e)
-            throw PluginError.unwrittenScore(
-                plugin: name, path: path, row: row, latent: latent, unwritten: unwritten, count: scores.count)
-        }
-        if let e = scores.firstIndex(where: { !$0.isFinite }) {
-            let (row, latent) = codes.position(of: e)
-            throw PluginError.nonFiniteScore(
-                plugin: name, path: path, value: "\(scores[e])", row: row, latent: latent)
-        }
+        try ScoreCheck.check(UnsafeBufferPointer(scores), batch.codes, plugin: name, path: path)
     }
 }

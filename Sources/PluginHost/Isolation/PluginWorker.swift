@@ -11,7 +11,7 @@ import SparseCoding
 public final class PluginWorker {
     private let channel: WorkerChannel
     private let stop: UnsafePointer<UInt8>
-    private var scorer: PluginScorer?
+    private var scorer: (any AttributionScorer & LoadedPlugin)?
     private var rule: PluginSparsityRule?
 
     /// Serves until the host hangs up.
@@ -113,8 +113,17 @@ public final class PluginWorker {
             var limit = rlimit(rlim_cur: rlim_t(request.memory), rlim_max: rlim_t(request.memory))
             setrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &limit)
         }
-        let library = try PluginLibrary(path: request.path)
         let parameters = request.parameters.map { PluginReference.Parameter(key: $0[0], value: $0[1]) }
+        if !request.isRule, let signature = try KernelSignature.read(of: request.path) {
+            let made = try KernelScorer(
+                path: request.path, symbol: request.id, signature: signature, parameters: parameters)
+            scorer = made
+            return try channel.send(
+                .done,
+                CreateReply(
+                    id: made.name, version: made.version, isReentrant: false, parameters: [], scoresTokens: true))
+        }
+        let library = try PluginLibrary(path: request.path)
         var plugin = try library.plugin(request.id, kind: request.isRule ? .sparsityRule : .scorer)
         if request.isUnchecked { plugin = plugin.undescribed }
         var reply = CreateReply(
