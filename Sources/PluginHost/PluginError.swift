@@ -85,8 +85,6 @@ public enum PluginError: Error, Equatable, Sendable {
     case wroteOutside(plugin: String, path: String, function: String)
     /// The worker that a plugin ran in ended, or was ended, during a call.
     case crashed(plugin: String, path: String, function: String, how: String, lastWords: String, bundle: String?)
-    /// A rule that can only run in the host's process.
-    case onlyInProcess(plugin: String, path: String)
     /// What a worker reported, in its words.
     case reported(String)
     /// A scope that this host does not know.
@@ -107,7 +105,7 @@ extension PluginError: CustomStringConvertible {
         case .unreadable, .worldWritable, .notASharedObject, .wrongMachine, .notLoaded: fileDescription
         case .unknownParameter, .badParameter, .missingParameter: parameterDescription
         case .failed, .cancelled, .lost, .unwrittenScore, .nonFiniteScore, .badOutputValue, .badLearnable,
-            .badRuleValue, .wroteOutside, .crashed, .onlyInProcess,
+            .badRuleValue, .wroteOutside, .crashed,
             .reported, .unknownScope,
             .negativeUpperCount, .badMark, .tooManySelected:
             callDescription
@@ -232,9 +230,6 @@ extension PluginError: CustomStringConvertible {
             "plugin '\(plugin)' \(how) in \(function), twice on the same input; the plugin is \(path)"
                 + (lastWords.isEmpty ? "" : "; its last words: \(lastWords)")
                 + (bundle.map { "; what it was given is kept: dmsae plugin replay \($0)" } ?? "")
-        case .onlyInProcess(let plugin, let path):
-            "rule '\(plugin)' of \(path) learns, or has an inference form of its own, which a worker does not pass on yet; "
-                + "run it with --in-process if you trust it"
         case .reported(let text): text
         case .unknownScope(let plugin, let path, let scope):
             "rule '\(plugin)' declares scope \(scope), which this dmsae does not know (1 row, 2 batch, 3 all); "

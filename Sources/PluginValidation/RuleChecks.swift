@@ -3,12 +3,10 @@ import PluginHost
 import SparseCoding
 
 extension PluginCheck {
-    /// A fresh rule; one that learns cannot be put to the test in a worker yet.
+    /// A fresh rule.
     static func rule(_ subject: Subject) throws -> any SparsityRule & LoadedPlugin {
         try applies(subject.plugin.isRule, "a scorer")
-        do { return try subject.plugin.rule() } catch PluginError.onlyInProcess {
-            throw NotApplicable(reason: "it learns, or names an inference form: those run in the host only")
-        }
+        return try subject.plugin.rule()
     }
 
     private struct Selection {
@@ -29,7 +27,19 @@ extension PluginCheck {
                 batchBudget: Int(k * Double(rows)))
         }
 
+        /// The context with the rule's tensors as they start.
+        func context(_ rule: any SparsityRule) -> SelectionContext {
+            var context = context
+            context.learnables = (rule.learning?.tensors ?? []).map {
+                let tensor = Matrix(rows: 1, columns: context.latentCount)
+                tensor.fill(Float($0.initial))
+                return tensor
+            }
+            return context
+        }
+
         func marks(_ rule: any SparsityRule) throws -> [UInt8] {
+            let context = context(rule)
             var marks = [UInt8](repeating: 0, count: candidates.count)
             try marks.withUnsafeMutableBufferPointer { try rule.select(from: candidates, context, selected: $0) }
             return marks
@@ -88,8 +98,102 @@ extension PluginCheck {
                 fewer.rowOffsets[r + 1] = Int64(at)
             }
             var found = [UInt8](repeating: 0, count: at)
-            try found.withUnsafeMutableBufferPointer { try rule.select(from: fewer, whole.context, selected: $0) }
+            try found.withUnsafeMutableBufferPointer { try rule.select(from: fewer, whole.context(rule), selected: $0) }
             try expect(found == kept, "without the smallest candidates it marks others among the rest")
+        },
+        PluginCheck(
+            id: "learning", rules: ["DMSAE-LEARNED-03", "DMSAE-LEARNED-04", "DMSAE-LEARNED-06"],
+            promise: "floors leave in what it keeps, gradients and penalty are written and finite, twice the same"
+        ) { subject in
+            let rule = try rule(subject)
+            guard let learning = rule.learning else { throw NotApplicable(reason: "it learns nothing") }
+            let selection = Selection(seed: subject.seed)
+            let context = selection.context(rule), marks = try selection.marks(rule)
+            var floors = [Float](repeating: 0, count: context.latentCount)
+            try floors.withUnsafeMutableBufferPointer { try learning.floors(context, into: $0) }
+            for e in marks.indices where marks[e] == 1 {
+                let j = Int(selection.candidates.columnIndices[e])
+                try expect(
+                    selection.candidates.values[e] > floors[j],
+                    "it keeps \(selection.candidates.values[e]) of latent \(j), at or below its floor \(floors[j])")
+            }
+            func gradients() throws -> ([Float], [[Double]], Double) {
+                let code = marks.indices.map { Float($0 % 7) / 7 - 0.4 }
+                var preactivation = code
+                let tensors = learning.tensors.map { _ in
+                    UnsafeMutableBufferPointer<Double>.allocate(capacity: context.latentCount)
+                }
+                defer { for tensor in tensors { tensor.deallocate() } }
+                for tensor in tensors { tensor.initialize(repeating: 0) }
+                let penalty = try marks.withUnsafeBufferPointer { marks in
+                    try code.withUnsafeBufferPointer { code in
+                        try preactivation.withUnsafeMutableBufferPointer {
+                            try learning.backward(
+                                selection.candidates, selected: marks, codeGradient: code, context,
+                                preactivationGradient: $0, tensorGradients: tensors)
+                        }
+                    }
+                }
+                return (preactivation, tensors.map(Array.init), penalty)
+            }
+            let (first, second) = (try gradients(), try gradients())
+            try expect(
+                first.0 == second.0 && first.1 == second.1 && first.2 == second.2, "the same call gives other gradients"
+            )
+        },
+        PluginCheck(
+            id: "rescale", rules: ["DMSAE-LEARNED-07"],
+            promise: "after rescale it keeps of scaled pre-activations what it kept before"
+        ) { subject in
+            let rule = try rule(subject)
+            guard let learning = rule.learning else { throw NotApplicable(reason: "it learns nothing") }
+            let selection = Selection(seed: subject.seed)
+            var context = selection.context(rule)
+            context.mode = .infer
+            func marks() throws -> [UInt8] {
+                var marks = [UInt8](repeating: 0, count: selection.candidates.count)
+                try marks.withUnsafeMutableBufferPointer {
+                    try rule.select(from: selection.candidates, context, selected: $0)
+                }
+                return marks
+            }
+            let before = try marks()
+            // A power of two, which rounds nothing.
+            try learning.rescale(context.learnables, factor: 4)
+            for e in 0..<selection.candidates.count { selection.candidates.values[e] *= 4 }
+            try expect(try marks() == before, "it keeps others")
+        },
+        PluginCheck(
+            id: "inference", rules: ["DMSAE-INFERENCE-01", "DMSAE-INFERENCE-02"],
+            promise: "the form in which its SAEs are used keeps what it keeps"
+        ) { subject in
+            let rule = try rule(subject)
+            guard let inference = rule.inference else { throw NotApplicable(reason: "it names no form") }
+            let selection = Selection(seed: subject.seed)
+            var context = selection.context(rule)
+            try applies(
+                try inference.stateSize(latentCount: context.latentCount) == 0, "its form depends on calibration")
+            let state = UnsafeMutableRawBufferPointer.allocate(byteCount: 64, alignment: 64)
+            defer { state.deallocate() }
+            let form = try inference.form(context, state: UnsafeRawBufferPointer(rebasing: state[..<0]))
+            context.mode = .infer
+            var marks = [UInt8](repeating: 0, count: selection.candidates.count)
+            try marks.withUnsafeMutableBufferPointer {
+                try rule.select(from: selection.candidates, context, selected: $0)
+            }
+            let codes = selection.candidates
+            for r in 0..<codes.rows {
+                let entries = Array(codes.entries(ofRow: r))
+                let kept: Set<Int>
+                switch form {
+                case .thresholds(let thresholds):
+                    kept = Set(entries.filter { codes.values[$0] > max(0, thresholds[Int(codes.columnIndices[$0])]) })
+                case .rowTopK(let k):
+                    kept = Set(entries.sorted { (-codes.values[$0], $0) < (-codes.values[$1], $1) }.prefix(k))
+                }
+                try expect(
+                    Set(entries.filter { marks[$0] == 1 }) == kept, "of token \(r) the form keeps others than the rule")
+            }
         },
     ]
 }

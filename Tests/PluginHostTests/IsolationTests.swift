@@ -92,6 +92,36 @@ struct IsolationTests {
         #expect(try here.upperCount(context) == there.upperCount(context))
     }
 
+    @Test(arguments: ["jumprelu,threshold=0.05", "topk"])
+    func `a training with a rule in a worker is the same bits`(reference: String) throws {
+        let name = String(reference.prefix { $0 != "," })
+        func train(_ rule: any SparsityRule) throws -> (SparseAutoencoder, [StepRecord]) {
+            let layout = try PrefixLayout(groups: [16, 48])
+            var settings = TrainingSettings(k: 5, batchSize: 64, steps: 8)
+            settings.learningRate = 1e-2
+            let sae = SparseAutoencoder(dIn: 12, layout: layout)
+            sae.initialize(seed: 3)
+            let trainer = Trainer(sae, plan: try TrainingPlan(settings, dIn: 12, layout: layout), rule: rule)
+            let records = try (0..<8).map { step in
+                let x = Matrix(rows: 64, columns: 12)
+                CounterRandom(seed: 5, purpose: .test, step: UInt32(step)).fill(
+                    UnsafeMutableBufferPointer(start: x.elements, count: x.count), from: -0.5, to: 0.5)
+                return try trainer.update(x)
+            }
+            try trainer.finish(inputScale: 3)
+            return (sae, records)
+        }
+        let here = try train(try PluginCatalog().sparsityRule(reference, services: services.value))
+        let there = try train(
+            try PluginCatalog(executableFolder: "/nowhere").sparsityRule(
+                try shipped(name) + reference.dropFirst(name.count), services: services.value, isolation: isolation()))
+        #expect(here.1 == there.1)
+        #expect(here.0.encoder.values == there.0.encoder.values && here.0.decoder.values == there.0.decoder.values)
+        #expect(
+            here.0.latentThresholds?.values == there.0.latentThresholds?.values && here.0.rowTopK == there.0.rowTopK)
+        #expect(here.0.latentThresholds != nil || here.0.rowTopK == 5)
+    }
+
     @Test func `what a plugin reports is the same text as in this process`() throws {
         for fault in ["text", "nan"] {
             let there = message { _ = try scorer(",fault=\(fault)").scores(batch) }

@@ -7,7 +7,9 @@ final class WorkerChannel: @unchecked Sendable {
     /// What a message is.
     enum Kind: UInt32 {
         // From the host.
-        case create = 1, score, stateSize, begin, accumulate, merge, finish, upperCount, select, answer, describe
+        case create = 1, score, stateSize, begin, accumulate, merge, finish, upperCount, select, answer, describe,
+            floors, backward, rescale,
+            ruleStateSize, calibrate, ruleMerge, form
         // From the worker.
         case done = 64, failed, log, lossChanges, gradientsAt, gradientsAlong
     }

@@ -24,8 +24,10 @@ struct CreateReply: Codable {
     var isReentrant: Bool
     var parameters: [[String]]
     var scope: Int32?
-    /// Whether a rule learns, or has an inference form of its own.
-    var isPlain = true
+    /// What a rule learns; nil if it does not.
+    var tensors: [LearnableTensor]?
+    /// Version of the state that its inference form is made from; nil for a rule without one.
+    var inferenceVersion: Int?
     var scoresTokens: Bool
     var outputs: [ScorerOutput]?
     var stateVersion: Int?
@@ -171,6 +173,8 @@ struct SelectionHeader: Codable {
     var batchBudget: Int
     var core: Range<Int>
     var coreIsExempt: Bool
+    /// Learnable tensors of the context, whose blocks are the last ones.
+    var learnableCount: Int
 
     init(_ context: SelectionContext, _ candidates: SparseCodes?) {
         codes = candidates.map(CodesHeader.init)
@@ -184,14 +188,52 @@ struct SelectionHeader: Codable {
         batchBudget = context.batchBudget
         core = context.core
         coreIsExempt = context.coreIsExempt
+        learnableCount = context.learnables.count
     }
 
-    var context: SelectionContext {
+    /// Blocks of a selection: the candidates', then `more`, then the learnable tensors'.
+    static func blocks(_ context: SelectionContext, _ candidates: SparseCodes?, more: [UnsafeRawBufferPointer] = [])
+        -> ArenaBlocks
+    {
+        var blocks = ArenaBlocks()
+        if let candidates { blocks.add(candidates) }
+        for part in more {
+            blocks.add(part.baseAddress ?? UnsafeRawPointer(bitPattern: 64)!, bytes: part.count, owner: ())
+        }
+        for tensor in context.learnables { blocks.add(tensor, rows: 1) }
+        return blocks
+    }
+
+    /// The context, its learnable tensors in the last blocks of the arena.
+    func context(_ arena: Arena) throws -> SelectionContext {
+        var context = plainContext
+        let first = arena.blocks.count - learnableCount
+        guard first >= 1, learnableCount >= 0 else { throw Arena.Malformed(reason: "no learnable tensors") }
+        context.learnables = try (0..<learnableCount).map { i in
+            let elements = try arena.buffer(first + i, Float.self, count: latentCount)
+            return Matrix(rows: 1, columns: latentCount, elements: pointer(elements), owner: arena)
+        }
+        return context
+    }
+
+    private var plainContext: SelectionContext {
         SelectionContext(
             mode: SelectionMode(rawValue: mode) ?? .train, step: step, totalSteps: totalSteps, batchRows: batchRows,
             firstRow: firstRow, latentCount: latentCount, meanActive: meanActive, batchBudget: batchBudget, core: core,
             coreIsExempt: coreIsExempt)
     }
+}
+
+/// A factor on pre-activations, as its bits, which JSON keeps.
+struct Rescaling: Codable {
+    var factor: UInt64
+    var latentCount: Int
+}
+
+/// The form in which an SAE is used; thresholds are in a block.
+struct FormReply: Codable {
+    /// Nil for thresholds.
+    var topK: Int?
 }
 
 /// A number of entries.
