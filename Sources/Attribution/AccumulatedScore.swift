@@ -28,6 +28,27 @@ public final class AccumulatedScore {
     /// Adds a batch; batches come in order.
     public func add(_ batch: ScoringBatch) throws { try score.accumulate(batch, plan, state: state) }
 
+    /// A copy of the state.
+    var bytes: [UInt8] { Array(state) }
+
+    /// Goes on from a stored state.
+    /// - Throws: `AttributionError.otherPass` for one of another size.
+    func restore(_ bytes: [UInt8], from path: String) throws {
+        guard bytes.count == state.count else { throw AttributionError.otherPass(path: path) }
+        state.copyBytes(from: bytes)
+    }
+
+    /// Adds the stored state of the sequences that follow.
+    /// - Throws: what the score throws; `AttributionError.otherPass` for a state of another size.
+    func merge(_ bytes: [UInt8], from path: String) throws {
+        guard bytes.count == state.count else { throw AttributionError.otherPass(path: path) }
+        let other = UnsafeMutableRawBufferPointer.allocate(byteCount: max(64, bytes.count), alignment: 64)
+        defer { other.deallocate() }
+        other.copyBytes(from: bytes)
+        try score.merge(
+            plan, state: state, other: UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(other)[..<bytes.count]))
+    }
+
     /// The outputs, each beside its description; output 0 is the score [m]. NaN: no evidence.
     public func results() throws -> [(output: ScorerOutput, values: [Double])] {
         let buffers = score.outputs.map { UnsafeMutableBufferPointer<Double>.allocate(capacity: $0.count(plan)) }

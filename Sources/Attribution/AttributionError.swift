@@ -16,6 +16,12 @@ public enum AttributionError: Error, CustomStringConvertible, Equatable {
     case badEdit(String)
     /// More evaluations asked for than the pass has left.
     case budgetExhausted(asked: Int, remaining: Int)
+    /// A stored state of another pass.
+    case otherPass(path: String)
+    /// States that do not make one pass.
+    case shardsDoNotFit(path: String, found: Range<Int>, wanted: Int)
+    /// States that are fewer than a pass.
+    case shardsMissing(from: Int, of: Int)
     /// A score whose state no machine holds.
     case stateTooLarge(bytes: Int)
     /// Nothing left to score.
@@ -42,6 +48,13 @@ public enum AttributionError: Error, CustomStringConvertible, Equatable {
         case .badEdit(let reason): "\(reason); correct the scorer that asked"
         case .budgetExhausted(let asked, let remaining):
             "\(asked) evaluations asked for, \(remaining) of the pass's budget left; raise --budget"
+        case .otherPass(let path):
+            "\(path) is the state of another pass: another scorer or version of it, other settings, another SAE, model or other "
+                + "tokens; name another file, or delete it"
+        case .shardsDoNotFit(let path, let found, let wanted):
+            "\(path) holds sequences \(found), and those from \(wanted) on come next; give every shard of the pass, in order, once"
+        case .shardsMissing(let from, let count):
+            "the shards end before sequence \(from) of \(count); give every shard of the pass, in order, once"
         case .stateTooLarge(let bytes):
             "the scorer asks for a state of \(bytes) bytes, which cannot be had; score fewer sequences or latents"
         case .nothingScored(let tokens):

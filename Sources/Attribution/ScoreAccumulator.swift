@@ -66,6 +66,12 @@ public final class ScoreAccumulator {
         for e in 0..<codes.count { activeCounts[Int(codes.columnIndices[e])] += 1 }
     }
 
+    /// Adds what another pass, or an earlier part of this one, counted of a scorer that gives no scores of tokens.
+    public func count(_ counts: [Int], tokens: Int) {
+        tokenCount += tokens
+        for j in activeCounts.indices { activeCounts[j] += counts[j] }
+    }
+
     /// A [m]; a latent that never fired has 0.
     public func result() -> [Double] { (0..<activeCounts.count).map(value) }
 

@@ -32,7 +32,8 @@ public final class ScoringPass {
     private let candidateDecoder: Matrix
     private let budget: EvaluationBudget
     private var tokensSeen = 0
-    private var sequencesSeen = 0
+    /// Sequences so far, in the whole pass.
+    public private(set) var sequencesSeen = 0
     private var accumulated: AccumulatedScore?
 
     /// A pass of one scorer over one SAE at `layer`. Evaluations the scorer asks for are taken from `budget`.
@@ -70,6 +71,40 @@ public final class ScoringPass {
             ScoringPlan(
                 latentCount: candidateCount, dimension: sae.dIn, sequenceCount: sequences, tokenCount: tokens,
                 coreCount: min(sae.layout.coreCount, candidateCount), errorTermAdded: settings.errorTerm))
+    }
+
+    /// Starts at a later sequence, for a part of the pass; all are of one length.
+    public func start(at sequence: Int, length: Int) {
+        sequencesSeen = sequence
+        tokensSeen = sequence * length
+    }
+
+    /// The scorer's state after the sequences from `first` on.
+    public func state(key: String, from first: Int, _ accumulator: ScoreAccumulator) -> ScoringState {
+        ScoringState(
+            key: key, sequences: first..<sequencesSeen, tokenCount: accumulator.tokenCount,
+            activeCounts: accumulator.activeCounts, bytes: accumulated?.bytes ?? [])
+    }
+
+    /// Goes on from a stored state.
+    ///
+    /// - Throws: `AttributionError.otherPass`.
+    public func resume(_ state: ScoringState, path: String, length: Int, _ accumulator: ScoreAccumulator) throws {
+        try accumulated?.restore(state.bytes, from: path)
+        accumulator.count(state.activeCounts, tokens: state.tokenCount)
+        start(at: state.sequences.upperBound, length: length)
+    }
+
+    /// Adds the stored state of the sequences that come next.
+    ///
+    /// - Throws: `AttributionError.shardsDoNotFit`, `.otherPass`; what the scorer throws.
+    public func merge(_ state: ScoringState, path: String, length: Int, _ accumulator: ScoreAccumulator) throws {
+        guard state.sequences.lowerBound == sequencesSeen else {
+            throw AttributionError.shardsDoNotFit(path: path, found: state.sequences, wanted: sequencesSeen)
+        }
+        try accumulated?.merge(state.bytes, from: path)
+        accumulator.count(state.activeCounts, tokens: state.tokenCount)
+        start(at: state.sequences.upperBound, length: length)
     }
 
     /// The scorer's named outputs after the last sample; none if it has none.

@@ -55,7 +55,7 @@ struct MissingDemo: Error, CustomStringConvertible {
 func lastComponent(_ path: String) -> String { path.split(separator: "/").last.map(String.init) ?? path }
 
 /// The files whose bytes make a model what it is.
-private func modelFiles(_ path: String) throws -> [String] {
+func modelFiles(_ path: String) throws -> [String] {
     guard let folder = opendir(path) else { return [path] }
     defer { closedir(folder) }
     var names: [String] = []

@@ -50,10 +50,39 @@ struct ScoreCommand: ParsableCommand {
     @Option(help: "Safetensors file to write.")
     var out: String
     @OptionGroup var splice: SpliceOptions
+    @Option(
+        help: ArgumentHelp(
+            "For a scorer that gives totals (ablation, frequency): keep its state in this file after every pass through the "
+                + "model, and go on from it if it is there.", valueName: "FILE"))
+    var checkpoint: String?
+    @Option(
+        help: ArgumentHelp(
+            "Score only this part of the sequences, into --checkpoint, and write no scores.", valueName: "I/N"))
+    var shard: Shard?
+    @Option(
+        help: ArgumentHelp(
+            "Checkpoint of a finished shard; every one, in order, instead of scoring.", valueName: "FILE"))
+    var merge: [String] = []
     @Option(help: "When a plugin crashes twice on a batch: stop, or leave the batch out and say so.")
     var onPluginCrash: CrashPolicy = .stop
     @OptionGroup var plugins: PluginOptions
     @OptionGroup var output: OutputOptions
+
+    /// Part I of N, counted from 1.
+    struct Shard: ExpressibleByArgument {
+        let index: Int
+        let count: Int
+
+        init?(argument: String) {
+            let parts = argument.split(separator: "/", omittingEmptySubsequences: false).map { Int($0) }
+            guard parts.count == 2, let index = parts[0], let count = parts[1], count >= 1, (1...count).contains(index)
+            else { return nil }
+            (self.index, self.count) = (index, count)
+        }
+
+        /// Its sequences.
+        func range(of sequences: Int) -> Range<Int> { sequences * (index - 1) / count..<sequences * index / count }
+    }
 
     enum CrashPolicy: String, ExpressibleByArgument, CaseIterable { case stop, skip }
 
@@ -61,11 +90,17 @@ struct ScoreCommand: ParsableCommand {
 
     func validate() throws {
         guard sequences >= 1 else { throw ValidationError("--sequences must be at least 1") }
+        if shard != nil && checkpoint == nil { throw ValidationError("--shard needs --checkpoint, the file to write") }
+        if !merge.isEmpty && (shard != nil || checkpoint != nil) {
+            throw ValidationError("--merge reads finished shards; leave --shard and --checkpoint out")
+        }
     }
 
     func run() throws {
         output.apply()
-        Interruption.install(advice: "interrupted; nothing was written to \(out)")
+        Interruption.install(
+            advice: checkpoint.map { "interrupted; run the same command again to go on from \($0)" }
+                ?? "interrupted; nothing was written to \(out)")
         // What can be refused is refused before the work, not after it.
         try AtomicFile.requireWritable(out)
         guard tau > 0 && tau <= 1 else { throw AttributionError.badFraction(tau) }
@@ -93,11 +128,13 @@ struct ScoreCommand: ParsableCommand {
         }
         let everyToken = perToken ? Matrix(rows: batch.tokenCount, columns: pass.candidateCount) : nil
         try pass.begin(sequences: batch.sequenceCount, tokens: batch.tokenCount)
-        Terminal.shared.begin("score", total: batch.tokenCount, unit: "tokens")
-        var first = 0
-        while first < batch.sequenceCount {
+        let range = merge.isEmpty ? shard?.range(of: batch.sequenceCount) ?? 0..<batch.sequenceCount : 0..<0
+        let key = try stateKey(plugin, policy, batch)
+        var first = try prepare(pass, accumulator, plugin, batch, range, key: key)
+        Terminal.shared.begin("score", total: (range.upperBound - first) * batch.length, unit: "tokens")
+        while first < range.upperBound {
             try Interruption.request.check()
-            let last = min(first + sequences, batch.sequenceCount)
+            let last = min(first + sequences, range.upperBound)
             let part = batch.sequences(first..<last)
             let sample = try SpliceSample(part, model: loaded, layer: layer, policy: policy)
             do {
@@ -111,8 +148,12 @@ struct ScoreCommand: ParsableCommand {
             }
             Terminal.shared.advance(by: part.tokenCount, detail: "")
             first = last
+            if let checkpoint { try pass.state(key: key, from: range.lowerBound, accumulator).write(to: checkpoint) }
         }
         Terminal.shared.end()
+        if let shard, let checkpoint {
+            return print("shard \(shard.index) of \(shard.count), sequences \(range), is in \(checkpoint)")
+        }
         guard accumulator.tokenCount > 0 else { throw AttributionError.nothingScored(tokens: batch.tokenCount) }
         let result = try pass.totals(accumulator)
         let core = try CoreSelection(result, fraction: tau, tokens: accumulator.tokenCount, aggregate: how)
@@ -121,6 +162,56 @@ struct ScoreCommand: ParsableCommand {
         let title =
             plugin.scoresTokens ? aggregate : outputs.first.map { "\($0.output.name) [\($0.output.unit)]" } ?? ""
         try report(result, core, scored: accumulator.tokenCount, title: title, outputs.map(\.output))
+    }
+
+    /// All that a scorer's state depends on.
+    private func stateKey(_ plugin: any AttributionScorer & LoadedPlugin, _ policy: SplicePolicy, _ batch: TokenBatch)
+        throws
+        -> String
+    {
+        guard checkpoint != nil || !merge.isEmpty else { return "" }
+        guard let accumulation = plugin.accumulation, !plugin.scoresTokens else {
+            throw ValidationError(
+                "scorer \(plugin.name) gives scores of tokens, which have no state to keep; leave --checkpoint, --shard and "
+                    + "--merge out")
+        }
+        let files = try modelFiles(model) + [sae + "/sae_weights.safetensors", sae + "/cfg.json", tokens]
+        return try JSONRecord.text(
+            [
+                "scorer": "\(plugin.name) \(plugin.version) state \(accumulation.stateVersion)",
+                "settings": plugin.parameters.map { "\($0.key)=\($0.value)" }.joined(separator: ","),
+                "files": try files.map { try SHA256.hexadecimal(ofFile: $0) }.joined(separator: " "),
+                "layer": layer.map(String.init) ?? "the SAE's", "prefix": prefix.map(String.init) ?? "innermost",
+                "error term": "\(errorTerm)",
+                "candidates": candidates.rawValue,
+                "policy": "\(policy.keepFirst) \(splice.keepSpecial) \(policy.sinkRatio ?? 0)",
+            ], pretty: false)
+    }
+
+    /// Takes in what is there, and returns the sequence to go on from.
+    private func prepare(
+        _ pass: ScoringPass, _ accumulator: ScoreAccumulator, _ plugin: any AttributionScorer & LoadedPlugin,
+        _ batch: TokenBatch, _ range: Range<Int>, key: String
+    ) throws -> Int {
+        func read(_ path: String) throws -> ScoringState {
+            try ScoringState.read(path, key: key, latents: pass.candidateCount, sequenceCount: batch.sequenceCount)
+        }
+        for path in merge { try pass.merge(try read(path), path: path, length: batch.length, accumulator) }
+        guard merge.isEmpty || pass.sequencesSeen == batch.sequenceCount else {
+            throw AttributionError.shardsMissing(from: pass.sequencesSeen, of: batch.sequenceCount)
+        }
+        pass.start(at: merge.isEmpty ? range.lowerBound : pass.sequencesSeen, length: batch.length)
+        guard let checkpoint else { return range.lowerBound }
+        guard exists(checkpoint) else {
+            try AtomicFile.requireWritable(checkpoint)
+            return range.lowerBound
+        }
+        let state = try read(checkpoint)
+        guard state.sequences.lowerBound == range.lowerBound, state.sequences.upperBound <= range.upperBound else {
+            throw AttributionError.shardsDoNotFit(path: checkpoint, found: state.sequences, wanted: range.lowerBound)
+        }
+        try pass.resume(state, path: checkpoint, length: batch.length, accumulator)
+        return state.sequences.upperBound
     }
 
     private func write(

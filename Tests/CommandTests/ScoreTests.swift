@@ -83,6 +83,66 @@ import Testing
         try score(["--scorer", library], out: "t").require("scores", shape: [8])
     }
 
+    /// What an interrupted pass leaves is a checkpoint after some of its sequences, as a shard that starts at the first one
+    /// is: copied to where the whole pass looks, it must lead to the same bits.
+    @Test(arguments: ["frequency", "ablation,sequences=2"]) func aPassGoesOnFromItsCheckpoint(_ scorer: String) throws {
+        let how = asInTheGolden + ["--scorer", scorer, "--prefix", "32", "--sequences", "1"]
+        let whole = try score(how, out: "whole")
+        let checkpoint = ["--checkpoint", folder.file("state")]
+        try succeed(
+            ["score", "--model", fixture("models/llama"), "--sae", sae, "--tokens", folder.file("ids"), "--layer", "1"]
+                + ["--out", folder.file("none"), "--shard", "1/2"] + how + checkpoint)
+        #expect(!isThere(folder.file("none")))
+        #expect(try SafetensorsFile(path: folder.file("state")).integers("sequences") == [0, 2])
+        let resumed = try score(how + checkpoint, out: "resumed")
+        #expect(try SafetensorsFile(path: folder.file("state")).integers("sequences") == [0, 4])
+        // Done already: nothing is scored again.
+        let again = try score(how + checkpoint, out: "again")
+        for name in whole.tensors.keys where name != "core" {
+            #expect(try whole.matrix(name).values.map(\.bitPattern) == resumed.matrix(name).values.map(\.bitPattern))
+            #expect(try whole.matrix(name).values.map(\.bitPattern) == again.matrix(name).values.map(\.bitPattern))
+        }
+        #expect(try whole.integers("core") == (try resumed.integers("core")))
+    }
+
+    @Test(arguments: ["frequency", "ablation"]) func shardsMakeThePassTheyArePartsOf(_ scorer: String) throws {
+        let how = asInTheGolden + ["--scorer", scorer, "--prefix", "32", "--sequences", "1"]
+        let whole = try score(how, out: "whole")
+        let words = [
+            "score", "--model", fixture("models/llama"), "--sae", sae, "--tokens", folder.file("ids"), "--layer", "1",
+        ]
+        let names = (1...3).map { folder.file("shard\($0)") }
+        for (i, name) in names.enumerated() {
+            try succeed(words + ["--out", folder.file("none"), "--shard", "\(i + 1)/3", "--checkpoint", name] + how)
+        }
+        let merged = try score(how + names.flatMap { ["--merge", $0] }, out: "merged")
+        // Sums of Doubles in another order, rounded to Float: a last bit at most.
+        for name in whole.tensors.keys where name != "core" {
+            for (a, b) in zip(try whole.matrix(name).values, try merged.matrix(name).values) {
+                #expect(abs(a - b) <= 2 * a.ulp || a.isNaN && b.isNaN, "\(name)")
+            }
+        }
+        #expect(try whole.integers("core") == (try merged.integers("core")))
+
+        let out = ["--out", folder.file("bad")]
+        try fail(
+            words + out + how + ["--merge", names[0], "--merge", names[2]],
+            saying: "shard3", "holds sequences 2..<4", "those from 1 on come next")
+        try fail(words + out + how + ["--merge", names[0], "--merge", names[1]], saying: "end before sequence 2 of 4")
+        try fail(
+            words + out + how + ["--merge", names[0], "--error-term"], saying: "shard1", "is the state of another pass")
+        try fail(words + out + how + ["--checkpoint", names[1]], saying: "shard2", "holds sequences 1..<2")
+        try fail(
+            words + out + asInTheGolden + ["--checkpoint", folder.file("c")], status: 64,
+            saying: "gxa gives scores of tokens, which have no state to keep")
+        try fail(words + out + ["--shard", "2/3"], status: 64, saying: "--shard needs --checkpoint")
+        try fail(words + out + ["--shard", "4/3"], status: 64, saying: "4/3")
+        let bytes = contents(of: names[0])
+        try AtomicFile.write(Array(bytes.dropLast(8)), to: names[0])
+        try fail(words + out + how + ["--merge", names[0]], saying: "shard1")
+        #expect(!isThere(folder.file("bad")))
+    }
+
     @Test func selectGivesTheCoreThatTrainFreezes() throws {
         _ = try score(asInTheGolden + ["--prefix", "32"])
         let words = try succeed([

@@ -1,0 +1,68 @@
+import LinearAlgebra
+import TensorFiles
+
+/// What a scorer that accumulates knows after some sequences of a pass: a checkpoint to go on from, and a part that others
+/// are merged with (DMSAE-STATE).
+public struct ScoringState: Equatable, Sendable {
+    /// All that the numbers depend on; states of another key are of another pass.
+    public var key: String
+    /// The sequences that are in it.
+    public var sequences: Range<Int>
+    /// Scored tokens.
+    public var tokenCount: Int
+    /// [m] tokens at which each latent fired.
+    public var activeCounts: [Int]
+    /// The scorer's own bytes.
+    public var bytes: [UInt8]
+
+    /// A state of the given parts.
+    public init(key: String, sequences: Range<Int>, tokenCount: Int, activeCounts: [Int], bytes: [UInt8]) {
+        self.key = key
+        self.sequences = sequences
+        self.tokenCount = tokenCount
+        self.activeCounts = activeCounts
+        self.bytes = bytes
+    }
+
+    /// Writes the state; the file appears whole or stays as it was.
+    /// - Throws: `TensorFileError`.
+    public func write(to path: String) throws {
+        var writer = SafetensorsWriter(metadata: ["key": key])
+        writer.add("sequences", integers: [Int64(sequences.lowerBound), Int64(sequences.upperBound)])
+        writer.add("scored_tokens", integers: [Int64(tokenCount)])
+        writer.add("active", integers: activeCounts.map(Int64.init))
+        writer.add("state_bytes", integers: [Int64(bytes.count)])
+        let words = (bytes.count + 7) / 8
+        var padded = [Int64](repeating: 0, count: words)
+        padded.withUnsafeMutableBytes { $0.copyBytes(from: bytes) }
+        writer.add("state", integers: padded)
+        try writer.write(to: path)
+    }
+
+    /// Reads a state of the pass `key` over `latents` latents.
+    /// - Throws: `TensorFileError` for a broken file; `AttributionError.otherPass`.
+    public static func read(_ path: String, key: String, latents: Int, sequenceCount: Int) throws -> ScoringState {
+        let file = try SafetensorsFile(path: path)
+        guard file.metadata["key"] == key else { throw AttributionError.otherPass(path: path) }
+        func broken(_ what: String) -> TensorFileError {
+            .malformed(file: path, what: what, next: "delete it and score again")
+        }
+        let range = try file.integers("sequences"), active = try file.integers("active")
+        let count = try file.integers("state_bytes"), tokens = try file.integers("scored_tokens")
+        let words = try file.integers("state")
+        guard range.count == 2, range[0] >= 0, range[0] <= range[1], range[1] <= Int64(sequenceCount) else {
+            throw broken("its sequences are \(range)")
+        }
+        guard active.count == latents, active.allSatisfy({ $0 >= 0 }), tokens.count == 1, tokens[0] >= 0 else {
+            throw broken("it has counts of \(active.count) latents")
+        }
+        guard count.count == 1, count[0] >= 0, count[0] <= Int64(words.count) * 8, Int64(words.count) * 8 - count[0] < 8
+        else {
+            throw broken("it has \(words.count) words for \(count) bytes of state")
+        }
+        return ScoringState(
+            key: key, sequences: Int(range[0])..<Int(range[1]), tokenCount: Int(tokens[0]),
+            activeCounts: active.map { Int($0) },
+            bytes: words.withUnsafeBytes { Array($0.prefix(Int(count[0]))) })
+    }
+}
