@@ -52,6 +52,21 @@ struct ValidationTests {
         #expect(again.status != 0 && again.output.contains("there already is"))
     }
 
+    /// Written against the headers as they were, kept as they were: whatever is in `Include/` now, it builds, and does what it
+    /// did. A copy in `ABI/` is never edited; a new minor gets a folder of its own.
+    @Test func `a plugin built with the headers of 0_1 keeps every promise`() throws {
+        let folder = TemporaryFolder()
+        let made = try run([
+            "sh", "-c",
+            "cd '\(folder.path)' && '\(builtProgram)' plugin new my-scorer && "
+                + "cp '\(packageRoot)/Tests/PluginHostTests/ABI/0.1/dmsae_plugin.h' my-scorer && make -C my-scorer",
+        ])
+        #expect(made.status == 0, "\(made.output)")
+        let found = try results(folder.file("my-scorer/my-scorer.so"))
+        #expect(found.count { $0.outcome == .passed } >= 10)
+        for result in found { #expect(result.outcome != .failed, "\(result.check): \(result.reason ?? "")") }
+    }
+
     /// Faults of `misbehaving.c`: the check that must fail, and a word of its reason.
     @Test(arguments: [
         ("near", "scores", "wrote beside"), ("before", "scores", "wrote beside"), ("far", "scores", "SIGSEGV"),
