@@ -79,10 +79,11 @@ let package = Package(
         .target(
             name: "Distillation",
             dependencies: ["Attribution", "Kernels", "TensorFiles", .product(name: "Yams", package: "Yams")]),
+        .target(name: "Reports", dependencies: ["Distillation", "Attribution"]),
         .executableTarget(
             name: "dmsae",
             dependencies: [
-                "Distillation", "PluginHost", "PluginValidation", "LanguageModeling", "TensorFiles",
+                "Distillation", "Reports", "PluginHost", "PluginValidation", "LanguageModeling", "TensorFiles",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             resources: [

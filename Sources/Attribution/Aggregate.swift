@@ -8,11 +8,13 @@ public enum Aggregate: Sendable, Equatable, CustomStringConvertible {
     case rootMeanSquare
     /// The largest.
     case maximum
+    /// The mean of what is left when the fraction is cut from each end, scipy's `trim_mean`.
+    case trimmedMean(Double)
 
     /// The paper's: the 0.99 quantile (arXiv:2512.24975).
     public static let standard = Aggregate.quantile(0.99)
 
-    /// Reads "quantile:0.99", "mean", "rms", "max".
+    /// Reads "quantile:0.99", "mean", "rms", "max", "trimmed:0.01".
     ///
     /// - Throws: `AttributionError.badAggregate`.
     public init(_ text: String) throws {
@@ -21,9 +23,16 @@ public enum Aggregate: Sendable, Equatable, CustomStringConvertible {
         case "rms": self = .rootMeanSquare
         case "max": self = .maximum
         default:
-            guard text.hasPrefix("quantile:"), let q = Double(text.dropFirst("quantile:".count)), (0...1).contains(q)
-            else { throw AttributionError.badAggregate(text) }
-            self = .quantile(q)
+            func number(after prefix: String) -> Double? {
+                text.hasPrefix(prefix) ? Double(text.dropFirst(prefix.count)) : nil
+            }
+            if let q = number(after: "quantile:"), (0...1).contains(q) {
+                self = .quantile(q)
+            } else if let p = number(after: "trimmed:"), p >= 0, p < 0.5 {
+                self = .trimmedMean(p)
+            } else {
+                throw AttributionError.badAggregate(text)
+            }
         }
     }
 
@@ -34,6 +43,7 @@ public enum Aggregate: Sendable, Equatable, CustomStringConvertible {
         case .mean: "mean"
         case .rootMeanSquare: "rms"
         case .maximum: "max"
+        case .trimmedMean(let p): "trimmed:\(p)"
         }
     }
 }

@@ -64,6 +64,26 @@ public struct ScoringBatch: @unchecked Sendable {
     }
 }
 
+extension ScoringBatch {
+    /// Sequence s alone, as a batch of its own at its place in the pass.
+    package func sequence(_ s: Int) -> ScoringBatch {
+        let tokens = Int(sequenceOffsets[s])..<Int(sequenceOffsets[s + 1])
+        let first = Int(codes.rowOffsets[tokens.lowerBound]), count = Int(codes.rowOffsets[tokens.upperBound]) - first
+        let own = SparseCodes(rows: tokens.count, columns: codes.columns, capacity: count)
+        for r in 0...tokens.count { own.rowOffsets[r] = codes.rowOffsets[tokens.lowerBound + r] - Int64(first) }
+        own.columnIndices.update(from: codes.columnIndices + first, count: count)
+        own.values.update(from: codes.values + first, count: count)
+        var result = ScoringBatch(
+            codes: own, decoder: decoder, decoderBias: decoderBias, residual: residual.copy(rows: tokens),
+            reconstruction: reconstruction.copy(rows: tokens), gradient: gradient.copy(rows: tokens),
+            loss: Array(loss[tokens]), tokens: Array(self.tokens[tokens]), sequenceOffsets: [0, Int64(tokens.count)],
+            scored: Array(scored[tokens]), firstToken: firstToken + tokens.lowerBound, coreCount: coreCount,
+            prefixWidths: prefixWidths, splicedWidth: splicedWidth, errorTermAdded: errorTermAdded)
+        result.firstSequence = firstSequence + s
+        return result
+    }
+}
+
 /// Says how much each active latent matters to the next-token loss at each token.
 public protocol AttributionScorer: AnyObject, Sendable {
     /// The scorer's id, for records ("gxa").

@@ -33,14 +33,15 @@ public final class ScoreAccumulator {
         sums = [Double](repeating: 0, count: latents)
         squares = sums
         largest = [Float](repeating: -.infinity, count: latents)
-        if case .quantile(let q) = aggregate {
-            // Over active tokens the count of a latent is not known beforehand: all its scores are kept.
-            tailLimit = scope == .all ? tokens - Int((Double(max(tokens, 1) - 1) * q).rounded(.down)) : Int.max
-            tails = [[Float]](repeating: [], count: latents)
-        } else {
-            tailLimit = 0
-            tails = []
+        switch aggregate {
+        case .quantile(let q) where scope == .all:
+            tailLimit = tokens - Int((Double(max(tokens, 1) - 1) * q).rounded(.down))
+        // Over active tokens the count of a latent is not known beforehand, and a trimmed mean needs both ends and what is
+        // between: all scores are kept.
+        case .quantile, .trimmedMean: tailLimit = Int.max
+        case .mean, .rootMeanSquare, .maximum: tailLimit = 0
         }
+        tails = [[Float]](repeating: [], count: tailLimit > 0 ? latents : 0)
     }
 
     /// Adds the scores of a batch, parallel to the entries of `codes`, with `tokens` scored tokens in it.
@@ -83,7 +84,10 @@ public final class ScoreAccumulator {
         case .mean: return sums[j] / Double(count)
         case .rootMeanSquare: return (squares[j] / Double(count)).squareRoot()
         case .maximum: return Double(active < count ? max(largest[j], 0) : largest[j])
-        case .quantile(let q): return quantile(q, of: tails[j], zeros: count - active, count: count)
+        case .quantile(let q):
+            return OrderedScores(tails[j].sorted(by: >), zeros: count - active).quantile(q, count: count)
+        case .trimmedMean(let p):
+            return OrderedScores(tails[j].sorted(by: >), zeros: count - active).trimmedMean(p, count: count)
         }
     }
 
@@ -91,23 +95,4 @@ public final class ScoreAccumulator {
         tails[j].sort(by: >)
         tails[j].removeLast(tails[j].count - tailLimit)
     }
-}
-
-/// numpy's linear quantile of `count` numbers: `zeros` zeros and others, of which `largest` are the largest (in any
-/// order), enough of them to reach the quantile's rank.
-///
-/// With h = (count − 1)q the result is a₍⌊h⌋₎ + (h − ⌊h⌋)(a₍⌊h⌋+1₎ − a₍⌊h⌋₎) on ascending order statistics.
-package func quantile(_ q: Double, of largest: [Float], zeros: Int, count: Int) -> Double {
-    let descending = largest.sorted(by: >)
-    let positives = descending.firstIndex { $0 <= 0 } ?? descending.count
-    func ascending(_ rank: Int) -> Double {
-        let fromTop = count - 1 - rank
-        if fromTop < positives { return Double(descending[fromTop]) }
-        if fromTop < positives + zeros { return 0 }
-        return Double(descending[fromTop - zeros])
-    }
-    let h = Double(count - 1) * q
-    let low = Int(h.rounded(.down))
-    let value = ascending(low)
-    return low + 1 < count ? value + (h - Double(low)) * (ascending(low + 1) - value) : value
 }

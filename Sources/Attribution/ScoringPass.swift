@@ -2,62 +2,36 @@ import LanguageModeling
 import LinearAlgebra
 import SparseCoding
 
-/// What a scoring pass splices and looks at.
-public struct ScoringSettings: Sendable {
-    /// Width of the reconstruction that replaces the residual stream; nil for the innermost prefix.
-    public var prefix: Int?
-    /// Adds x − x̂ back, held constant: the model then runs on its own stream.
-    public var errorTerm = false
-    /// Candidates are all latents instead of those of the spliced prefix.
-    public var allCandidates = false
-
-    /// The paper's: innermost prefix, no error term.
-    public init() {}
-}
-
 /// Scores latents on real sequences: splice the prefix reconstruction, run to the loss and back, and hand codes,
 /// gradient and losses to a scorer.
 public final class ScoringPass {
-    /// What was asked for.
-    public let settings: ScoringSettings
-    /// Width of the spliced prefix, m.
-    public let splicedWidth: Int
+    /// What it looks at.
+    public let spliced: SplicedPass
     /// Number of candidates.
-    public let candidateCount: Int
-    private let model: any LanguageModel
-    private let layer: Int
-    private let sae: SparseAutoencoder
+    public var candidateCount: Int { spliced.candidateCount }
     private let scorer: any AttributionScorer
-    private let encoding = EncodingPass()
-    private let candidateDecoder: Matrix
     private let budget: EvaluationBudget
     private var tokensSeen = 0
     /// Sequences so far, in the whole pass.
     public private(set) var sequencesSeen = 0
     private var accumulated: AccumulatedScore?
 
-    /// A pass of one scorer over one SAE at `layer`. Evaluations the scorer asks for are taken from `budget`.
+    /// A pass of one scorer over what `spliced` shows it. Evaluations the scorer asks for are taken from `budget`.
+    public init(_ spliced: SplicedPass, scorer: any AttributionScorer, budget: EvaluationBudget = EvaluationBudget()) {
+        self.spliced = spliced
+        self.scorer = scorer
+        self.budget = budget
+    }
+
+    /// A pass of one scorer over one SAE at `layer`.
     ///
     /// - Throws: `AttributionError` for widths that do not fit.
-    public init(
+    public convenience init(
         model: any LanguageModel, layer: Int, sae: SparseAutoencoder, scorer: any AttributionScorer,
         settings: ScoringSettings = ScoringSettings(), budget: EvaluationBudget = EvaluationBudget()
     ) throws {
-        guard sae.dIn == model.configuration.dModel else {
-            throw AttributionError.widthsDiffer(sae: sae.dIn, model: model.configuration.dModel)
-        }
-        splicedWidth = settings.prefix ?? sae.layout.innermost
-        guard (1...sae.dSAE).contains(splicedWidth) else {
-            throw AttributionError.badPrefix(found: splicedWidth, width: sae.dSAE)
-        }
-        candidateCount = settings.allCandidates ? sae.dSAE : splicedWidth
-        candidateDecoder = sae.decoder.copy(rows: 0..<candidateCount)
-        self.settings = settings
-        self.model = model
-        self.layer = layer
-        self.sae = sae
-        self.scorer = scorer
-        self.budget = budget
+        self.init(
+            try SplicedPass(model: model, layer: layer, sae: sae, settings: settings), scorer: scorer, budget: budget)
     }
 
     /// Prepares the totals and named outputs of a scorer that has them, over `sequences` sequences of `tokens` tokens in
@@ -69,8 +43,8 @@ public final class ScoringPass {
         accumulated = try AccumulatedScore(
             accumulation,
             ScoringPlan(
-                latentCount: candidateCount, dimension: sae.dIn, sequenceCount: sequences, tokenCount: tokens,
-                coreCount: min(sae.layout.coreCount, candidateCount), errorTermAdded: settings.errorTerm))
+                latentCount: candidateCount, dimension: spliced.sae.dIn, sequenceCount: sequences, tokenCount: tokens,
+                coreCount: spliced.coreCount, errorTermAdded: spliced.settings.errorTerm))
     }
 
     /// Starts at a later sequence, for a part of the pass; all are of one length.
@@ -78,6 +52,9 @@ public final class ScoringPass {
         sequencesSeen = sequence
         tokensSeen = sequence * length
     }
+
+    /// The scorer's own state; nil if it has none.
+    var stateBytes: [UInt8]? { accumulated?.bytes }
 
     /// The scorer's state after the sequences from `first` on.
     public func state(key: String, from first: Int, _ accumulator: ScoreAccumulator) -> ScoringState {
@@ -143,36 +120,27 @@ public final class ScoringPass {
     /// Scores one sample.
     ///
     /// - Throws: what the model and the scorer throw; `AttributionError.scoreNotFinite`.
-    public func score(_ sample: SpliceSample) throws -> Scores {
-        let all = SparseCodes()
-        try encoding.encode(sample.residual, with: sae, into: all)
-        let reconstruction = sae.decode(all, prefix: splicedWidth)
-        let spliced = settings.errorTerm ? sample.residual : sample.spliced(reconstruction)
-        let (loss, gradient) = try model.lossesAndGradient(
-            of: sample.tokens, residual: spliced, afterLayer: layer)
-        let codes = all.restricted(toColumnsBelow: candidateCount, rows: sample.replaced)
-        let length = sample.tokens.length
-        var batch = ScoringBatch(
-            codes: codes, decoder: candidateDecoder, decoderBias: sae.decoderBias, residual: sample.residual,
-            reconstruction: spliced, gradient: gradient, loss: loss, tokens: sample.tokens.ids,
-            sequenceOffsets: (0...sample.tokens.sequenceCount).map { Int64($0 * length) }, scored: sample.replaced,
-            firstToken: tokensSeen, coreCount: min(sae.layout.coreCount, candidateCount),
-            prefixWidths: sae.layout.prefixes.map(Int64.init), splicedWidth: splicedWidth,
-            errorTermAdded: settings.errorTerm)
+    public func score(_ sample: SpliceSample) throws -> Scores { try score(try spliced.run(sample)) }
+
+    /// Scores one sample that was run.
+    ///
+    /// - Throws: what the scorer throws, and the model when it is asked; `AttributionError.scoreNotFinite`.
+    public func score(_ sample: SplicedPass.Sample) throws -> Scores {
+        var batch = sample.batch
+        batch.firstToken = tokensSeen
         batch.firstSequence = sequencesSeen
-        batch.evaluation = SpliceEvaluator(
-            model: model, layer: layer, tokens: sample.tokens, batch: batch, budget: budget)
+        batch.evaluation = SpliceEvaluator(sample.replay, batch: batch, budget: budget)
         var values: [Float] = []
         if scorer.scoresTokens {
-            values = [Float](repeating: 0, count: codes.count)
+            values = [Float](repeating: 0, count: batch.codes.count)
             try values.withUnsafeMutableBufferPointer { try scorer.score(batch, into: $0) }
-            try check(values, codes)
+            try check(values, batch.codes)
         }
         try accumulated?.add(batch)
-        skip(sample)
+        skip(sample.sample)
         return Scores(
-            codes: codes, values: values, loss: loss, scoredCount: sample.replacedCount,
-            reconstruction: reconstruction, gradient: gradient)
+            codes: batch.codes, values: values, loss: batch.loss, scoredCount: sample.scoredCount,
+            reconstruction: sample.reconstruction, gradient: batch.gradient)
     }
 
     /// Passes over a sample: the next one has its place in the pass all the same.
@@ -209,24 +177,5 @@ extension ScoringPass.Scores {
     public func add(to accumulator: ScoreAccumulator) {
         if values.isEmpty { return accumulator.count(codes, tokens: scoredCount) }
         values.withUnsafeBufferPointer { accumulator.add(codes, $0, tokens: scoredCount) }
-    }
-}
-
-extension SparseCodes {
-    /// The entries of columns below `end` in the rows where `rows` is 1; other rows are empty.
-    func restricted(toColumnsBelow end: Int, rows kept: [UInt8]) -> SparseCodes {
-        let result = SparseCodes(rows: rows, columns: end, capacity: count)
-        var at = 0
-        for r in 0..<rows {
-            if kept[r] != 0 {
-                for e in entries(ofRow: r) where columnIndices[e] < Int32(end) {
-                    result.columnIndices[at] = columnIndices[e]
-                    result.values[at] = values[e]
-                    at += 1
-                }
-            }
-            result.rowOffsets[r + 1] = Int64(at)
-        }
-        return result
     }
 }

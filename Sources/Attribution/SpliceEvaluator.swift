@@ -10,12 +10,45 @@ public final class EvaluationBudget: @unchecked Sendable {
     /// A budget of `groups` evaluations, or none to keep.
     public init(groups: Int? = nil) { remaining = groups }
 
+    /// Evaluations so far.
+    public private(set) var spent = 0
+    /// Tokens that were run forward from an edit on, to the losses.
+    public internal(set) var replayedTokens = 0
+    /// Tokens that were run forward and back.
+    public internal(set) var gradientTokens = 0
+
     /// Takes `groups` out of it.
     /// - Throws: `AttributionError.budgetExhausted`; then nothing was taken.
     func spend(_ groups: Int) throws {
-        guard let left = remaining else { return }
-        guard groups <= left else { throw AttributionError.budgetExhausted(asked: groups, remaining: left) }
-        remaining = left - groups
+        if let left = remaining {
+            guard groups <= left else { throw AttributionError.budgetExhausted(asked: groups, remaining: left) }
+            remaining = left - groups
+        }
+        spent += groups
+    }
+}
+
+/// A spliced batch that suffixes can be run again of, prepared when the first is asked for: a batch nobody asks about costs
+/// nothing, and scorers that ask about the same batch share it.
+final class SharedReplay: @unchecked Sendable {
+    let model: any LanguageModel
+    let tokens: TokenBatch
+    let layer: Int
+    private let residual: Matrix
+    private var made: (any SuffixReplay)?
+
+    init(model: any LanguageModel, tokens: TokenBatch, residual: Matrix, layer: Int) {
+        self.model = model
+        self.tokens = tokens
+        self.residual = residual
+        self.layer = layer
+    }
+
+    func prepared() throws -> any SuffixReplay {
+        if let made { return made }
+        let replay = try model.replay(of: tokens, residual: residual, afterLayer: layer)
+        made = replay
+        return replay
     }
 }
 
@@ -24,29 +57,21 @@ public final class EvaluationBudget: @unchecked Sendable {
 /// What an edit leaves as it was is not computed again: a group costs T − (first changed token) positions, one that
 /// changes nothing costs none, and all groups of a call share the products of their passes.
 public final class SpliceEvaluator: SplicedEvaluation, @unchecked Sendable {
-    private let model: any LanguageModel
-    private let layer: Int
-    private let tokens: TokenBatch
+    private let replay: SharedReplay
     private let batch: ScoringBatch
     private let budget: EvaluationBudget
-    /// Made when the first edit comes: a batch nobody asks about costs nothing.
-    private var replay: (any SuffixReplay)?
 
     /// Sequences that gradients are computed for at once; enough for the products, little memory.
     private static let gradientSequences = 8
 
-    /// An evaluator of `batch`, which is `tokens` run through `model` with `batch.reconstruction` after `layer`.
-    public init(
-        model: any LanguageModel, layer: Int, tokens: TokenBatch, batch: ScoringBatch,
-        budget: EvaluationBudget = EvaluationBudget()
-    ) {
-        self.model = model
-        self.layer = layer
-        self.tokens = tokens
+    /// An evaluator of `batch`, whose reconstruction is the one that `replay` runs suffixes of.
+    init(_ replay: SharedReplay, batch: ScoringBatch, budget: EvaluationBudget = EvaluationBudget()) {
+        self.replay = replay
         self.batch = batch
         self.budget = budget
     }
 
+    private var tokens: TokenBatch { replay.tokens }
     private var length: Int { tokens.length }
     private var dimension: Int { batch.reconstruction.columns }
 
@@ -64,7 +89,8 @@ public final class SpliceEvaluator: SplicedEvaluation, @unchecked Sendable {
         var rowCount = 0
         func flush() throws {
             if pending.isEmpty { return }
-            let replay = try replayed()
+            let replay = try replay.prepared()
+            budget.replayedTokens += rowCount
             var after = [Float](repeating: 0, count: rowCount)
             after.withUnsafeMutableBufferPointer { after in
                 replay.losses(
@@ -163,8 +189,10 @@ public final class SpliceEvaluator: SplicedEvaluation, @unchecked Sendable {
                 residual.row(i * T + t).update(from: source, count: d)
             }
         }
-        let (losses, gradient) = try model.lossesAndGradient(
-            of: TokenBatch(ids: ids, sequenceCount: spliced.count, length: T), residual: residual, afterLayer: layer)
+        let (losses, gradient) = try replay.model.lossesAndGradient(
+            of: TokenBatch(ids: ids, sequenceCount: spliced.count, length: T), residual: residual,
+            afterLayer: replay.layer)
+        budget.gradientTokens += spliced.count * T
         for (i, (sequence, _)) in spliced.enumerated() {
             for t in 0..<T where batch.scored[sequence * T + t] == 0 {
                 gradient.row(i * T + t).update(repeating: 0, count: d)
@@ -172,13 +200,6 @@ public final class SpliceEvaluator: SplicedEvaluation, @unchecked Sendable {
         }
         let sums = spliced.indices.map { i in losses[i * T..<(i + 1) * T].reduce(0.0) { $0 + Double($1) } }
         return (sums, gradient)
-    }
-
-    private func replayed() throws -> any SuffixReplay {
-        if let replay { return replay }
-        let made = try model.replay(of: tokens, residual: batch.reconstruction, afterLayer: layer)
-        replay = made
-        return made
     }
 
     /// f[t, j], nil where the latent is inactive.

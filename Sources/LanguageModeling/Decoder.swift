@@ -114,6 +114,14 @@ final class Decoder: LanguageModel {
         return logits
     }
 
+    func directLogits(of directions: Matrix) -> Matrix {
+        precondition(directions.columns == configuration.dModel, "directions of \(directions.columns) dimensions")
+        let logits = Matrix(rows: directions.rows, columns: configuration.vocabularySize)
+        head.directLogits(directions.elements, rows: directions.rows, into: logits.elements)
+        extendLifetime(directions)
+        return logits
+    }
+
     private func forward(_ x: UnsafeMutablePointer<Float>, _ blocks: ArraySlice<DecoderBlock>, _ pass: DecoderPass) {
         guard !blocks.isEmpty else { return }
         // Nothing will go backward, so every block may keep its trace in the same place.

@@ -54,6 +54,16 @@ package struct LanguageHead {
             n, weight.rows, d, 1, normed.elements, d, .normal, weight.elements, d, .transposed, 0, logits, weight.rows)
     }
 
+    /// W (w ∘ x) `[n, V]` of rows `x` `[n, d]`, w the norm's weights.
+    package func directLogits(_ x: UnsafePointer<Float>, rows n: Int, into logits: UnsafeMutablePointer<Float>) {
+        let d = weight.columns
+        let scaled = Matrix(rows: n, columns: d)
+        for r in 0..<n { for i in 0..<d { scaled[r, i] = x[r * d + i] * norm.weight[i] } }
+        Lanes.shared.multiply(
+            n, weight.rows, d, 1, scaled.elements, d, .normal, weight.elements, d, .transposed, 0, logits, weight.rows)
+        extendLifetime(scaled)
+    }
+
     private func tileLosses(
         _ y: UnsafePointer<Float>, _ targets: ArraySlice<Int32>, _ losses: UnsafeMutablePointer<Float>,
         _ dy: UnsafeMutablePointer<Float>?, _ tile: UnsafeMutablePointer<Float>

@@ -32,4 +32,8 @@ public protocol LanguageModel: AnyObject, Sendable {
     /// The logits `[B·T, V]` that follow from `residual` after layer `layer`; V is the vocabulary, so this is for a
     /// few positions at a time.
     func logits(of batch: TokenBatch, residual: Matrix, afterLayer layer: Int) throws -> Matrix
+
+    /// What each of the `directions` `[n, d]` adds to the logits `[n, V]` per unit, as it reaches them directly: through the
+    /// final norm's weights, its division by the root mean square left out, and the vocabulary projection.
+    func directLogits(of directions: Matrix) -> Matrix
 }

@@ -19,6 +19,10 @@ public struct CounterRandom: Sendable {
         case cycleSeed = 4
         /// Inputs of tests and benchmarks.
         case test = 5
+        /// Sequences drawn again with replacement, for intervals.
+        case bootstrap = 6
+        /// Halves of the sequences.
+        case halves = 7
     }
 
     private let key: (UInt32, UInt32)

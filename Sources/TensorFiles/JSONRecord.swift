@@ -31,6 +31,18 @@ public enum JSONRecord {
         } catch {
             throw TensorFileError.unreadable(file: path, reason: exists(path) ? "\(error)" : "there is no such file")
         }
+        return try decode(type, data, in: path)
+    }
+
+    /// A value of JSON text that stands in the file `path`.
+    ///
+    /// - Throws: `TensorFileError` when the text holds something else.
+    public static func decode<Value: Decodable>(_ type: Value.Type, from text: String, in path: String) throws -> Value
+    {
+        try decode(type, Data(text.utf8), in: path)
+    }
+
+    private static func decode<Value: Decodable>(_ type: Value.Type, _ data: Data, in path: String) throws -> Value {
         let decoder = JSONDecoder()
         decoder.nonConformingFloatDecodingStrategy = .convertFromString(
             positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")

@@ -44,6 +44,11 @@ public struct SafetensorsWriter {
         add(name, type: .i64, shape: shape ?? [values.count], bytes: values.withUnsafeBytes { Array($0) })
     }
 
+    /// Adds an I32 tensor, by default a vector.
+    public mutating func add(_ name: String, integers32 values: [Int32], shape: [Int]? = nil) {
+        add(name, type: .i32, shape: shape ?? [values.count], bytes: values.withUnsafeBytes { Array($0) })
+    }
+
     /// Writes the file, atomically. Throws `TensorFileError`.
     public func write(to path: String) throws {
         let (header, order, _) = SafetensorsHeader.layout(descriptions, metadata: metadata)

@@ -19,37 +19,23 @@ struct ScoreCommand: ParsableCommand {
             --out scores.safetensors
             """)
 
-    @Option(help: "Hugging Face folder or .gguf file.")
-    var model: String
-    @Option(help: "SAE folder.")
-    var sae: String
-    @Option(help: "Block whose output the SAE reads, counted from 0; the SAE's own if it names one.")
-    var layer: Int?
-    @Option(help: "Safetensors file with input_ids [B, T].")
-    var tokens: String
+    @OptionGroup var input: ScoringInput
     @Option(help: "Scorer: a shipped name, a path to a .so, or path.so:ID; parameters after commas.")
     var scorer = "gxa"
-    @Option(help: "How a latent's scores become one: quantile:Q, mean, rms or max.")
+    @Option(help: "How a latent's scores become one: quantile:Q, mean, rms, max or trimmed:P.")
     var aggregate = "quantile:0.99"
     @Option(help: "Fraction of all attribution that the core has.")
     var tau = 0.9
-    @Option(help: "Width of the reconstruction that is spliced in; default the innermost prefix.")
-    var prefix: Int?
     @Option(help: "Aggregate over all scored tokens or over those where the latent is active.")
     var over: AggregateScope = .all
     @Flag(help: "Aggregate signed scores instead of absolute ones.")
     var signed = false
-    @Flag(help: "Add the SAE's error back, held constant.")
-    var errorTerm = false
     @Option(help: "Candidates: the spliced prefix, or all latents.")
     var candidates: Candidates = .inner
     @Flag(help: "Write the scores of every token too.")
     var perToken = false
-    @Option(help: "Sequences per pass through the model.")
-    var sequences = 8
     @Option(help: "Safetensors file to write.")
     var out: String
-    @OptionGroup var splice: SpliceOptions
     @Option(
         help: ArgumentHelp(
             "For a scorer that gives totals (ablation, frequency): keep its state in this file after every pass through the "
@@ -89,7 +75,6 @@ struct ScoreCommand: ParsableCommand {
     enum Candidates: String, ExpressibleByArgument, CaseIterable { case inner, all }
 
     func validate() throws {
-        guard sequences >= 1 else { throw ValidationError("--sequences must be at least 1") }
         if shard != nil && checkpoint == nil { throw ValidationError("--shard needs --checkpoint, the file to write") }
         if !merge.isEmpty && (shard != nil || checkpoint != nil) {
             throw ValidationError("--merge reads finished shards; leave --shard and --checkpoint out")
@@ -106,21 +91,9 @@ struct ScoreCommand: ParsableCommand {
         guard tau > 0 && tau <= 1 else { throw AttributionError.badFraction(tau) }
         let how = try Aggregate(aggregate)
         let plugin = try plugins.scorer(scorer, output: out)
-        let (autoencoder, provenance) = try SAEFolder.read(sae)
-        guard let layer = layer ?? provenance.layer else {
-            throw ValidationError("\(sae) names no layer; give --layer")
-        }
-        let batch = try readTokens(tokens)
-        let loaded = try loadLanguageModel(path: model)
-        // A model without a tokenizer (activations and ids only) has the special tokens of its configuration.
-        let tokenizer = hasTokenizer(model) ? try loadTokenizer(model: model) : nil
-        let policy = splice.policy(loaded.configuration, tokenizer: tokenizer)
-        var settings = ScoringSettings()
-        settings.prefix = prefix
-        settings.errorTerm = errorTerm
-        settings.allCandidates = candidates == .all
-        let pass = try ScoringPass(
-            model: loaded, layer: layer, sae: autoencoder, scorer: plugin, settings: settings)
+        let loaded = try input.load(allCandidates: candidates == .all)
+        let batch = loaded.tokens
+        let pass = ScoringPass(loaded.spliced, scorer: plugin)
         let accumulator = ScoreAccumulator(
             latents: pass.candidateCount, tokens: batch.tokenCount, aggregate: how, scope: over, isSigned: signed)
         if perToken && !plugin.scoresTokens {
@@ -129,14 +102,13 @@ struct ScoreCommand: ParsableCommand {
         let everyToken = perToken ? Matrix(rows: batch.tokenCount, columns: pass.candidateCount) : nil
         try pass.begin(sequences: batch.sequenceCount, tokens: batch.tokenCount)
         let range = merge.isEmpty ? shard?.range(of: batch.sequenceCount) ?? 0..<batch.sequenceCount : 0..<0
-        let key = try stateKey(plugin, policy, batch)
+        let key = try stateKey(plugin)
         var first = try prepare(pass, accumulator, plugin, batch, range, key: key)
         Terminal.shared.begin("score", total: (range.upperBound - first) * batch.length, unit: "tokens")
         while first < range.upperBound {
             try Interruption.request.check()
-            let last = min(first + sequences, range.upperBound)
-            let part = batch.sequences(first..<last)
-            let sample = try SpliceSample(part, model: loaded, layer: layer, policy: policy)
+            let last = min(first + input.sequences, range.upperBound)
+            let sample = try loaded.sample(first..<last)
             do {
                 let scores = try pass.score(sample)
                 scores.add(to: accumulator)
@@ -146,7 +118,7 @@ struct ScoreCommand: ParsableCommand {
                 Terminal.shared.warn("sequences \(first) to \(last - 1) are left out: \(error)")
                 pass.skip(sample)
             }
-            Terminal.shared.advance(by: part.tokenCount, detail: "")
+            Terminal.shared.advance(by: sample.tokenCount, detail: "")
             first = last
             if let checkpoint { try pass.state(key: key, from: range.lowerBound, accumulator).write(to: checkpoint) }
         }
@@ -165,27 +137,17 @@ struct ScoreCommand: ParsableCommand {
     }
 
     /// All that a scorer's state depends on.
-    private func stateKey(_ plugin: any AttributionScorer & LoadedPlugin, _ policy: SplicePolicy, _ batch: TokenBatch)
-        throws
-        -> String
-    {
+    private func stateKey(_ plugin: any AttributionScorer & LoadedPlugin) throws -> String {
         guard checkpoint != nil || !merge.isEmpty else { return "" }
         guard let accumulation = plugin.accumulation, !plugin.scoresTokens else {
             throw ValidationError(
                 "scorer \(plugin.name) gives scores of tokens, which have no state to keep; leave --checkpoint, --shard and "
                     + "--merge out")
         }
-        let files = try modelFiles(model) + [sae + "/sae_weights.safetensors", sae + "/cfg.json", tokens]
-        return try JSONRecord.text(
-            [
-                "scorer": "\(plugin.name) \(plugin.version) state \(accumulation.stateVersion)",
-                "settings": plugin.parameters.map { "\($0.key)=\($0.value)" }.joined(separator: ","),
-                "files": try files.map { try SHA256.hexadecimal(ofFile: $0) }.joined(separator: " "),
-                "layer": layer.map(String.init) ?? "the SAE's", "prefix": prefix.map(String.init) ?? "innermost",
-                "error term": "\(errorTerm)",
-                "candidates": candidates.rawValue,
-                "policy": "\(policy.keepFirst) \(splice.keepSpecial) \(policy.sinkRatio ?? 0)",
-            ], pretty: false)
+        var key = try input.key()
+        key["scorer"] = plugin.identity + " state \(accumulation.stateVersion)"
+        key["candidates"] = candidates.rawValue
+        return try JSONRecord.text(key, pretty: false)
     }
 
     /// Takes in what is there, and returns the sequence to go on from.
@@ -280,6 +242,3 @@ extension ScoringPass.Scores {
         }
     }
 }
-
-/// Whether a model path brings a tokenizer along.
-func hasTokenizer(_ model: String) -> Bool { model.hasSuffix(".gguf") || exists(model + "/tokenizer.json") }

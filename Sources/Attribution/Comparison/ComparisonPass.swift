@@ -1,0 +1,134 @@
+import LanguageModeling
+import LinearAlgebra
+import SparseCoding
+import TensorFiles
+
+/// One pass of several scorers over the same sequences: the model runs once for all of them, and a scorer that fails stops
+/// alone.
+public final class ComparisonPass {
+    /// In the order given.
+    public let scorers: [ComparedScorer]
+    /// What they look at.
+    public let spliced: SplicedPass
+    /// Of the whole pass.
+    public let sequenceCount: Int
+    package private(set) var fired: FiredEntries
+    /// Seconds of the passes that all share: the model forward and back, once.
+    public private(set) var sharedSeconds = 0.0
+    private let passes: [ScoringPass]
+    private let clock: () -> Double
+    private let length: Int
+
+    /// A pass over `sequences` sequences of `length` tokens; `clock` gives seconds.
+    public init(
+        _ spliced: SplicedPass, _ scorers: [ComparedScorer], sequences: Int, length: Int,
+        clock: @escaping () -> Double
+    ) {
+        self.spliced = spliced
+        self.scorers = scorers
+        self.clock = clock
+        self.length = length
+        sequenceCount = sequences
+        fired = FiredEntries(latentCount: spliced.candidateCount, length: length)
+        passes = scorers.map { ScoringPass(spliced, scorer: $0.scorer, budget: $0.budget) }
+    }
+
+    /// Sequences so far.
+    public var sequencesSeen: Int { fired.sequenceCount }
+
+    /// What the scorer's totals are planned for.
+    package var plan: ScoringPlan {
+        ScoringPlan(
+            latentCount: spliced.candidateCount, dimension: spliced.sae.dIn, sequenceCount: sequenceCount,
+            tokenCount: sequenceCount * length, coreCount: spliced.coreCount,
+            errorTermAdded: spliced.settings.errorTerm)
+    }
+
+    /// Lets every scorer look at a sample, and returns what they said.
+    ///
+    /// - Throws: what the model throws, and what a scorer throws if `isFatal` says so; anything else ends that scorer.
+    public func run(_ sample: SpliceSample, isFatal: (any Error) -> Bool) throws -> ComparisonPart {
+        let start = clock()
+        let shared = try spliced.run(sample)
+        sharedSeconds += clock() - start
+        let first = sequencesSeen, count = sample.tokens.sequenceCount
+        var part = ComparisonPart(sequences: first..<first + count)
+        var own = FiredEntries(latentCount: spliced.candidateCount, length: length)
+        own.add(shared.codes, scored: shared.scored)
+        part.latents = own.latents
+        part.tokens = own.tokens.map { $0 + Int32(first * length) }
+        part.activations = own.activations
+        part.scoredTokens = own.scoredTokens
+        for (compared, pass) in zip(scorers, passes) {
+            var answer = ComparisonPart.Answer()
+            answer.failure = compared.failure
+            if answer.failure == nil {
+                do {
+                    answer = try ask(compared, pass, shared, first)
+                } catch  where !isFatal(error) {
+                    answer.failure = "\(error)"
+                }
+            }
+            part.answers.append(answer)
+        }
+        take(part)
+        return part
+    }
+
+    private func ask(_ compared: ComparedScorer, _ pass: ScoringPass, _ shared: SplicedPass.Sample, _ first: Int) throws
+        -> ComparisonPart.Answer
+    {
+        var answer = ComparisonPart.Answer()
+        let (start, budget) = (clock(), compared.budget)
+        let before = (budget.replayedTokens, budget.gradientTokens, budget.spent)
+        func score(_ sample: SplicedPass.Sample, at sequence: Int) throws {
+            try pass.begin(sequences: sequenceCount, tokens: sequenceCount * length)
+            pass.start(at: sequence, length: length)
+            answer.scores = try pass.score(sample).values
+            if let state = pass.stateBytes { answer.states.append(state) }
+        }
+        if compared.isSplit {
+            for s in 0..<shared.tokens.sequenceCount { try score(shared.sequence(s), at: first + s) }
+        } else {
+            try score(shared, at: first)
+        }
+        answer.cost = ScoringCost(
+            seconds: clock() - start, replayed_tokens: budget.replayedTokens - before.0,
+            gradient_tokens: budget.gradientTokens - before.1, evaluations: budget.spent - before.2)
+        return answer
+    }
+
+    /// Takes up what was said of the next sequences, now or in an earlier run.
+    public func take(_ part: ComparisonPart) {
+        precondition(part.sequences.lowerBound == sequencesSeen, "\(part.sequences) after \(sequencesSeen) sequences")
+        fired.latents += part.latents
+        fired.tokens += part.tokens
+        fired.activations += part.activations
+        fired.scoredTokens += part.scoredTokens
+        for (compared, answer) in zip(scorers, part.answers) {
+            compared.failure = compared.failure ?? answer.failure
+            compared.scores += answer.scores
+            compared.states += answer.states
+            compared.cost.seconds += answer.cost.seconds
+            compared.cost.replayed_tokens += answer.cost.replayed_tokens
+            compared.cost.gradient_tokens += answer.cost.gradient_tokens
+            compared.cost.evaluations += answer.cost.evaluations
+        }
+    }
+
+    /// A look at latents on the sequences of this pass.
+    public func inspection(sae: SparseAutoencoder, tokenizer: Tokenizer?, tokens: TokenBatch) -> LatentInspection {
+        LatentInspection(sae, model: spliced.model, tokenizer: tokenizer, ids: tokens.ids, fired: fired)
+    }
+
+    /// Adds what others need to aggregate and plot again: the codes, token by token, and every score of a token.
+    public func add(to writer: inout SafetensorsWriter) {
+        writer.add("latents", integers32: fired.latents)
+        writer.add("tokens", integers32: fired.tokens)
+        writer.add("activations", fired.activations)
+        writer.add("frequency", doubles: fired.frequency)
+        for compared in scorers where !compared.scores.isEmpty && compared.failure == nil {
+            writer.add("token_scores.\(compared.label)", compared.scores)
+        }
+    }
+}

@@ -1,0 +1,127 @@
+import ArgumentParser
+import Attribution
+import Distillation
+import LanguageModeling
+import LinearAlgebra
+import Reports
+import SparseCoding
+import TensorFiles
+
+/// `dmsae latents`: what latents mean.
+struct LatentsCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "latents", abstract: "Show where latents fire most and which tokens they promote.",
+        discussion: """
+            Contexts are those of the highest activations, one a sequence, the highest token in brackets. Promoted tokens are \
+            those whose logits the decoder row raises most on its direct way through the final norm's weights and the \
+            unembedding.
+
+            Example: dmsae latents --model smollm2.gguf --sae sae --text wiki-test.jsonl --core core/core.json --html core.html
+            """)
+
+    @Option(help: "Hugging Face folder or .gguf file.")
+    var model: String
+    @Option(help: "SAE folder.")
+    var sae: String
+    @Option(help: "Block whose output the SAE reads, counted from 0; the SAE's own if it names one.")
+    var layer: Int?
+    @Option(help: "core.json whose latents are shown, highest score first.")
+    var core: String?
+    @Option(help: ArgumentHelp("Latents to show.", valueName: "J,J,…"))
+    var latents: NumberList<Int>?
+    @Option(help: "How many of them; of an SAE without a list or a core, those that fire most often.")
+    var count = 20
+    @Option(help: "Contexts of each.")
+    var contexts = 5
+    @Option(help: "Tokens to look at.")
+    var tokens = 16384
+    @Option(help: "HTML file to write.")
+    var html: String?
+    @OptionGroup var corpus: CorpusOptions
+    @OptionGroup var splice: SpliceOptions
+    @OptionGroup var output: OutputOptions
+
+    func validate() throws {
+        guard (1...mostTokens).contains(tokens), count >= 1, contexts >= 0 else {
+            throw ValidationError("--tokens and --count must be at least 1, --contexts at least 0")
+        }
+        guard core == nil || latents == nil else { throw ValidationError("give --core or --latents, not both") }
+    }
+
+    func run() throws {
+        output.apply()
+        Interruption.install(advice: "interrupted")
+        if let html { try AtomicFile.requireWritable(html) }
+        let (autoencoder, provenance) = try SAEFolder.read(sae)
+        guard let layer = layer ?? provenance.layer else {
+            throw ValidationError("\(sae) names no layer; give --layer")
+        }
+        let asked = try listed(width: autoencoder.dSAE)
+        let text = try TextCorpus(path: corpus.text)
+        let tokenizer = try loadTokenizer(model: model)
+        let loaded = try loadLanguageModel(path: model)
+        guard autoencoder.dIn == loaded.configuration.dModel else {
+            throw AttributionError.widthsDiffer(sae: autoencoder.dIn, model: loaded.configuration.dModel)
+        }
+        let policy = splice.policy(loaded.configuration, tokenizer: tokenizer)
+        let data = try corpus.dataset(of: text, tokenizer, tokens: tokens)
+        Terminal.shared.begin("look", total: tokens, unit: "tokens")
+        let inspection = try LatentInspection(
+            autoencoder, model: loaded, tokenizer: tokenizer,
+            sample: {
+                try data.nextBatch(sequences: corpus.sequences).map {
+                    try SpliceSample($0, model: loaded, layer: layer, policy: policy)
+                }
+            },
+            progress: {
+                try Interruption.request.check()
+                Terminal.shared.advance(by: $0, detail: "")
+            })
+        Terminal.shared.end()
+        var extent = LatentInspection.Extent()
+        extent.contexts = contexts
+        let records = inspection.records(of: Array((asked ?? inspection.byFrequency).prefix(count)), extent)
+        if let html {
+            let facts = [
+                ComparisonRecord.Fact("model", lastComponent(model)), .init("SAE", lastComponent(sae)),
+                .init("layer", "\(layer)"),
+                .init("text", "\(lastComponent(corpus.text)), \(inspection.tokenCount) tokens"),
+                .init("dmsae", DMSAE.version),
+            ]
+            let title = core.map { "Latents of \(lastComponent($0))" } ?? "Latents of \(lastComponent(sae))"
+            try AtomicFile.write(LatentsReport(title: title, facts: facts, latents: records).html(), to: html)
+        }
+        if output.json { return print(try JSONRecord.text(records)) }
+        for record in records { show(record) }
+        if let html { print(html) }
+    }
+
+    private func listed(width: Int) throws -> [Int]? {
+        let list: [Int]? =
+            try latents?.values ?? core.map { try JSONRecord.read(Core.self, from: $0).latents.map(\.index) }
+        if let bad = list?.first(where: { !(0..<width).contains($0) }) {
+            throw ValidationError("latent \(bad) is not one of the SAE's \(width), 0 to \(width - 1)")
+        }
+        return list
+    }
+
+    private func show(_ record: LatentRecord) {
+        print("latent \(record.latent): fires on \(short(100 * record.frequency, 2))% of the tokens")
+        func words(_ tokens: [LatentRecord.Token]) -> String {
+            tokens.map { "\"\(line($0.text))\"" }.joined(separator: " ")
+        }
+        print("  promotes    " + words(record.promoted))
+        print("  suppresses  " + words(record.suppressed))
+        print(
+            "  nearest     "
+                + record.neighbours.prefix(5).map { "\($0.latent) (\(short($0.cosine, 2)))" }.joined(separator: ", "))
+        for context in record.contexts {
+            let text = context.tokens.enumerated().map { $0.offset == context.peak ? "[\($0.element)]" : $0.element }
+                .joined()
+            print("  \(short(context.activations[context.peak], 3))  \(line(text))")
+        }
+    }
+
+    /// Text on one line.
+    private func line(_ text: String) -> String { text.replacing("\n", with: "⏎") }
+}

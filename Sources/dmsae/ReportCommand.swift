@@ -1,0 +1,36 @@
+import ArgumentParser
+import Attribution
+import Reports
+import TensorFiles
+
+/// `dmsae report`: a run or a comparison as one page.
+struct ReportCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "report", abstract: "Make a run or a comparison into one HTML page that stands alone.",
+        discussion: """
+            Reads the records in the folder and nothing else; a run that is not finished shows what there is.
+
+            Example: dmsae report runs/demo
+            """)
+
+    @Argument(help: "Folder of a distillation or of a comparison.")
+    var folder: String
+    @Option(help: "HTML file to write; default report.html in the folder.")
+    var out: String?
+
+    func run() throws {
+        let path = out ?? folder + "/report.html"
+        let html: String
+        if exists(folder + "/comparison.json") {
+            html = ComparisonReport(try JSONRecord.read(ComparisonRecord.self, from: folder + "/comparison.json"))
+                .html()
+        } else if exists(folder + "/run.json") {
+            html = try RunReport(folder: folder).html()
+        } else {
+            throw TensorFileError.unreadable(
+                file: folder, reason: "it holds neither run.json of a distillation nor comparison.json")
+        }
+        try AtomicFile.write(html, to: path)
+        print(path)
+    }
+}

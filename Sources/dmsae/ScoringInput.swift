@@ -1,0 +1,89 @@
+import ArgumentParser
+import Attribution
+import LanguageModeling
+import PluginHost
+import SparseCoding
+import TensorFiles
+
+/// What scorers look at: a model, an SAE, tokens, and how the one is spliced into the other.
+struct ScoringInput: ParsableArguments {
+    @Option(help: "Hugging Face folder or .gguf file.")
+    var model: String
+    @Option(help: "SAE folder.")
+    var sae: String
+    @Option(help: "Block whose output the SAE reads, counted from 0; the SAE's own if it names one.")
+    var layer: Int?
+    @Option(help: "Safetensors file with input_ids [B, T].")
+    var tokens: String
+    @Option(help: "Width of the reconstruction that is spliced in; default the innermost prefix.")
+    var prefix: Int?
+    @Flag(help: "Add the SAE's error back, held constant.")
+    var errorTerm = false
+    @Option(help: "Sequences per pass through the model.")
+    var sequences = 8
+    @OptionGroup var splice: SpliceOptions
+
+    func validate() throws {
+        guard sequences >= 1 else { throw ValidationError("--sequences must be at least 1") }
+    }
+
+    /// All of it, read.
+    struct Loaded {
+        let sae: SparseAutoencoder
+        let model: any LanguageModel
+        let tokenizer: Tokenizer?
+        let layer: Int
+        let tokens: TokenBatch
+        let policy: SplicePolicy
+        let spliced: SplicedPass
+
+        /// Some of the sequences at the hook point.
+        func sample(_ sequences: Range<Int>) throws -> SpliceSample { try sample(tokens.sequences(sequences)) }
+
+        /// Other sequences at the hook point.
+        func sample(_ batch: TokenBatch) throws -> SpliceSample {
+            try SpliceSample(batch, model: model, layer: layer, policy: policy)
+        }
+    }
+
+    /// Reads it.
+    func load(allCandidates: Bool = false) throws -> Loaded {
+        let (autoencoder, provenance) = try SAEFolder.read(sae)
+        guard let layer = layer ?? provenance.layer else {
+            throw ValidationError("\(sae) names no layer; give --layer")
+        }
+        let batch = try readTokens(tokens)
+        let loaded = try loadLanguageModel(path: model)
+        // A model without a tokenizer (activations and ids only) has the special tokens of its configuration.
+        let tokenizer = hasTokenizer(model) ? try loadTokenizer(model: model) : nil
+        var settings = ScoringSettings()
+        settings.prefix = prefix
+        settings.errorTerm = errorTerm
+        settings.allCandidates = allCandidates
+        return Loaded(
+            sae: autoencoder, model: loaded, tokenizer: tokenizer, layer: layer, tokens: batch,
+            policy: splice.policy(loaded.configuration, tokenizer: tokenizer),
+            spliced: try SplicedPass(model: loaded, layer: layer, sae: autoencoder, settings: settings))
+    }
+
+    /// All that scores depend on, but for the scorer: what is kept of one pass is not taken up by another.
+    func key() throws -> [String: String] {
+        let files = try modelFiles(model) + [sae + "/sae_weights.safetensors", sae + "/cfg.json", tokens]
+        return [
+            "files": try files.map { try SHA256.hexadecimal(ofFile: $0) }.joined(separator: " "),
+            "layer": layer.map(String.init) ?? "the SAE's", "prefix": prefix.map(String.init) ?? "innermost",
+            "error term": "\(errorTerm)",
+            "policy": "\(splice.keepFirst) \(splice.keepSpecial) \(splice.sinks.value ?? 0)",
+        ]
+    }
+}
+
+extension LoadedPlugin {
+    /// What its numbers depend on.
+    var identity: String {
+        "\(name) \(version) " + parameters.map { "\($0.key)=\($0.value)" }.joined(separator: ",")
+    }
+}
+
+/// Whether a model path brings a tokenizer along.
+func hasTokenizer(_ model: String) -> Bool { model.hasSuffix(".gguf") || exists(model + "/tokenizer.json") }
