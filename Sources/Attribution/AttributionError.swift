@@ -37,7 +37,7 @@ public enum AttributionError: Error, CustomStringConvertible, Equatable {
                 + "tokens, aggregate over active tokens (--over active), or train longer"
         case .badFraction(let value): "τ is \(value); the fraction to explain must be above 0 and at most 1"
         case .badAggregate(let text):
-            "\"\(text)\" is no aggregate; use quantile:Q with Q in [0, 1], mean, rms or max"
+            "\"\(text)\" is no aggregate; use quantile:Q with Q in [0, 1], trimmed:P with P in [0, 0.5), mean, rms or max"
         case .scoreNotFinite(let scorer, let token, let latent, let value):
             "scorer \(scorer) wrote \(value) for latent \(latent) at token \(token); "
                 + "scores must be finite, report this to its author"

@@ -7,8 +7,14 @@ public final class EvaluationBudget: @unchecked Sendable {
     /// What is left; nil without a limit.
     public private(set) var remaining: Int?
 
+    /// Called with the number of evaluations so far, each time some more are begun.
+    private let progress: ((Int) -> Void)?
+
     /// A budget of `groups` evaluations, or none to keep.
-    public init(groups: Int? = nil) { remaining = groups }
+    public init(groups: Int? = nil, progress: ((Int) -> Void)? = nil) {
+        remaining = groups
+        self.progress = progress
+    }
 
     /// Evaluations so far.
     public private(set) var spent = 0
@@ -25,6 +31,7 @@ public final class EvaluationBudget: @unchecked Sendable {
             remaining = left - groups
         }
         spent += groups
+        progress?(spent)
     }
 }
 

@@ -57,7 +57,7 @@ public final class SplicedPass {
     /// A sample, spliced and differentiated.
     public struct Sample {
         let sample: SpliceSample
-        let batch: ScoringBatch
+        package let batch: ScoringBatch
         let replay: SharedReplay
         /// x̂ [N, d], not spliced.
         public let reconstruction: Matrix

@@ -148,8 +148,9 @@ public struct ComparisonReport {
             }
             plot.curves.append(Plot.Curve(color: i, points: points))
         }
-        return legend(names)
+        return legend(names) + "<div class=\"grid\">"
             + figure(plot.svg(label: "Coverage curves"), "Share of the positive scores' sum in the first n latents.")
+            + "</div>"
     }
 
     private var curveNote: String {

@@ -52,7 +52,7 @@ struct HTMLPage {
         .scroll{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}
         th,td{padding:.25em .7em;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
         th:first-child,td:first-child{text-align:left;padding-left:0}th{font-weight:600;color:var(--soft)}
-        td small{color:var(--soft)}.grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,430px),1fr));gap:20px}
+        td small{color:var(--soft)}.grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,430px),1fr));gap:20px}
         figure{margin:0;min-width:0}figcaption{color:var(--soft);font-size:.9em}svg{width:100%;height:auto;display:block}
         svg text{fill:var(--soft);font:11px system-ui,"DejaVu Sans",sans-serif}.frame{stroke:var(--line);fill:none}
         .legend{display:flex;flex-wrap:wrap;gap:.2em 1.2em;margin:.3em 0;font-size:.9em}

@@ -46,7 +46,7 @@ public struct RunReport {
             var step: Int?
             var meanActiveCore: Double?
             var meanActiveNonCore: Double?
-            var loss: Double?
+            var prefixLosses: [Double]?
         }
     }
 
@@ -60,7 +60,8 @@ public struct RunReport {
         for line in text.split(separator: "\n") {
             // The last line may be cut off; others without these fields are of other events.
             guard let event = try? JSONRecord.decode(Event.self, from: String(line), in: path), event.event == "step",
-                let run = event.run, let record = event.record, let step = record.step, let loss = record.loss
+                let run = event.run, let record = event.record, let step = record.step,
+                let loss = record.prefixLosses?.last
             else { continue }
             if found[run] == nil { names.append(run) }
             let core = record.meanActiveCore ?? 0
@@ -201,10 +202,12 @@ public struct RunReport {
             return plot
         }
         let core = plot("L0 of the core", scale: .linear) { $0.core }
-        let loss = plot("training loss", scale: .log) { $0.loss }
+        let loss = plot("reconstruction loss", scale: .log) { $0.loss }
         return legend(named.map(\.run)) + "<div class=\"grid\">"
             + figure(core.svg(label: "L0 of the core over training"), "Mean active core latents a token.")
-            + figure(loss.svg(label: "Training loss"), "Training loss, log scale.") + "</div>"
+            + figure(
+                loss.svg(label: "Reconstruction loss over training"),
+                "Loss of the full width on scaled activations, log scale.") + "</div>"
     }
 
     private func finalTable() -> String {

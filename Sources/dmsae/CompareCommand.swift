@@ -76,7 +76,8 @@ struct CompareCommand: ParsableCommand {
         key["scorers"] = zip(scorer, loadedPlugins).map { "\($0): \($1.identity)" }.joined(separator: "; ")
 
         let pass = ComparisonPass(
-            loaded.spliced, zip(scorer, loadedPlugins).map { ComparedScorer(label: $0, $1) },
+            loaded.spliced,
+            zip(scorer, loadedPlugins).map { ComparedScorer(label: $0, $1, budget: Terminal.evaluations(of: $0)) },
             sequences: loaded.tokens.sequenceCount, length: loaded.tokens.length, clock: seconds)
         try score(pass, loaded, key: try JSONRecord.text(key, pretty: false))
         for compared in pass.scorers {

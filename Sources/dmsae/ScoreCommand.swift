@@ -93,7 +93,7 @@ struct ScoreCommand: ParsableCommand {
         let plugin = try plugins.scorer(scorer, output: out)
         let loaded = try input.load(allCandidates: candidates == .all)
         let batch = loaded.tokens
-        let pass = ScoringPass(loaded.spliced, scorer: plugin)
+        let pass = ScoringPass(loaded.spliced, scorer: plugin, budget: Terminal.evaluations(of: scorer))
         let accumulator = ScoreAccumulator(
             latents: pass.candidateCount, tokens: batch.tokenCount, aggregate: how, scope: over, isSigned: signed)
         if perToken && !plugin.scoresTokens {

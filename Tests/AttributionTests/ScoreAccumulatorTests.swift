@@ -25,6 +25,9 @@ private struct NaiveScores {
         case .mean: return values.reduce(0, +) / Double(values.count)
         case .rootMeanSquare: return (values.reduce(0) { $0 + $1 * $1 } / Double(values.count)).squareRoot()
         case .maximum: return values.max()!
+        case .trimmedMean(let p):
+            let kept = values.sorted().dropFirst(Int(Double(values.count) * p)).dropLast(Int(Double(values.count) * p))
+            return kept.reduce(0, +) / Double(kept.count)
         }
     }
 }
@@ -97,7 +100,8 @@ private struct NaiveScores {
         check(tokens: tokens, .quantile(0.9), .all, signed: false, announced: 500)
     }
 
-    @Test(arguments: [Aggregate.mean, .rootMeanSquare, .maximum], [false, true])
+    @Test(
+        arguments: [Aggregate.mean, .rootMeanSquare, .maximum, .trimmedMean(0.05), .trimmedMean(0.3)], [false, true])
     func meansAndMaximaAreOverTheTokensAskedFor(_ aggregate: Aggregate, _ signed: Bool) {
         for tokens in [1, 2, 50, 500] {
             for scope in AggregateScope.allCases { check(tokens: tokens, aggregate, scope, signed: signed) }
@@ -107,23 +111,29 @@ private struct NaiveScores {
     /// numpy.quantile([0, 0, 0, 1, 2, 4], q), computed with numpy 2.
     @Test func quantilesMatchNumpysOwnNumbers() {
         for (q, expected) in [(0.0, 0.0), (0.5, 0.5), (0.6, 1.0), (0.7, 1.5), (0.9, 3.0), (0.99, 3.9), (1.0, 4.0)] {
-            #expect(abs(quantile(q, of: [2, 4, 1], zeros: 3, count: 6) - expected) < 1e-12)
+            #expect(abs(OrderedScores([4, 2, 1], zeros: 3).quantile(q, count: 6) - expected) < 1e-12)
         }
         // With a negative score below the zeros: [−3, 0, 0, 5].
         for (q, expected) in [(0.0, -3.0), (0.1, -2.1), (0.5, 0.0), (0.9, 3.5)] {
-            #expect(abs(quantile(q, of: [5, -3], zeros: 2, count: 4) - expected) < 1e-12)
+            #expect(abs(OrderedScores([5, -3], zeros: 2).quantile(q, count: 4) - expected) < 1e-12)
         }
     }
 
     @Test func aggregatesAreReadAsTheyAreWritten() throws {
-        for text in ["mean", "rms", "max", "quantile:0.99", "quantile:0.5", "quantile:0.0", "quantile:1.0"] {
+        for text in [
+            "mean", "rms", "max", "quantile:0.99", "quantile:0.5", "quantile:0.0", "quantile:1.0", "trimmed:0.01",
+        ] {
             #expect(try Aggregate(text).description == text)
         }
         #expect(try Aggregate("quantile:1") == .quantile(1))
-        for text in ["", "median", "quantile", "quantile:", "quantile:1.1", "quantile:-0.1", "quantile:nan", "Mean"] {
+        for text in [
+            "", "median", "quantile", "quantile:", "quantile:1.1", "quantile:-0.1", "quantile:nan", "Mean",
+            "trimmed:0.5",
+        ] {
             #expect(
                 message { _ = try Aggregate(text) }
-                    == "\"\(text)\" is no aggregate; use quantile:Q with Q in [0, 1], mean, rms or max")
+                    == "\"\(text)\" is no aggregate; use quantile:Q with Q in [0, 1], trimmed:P with P in [0, 0.5), mean, rms or max"
+            )
         }
     }
 }

@@ -176,7 +176,7 @@ import Testing
             ),
             (
                 { $0.aggregate = "median" },
-                "\"median\" is no aggregate; use quantile:Q with Q in [0, 1], mean, rms or max"
+                "\"median\" is no aggregate; use quantile:Q with Q in [0, 1], trimmed:P with P in [0, 0.5), mean, rms or max"
             ),
             ({ $0.groups = [1, 2] }, "groups 1, 2 sum to 3, not to the width 4096; change --groups or --width"),
             ({ $0.k = 5000 }, "k = 5000 exceeds the 4096 latents there are; lower --k"),

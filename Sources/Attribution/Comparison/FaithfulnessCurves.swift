@@ -16,6 +16,11 @@ public final class FaithfulnessCurves {
         /// [S]
         public var counts: [Int] = []
 
+        package init(sums: [Double] = [], counts: [Int] = []) {
+            self.sums = sums
+            self.counts = counts
+        }
+
         /// Mean over the sequences with their weights.
         public func mean(_ weights: [Int]) -> Double {
             var (sum, count) = (0.0, 0)
