@@ -33,6 +33,7 @@ let package = Package(
         .library(name: "dmsae-plugin-ig", type: .dynamic, targets: ["IntegratedGradients"]),
         .library(name: "dmsae-plugin-jumprelu", type: .dynamic, targets: ["JumpReLU"]),
         .library(name: "dmsae-plugin-random", type: .dynamic, targets: ["RandomScore"]),
+        .library(name: "dmsae-plugin-reconstruction", type: .dynamic, targets: ["ReconstructionGain"]),
         .library(name: "dmsae-plugin-topk", type: .dynamic, targets: ["TopK"]),
     ],
     dependencies: [
@@ -93,7 +94,7 @@ let package = Package(
             ]),
 
         cPlugin("ActivationFrequency"), cPlugin("BatchTopK"), cPlugin("IntegratedGradients"), cPlugin("LatentAblation"),
-        cPlugin("JumpReLU"), cPlugin("RandomScore"), cPlugin("TopK"),
+        cPlugin("JumpReLU"), cPlugin("RandomScore"), cPlugin("ReconstructionGain"), cPlugin("TopK"),
         .target(
             name: "GradientTimesActivation", dependencies: ["CDMSAE"], path: "Plugins/GradientTimesActivation",
             swiftSettings: [.unsafeFlags(["-O"])]),

@@ -56,6 +56,8 @@
  *   0.1   scorers that accumulate, named outputs, states; losses and gradients on request (evaluation.h); described
  *         parameters; manifest; sparsity rules with learnable tensors, surrogate gradients, penalty, calibration,
  *         inference form, rescaling.
+ *   0.2   mean activations of the whole pass on request (evaluation.h); the pass's budget in dmsae_scoring_plan; outputs
+ *         that say what the score is the mean of, and how it was drawn (DMSAE-OUTPUT-03).
  */
 #ifndef DMSAE_DMSAE_H
 #define DMSAE_DMSAE_H
@@ -161,7 +163,7 @@ DMSAE_BEGIN
  * plugin built with a new header would needlessly refuse to work on an older host.
  */
 #define DMSAE_ABI_MAJOR 0u
-#define DMSAE_ABI_MINOR 1u
+#define DMSAE_ABI_MINOR 2u
 #ifndef DMSAE_ABI_MINOR_REQUIRED
 #define DMSAE_ABI_MINOR_REQUIRED 0u
 #endif
@@ -774,6 +776,7 @@ typedef struct dmsae_scoring_plan {
     int64_t token_count;    /* N: tokens of the whole pass, those that are not scored included */
     int64_t core_begin;     /* as in dmsae_scorer_batch */
     int64_t core_end;
+    int64_t evaluation_budget; /* since 0.2: groups of dmsae.eval/1 for the whole pass, of all shards; INT64_MAX: no limit */
 } dmsae_scoring_plan;
 #define DMSAE_SCORING_PLAN_SIZE_V1 56u
 
@@ -784,12 +787,20 @@ DMSAE_ENUM(dmsae_output_shape) {
 };
 
 #define DMSAE_OUTPUT_HIGHER_IS_BETTER 0x1ull /* a larger value means a latent that helps more */
+/* What output 0 is made of, sequence by sequence; all three are [m, S]. Since 0.2; DMSAE-OUTPUT-03. */
+#define DMSAE_OUTPUT_TERMS 0x2ull     /* y: what the sequence says; NaN where it was not asked */
+#define DMSAE_OUTPUT_EXPANSION 0x4ull /* e: how many like it an evaluated one stands for; 0 where it was not asked */
+#define DMSAE_OUTPUT_SIZE 0x8ull      /* x: known of every sequence, about in proportion to y; 0 where y is 0 for sure */
 
 /* One result, described. The plugin's, valid until destroy. Grows at its end.
  *
  * DMSAE-OUTPUT-01  `name` is the tensor's name in files: characters a-z, 0-9, '_', at least one, unique in the plugin,
  *                  and none of those that the host writes beside it: "scores", "core", "per_token".
  * DMSAE-OUTPUT-02  Output 0 is the score: [m], and DMSAE-SCORER-04 holds. Rankings and cores are made from it.
+ * DMSAE-OUTPUT-03  At most one output has each of the flags TERMS, EXPANSION and SIZE, the last two only beside TERMS and
+ *                  both or neither. With TERMS alone, output 0 is its mean over the sequences. With all three it is the
+ *                  ratio estimate (Σ_s x_s / S) · (Σ_s e_s·y_s) / (Σ_s e_s·x_s), the sums of y over e > 0. A host needs
+ *                  them to say what the score would have been had other sequences been drawn.
  */
 typedef struct dmsae_output {
     uint32_t struct_size;
@@ -868,10 +879,10 @@ DMSAE_END
 #endif
 
 /* evaluation.h: what a scorer may ask of the host while it looks at a batch: the loss had the reconstruction been
- * another, and the gradient there.
+ * another, the gradient there, and how active latents are in the whole pass.
  *
- * Since 0.1. Both tables are the host's, found by dmsae_host.get_extension, and are used from within `score` or
- * `accumulate`, about the batch of that call.
+ * Since 0.1; dmsae.means/1 since 0.2. The tables are the host's, found by dmsae_host.get_extension, and are used from
+ * within `score` or `accumulate`, about the batch of that call.
  *
  * Each request is about one sequence of the batch. x̂ is the batch's `reconstruction`; positions with scored = 0 keep
  * the model's own residual whatever is asked, and edits there do nothing. T is the length of the sequence.
@@ -996,6 +1007,30 @@ typedef struct dmsae_host_grad {
                           int64_t path_count, const double *alphas, const double *weights, int64_t step_count,
                           dmsae_call *call);
 } dmsae_host_grad;
+
+/* ---- dmsae.means/1 (since 0.2) ------------------------------------------------------------------------------------
+ *
+ * What a batch cannot know: mean ablation needs a latent's mean, and a sample that is drawn where a latent fires most
+ * needs to know how much that is of all. A service and not a part of the batch, because it costs the host a run of the
+ * model up to the hook over every sequence of the pass, once, when it is first asked.
+ */
+#define DMSAE_MEANS "dmsae.means/1"
+
+/* Frozen. */
+typedef struct dmsae_host_means {
+    uint32_t struct_size;
+    uint32_t reserved;
+
+    /* Writes the mean of every candidate's activation over the scored tokens of the whole pass, of all its shards,
+     * silent ones as 0, and how many tokens those are. The same numbers whichever batch is asked about.
+     * [calling] [created]
+     * Ownership: `means` [m] and `scored_tokens` are the plugin's; the host writes both.
+     * Errors: DMSAE_ERR_INVALID_ARGUMENT for another batch than the call's; DMSAE_CANCELLED; DMSAE_ERR_FAILED, also where
+     *   a pass is not known as a whole.
+     * Since: 0.2 */
+    dmsae_status (*activations)(const dmsae_host *host, const dmsae_scorer_batch *batch, double *means,
+                                int64_t *scored_tokens, dmsae_call *call);
+} dmsae_host_means;
 
 DMSAE_END
 

@@ -54,6 +54,8 @@
  *   0.1   scorers that accumulate, named outputs, states; losses and gradients on request (evaluation.h); described
  *         parameters; manifest; sparsity rules with learnable tensors, surrogate gradients, penalty, calibration,
  *         inference form, rescaling.
+ *   0.2   mean activations of the whole pass on request (evaluation.h); the pass's budget in dmsae_scoring_plan; outputs
+ *         that say what the score is the mean of, and how it was drawn (DMSAE-OUTPUT-03).
  */
 #ifndef DMSAE_DMSAE_H
 #define DMSAE_DMSAE_H

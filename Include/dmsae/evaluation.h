@@ -1,8 +1,8 @@
 /* evaluation.h: what a scorer may ask of the host while it looks at a batch: the loss had the reconstruction been
- * another, and the gradient there.
+ * another, the gradient there, and how active latents are in the whole pass.
  *
- * Since 0.1. Both tables are the host's, found by dmsae_host.get_extension, and are used from within `score` or
- * `accumulate`, about the batch of that call.
+ * Since 0.1; dmsae.means/1 since 0.2. The tables are the host's, found by dmsae_host.get_extension, and are used from
+ * within `score` or `accumulate`, about the batch of that call.
  *
  * Each request is about one sequence of the batch. x̂ is the batch's `reconstruction`; positions with scored = 0 keep
  * the model's own residual whatever is asked, and edits there do nothing. T is the length of the sequence.
@@ -130,6 +130,30 @@ typedef struct dmsae_host_grad {
                           int64_t path_count, const double *alphas, const double *weights, int64_t step_count,
                           dmsae_call *call);
 } dmsae_host_grad;
+
+/* ---- dmsae.means/1 (since 0.2) ------------------------------------------------------------------------------------
+ *
+ * What a batch cannot know: mean ablation needs a latent's mean, and a sample that is drawn where a latent fires most
+ * needs to know how much that is of all. A service and not a part of the batch, because it costs the host a run of the
+ * model up to the hook over every sequence of the pass, once, when it is first asked.
+ */
+#define DMSAE_MEANS "dmsae.means/1"
+
+/* Frozen. */
+typedef struct dmsae_host_means {
+    uint32_t struct_size;
+    uint32_t reserved;
+
+    /* Writes the mean of every candidate's activation over the scored tokens of the whole pass, of all its shards,
+     * silent ones as 0, and how many tokens those are. The same numbers whichever batch is asked about.
+     * [calling] [created]
+     * Ownership: `means` [m] and `scored_tokens` are the plugin's; the host writes both.
+     * Errors: DMSAE_ERR_INVALID_ARGUMENT for another batch than the call's; DMSAE_CANCELLED; DMSAE_ERR_FAILED, also where
+     *   a pass is not known as a whole.
+     * Since: 0.2 */
+    dmsae_status (*activations)(const dmsae_host *host, const dmsae_scorer_batch *batch, double *means,
+                                int64_t *scored_tokens, dmsae_call *call);
+} dmsae_host_means;
 
 DMSAE_END
 

@@ -107,6 +107,7 @@ typedef struct dmsae_scoring_plan {
     int64_t token_count;    /* N: tokens of the whole pass, those that are not scored included */
     int64_t core_begin;     /* as in dmsae_scorer_batch */
     int64_t core_end;
+    int64_t evaluation_budget; /* since 0.2: groups of dmsae.eval/1 for the whole pass, of all shards; INT64_MAX: no limit */
 } dmsae_scoring_plan;
 #define DMSAE_SCORING_PLAN_SIZE_V1 56u
 
@@ -117,12 +118,20 @@ DMSAE_ENUM(dmsae_output_shape) {
 };
 
 #define DMSAE_OUTPUT_HIGHER_IS_BETTER 0x1ull /* a larger value means a latent that helps more */
+/* What output 0 is made of, sequence by sequence; all three are [m, S]. Since 0.2; DMSAE-OUTPUT-03. */
+#define DMSAE_OUTPUT_TERMS 0x2ull     /* y: what the sequence says; NaN where it was not asked */
+#define DMSAE_OUTPUT_EXPANSION 0x4ull /* e: how many like it an evaluated one stands for; 0 where it was not asked */
+#define DMSAE_OUTPUT_SIZE 0x8ull      /* x: known of every sequence, about in proportion to y; 0 where y is 0 for sure */
 
 /* One result, described. The plugin's, valid until destroy. Grows at its end.
  *
  * DMSAE-OUTPUT-01  `name` is the tensor's name in files: characters a-z, 0-9, '_', at least one, unique in the plugin,
  *                  and none of those that the host writes beside it: "scores", "core", "per_token".
  * DMSAE-OUTPUT-02  Output 0 is the score: [m], and DMSAE-SCORER-04 holds. Rankings and cores are made from it.
+ * DMSAE-OUTPUT-03  At most one output has each of the flags TERMS, EXPANSION and SIZE, the last two only beside TERMS and
+ *                  both or neither. With TERMS alone, output 0 is its mean over the sequences. With all three it is the
+ *                  ratio estimate (Σ_s x_s / S) · (Σ_s e_s·y_s) / (Σ_s e_s·x_s), the sums of y over e > 0. A host needs
+ *                  them to say what the score would have been had other sequences been drawn.
  */
 typedef struct dmsae_output {
     uint32_t struct_size;

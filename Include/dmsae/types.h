@@ -96,7 +96,7 @@ DMSAE_BEGIN
  * plugin built with a new header would needlessly refuse to work on an older host.
  */
 #define DMSAE_ABI_MAJOR 0u
-#define DMSAE_ABI_MINOR 1u
+#define DMSAE_ABI_MINOR 2u
 #ifndef DMSAE_ABI_MINOR_REQUIRED
 #define DMSAE_ABI_MINOR_REQUIRED 0u
 #endif

@@ -12,10 +12,13 @@ public struct ScoringPlan: Sendable, Equatable, Codable {
     public var coreCount: Int
     /// Whether the SAE's error is added back, held constant.
     public var errorTermAdded: Bool
+    /// Evaluations that the whole pass may ask for; nil without a limit.
+    public var evaluationBudget: Int?
 
     /// A plan of the given sizes.
     public init(
-        latentCount: Int, dimension: Int, sequenceCount: Int, tokenCount: Int, coreCount: Int, errorTermAdded: Bool
+        latentCount: Int, dimension: Int, sequenceCount: Int, tokenCount: Int, coreCount: Int, errorTermAdded: Bool,
+        evaluationBudget: Int? = nil
     ) {
         self.latentCount = latentCount
         self.dimension = dimension
@@ -23,6 +26,7 @@ public struct ScoringPlan: Sendable, Equatable, Codable {
         self.tokenCount = tokenCount
         self.coreCount = coreCount
         self.errorTermAdded = errorTermAdded
+        self.evaluationBudget = evaluationBudget
     }
 }
 
@@ -50,11 +54,24 @@ public struct ScorerOutput: Sendable, Equatable, Codable {
     public var standardErrorOf: Int?
     /// The output the number of whose terms this is.
     public var countOf: Int?
+    /// What it is to output 0, if that is made sequence by sequence.
+    public var role: Role?
+
+    /// A part of what output 0 is made of, [m, S]: the mean over sequences of `terms` y; where only some were asked, the
+    /// ratio estimate (Σ x/S)·(Σ e·y)/(Σ e·x) with `sizes` x and `expansions` e.
+    public enum Role: String, Sendable, Codable {
+        /// y; NaN where the sequence was not asked.
+        case terms
+        /// e: how many like it an evaluated sequence stands for; 0 where it was not asked.
+        case expansions
+        /// x: known of every sequence; 0 where y is 0 for sure.
+        case sizes
+    }
 
     /// A described output.
     public init(
         name: String, shape: Shape, unit: String, description: String, higherIsBetter: Bool,
-        standardErrorOf: Int? = nil, countOf: Int? = nil
+        standardErrorOf: Int? = nil, countOf: Int? = nil, role: Role? = nil
     ) {
         self.name = name
         self.shape = shape
@@ -63,6 +80,7 @@ public struct ScorerOutput: Sendable, Equatable, Codable {
         self.higherIsBetter = higherIsBetter
         self.standardErrorOf = standardErrorOf
         self.countOf = countOf
+        self.role = role
     }
 
     /// Number of elements under a plan.

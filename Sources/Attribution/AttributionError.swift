@@ -14,6 +14,8 @@ public enum AttributionError: Error, CustomStringConvertible, Equatable {
     case badPrefix(found: Int, width: Int)
     /// A request for an evaluation that does not fit its batch.
     case badEdit(String)
+    /// A question about a whole pass of which only a part is known.
+    case passUnknown
     /// More evaluations asked for than the pass has left.
     case budgetExhausted(asked: Int, remaining: Int)
     /// A stored state of another pass.
@@ -45,6 +47,8 @@ public enum AttributionError: Error, CustomStringConvertible, Equatable {
             "the SAE reads vectors of \(sae), the model's residual stream has \(model); use the SAE's own model"
         case .badPrefix(let found, let width):
             "prefix \(found) is not a width between 1 and the SAE's \(width) latents; pass one of its prefixes"
+        case .passUnknown:
+            "how active latents are in the whole pass is not known here; score with a baseline of zero, and all sequences"
         case .badEdit(let reason): "\(reason); correct the scorer that asked"
         case .budgetExhausted(let asked, let remaining):
             "\(asked) evaluations asked for, \(remaining) of the pass's budget left; raise --budget"

@@ -3,7 +3,8 @@ import LinearAlgebra
 /// Collects each latent's scores over a scoring pass and aggregates them, A [m].
 ///
 /// A quantile over N tokens needs only the largest N − ⌊(N−1)q⌋ scores of a latent: at q = 0.99 one in a hundred.
-/// That tail is kept exactly; everything else is a running sum. Zeros are counted, never stored.
+/// That tail is kept exactly; everything else is a running sum. Zeros are counted, never stored. Where tails would take
+/// more memory than allowed they become histograms, and results are then to a stated error.
 public final class ScoreAccumulator {
     /// How scores become one number.
     public let aggregate: Aggregate
@@ -20,12 +21,21 @@ public final class ScoreAccumulator {
     private var largest: [Float]
     private var tails: [[Float]]
     private let tailLimit: Int
+    /// One a latent, once tails were too much.
+    private var histograms: [ScoreHistogram]?
+    private let mostKept: Int
+    private var kept = 0
 
-    /// An accumulator for `latents` candidates over at most `tokens` tokens.
+    /// Bytes of scores that are kept exactly unless said otherwise.
+    public static let standardMemory = 2 << 30
+
+    /// An accumulator for `latents` candidates over at most `tokens` tokens that keeps scores exactly as far as they fit
+    /// into `memory` bytes.
     public init(
         latents: Int, tokens: Int, aggregate: Aggregate = .standard, scope: AggregateScope = .all,
-        isSigned: Bool = false
+        isSigned: Bool = false, memory: Int = ScoreAccumulator.standardMemory
     ) {
+        mostKept = memory / MemoryLayout<Float>.stride
         self.aggregate = aggregate
         self.scope = scope
         self.isSigned = isSigned
@@ -54,11 +64,59 @@ public final class ScoreAccumulator {
             sums[j] += Double(score)
             squares[j] += Double(score) * Double(score)
             largest[j] = max(largest[j], score)
-            if tailLimit > 0 {
+            if histograms != nil {
+                histograms?[j].add(score)
+            } else if tailLimit > 0 {
                 tails[j].append(score)
+                kept += 1
                 if tailLimit < Int.max / 2 && tails[j].count >= 2 * tailLimit + 64 { trim(j) }
+                if kept > mostKept { becomeHistograms() }
             }
         }
+    }
+
+    /// The largest relative error that results have because not all scores were kept; 0 where they were.
+    public var relativeError: Double { histograms == nil ? 0 : ScoreHistogram.error }
+
+    /// Adds what another accumulator of the same kind was given, of other sequences.
+    public func merge(_ other: ScoreAccumulator) {
+        precondition(
+            other.aggregate == aggregate && other.scope == scope && other.isSigned == isSigned
+                && other.activeCounts.count == activeCounts.count && other.tailLimit == tailLimit,
+            "accumulators of different kinds")
+        tokenCount += other.tokenCount
+        for j in activeCounts.indices {
+            activeCounts[j] += other.activeCounts[j]
+            sums[j] += other.sums[j]
+            squares[j] += other.squares[j]
+            largest[j] = max(largest[j], other.largest[j])
+        }
+        guard tailLimit > 0 else { return }
+        if other.histograms != nil { becomeHistograms() }
+        for j in tails.indices {
+            if histograms == nil {
+                tails[j] += other.tails[j]
+                kept += other.tails[j].count
+                if tailLimit < Int.max / 2 && tails[j].count >= 2 * tailLimit + 64 { trim(j) }
+                if kept > mostKept { becomeHistograms() }
+            } else if let theirs = other.histograms {
+                histograms?[j].add(theirs[j])
+            } else {
+                for score in other.tails[j] { histograms?[j].add(score) }
+            }
+        }
+    }
+
+    /// From here on scores are counted instead of kept. What a trimmed tail has lost is below every rank that is asked for.
+    private func becomeHistograms() {
+        guard histograms == nil else { return }
+        var made = [ScoreHistogram](repeating: ScoreHistogram(), count: tails.count)
+        for j in tails.indices {
+            for score in tails[j] { made[j].add(score) }
+            tails[j] = []
+        }
+        histograms = made
+        kept = 0
     }
 
     /// Counts a batch of a scorer that gives no scores of tokens.
@@ -84,15 +142,20 @@ public final class ScoreAccumulator {
         case .mean: return sums[j] / Double(count)
         case .rootMeanSquare: return (squares[j] / Double(count)).squareRoot()
         case .maximum: return Double(active < count ? max(largest[j], 0) : largest[j])
-        case .quantile(let q):
-            return OrderedScores(tails[j].sorted(by: >), zeros: count - active).quantile(q, count: count)
-        case .trimmedMean(let p):
-            return OrderedScores(tails[j].sorted(by: >), zeros: count - active).trimmedMean(p, count: count)
+        case .quantile(let q): return ordered(j, zeros: count - active).quantile(q, count: count)
+        case .trimmedMean(let p): return ordered(j, zeros: count - active).trimmedMean(p, count: count)
         }
+    }
+
+    private func ordered(_ j: Int, zeros: Int) -> OrderedScores {
+        guard let histograms else { return OrderedScores(tails[j].sorted(by: >), zeros: zeros) }
+        let (values, counts) = histograms[j].descending
+        return OrderedScores(values[...], zeros: zeros) { counts[$0] }
     }
 
     private func trim(_ j: Int) {
         tails[j].sort(by: >)
+        kept -= tails[j].count - tailLimit
         tails[j].removeLast(tails[j].count - tailLimit)
     }
 }

@@ -11,16 +11,22 @@ public final class ScoringPass {
     public var candidateCount: Int { spliced.candidateCount }
     private let scorer: any AttributionScorer
     private let budget: EvaluationBudget
+    private let means: MeanActivations?
     private var tokensSeen = 0
     /// Sequences so far, in the whole pass.
     public private(set) var sequencesSeen = 0
     private var accumulated: AccumulatedScore?
 
-    /// A pass of one scorer over what `spliced` shows it. Evaluations the scorer asks for are taken from `budget`.
-    public init(_ spliced: SplicedPass, scorer: any AttributionScorer, budget: EvaluationBudget = EvaluationBudget()) {
+    /// A pass of one scorer over what `spliced` shows it. Evaluations the scorer asks for are taken from `budget`, and what
+    /// it asks of the whole pass is in `means`.
+    public init(
+        _ spliced: SplicedPass, scorer: any AttributionScorer, budget: EvaluationBudget = EvaluationBudget(),
+        means: MeanActivations? = nil
+    ) {
         self.spliced = spliced
         self.scorer = scorer
         self.budget = budget
+        self.means = means
     }
 
     /// A pass of one scorer over one SAE at `layer`.
@@ -28,10 +34,9 @@ public final class ScoringPass {
     /// - Throws: `AttributionError` for widths that do not fit.
     public convenience init(
         model: any LanguageModel, layer: Int, sae: SparseAutoencoder, scorer: any AttributionScorer,
-        settings: ScoringSettings = ScoringSettings(), budget: EvaluationBudget = EvaluationBudget()
+        settings: ScoringSettings = ScoringSettings()
     ) throws {
-        self.init(
-            try SplicedPass(model: model, layer: layer, sae: sae, settings: settings), scorer: scorer, budget: budget)
+        self.init(try SplicedPass(model: model, layer: layer, sae: sae, settings: settings), scorer: scorer)
     }
 
     /// Prepares the totals and named outputs of a scorer that has them, over `sequences` sequences of `tokens` tokens in
@@ -44,7 +49,8 @@ public final class ScoringPass {
             accumulation,
             ScoringPlan(
                 latentCount: candidateCount, dimension: spliced.sae.dIn, sequenceCount: sequences, tokenCount: tokens,
-                coreCount: spliced.coreCount, errorTermAdded: spliced.settings.errorTerm))
+                coreCount: spliced.coreCount, errorTermAdded: spliced.settings.errorTerm,
+                evaluationBudget: budget.groups))
     }
 
     /// Starts at a later sequence, for a part of the pass; all are of one length.
@@ -129,7 +135,7 @@ public final class ScoringPass {
         var batch = sample.batch
         batch.firstToken = tokensSeen
         batch.firstSequence = sequencesSeen
-        batch.evaluation = SpliceEvaluator(sample.replay, batch: batch, budget: budget)
+        batch.evaluation = SpliceEvaluator(sample.replay, batch: batch, budget: budget, means: means)
         var values: [Float] = []
         if scorer.scoresTokens {
             values = [Float](repeating: 0, count: batch.codes.count)

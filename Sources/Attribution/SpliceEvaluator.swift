@@ -4,6 +4,8 @@ import SparseCoding
 
 /// How many evaluations scorers may ask for in one pass, shared by its batches.
 public final class EvaluationBudget: @unchecked Sendable {
+    /// What there was at first; nil without a limit.
+    public let groups: Int?
     /// What is left; nil without a limit.
     public private(set) var remaining: Int?
 
@@ -12,6 +14,7 @@ public final class EvaluationBudget: @unchecked Sendable {
 
     /// A budget of `groups` evaluations, or none to keep.
     public init(groups: Int? = nil, progress: ((Int) -> Void)? = nil) {
+        self.groups = groups
         remaining = groups
         self.progress = progress
     }
@@ -22,6 +25,12 @@ public final class EvaluationBudget: @unchecked Sendable {
     public internal(set) var replayedTokens = 0
     /// Tokens that were run forward and back.
     public internal(set) var gradientTokens = 0
+
+    /// Takes out what an earlier run of the same pass spent.
+    func deduct(_ groups: Int) {
+        remaining = remaining.map { max(0, $0 - groups) }
+        spent += groups
+    }
 
     /// Takes `groups` out of it.
     /// - Throws: `AttributionError.budgetExhausted`; then nothing was taken.
@@ -67,15 +76,20 @@ public final class SpliceEvaluator: SplicedEvaluation, @unchecked Sendable {
     private let replay: SharedReplay
     private let batch: ScoringBatch
     private let budget: EvaluationBudget
+    private let means: MeanActivations?
 
     /// Sequences that gradients are computed for at once; enough for the products, little memory.
     private static let gradientSequences = 8
 
     /// An evaluator of `batch`, whose reconstruction is the one that `replay` runs suffixes of.
-    init(_ replay: SharedReplay, batch: ScoringBatch, budget: EvaluationBudget = EvaluationBudget()) {
+    init(
+        _ replay: SharedReplay, batch: ScoringBatch, budget: EvaluationBudget = EvaluationBudget(),
+        means: MeanActivations? = nil
+    ) {
         self.replay = replay
         self.batch = batch
         self.budget = budget
+        self.means = means
     }
 
     private var tokens: TokenBatch { replay.tokens }
@@ -86,6 +100,12 @@ public final class SpliceEvaluator: SplicedEvaluation, @unchecked Sendable {
     public var preferredGroups: Int { max(1, 2048 * Lanes.shared.count / length) }
     /// What the pass still has.
     public var remainingGroups: Int? { budget.remaining }
+
+    /// See `SplicedEvaluation`.
+    public func meanActivations() throws -> MeanActivations.Values {
+        guard let means else { throw AttributionError.passUnknown }
+        return try means.values()
+    }
 
     /// See `SplicedEvaluation`.
     public func lossChanges(_ groups: [EditGroup]) throws -> [Double] {

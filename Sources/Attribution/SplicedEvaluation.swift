@@ -96,6 +96,10 @@ public protocol SplicedEvaluation: AnyObject, Sendable {
     func gradients(at points: [GradientPoint]) throws -> [Double]
     /// Fills each path's `gradient`. A step of a path costs one group.
     func gradients(along paths: [GradientPath], alphas: [Double], weights: [Double]) throws
+    /// How active each candidate is in the whole pass.
+    ///
+    /// - Throws: `AttributionError.passUnknown`, what the model throws.
+    func meanActivations() throws -> MeanActivations.Values
 }
 
 extension ScoringBatch {

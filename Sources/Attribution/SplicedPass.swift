@@ -94,7 +94,7 @@ public final class SplicedPass {
         let reconstruction = sae.decode(all, prefix: splicedWidth)
         let spliced = settings.errorTerm ? sample.residual : sample.spliced(reconstruction)
         let (loss, gradient) = try model.lossesAndGradient(of: sample.tokens, residual: spliced, afterLayer: layer)
-        let codes = all.restricted(toColumnsBelow: candidateCount, rows: sample.replaced)
+        let codes = candidates(of: all, sample)
         let length = sample.tokens.length
         let batch = ScoringBatch(
             codes: codes, decoder: candidateDecoder, decoderBias: sae.decoderBias, residual: sample.residual,
@@ -106,6 +106,15 @@ public final class SplicedPass {
             sample: sample, batch: batch,
             replay: SharedReplay(model: model, tokens: sample.tokens, residual: spliced, layer: layer),
             reconstruction: reconstruction)
+    }
+
+    /// f [N, m] of a sample: as in its batch.
+    ///
+    /// - Throws: an unset threshold.
+    func candidateCodes(of sample: SpliceSample) throws -> SparseCodes { candidates(of: try codes(of: sample), sample) }
+
+    private func candidates(of all: SparseCodes, _ sample: SpliceSample) -> SparseCodes {
+        all.restricted(toColumnsBelow: candidateCount, rows: sample.replaced)
     }
 
     /// f [N, F] of a sample.

@@ -27,6 +27,14 @@ public struct TokenBatch: Sendable, Equatable {
             length: length)
     }
 
+    /// Every sequence cut into pieces of `window` tokens, each a sequence of its own; what is left over at an end is dropped.
+    public func windows(of window: Int) -> TokenBatch {
+        precondition((1...length).contains(window), "windows of \(window) tokens in sequences of \(length)")
+        let pieces = length / window
+        let ids = (0..<sequenceCount).flatMap { s in self.ids[s * length..<s * length + pieces * window] }
+        return TokenBatch(ids: ids, sequenceCount: sequenceCount * pieces, length: window)
+    }
+
     /// B·T.
     public var tokenCount: Int { ids.count }
 

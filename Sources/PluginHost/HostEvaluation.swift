@@ -2,7 +2,7 @@ import Attribution
 import CDMSAE
 import Glibc
 
-/// What a scorer may ask about the batch of the call it is in: `dmsae.eval/1` and `dmsae.grad/1`.
+/// What a scorer may ask about the batch of the call it is in: `dmsae.eval/1`, `dmsae.grad/1` and `dmsae.means/1`.
 ///
 /// Lives for one call. Requests that break a rule are refused with a text that names it, and reach neither the model
 /// nor memory that is not theirs.
@@ -134,8 +134,17 @@ struct EvaluationTurn: @unchecked Sendable {
     }
 }
 
+extension EvaluationTurn {
+    func activations(_ means: UnsafeMutablePointer<Double>, _ scoredTokens: UnsafeMutablePointer<Int64>) throws {
+        if isCancelled() { throw Refusal(status: .DMSAE_CANCELLED, text: "") }
+        let values = try evaluation.meanActivations()
+        means.update(from: values.means, count: values.means.count)
+        scoredTokens.pointee = Int64(values.scoredTokens)
+    }
+}
+
 extension HostTables {
-    /// The tables behind the two ids. They hold functions only, so one of each serves every instance.
+    /// The tables behind the three ids. They hold functions only, so one of each serves every instance.
     nonisolated(unsafe) static let evaluation = allocated(
         dmsae_host_eval(
             struct_size: UInt32(MemoryLayout<dmsae_host_eval>.size), reserved: 0,
@@ -160,6 +169,13 @@ extension HostTables {
                 HostTables.answer(host, batch, DMSAE_GRAD, call) {
                     try $0.gradients(paths, pathCount, alphas, weights, stepCount)
                 }
+            }))
+
+    nonisolated(unsafe) static let means = allocated(
+        dmsae_host_means(
+            struct_size: UInt32(MemoryLayout<dmsae_host_means>.size), reserved: 0,
+            activations: { host, batch, means, scoredTokens, call in
+                HostTables.answer(host, batch, DMSAE_MEANS, call) { try $0.activations(means, scoredTokens) }
             }))
 
     /// Never freed, never written again.

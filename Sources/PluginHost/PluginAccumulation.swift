@@ -65,14 +65,32 @@ final class PluginAccumulation: AccumulatingScore {
                 }
                 return Int(index)
             }
+            let role = try role(c.flags) { bad(i, $0) }
+            if let role, shape != .latentSequence || outputs.contains(where: { $0.role == role }) {
+                throw bad(i, "it is the second of the \(role) or not of shape [m, S] (DMSAE-OUTPUT-03)")
+            }
             outputs.append(
                 ScorerOutput(
                     name: name, shape: shape, unit: unit, description: try text(c.description, "description"),
                     higherIsBetter: c.flags & DMSAE_OUTPUT_HIGHER_IS_BETTER != 0,
-                    standardErrorOf: try other(c.standard_error_of), countOf: try other(c.count_of)))
+                    standardErrorOf: try other(c.standard_error_of), countOf: try other(c.count_of), role: role))
+        }
+        let roles = Set(outputs.compactMap(\.role))
+        guard roles.isEmpty || roles == [.terms] || roles.count == 3 else {
+            throw bad(
+                0, "it is made of \(roles.map(\.rawValue).sorted().joined(separator: " and ")) alone (DMSAE-OUTPUT-03)")
         }
         guard outputs[0].shape == .latent else { throw bad(0, "the score is not of shape [m] (DMSAE-OUTPUT-02)") }
         return outputs
+    }
+
+    private static func role(_ flags: UInt64, _ bad: (String) -> PluginError) throws -> ScorerOutput.Role? {
+        let roles: [(UInt64, ScorerOutput.Role)] = [
+            (DMSAE_OUTPUT_TERMS, .terms), (DMSAE_OUTPUT_EXPANSION, .expansions), (DMSAE_OUTPUT_SIZE, .sizes),
+        ]
+        let found = roles.filter { flags & $0.0 != 0 }
+        guard found.count < 2 else { throw bad("it is two things at once to output 0 (DMSAE-OUTPUT-03)") }
+        return found.first?.1
     }
 
     func stateSize(_ plan: ScoringPlan) throws -> Int {

@@ -44,7 +44,7 @@ public struct PluginServices: Sendable {
 /// The C side of the services, for one instance: the host struct that the plugin holds and the tables behind it.
 final class HostTables: @unchecked Sendable {
     static let name = "dmsae"
-    static let version = "0.1.0"
+    static let version = "0.2.0"
 
     let pointer: UnsafeMutablePointer<dmsae_host>
     let services: PluginServices
@@ -84,6 +84,7 @@ final class HostTables: @unchecked Sendable {
                     case DMSAE_CANCEL: return UnsafeRawPointer(tables.cancel)
                     case DMSAE_EVAL: return UnsafeRawPointer(HostTables.evaluation)
                     case DMSAE_GRAD: return UnsafeRawPointer(HostTables.gradients)
+                    case DMSAE_MEANS: return UnsafeRawPointer(HostTables.means)
                     default: return nil
                     }
                 }))

@@ -60,6 +60,7 @@ extension dmsae_scoring_plan {
             struct_size: UInt32(MemoryLayout<dmsae_scoring_plan>.size),
             splice_mode: dmsae_splice_mode(errorTermAdded: plan.errorTermAdded), latent_count: Int64(plan.latentCount),
             dimension: Int64(plan.dimension), sequence_count: Int64(plan.sequenceCount),
-            token_count: Int64(plan.tokenCount), core_begin: 0, core_end: Int64(plan.coreCount))
+            token_count: Int64(plan.tokenCount), core_begin: 0, core_end: Int64(plan.coreCount),
+            evaluation_budget: plan.evaluationBudget.map(Int64.init) ?? .max)
     }
 }

@@ -56,6 +56,8 @@ private final class SequenceOf: SplicedEvaluation {
     var preferredGroups: Int { model.preferredGroups }
     var remainingGroups: Int? { nil }
 
+    func meanActivations() throws -> MeanActivations.Values { try model.meanActivations() }
+
     func lossChanges(_ groups: [EditGroup]) throws -> [Double] {
         // Judged as questions about the one sequence they know of, and only then moved to its place.
         try model.batch.sequence(sequence).check(groups)

@@ -125,6 +125,16 @@ final class QuadraticModel: SplicedEvaluation, @unchecked Sendable {
         for i in 0..<d { row[i] += change * batch.decoder[j, i] }
     }
 
+    /// The batch is the whole pass.
+    func meanActivations() throws -> MeanActivations.Values {
+        let scored = batch.scored.reduce(0) { $0 + Int($1) }
+        var means = [Double](repeating: 0, count: batch.codes.columns)
+        for e in 0..<batch.codes.count {
+            means[Int(batch.codes.columnIndices[e])] += Double(batch.codes.values[e]) / Double(scored)
+        }
+        return MeanActivations.Values(means: means, scoredTokens: scored)
+    }
+
     func gradients(at points: [GradientPoint]) throws -> [Double] {
         for point in points { try batch.check(sequence: point.sequence, "point") }
         return points.map { point in

@@ -75,10 +75,15 @@ struct CompareCommand: ParsableCommand {
         var key = try input.key()
         key["scorers"] = zip(scorer, loadedPlugins).map { "\($0): \($1.identity)" }.joined(separator: "; ")
 
+        let limit = try evaluationLimit(loaded)
+        key["budget"] = limit.map(String.init) ?? "none"
         let pass = ComparisonPass(
             loaded.spliced,
-            zip(scorer, loadedPlugins).map { ComparedScorer(label: $0, $1, budget: Terminal.evaluations(of: $0)) },
-            sequences: loaded.tokens.sequenceCount, length: loaded.tokens.length, clock: seconds)
+            zip(scorer, loadedPlugins).map {
+                ComparedScorer(label: $0, $1, budget: Terminal.evaluations(of: $0, limit: limit))
+            },
+            sequences: loaded.tokens.sequenceCount, length: loaded.tokens.length,
+            means: loaded.means(step: input.sequences), clock: seconds)
         try score(pass, loaded, key: try JSONRecord.text(key, pretty: false))
         for compared in pass.scorers {
             if let failure = compared.failure { Terminal.shared.warn("\(compared.label) is left out: \(failure)") }
@@ -111,6 +116,19 @@ struct CompareCommand: ParsableCommand {
         printTable(record)
     }
 
+    /// The limit in forwards. Of a time it is kept, so that an interrupted comparison goes on with the same.
+    private func evaluationLimit(_ loaded: ScoringInput.Loaded) throws -> Int? {
+        guard let budget = input.budget else { return nil }
+        let path = out + "/parts/budget.json"
+        if case .time = budget, exists(path) {
+            let kept = try JSONRecord.read([String: Int].self, from: path)
+            if let limit = kept["\(budget)"] { return limit }
+        }
+        let limit = try budget.forwards(loaded)
+        try JSONRecord.write(["\(budget)": limit], to: path)
+        return limit
+    }
+
     /// Runs the sequences that no part in the folder holds.
     private func score(_ pass: ComparisonPass, _ loaded: ScoringInput.Loaded, key: String) throws {
         Terminal.shared.begin("score", total: loaded.tokens.tokenCount, unit: "tokens")
@@ -129,7 +147,7 @@ struct CompareCommand: ParsableCommand {
                 else {
                     throw AttributionError.shardsDoNotFit(path: path, found: part.sequences, wanted: first)
                 }
-                pass.take(part)
+                pass.resume(part)
                 Terminal.shared.advance(by: part.sequences.count * loaded.tokens.length, detail: "")
                 continue
             }

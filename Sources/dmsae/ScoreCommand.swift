@@ -30,6 +30,11 @@ struct ScoreCommand: ParsableCommand {
     var over: AggregateScope = .all
     @Flag(help: "Aggregate signed scores instead of absolute ones.")
     var signed = false
+    @Option(
+        help: ArgumentHelp(
+            "Memory for scores that are kept to aggregate them exactly; beyond it quantiles and trimmed means are to 0.4%.",
+            valueName: "GiB"))
+    var scoreMemory = 2.0
     @Option(help: "Candidates: the spliced prefix, or all latents.")
     var candidates: Candidates = .inner
     @Flag(help: "Write the scores of every token too.")
@@ -76,8 +81,14 @@ struct ScoreCommand: ParsableCommand {
 
     func validate() throws {
         if shard != nil && checkpoint == nil { throw ValidationError("--shard needs --checkpoint, the file to write") }
+        guard scoreMemory >= 0, scoreMemory < 1e6 else { throw ValidationError("--score-memory is \(scoreMemory)") }
         if !merge.isEmpty && (shard != nil || checkpoint != nil) {
             throw ValidationError("--merge reads finished shards; leave --shard and --checkpoint out")
+        }
+        if case .time = input.budget, checkpoint != nil || !merge.isEmpty {
+            throw ValidationError(
+                "a --budget in time is another number of forwards each time, and parts of one pass need the same; give the "
+                    + "number that a run without --checkpoint prints")
         }
     }
 
@@ -93,9 +104,13 @@ struct ScoreCommand: ParsableCommand {
         let plugin = try plugins.scorer(scorer, output: out)
         let loaded = try input.load(allCandidates: candidates == .all)
         let batch = loaded.tokens
-        let pass = ScoringPass(loaded.spliced, scorer: plugin, budget: Terminal.evaluations(of: scorer))
+        let limit = try input.budget?.forwards(loaded)
+        let pass = ScoringPass(
+            loaded.spliced, scorer: plugin, budget: Terminal.evaluations(of: scorer, limit: limit),
+            means: loaded.means(step: input.sequences))
         let accumulator = ScoreAccumulator(
-            latents: pass.candidateCount, tokens: batch.tokenCount, aggregate: how, scope: over, isSigned: signed)
+            latents: pass.candidateCount, tokens: batch.tokenCount, aggregate: how, scope: over, isSigned: signed,
+            memory: Int(scoreMemory * Double(1 << 30)))
         if perToken && !plugin.scoresTokens {
             throw ValidationError("scorer \(plugin.name) gives totals and no scores of tokens; leave --per-token out")
         }
@@ -128,6 +143,11 @@ struct ScoreCommand: ParsableCommand {
         }
         guard accumulator.tokenCount > 0 else { throw AttributionError.nothingScored(tokens: batch.tokenCount) }
         let result = try pass.totals(accumulator)
+        if accumulator.relativeError > 0 {
+            Terminal.shared.warn(
+                "not all scores fit into --score-memory \(scoreMemory): each latent's \(aggregate) is to "
+                    + "\(decimals(100 * accumulator.relativeError, 1))% of its value")
+        }
         let core = try CoreSelection(result, fraction: tau, tokens: accumulator.tokenCount, aggregate: how)
         let outputs = try pass.outputs()
         try write(result, core, everyToken, batch, outputs)
@@ -147,6 +167,7 @@ struct ScoreCommand: ParsableCommand {
         var key = try input.key()
         key["scorer"] = plugin.identity + " state \(accumulation.stateVersion)"
         key["candidates"] = candidates.rawValue
+        key["budget"] = input.budget.map { "\($0)" } ?? "none"
         return try JSONRecord.text(key, pretty: false)
     }
 

@@ -21,10 +21,21 @@ struct ScoringInput: ParsableArguments {
     var errorTerm = false
     @Option(help: "Sequences per pass through the model.")
     var sequences = 8
+    @Option(
+        help: ArgumentHelp(
+            "Cut sequences into windows of so many tokens: an ablation then costs less where latents are dense, but the model "
+                + "sees less context, and what a latent does further on is not counted.", valueName: "TOKENS"))
+    var window: Int?
+    @Option(
+        help: ArgumentHelp(
+            "What one scorer may ask beyond the shared pass: forwards from the hook, or a time (10min). Ablation then draws "
+                + "where latents fire most, and gives standard errors.", valueName: "N|TIME"))
+    var budget: EvaluationLimit?
     @OptionGroup var splice: SpliceOptions
 
     func validate() throws {
         guard sequences >= 1 else { throw ValidationError("--sequences must be at least 1") }
+        if let window, window < 2 { throw ValidationError("--window is \(window); it must be 2 or more") }
     }
 
     /// All of it, read.
@@ -40,6 +51,13 @@ struct ScoringInput: ParsableArguments {
         /// Some of the sequences at the hook point.
         func sample(_ sequences: Range<Int>) throws -> SpliceSample { try sample(tokens.sequences(sequences)) }
 
+        /// Means over all sequences, gathered when a scorer asks.
+        func means(step: Int) -> MeanActivations {
+            MeanActivations(
+                spliced, sequences: tokens.sequenceCount, step: step,
+                progress: { _ in try Interruption.request.check() }, sample: { try sample($0) })
+        }
+
         /// Other sequences at the hook point.
         func sample(_ batch: TokenBatch) throws -> SpliceSample {
             try SpliceSample(batch, model: model, layer: layer, policy: policy)
@@ -52,7 +70,13 @@ struct ScoringInput: ParsableArguments {
         guard let layer = layer ?? provenance.layer else {
             throw ValidationError("\(sae) names no layer; give --layer")
         }
-        let batch = try readTokens(tokens)
+        var batch = try readTokens(tokens)
+        if let window {
+            guard window <= batch.length else {
+                throw ValidationError("--window is \(window); the sequences of \(tokens) have \(batch.length) tokens")
+            }
+            batch = batch.windows(of: window)
+        }
         let loaded = try loadLanguageModel(path: model)
         // A model without a tokenizer (activations and ids only) has the special tokens of its configuration.
         let tokenizer = hasTokenizer(model) ? try loadTokenizer(model: model) : nil
@@ -60,10 +84,10 @@ struct ScoringInput: ParsableArguments {
         settings.prefix = prefix
         settings.errorTerm = errorTerm
         settings.allCandidates = allCandidates
+        let spliced = try SplicedPass(model: loaded, layer: layer, sae: autoencoder, settings: settings)
         return Loaded(
             sae: autoencoder, model: loaded, tokenizer: tokenizer, layer: layer, tokens: batch,
-            policy: splice.policy(loaded.configuration, tokenizer: tokenizer),
-            spliced: try SplicedPass(model: loaded, layer: layer, sae: autoencoder, settings: settings))
+            policy: splice.policy(loaded.configuration, tokenizer: tokenizer), spliced: spliced)
     }
 
     /// All that scores depend on, but for the scorer: what is kept of one pass is not taken up by another.
@@ -71,7 +95,8 @@ struct ScoringInput: ParsableArguments {
         let files = try modelFiles(model) + [sae + "/sae_weights.safetensors", sae + "/cfg.json", tokens]
         return [
             "files": try files.map { try SHA256.hexadecimal(ofFile: $0) }.joined(separator: " "),
-            "layer": layer.map(String.init) ?? "the SAE's", "prefix": prefix.map(String.init) ?? "innermost",
+            "window": window.map(String.init) ?? "whole", "layer": layer.map(String.init) ?? "the SAE's",
+            "prefix": prefix.map(String.init) ?? "innermost",
             "error term": "\(errorTerm)",
             "policy": "\(splice.keepFirst) \(splice.keepSpecial) \(splice.sinks.value ?? 0)",
         ]

@@ -26,9 +26,9 @@ final class Terminal: ProgressSink {
     /// Seconds between two drawings of a bar, and between two plain lines.
     private var interval: Double { isLive ? 0.1 : 5 }
 
-    /// No limit on evaluations; the task in progress shows how many there were.
-    static func evaluations(of scorer: String) -> EvaluationBudget {
-        EvaluationBudget { Terminal.shared.advance(by: 0, detail: "\(scorer): \($0) evaluations") }
+    /// A limit on evaluations; the task in progress shows how many there were.
+    static func evaluations(of scorer: String, limit: Int?) -> EvaluationBudget {
+        EvaluationBudget(groups: limit) { Terminal.shared.advance(by: 0, detail: "\(scorer): \($0) evaluations") }
     }
 
     func silence() { state.withLock { $0.isQuiet = true } }

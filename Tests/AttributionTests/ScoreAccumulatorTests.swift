@@ -108,6 +108,73 @@ private struct NaiveScores {
         }
     }
 
+    private static let ordered: [Aggregate] = [
+        .quantile(0), .quantile(0.3), .quantile(0.9), .quantile(0.99), .quantile(1), .trimmedMean(0.01),
+        .trimmedMean(0.3),
+    ]
+
+    /// Scores over eight decades, some negative, some 0.
+    private func wide(_ count: Int, seed: UInt64) -> [Float] {
+        let random = CounterRandom(seed: seed, purpose: .test)
+        return (0..<count).map { i in
+            let x = random.uniform(UInt64(2 * i)), sign: Float = random.uniform(UInt64(2 * i + 1)) < 0.3 ? -1 : 1
+            var magnitude: Float = x
+            for _ in 0..<(i % 8) { magnitude /= 10 }
+            return i % 11 == 0 ? 0 : sign * magnitude
+        }
+    }
+
+    @Test(arguments: [0, 4000, 1 << 20], [false, true])
+    func beyondTheMemoryResultsAreToTheStatedError(_ memory: Int, _ signed: Bool) {
+        for aggregate in Self.ordered {
+            for scope in AggregateScope.allCases {
+                func accumulator(_ memory: Int) -> ScoreAccumulator {
+                    ScoreAccumulator(
+                        latents: 3, tokens: 5000, aggregate: aggregate, scope: scope, isSigned: signed, memory: memory)
+                }
+                let (exact, bounded) = (accumulator(1 << 30), accumulator(memory))
+                for start in stride(from: 0, to: 5000, by: 100) {
+                    let dense = Matrix(rows: 100, columns: 3)
+                    for r in 0..<100 { for j in 0..<3 where (start + r) % (1 << (3 * j)) == 0 { dense[r, j] = 1 } }
+                    let codes = SparseCodes(dense: dense)
+                    wide(codes.count, seed: UInt64(start)).withUnsafeBufferPointer {
+                        exact.add(codes, $0, tokens: 100)
+                        bounded.add(codes, $0, tokens: 100)
+                    }
+                }
+                if memory == 0 { #expect(bounded.relativeError == 0x1p-8) }
+                #expect(exact.relativeError == 0)
+                let error = bounded.relativeError
+                for (a, b) in zip(exact.result(), bounded.result()) {
+                    // A quantile lies between two order statistics, each to the error; a mean of both signs to that of its
+                    // largest term, 1.
+                    let scale: Double
+                    if case .trimmedMean = aggregate, signed { scale = 1 } else { scale = abs(a) }
+                    #expect(abs(a - b) <= error * scale * 1.01, "\(aggregate) \(scope): \(b) for \(a)")
+                }
+            }
+        }
+    }
+
+    @Test(arguments: [0, 1 << 30]) func partsAddUpToTheWhole(_ memory: Int) {
+        for aggregate in Self.ordered + [.mean, .rootMeanSquare, .maximum] {
+            func accumulator() -> ScoreAccumulator {
+                ScoreAccumulator(latents: 6, tokens: 3000, aggregate: aggregate, memory: memory)
+            }
+            let whole = accumulator(), parts = [accumulator(), accumulator(), accumulator()]
+            for (i, (codes, scores)) in batches(3000, latents: 6, seed: 1).enumerated() {
+                scores.withUnsafeBufferPointer {
+                    whole.add(codes, $0, tokens: codes.rows)
+                    parts[i % 3].add(codes, $0, tokens: codes.rows)
+                }
+            }
+            for other in [2, 0] { parts[1].merge(parts[other]) }
+            #expect(parts[1].tokenCount == 3000 && parts[1].activeCounts == whole.activeCounts)
+            // Scores are eighths: sums are exact in any order.
+            #expect(parts[1].result() == whole.result(), "\(aggregate)")
+        }
+    }
+
     /// numpy.quantile([0, 0, 0, 1, 2, 4], q), computed with numpy 2.
     @Test func quantilesMatchNumpysOwnNumbers() {
         for (q, expected) in [(0.0, 0.0), (0.5, 0.5), (0.6, 1.0), (0.7, 1.5), (0.9, 3.0), (0.99, 3.9), (1.0, 4.0)] {

@@ -69,19 +69,28 @@ import Testing
         for e in fired.latents.indices {
             values[Int(fired.latents[e]) * 5 + fired.sequence(e)] = Double(fired.sequence(e) + 1)
         }
-        let evidence = SequenceEvidence(fired, values: values)
+        let evidence = SequenceEvidence(values, expansions: nil, sizes: nil, sequences: 5)
         for weights in [[1, 1, 1, 1, 1], [0, 2, 1, 0, 2]] {
             for (j, score) in evidence.scores(weights: weights).enumerated() {
                 let expected = (0..<5).reduce(0.0) { $0 + Double(weights[$1]) * values[j * 5 + $1] } / 5
                 #expect(abs(score - expected) < 1e-14)
             }
         }
-        // Of a drawn part: the share of sequences where it fires times the mean of those evaluated.
-        var some = values
-        some[1] = .nan
-        some[3] = .nan
-        #expect(
-            abs(SequenceEvidence(fired, values: some).scores(weights: [1, 1, 1, 1, 1])[0] - (1.0 + 3 + 5) / 3) < 1e-14)
+    }
+
+    @Test func whatWasDrawnStandsForTheRest() {
+        // One latent: y = 3x exactly, so any draw gives the truth; and one that is silent.
+        let x = [1.0, 2, 0, 5, 4, 0, 0, 0, 0, 0]
+        let e = [4.0, 0, 0, 1.25, 0, 0, 0, 0, 0, 0]
+        let y = zip(x, e).map { x, e in x == 0 ? 0 : e == 0 ? .nan : 3 * x }
+        let evidence = SequenceEvidence(y, expansions: e, sizes: x, sequences: 5)
+        for weights in [[1, 1, 1, 1, 1], [0, 2, 1, 2, 0], [2, 0, 1, 0, 2]] {
+            let scores = evidence.scores(weights: weights)
+            let expected = (0..<5).reduce(0.0) { $0 + Double(weights[$1]) * 3 * x[$1] } / 5
+            #expect(abs(scores[0] - expected) < 1e-14 && scores[1] == 0)
+        }
+        // Nothing of what was drawn is among the sequences.
+        #expect(evidence.scores(weights: [0, 3, 2, 0, 0]) == [0, 0])
     }
 
     @Test func frequencyIsTheShareOfScoredTokens() {

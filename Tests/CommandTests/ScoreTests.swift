@@ -85,7 +85,7 @@ import Testing
 
     /// What an interrupted pass leaves is a checkpoint after some of its sequences, as a shard that starts at the first one
     /// is: copied to where the whole pass looks, it must lead to the same bits.
-    @Test(arguments: ["frequency", "ablation,sequences=2"]) func aPassGoesOnFromItsCheckpoint(_ scorer: String) throws {
+    @Test(arguments: ["frequency", "ablation,draws=2"]) func aPassGoesOnFromItsCheckpoint(_ scorer: String) throws {
         let how = asInTheGolden + ["--scorer", scorer, "--prefix", "32", "--sequences", "1"]
         let whole = try score(how, out: "whole")
         let checkpoint = ["--checkpoint", folder.file("state")]

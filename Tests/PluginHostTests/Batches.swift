@@ -2,6 +2,7 @@ import Attribution
 import LinearAlgebra
 import PluginHost
 import Synchronization
+import TestSupport
 
 /// Services that keep the log.
 final class Services: Sendable {
@@ -57,6 +58,25 @@ func randomBatch(tokens N: Int, latents m: Int, dimensions d: Int, perToken: Int
         reconstruction: matrix(N, 4), gradient: matrix(N, 5), loss: [Float](repeating: 2, count: N),
         tokens: (0..<Int32(N)).map { $0 }, sequenceOffsets: [0, Int64(N / 2), Int64(N)], scored: scored, firstToken: 7,
         coreCount: 1, prefixWidths: [Int64(m), Int64(2 * m)], splicedWidth: m, errorTermAdded: false)
+}
+
+extension GoldenSplice {
+    /// The outputs of a pass of `scorer` over the golden tokens in batches of `sequences` sequences.
+    func outputs(
+        _ scorer: any AttributionScorer, prefix: Int = 32, sequences: Int = 4, budget: Int? = nil
+    ) throws -> [String: [Double]] {
+        let pass = try pass(scorer, prefix: prefix, budget: budget)
+        try pass.begin(sequences: 4, tokens: 96)
+        let whole = try sample()
+        for first in stride(from: 0, to: 4, by: sequences) {
+            let rows = first * 24..<(first + sequences) * 24
+            _ = try pass.score(
+                SpliceSample(
+                    tokens: tokens.sequences(first..<first + sequences), residual: whole.residual.copy(rows: rows),
+                    replaced: Array(whole.replaced[rows])))
+        }
+        return Dictionary(uniqueKeysWithValues: try pass.outputs().map { ($0.output.name, $0.values) })
+    }
 }
 
 extension AttributionScorer {

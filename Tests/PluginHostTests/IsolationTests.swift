@@ -58,7 +58,10 @@ struct IsolationTests {
         #expect(here.name == there.name && here.version == there.version && here.parameters == there.parameters)
     }
 
-    @Test(arguments: ["ablation", "ablation,sequences=2", "ig,steps=3", "ig,path=single,steps=2", "frequency"])
+    @Test(arguments: [
+        "ablation", "ablation,draws=2", "ablation,at=token,baseline=mean,draws=3", "ig,steps=3",
+        "ig,path=single,steps=2,baseline=mean", "frequency", "reconstruction",
+    ])
     func `whole passes with questions to the host are the same bits`(reference: String) throws {
         func results(_ scorer: any AttributionScorer) throws -> ([Float], [[UInt64]]) {
             let splice = try GoldenSplice()

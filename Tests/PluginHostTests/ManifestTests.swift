@@ -24,7 +24,9 @@ struct ManifestTests {
         return "nothing failed"
     }
 
-    @Test(arguments: ["ablation", "batchtopk", "frequency", "gxa", "ig", "jumprelu", "random", "topk"])
+    @Test(arguments: [
+        "ablation", "batchtopk", "frequency", "gxa", "ig", "jumprelu", "random", "reconstruction", "topk",
+    ])
     func `the manifest of a shipped plugin says what its code says`(name: String) throws {
         let path = try PluginCatalog().path(name)
         let manifest = try #require(try PluginManifest(path: path))

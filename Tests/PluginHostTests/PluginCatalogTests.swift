@@ -13,7 +13,7 @@ struct PluginCatalogTests {
         let list = try PluginCatalog().list()
         #expect(
             list.compactMap(\.id).sorted() == [
-                "ablation", "batchtopk", "frequency", "gxa", "ig", "jumprelu", "random", "topk",
+                "ablation", "batchtopk", "frequency", "gxa", "ig", "jumprelu", "random", "reconstruction", "topk",
             ])
         let gxa = try #require(list.first { $0.id == "gxa" })
         #expect(gxa.kind == "scorer" && gxa.version == "1.0.0" && gxa.error == nil)

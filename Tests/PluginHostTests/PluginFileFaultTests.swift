@@ -116,7 +116,7 @@ struct PluginFileFaultTests {
                 + "rebuild the plugin with dmsae's headers"
         ),
         ("MAJOR=1", "FILE was built for plugin ABI 1, this dmsae has 0; update dmsae"),
-        ("MINOR=99", "FILE needs plugin ABI 0.99 or newer, this dmsae has 0.1; update dmsae"),
+        ("MINOR=99", "FILE needs plugin ABI 0.99 or newer, this dmsae has 0.2; update dmsae"),
         (
             "ENTRY_SIZE=55",
             "dmsae_entry of FILE says that it has 55 bytes, and at least 56 are wanted; "

@@ -196,7 +196,9 @@ struct ShippedPluginTests {
 
     // MARK: Files
 
-    @Test(arguments: ["ablation", "batchtopk", "frequency", "gxa", "ig", "jumprelu", "random", "topk"])
+    @Test(arguments: [
+        "ablation", "batchtopk", "frequency", "gxa", "ig", "jumprelu", "random", "reconstruction", "topk",
+    ])
     func `a shipped plugin exports its entry and nothing else`(name: String) throws {
         let result = try run([
             "nm", "-D", "--defined-only", "\(catalog.executableFolder)/libdmsae-plugin-\(name).so",

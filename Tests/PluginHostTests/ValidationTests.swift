@@ -26,7 +26,8 @@ struct ValidationTests {
     }
 
     @Test(arguments: [
-        "ablation", "ablation,sequences=2", "batchtopk", "frequency", "gxa", "ig", "ig,path=single", "jumprelu",
+        "ablation", "ablation,draws=2", "ablation,at=token", "ablation,baseline=mean", "batchtopk", "frequency", "gxa",
+        "ig", "ig,path=single,baseline=mean", "jumprelu", "reconstruction",
         "random",
         "topk",
     ])

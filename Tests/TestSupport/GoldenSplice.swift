@@ -49,9 +49,11 @@ public struct GoldenSplice {
         var settings = ScoringSettings()
         settings.prefix = prefix
         settings.errorTerm = errorTerm
-        return try ScoringPass(
-            model: model, layer: 1, sae: try sae(), scorer: scorer, settings: settings,
-            budget: EvaluationBudget(groups: budget))
+        let spliced = try SplicedPass(model: model, layer: 1, sae: try sae(), settings: settings)
+        let sample = try sample()
+        return ScoringPass(
+            spliced, scorer: scorer, budget: EvaluationBudget(groups: budget),
+            means: MeanActivations(spliced, sequences: 1, step: 1) { _ in sample })
     }
 
     /// Losses [B·T] without the last position of each sequence, which predicts nothing.

@@ -85,7 +85,8 @@ public final class Comparison {
     /// The scorer's own total and its other outputs that rank latents.
     private func totalRankings(_ compared: ComparedScorer) throws -> [Ranking] {
         guard let accumulation = compared.scorer.accumulation else { return [] }
-        let whole = try AccumulatedScore(accumulation, pass.plan)
+        let plan = pass.plan(compared)
+        let whole = try AccumulatedScore(accumulation, plan)
         for state in compared.states { try whole.merge(state, from: compared.label) }
         let results = try whole.results()
         guard let own = results.first else { return [] }
@@ -105,21 +106,22 @@ public final class Comparison {
             where result.output.higherIsBetter && result.output.standardErrorOf == nil && result.output.countOf == nil {
                 add(
                     i, i == 0 ? total : result.values.map { $0.isNaN ? 0 : $0 },
-                    StateEvidence(accumulation, pass.plan, states: compared.states, output: i))
+                    StateEvidence(accumulation, plan, states: compared.states, output: i))
             }
             return rankings
         }
-        // Which output of (latent, sequence) pairs the total is the mean of is not said anywhere, so it is looked at.
-        let perSequence = results.indices.filter { results[$0].output.shape == .latentSequence }
-        let evidence = perSequence.map { SequenceEvidence(pass.fired, values: results[$0].values) }
-        let means = evidence.map { $0.scores(weights: ones) }
-        let largest = total.reduce(0) { max($0, abs($1)) }
-        let match = means.firstIndex { zip($0, total).allSatisfy { abs($0 - $1) <= 1e-9 * largest } }
-        add(0, total, match.map { evidence[$0] })
-        for (k, index) in perSequence.enumerated() where k != match && results[index].output.higherIsBetter {
-            add(index, means[k], evidence[k])
-            if let match {
-                addFooting(compared.label, results[index], results[perSequence[match]])
+        func values(_ role: ScorerOutput.Role) -> [Double]? { results.first { $0.output.role == role }?.values }
+        let terms = values(.terms).map {
+            SequenceEvidence($0, expansions: values(.expansions), sizes: values(.sizes), sequences: plan.sequenceCount)
+        }
+        add(0, total, terms)
+        for (index, result) in results.enumerated()
+        where result.output.shape == .latentSequence && result.output.role == nil && result.output.higherIsBetter {
+            let evidence = SequenceEvidence(
+                result.values, expansions: nil, sizes: nil, sequences: plan.sequenceCount)
+            add(index, evidence.scores(weights: ones), evidence)
+            if let truth = results.first(where: { $0.output.role == .terms }) {
+                addFooting(compared.label, result, truth)
             }
         }
         return rankings

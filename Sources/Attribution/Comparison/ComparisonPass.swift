@@ -19,9 +19,9 @@ public final class ComparisonPass {
     private let clock: () -> Double
     private let length: Int
 
-    /// A pass over `sequences` sequences of `length` tokens; `clock` gives seconds.
+    /// A pass over `sequences` sequences of `length` tokens, with `means` of all of them; `clock` gives seconds.
     public init(
-        _ spliced: SplicedPass, _ scorers: [ComparedScorer], sequences: Int, length: Int,
+        _ spliced: SplicedPass, _ scorers: [ComparedScorer], sequences: Int, length: Int, means: MeanActivations? = nil,
         clock: @escaping () -> Double
     ) {
         self.spliced = spliced
@@ -30,18 +30,18 @@ public final class ComparisonPass {
         self.length = length
         sequenceCount = sequences
         fired = FiredEntries(latentCount: spliced.candidateCount, length: length)
-        passes = scorers.map { ScoringPass(spliced, scorer: $0.scorer, budget: $0.budget) }
+        passes = scorers.map { ScoringPass(spliced, scorer: $0.scorer, budget: $0.budget, means: means) }
     }
 
     /// Sequences so far.
     public var sequencesSeen: Int { fired.sequenceCount }
 
     /// What the scorer's totals are planned for.
-    package var plan: ScoringPlan {
+    package func plan(_ scorer: ComparedScorer) -> ScoringPlan {
         ScoringPlan(
             latentCount: spliced.candidateCount, dimension: spliced.sae.dIn, sequenceCount: sequenceCount,
             tokenCount: sequenceCount * length, coreCount: spliced.coreCount,
-            errorTermAdded: spliced.settings.errorTerm)
+            errorTermAdded: spliced.settings.errorTerm, evaluationBudget: scorer.budget.groups)
     }
 
     /// Lets every scorer look at a sample, and returns what they said.
@@ -98,8 +98,13 @@ public final class ComparisonPass {
         return answer
     }
 
-    /// Takes up what was said of the next sequences, now or in an earlier run.
-    public func take(_ part: ComparisonPart) {
+    /// Takes up what was said of the next sequences in an earlier run, and what it took from the budgets.
+    public func resume(_ part: ComparisonPart) {
+        for (compared, answer) in zip(scorers, part.answers) { compared.budget.deduct(answer.cost.evaluations) }
+        take(part)
+    }
+
+    private func take(_ part: ComparisonPart) {
         precondition(part.sequences.lowerBound == sequencesSeen, "\(part.sequences) after \(sequencesSeen) sequences")
         fired.latents += part.latents
         fired.tokens += part.tokens

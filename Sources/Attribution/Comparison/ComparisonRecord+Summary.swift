@@ -54,7 +54,9 @@ extension ComparisonRecord {
 
     /// Whether a ranking is one that any method has to beat.
     public static func isControl(_ name: String) -> Bool {
-        ["frequency", "random"].contains { name == $0 || name.hasPrefix($0 + ",") || name.hasPrefix($0 + ":") }
+        ["frequency", "random", "reconstruction"].contains {
+            name == $0 || name.hasPrefix($0 + ",") || name.hasPrefix($0 + ":")
+        }
     }
 
     private func list(_ names: [String]) -> String {

@@ -58,36 +58,39 @@ package final class TokenEvidence: ScoreEvidence {
     }
 }
 
-/// Values of (latent, sequence) pairs whose mean over sequences is the score, such as loss_delta of ablation.
+/// Values y of (latent, sequence) pairs whose mean over sequences is the score, such as loss_delta of ablation.
 package final class SequenceEvidence: ScoreEvidence {
     /// [m, S]; NaN where there is none.
     private let values: [Double]
+    /// e [m, S]: how many pairs each stands for; nil where all were evaluated.
+    private let expansions: [Double]?
+    /// x [m, S]
+    private let sizes: [Double]?
     private let sequenceCount: Int
-    /// [m, S] whether the latent fires there.
-    private let fires: [Bool]
 
-    package init(_ fired: FiredEntries, values: [Double]) {
+    /// Evidence of what was drawn with `expansions` e in proportion to `sizes` x, or without them of everything.
+    package init(_ values: [Double], expansions: [Double]?, sizes: [Double]?, sequences: Int) {
         self.values = values
-        sequenceCount = fired.sequenceCount
-        var fires = [Bool](repeating: false, count: values.count)
-        for e in fired.latents.indices { fires[Int(fired.latents[e]) * sequenceCount + fired.sequence(e)] = true }
-        self.fires = fires
+        self.expansions = expansions
+        self.sizes = sizes
+        sequenceCount = sequences
     }
 
-    /// (F_j/S)·μ_j with F_j of S sequences where j fires and μ_j the mean over those of them that have a value: the mean
-    /// over all sequences if all have, since without firing nothing changes.
+    /// (Σ w x/Σ w)·(Σ w e y)/(Σ w e x), sums over sequences; without e and x the mean Σ w y/Σ w. 0 where nothing is known.
     package func scores(weights: [Int]) -> [Double] {
         let total = Double(max(1, weights.reduce(0, +)))
         return (0..<values.count / max(1, sequenceCount)).map { j in
-            var (fired, known, sum) = (0, 0, 0.0)
-            for s in 0..<sequenceCount where fires[j * sequenceCount + s] {
-                fired += weights[s]
-                let value = values[j * sequenceCount + s]
-                if value.isNaN { continue }
-                known += weights[s]
-                sum += Double(weights[s]) * value
+            var (size, known, sum) = (0.0, 0.0, 0.0)
+            for s in 0..<sequenceCount where weights[s] > 0 {
+                let (i, w) = (j * sequenceCount + s, Double(weights[s]))
+                let e = expansions?[i] ?? 1
+                let x = sizes?[i] ?? 1
+                size += w * x
+                if e == 0 || values[i].isNaN { continue }
+                known += w * e * x
+                sum += w * e * values[i]
             }
-            return known == 0 ? 0 : Double(fired) / total * sum / Double(known)
+            return known == 0 ? 0 : size / total * sum / known
         }
     }
 }

@@ -8,12 +8,14 @@ final class RemoteEvaluation: SplicedEvaluation, @unchecked Sendable {
     private let channel: WorkerChannel
     private let length: Int
     private let dimension: Int
+    private let latentCount: Int
 
     init(_ header: BatchHeader, _ channel: WorkerChannel) {
         preferredGroups = header.preferredGroups ?? 1
         remainingGroups = header.remainingGroups
         length = header.sequenceCount == 0 ? 0 : header.codes.rows / header.sequenceCount
         dimension = header.dimension
+        latentCount = header.codes.columns
         self.channel = channel
     }
 
@@ -78,6 +80,13 @@ final class RemoteEvaluation: SplicedEvaluation, @unchecked Sendable {
         }
     }
 
+    func meanActivations() throws -> MeanActivations.Values {
+        let answer = try ask(.meanActivations, EvaluationRequest(), ArenaBlocks())
+        return MeanActivations.Values(
+            means: try answer.values(1, Double.self, count: latentCount),
+            scoredTokens: Int(try answer.values(2, Int64.self, count: 1)[0]))
+    }
+
     private func ask(_ kind: WorkerChannel.Kind, _ request: EvaluationRequest, _ blocks: ArenaBlocks) throws -> Arena {
         var request = request
         request.length = length
@@ -102,7 +111,7 @@ struct EvaluationService {
 
     /// Answers a message; false if it is no request.
     func answer(_ kind: WorkerChannel.Kind, _ arena: Arena, over channel: WorkerChannel) throws -> Bool {
-        guard [.lossChanges, .gradientsAt, .gradientsAlong].contains(kind) else { return false }
+        guard [.lossChanges, .gradientsAt, .gradientsAlong, .meanActivations].contains(kind) else { return false }
         var answer = EvaluationAnswer()
         var blocks = ArenaBlocks()
         do {
@@ -115,6 +124,10 @@ struct EvaluationService {
             switch kind {
             case .lossChanges: blocks = try losses(evaluation, request, arena, T)
             case .gradientsAt: blocks = try points(evaluation, request, arena, T)
+            case .meanActivations:
+                let values = try evaluation.meanActivations()
+                blocks.add(values.means)
+                blocks.add([Int64(values.scoredTokens)])
             default: blocks = try paths(evaluation, request, arena, T)
             }
             answer.remaining = evaluation.remainingGroups

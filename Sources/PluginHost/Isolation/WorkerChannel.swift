@@ -11,7 +11,7 @@ final class WorkerChannel: @unchecked Sendable {
             floors, backward, rescale,
             ruleStateSize, calibrate, ruleMerge, form
         // From the worker.
-        case done = 64, failed, log, lossChanges, gradientsAt, gradientsAlong
+        case done = 64, failed, log, lossChanges, gradientsAt, gradientsAlong, meanActivations
     }
 
     /// The line is broken, or what came over it makes no sense.

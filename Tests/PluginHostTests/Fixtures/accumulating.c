@@ -26,10 +26,15 @@ static const dmsae_output wide = {sizeof wide, DMSAE_OUTPUT_LATENT_SEQUENCE, "co
 static const dmsae_output strange = {sizeof strange, (dmsae_output_shape)9, "count", "1", "Tokens", 1, -1, -1};
 static const dmsae_output unitless = {sizeof unitless, DMSAE_OUTPUT_LATENT, "count", "", "Tokens", 1, -1, -1};
 static const dmsae_output circular = {sizeof circular, DMSAE_OUTPUT_LATENT, "count", "1", "Tokens", 1, 0, -1};
+static const dmsae_output roles = {
+    sizeof roles, DMSAE_OUTPUT_LATENT, "count", "1", "Tokens", DMSAE_OUTPUT_TERMS | DMSAE_OUTPUT_SIZE, -1, -1};
+static const dmsae_output total = {sizeof total, DMSAE_OUTPUT_LATENT, "count", "1", "Tokens", DMSAE_OUTPUT_TERMS, -1, -1};
+static const dmsae_output alone = {
+    sizeof alone, DMSAE_OUTPUT_LATENT_SEQUENCE, "sizes", "1", "Sizes", DMSAE_OUTPUT_SIZE, -1, -1};
 static const dmsae_output small = {16, DMSAE_OUTPUT_LATENT, "count", "1", "Tokens", 1, -1, -1};
 
 static uint32_t output_count(dmsae_instance *self) {
-    return has(self, "none") ? 0 : has(self, "many") ? 65 : has(self, "twice") ? 2 : 1;
+    return has(self, "none") ? 0 : has(self, "many") ? 65 : has(self, "twice") || has(self, "alone") ? 2 : 1;
 }
 
 static const dmsae_output *output(dmsae_instance *self, uint32_t index) {
@@ -41,6 +46,9 @@ static const dmsae_output *output(dmsae_instance *self, uint32_t index) {
     if (has(self, "strange")) return &strange;
     if (has(self, "unitless")) return &unitless;
     if (has(self, "circular")) return &circular;
+    if (has(self, "roles")) return &roles;
+    if (has(self, "total")) return &total;
+    if (has(self, "alone") && index == 1) return &alone;
     if (has(self, "small")) return &small;
     return &count;
 }

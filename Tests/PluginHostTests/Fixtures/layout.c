@@ -1,4 +1,4 @@
-/* The layout of every public struct as of version 0.1. A released line is never changed: a later minor version adds
+/* The layout of every public struct as of version 0.2. A released line is never changed: a later minor version adds
  * lines for its new fields and changes the sizes of structs that may grow, and nothing else. */
 #include "dmsae/dmsae.h"
 
@@ -9,7 +9,7 @@
 #define AT(type, field, offset) ASSERT(offsetof(type, field) == (offset))
 
 ASSERT(sizeof(void *) == 8);
-ASSERT(DMSAE_ABI_MAJOR == 0 && DMSAE_ABI_MINOR == 1 && DMSAE_ABI_MINOR_REQUIRED == 0);
+ASSERT(DMSAE_ABI_MAJOR == 0 && DMSAE_ABI_MINOR == 2 && DMSAE_ABI_MINOR_REQUIRED == 0);
 
 ASSERT(sizeof(dmsae_status) == 4);
 ASSERT(sizeof(dmsae_kind) == 4);
@@ -241,7 +241,7 @@ AT(dmsae_gradient_path, end, 16);
 AT(dmsae_gradient_path, gradient, 24);
 AT(dmsae_gradient_path, reserved, 32);
 
-ASSERT(sizeof(dmsae_scoring_plan) == 56);
+ASSERT(sizeof(dmsae_scoring_plan) == 64 && DMSAE_SCORING_PLAN_SIZE_V1 == 56);
 AT(dmsae_scoring_plan, struct_size, 0);
 AT(dmsae_scoring_plan, splice_mode, 4);
 AT(dmsae_scoring_plan, latent_count, 8);
@@ -308,3 +308,13 @@ AT(dmsae_scorer_batch, first_sequence, 144);
 AT(dmsae_selection_context, learnables, 88);
 AT(dmsae_selection_context, learnable_count, 96);
 AT(dmsae_selection_context, reserved2, 100);
+
+/* Since 0.2. */
+ASSERT(DMSAE_OUTPUT_TERMS == 2 && DMSAE_OUTPUT_EXPANSION == 4 && DMSAE_OUTPUT_SIZE == 8);
+
+AT(dmsae_scoring_plan, evaluation_budget, 56);
+
+ASSERT(sizeof(dmsae_host_means) == 16);
+AT(dmsae_host_means, struct_size, 0);
+AT(dmsae_host_means, reserved, 4);
+AT(dmsae_host_means, activations, 8);

@@ -1,0 +1,196 @@
+import Foundation
+import LinearAlgebra
+import TensorFiles
+import TestSupport
+import Testing
+
+/// `compare` and `report` on the attribution golden: the numbers are those that `score` gives, whatever was interrupted.
+@Suite struct CompareTests {
+    private let folder = TemporaryFolder()
+    private let golden: Golden
+    private var sae: String { folder.file("sae") }
+    private let scorers = ["gxa", "ablation", "ig,steps=2", "frequency", "random"]
+
+    init() throws {
+        golden = try Golden("gxa/gxa.safetensors")
+        try writeSAE(golden, threshold: Float(try golden.number("threshold")), to: sae)
+        try write(ids: try golden.file.integers("input_ids"), shape: [4, 24], to: folder.file("ids"))
+    }
+
+    /// Words of `score` and `compare` alike.
+    private var input: [String] {
+        [
+            "--model", fixture("models/llama"), "--sae", sae, "--tokens", folder.file("ids"), "--layer", "1",
+            "--prefix",
+            "32", "--sequences", "1", "--keep-first", "0", "--keep-special", "no", "--sinks", "off",
+        ]
+    }
+
+    private func compare(_ scorers: [String], _ more: [String] = [], out: String) -> [String] {
+        ["compare"] + input + scorers.flatMap { ["--scorer", $0] }
+            + ["--tau", "0.5", "--draws", "20", "--out", folder.file(out)] + more
+    }
+
+    private func record(_ name: String) throws -> [String: Any] {
+        let data = Data(contents(of: folder.file(name + "/comparison.json")))
+        return try #require(try JSONSerialization.jsonObject(with: data) as? [String: Any])
+    }
+
+    private func methods(_ record: [String: Any]) throws -> [String: [String: Any]] {
+        let list = try #require(record["methods"] as? [[String: Any]])
+        return Dictionary(uniqueKeysWithValues: list.map { ($0["name"] as? String ?? "", $0) })
+    }
+
+    @Test func scoresCoresAndOverlapsAreThoseOfScore() throws {
+        let text = try succeed(compare(scorers, out: "c"))
+        #expect(text.contains("Removing the top latents by") && text.hasSuffix("/report.html\n"))
+        let record = try record("c"), methods = try methods(record)
+        #expect(Set(methods.keys) == Set(scorers + ["ablation:first_order", "frequency:mean_activation"]))
+        let file = try SafetensorsFile(path: folder.file("c/comparison.safetensors"))
+        var cores: [String: Set<Int64>] = [:]
+        for scorer in scorers {
+            try succeed(
+                ["score"] + input + ["--scorer", scorer, "--tau", "0.5", "--out", folder.file("scores-" + scorer)])
+            let alone = try SafetensorsFile(path: folder.file("scores-" + scorer))
+            let compared = try file.doubles("scores." + scorer)
+            let scored = try alone.doubles("scores")
+            let largest = scored.reduce(0) { max($0, abs($1)) }
+            // `score` writes floats.
+            for (a, b) in zip(compared, scored) { #expect(abs(a - b) <= 1e-7 * largest, "\(scorer)") }
+            // Foundation reads decimals to the last bit but one.
+            let inRecord = try #require(methods[scorer]?["scores"] as? [Double])
+            for (a, b) in zip(inRecord, compared) { #expect(abs(a - b) <= 4 * b.ulp, "\(scorer)") }
+            cores[scorer] = Set(try alone.integers("core"))
+        }
+        let pairs = try #require(record["pairs"] as? [[String: Any]])
+        #expect(pairs.count == 7 * 6 / 2)
+        for pair in pairs {
+            guard let a = cores[pair["first"] as? String ?? ""], let b = cores[pair["second"] as? String ?? ""] else {
+                continue
+            }
+            let jaccard = Double(a.intersection(b).count) / Double(a.union(b).count)
+            let found = try #require((pair["jaccard"] as? [String: Any])?["value"] as? Double)
+            #expect(abs(found - jaccard) < 1e-12)
+            #expect(abs(try #require((pair["jaccards"] as? [Double])?[0]) - jaccard) < 1e-12)
+        }
+        // The score is the mean of loss_delta over the sequences, so on one footing with its first-order estimate.
+        let footing = try #require((record["footings"] as? [[String: Any]])?.first)
+        #expect(footing["estimate"] as? String == "ablation:first_order")
+        #expect((footing["pearson"] as? Double ?? 0) > 0.3)
+    }
+
+    @Test func whatWasInterruptedGoesOnToTheSameNumbers() throws {
+        try succeed(compare(scorers, out: "whole"))
+        try succeed(compare(scorers, out: "cut"))
+        // What a kill after the second sequence leaves, and after the first method's curves.
+        for name in ["scores-2.safetensors", "scores-3.safetensors", "curves-1.json", "curves-2.json"] {
+            try FileManager.default.removeItem(atPath: folder.file("cut/parts/" + name))
+        }
+        for name in ["comparison.json", "comparison.safetensors", "report.html"] {
+            try FileManager.default.removeItem(atPath: folder.file("cut/" + name))
+        }
+        try succeed(compare(scorers, out: "cut"))
+        #expect(
+            contents(of: folder.file("cut/comparison.safetensors"))
+                == contents(of: folder.file("whole/comparison.safetensors")))
+        let (a, b) = (try methods(try record("whole")), try methods(try record("cut")))
+        for (name, method) in a {
+            for key in method.keys where key != "cost" {
+                #expect(method[key] as? NSObject == b[name]?[key] as? NSObject, "\(name) \(key)")
+            }
+        }
+        // Parts of one comparison are not taken for another's.
+        try fail(
+            compare(scorers, ["--error-term"], out: "cut"), saying: "scores-0.safetensors", "the state of another pass")
+    }
+
+    @Test func aScorerThatFailsIsReportedAndTheOthersFinish() throws {
+        let path = folder.file("failing.c")
+        try AtomicFile.write(
+            """
+            #include <string.h>
+            #include "dmsae/single_scorer.h"
+            static dmsae_status score(dmsae_instance *self, const dmsae_scorer_batch *batch, float *scores, dmsae_call *call) {
+                if (batch->first_sequence == 2) { strcpy(call->error, "two is too many"); return DMSAE_ERR_FAILED; }
+                for (int64_t e = 0; e < batch->codes->count; e++) scores[e] = 1;
+                return DMSAE_OK;
+            }
+            DMSAE_SINGLE_SCORER("failing", "1", "MIT", "fails", 0, score)
+            """, to: path)
+        let library = folder.file("failing.so")
+        let compiled = try run(
+            "/usr/bin/env",
+            ["cc", "-shared", "-fPIC", "-fvisibility=hidden", "-I", fixture("../../Include"), path, "-o", library])
+        #expect(compiled.status == 0, "\(compiled.errors)")
+        let result = try run(builtProgram, compare(["gxa", library, "frequency"], out: "c"))
+        #expect(
+            result.status == 0 && result.errors.contains("is left out: ") && result.errors.contains("two is too many"))
+        let record = try record("c")
+        #expect(Set(try methods(record).keys) == ["gxa", "frequency", "frequency:mean_activation"])
+        let failures = try #require(record["failures"] as? [[String: Any]])
+        #expect(failures.count == 1 && "\(failures)".contains("two is too many"))
+        #expect((record["summary"] as? [String])?.contains { $0.contains("stopped and is left out") } == true)
+    }
+
+    @Test func aBudgetIsKeptToAndHasErrors() throws {
+        try succeed(compare(["gxa", "ablation"], ["--budget", "90"], out: "c"))
+        let ablation = try #require(try methods(try record("c"))["ablation"])
+        let cost = try #require(ablation["cost"] as? [String: Any])
+        #expect((40...90).contains(cost["evaluations"] as? Int ?? 0))
+        #expect(ablation["relative_standard_error"] as? Double != nil)
+        // A time becomes a number, which a second start takes up.
+        try succeed(compare(["gxa", "ablation"], ["--budget", "2s"], out: "t"))
+        let kept = contents(of: folder.file("t/parts/budget.json"))
+        try succeed(compare(["gxa", "ablation"], ["--budget", "2s"], out: "t"))
+        #expect(contents(of: folder.file("t/parts/budget.json")) == kept)
+        for bad in ["0", "-3", "soon", "0min", "min", "infs"] {
+            try fail(compare(["gxa", "ablation"], ["--budget", bad], out: "b"), status: 64, saying: "budget")
+        }
+    }
+
+    @Test func windowsAreSequencesOfTheirOwn() throws {
+        try succeed(compare(["gxa", "ablation"], ["--window", "10"], out: "c"))
+        // Two windows of ten tokens in each sequence of 24.
+        let record = try record("c")
+        #expect(record["sequences"] as? Int == 8 && record["length"] as? Int == 10)
+        let ids = try golden.file.integers("input_ids")
+        let windows = (0..<4).flatMap { s in Array(ids[s * 24..<s * 24 + 20]) }
+        try write(ids: windows, shape: [8, 10], to: folder.file("windows"))
+        let words = input.map { $0 == folder.file("ids") ? folder.file("windows") : $0 }
+        try succeed(["score"] + words + ["--scorer", "ablation", "--tau", "0.5", "--out", folder.file("s")])
+        let largest = try SafetensorsFile(path: folder.file("s")).doubles("scores")
+        let compared = try SafetensorsFile(path: folder.file("c/comparison.safetensors")).doubles("scores.ablation")
+        for (a, b) in zip(compared, largest) { #expect(abs(a - b) < 1e-6) }
+        try fail(
+            compare(["gxa", "ablation"], ["--window", "25"], out: "b"), status: 64, saying: "25", "have 24 tokens")
+        try fail(compare(["gxa", "ablation"], ["--window", "1"], out: "b"), status: 64, saying: "2 or more")
+    }
+
+    @Test func theReportIsMadeAgainFromTheRecord() throws {
+        try succeed(compare(["gxa", "frequency"], ["--curve-sequences", "2"], out: "c"))
+        let made = contents(of: folder.file("c/report.html"))
+        let text = String(decoding: made, as: UTF8.self)
+        for id in [
+            "methods", "agreement", "cores", "coverage", "faithfulness", "ranks", "cost", "sensitivity", "latents",
+        ] {
+            #expect(text.contains("id=\"\(id)\""), "\(id)")
+        }
+        try succeed(["report", folder.file("c"), "--out", folder.file("again.html")])
+        #expect(contents(of: folder.file("again.html")) == made)
+        try fail(["report", folder.path], saying: "neither run.json")
+        try AtomicFile.write("{", to: folder.file("c/comparison.json"))
+        try fail(["report", folder.file("c")], saying: "comparison.json")
+    }
+
+    @Test func whatCannotBeComparedIsRefusedAtOnce() throws {
+        try fail(compare(["gxa"], out: "b"), status: 64, saying: "two scorers or more")
+        try fail(compare(["gxa", "gxa"], out: "b"), status: 64, saying: "given twice")
+        try fail(compare(["gxa", "gxb"], out: "b"), saying: "gxb")
+        try fail(
+            compare(["gxa", "random"], ["--aggregate", "median"], out: "b"), saying: "\"median\" is no aggregate")
+        try fail(compare(["gxa", "random"], ["--tau", "0"], out: "b"), saying: "τ is 0.0")
+        try fail(compare(["gxa", "random"], ["--draws", "-1"], out: "b"), status: 64, saying: "--draws")
+        try fail(
+            compare(["gxa", "random"], ["--curve-tokens", folder.file("none")], out: "b"), saying: "none")
+    }
+}
