@@ -1,5 +1,6 @@
 import Attribution
 import LinearAlgebra
+import SparseCoding
 import TensorFiles
 
 /// One line of `events.jsonl` when a final pair is done.
@@ -10,7 +11,7 @@ private struct FinalEvent: Encodable {
 
 extension Distillation {
     /// With the final core frozen, one DMSAE and one plain Matryoshka SAE at each k: same width, tokens, seed and
-    /// total L0.
+    /// total L0. If asked for, one more with a random core: what a core owes to its choice and not to being frozen.
     func finish(_ core: Core, _ store: ActivationStore, _ evaluation: EvaluationSet) throws -> [FinalRecord] {
         let folder = try run.folder("final")
         // The last cycle's core.safetensors has the encoder vectors in the order of its core.json, of which the
@@ -24,6 +25,7 @@ extension Distillation {
             frozen.row(i).update(from: encoders.row(row), count: encoders.columns)
         }
         try core.write(encoder: frozen, to: folder)
+        let control = recipe.randomCore ? try randomCore(frozen.rows, dIn: store.record.dIn) : nil
         return try recipe.resolvedFinalK.map { k in
             let name = "final/k-\(k.recipeText)"
             let path = try run.folder(name)
@@ -37,8 +39,14 @@ extension Distillation {
             let (_, baseline) = try trainOne(
                 name + "/baseline", k: k, seed: seed, core: nil, budget: .nonCore, store, evaluation,
                 folder: path + "/baseline")
-            let record = FinalRecord(k: k, dmsae: dmsae, baseline: baseline)
-            for (part, title) in [(dmsae, "DMSAE"), (baseline, "baseline")] {
+            let random = try control.map {
+                try trainOne(
+                    name + "/random", k: k, seed: seed, core: $0, budget: recipe.finalBudget, store, evaluation,
+                    folder: path + "/random"
+                ).1
+            }
+            let record = FinalRecord(k: k, dmsae: dmsae, baseline: baseline, random: random)
+            for (part, title) in record.named {
                 for warning in FailureSignature.commonSigns(part, "\(title) at k = \(k.recipeText)") {
                     progress.warn(warning)
                 }
@@ -47,5 +55,27 @@ extension Distillation {
             try JSONRecord.write(record, to: path + "/metrics.json")
             return record
         }
+    }
+
+    /// Encoder vectors [count, D] of latents drawn from cycle 0's that it did not select: from its candidates as far as they
+    /// last, then from the others.
+    private func randomCore(_ count: Int, dIn: Int) throws -> Matrix {
+        let folder = run.path + "/cycle-0"
+        let selected = Set(try Core.read(folder + "/core.json", width: recipe.width).latents.map(\.index))
+        let sae = try SAEFolder.read(folder + "/sae").sae
+        let order = CounterRandom(seed: UInt64(recipe.seed), purpose: .randomCore).permutation(sae.dSAE).map { Int($0) }
+        let innermost = sae.layout.innermost
+        let drawn = (order.filter { $0 < innermost } + order.filter { $0 >= innermost })
+            .filter { !selected.contains($0) }.prefix(count)
+        let rows = Matrix(rows: drawn.count, columns: dIn)
+        for (i, j) in drawn.enumerated() { rows.row(i).update(from: sae.encoder.row(j), count: dIn) }
+        return rows
+    }
+}
+
+extension FinalRecord {
+    /// Its SAEs with what they are called, in the order of tables.
+    public var named: [(record: SAERecord, name: String)] {
+        [(dmsae, "DMSAE"), (baseline, "baseline")] + (random.map { [($0, "random core")] } ?? [])
     }
 }

@@ -67,7 +67,9 @@ extension Recipe {
             "train.budget", \.cycleBudget, "While distilling: non-core (the core is free) or total (the core counts)."),
         RecipeKey("score.scorer", \.scorer, "Scorer: a shipped name or a path to a .so, parameters after commas."),
         RecipeKey("score.tokens", \.scoreTokens, "Tokens scored per cycle, the ones after those harvested."),
-        RecipeKey("score.aggregate", \.aggregate, "How a latent's scores become one: quantile:Q, mean, rms or max."),
+        RecipeKey(
+            "score.aggregate", \.aggregate, "How a latent's scores become one: quantile:Q, mean, rms, max or trimmed:P."
+        ),
         RecipeKey(
             "score.over", \.over, "Over all scored tokens (zeros included) or only those where the latent is active."),
         RecipeKey("score.signed", \.signed, "Aggregate signed scores instead of absolute ones."),
@@ -79,6 +81,10 @@ extension Recipe {
         RecipeKey("final.k", \.finalK, "Total L0 of the final SAEs, one DMSAE and one baseline each; auto: train.k."),
         RecipeKey(
             "final.budget", \.finalBudget, "Of the final DMSAE: total compares fairly with a plain Matryoshka SAE."),
+        RecipeKey(
+            "final.random_core", \.randomCore,
+            "Train a control beside each final DMSAE: as large a core, drawn from cycle 0's latents that were not selected."
+        ),
         RecipeKey("evaluate.tokens", \.evaluationTokens, "Tokens evaluated on after each cycle."),
         RecipeKey(
             "evaluate.text", \.evaluationText,

@@ -68,6 +68,8 @@ public struct Recipe: Sendable, Equatable {
     public var finalK: [Double]?
     /// Budget of the final DMSAE.
     public var finalBudget = BudgetScope.total
+    /// Whether a DMSAE with a random core is trained beside the final one.
+    public var randomCore = false
     /// Tokens to evaluate on.
     public var evaluationTokens = 8192
     /// First positions of a sequence that are kept.

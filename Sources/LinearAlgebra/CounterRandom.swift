@@ -23,6 +23,8 @@ public struct CounterRandom: Sendable {
         case bootstrap = 6
         /// Halves of the sequences.
         case halves = 7
+        /// Which latents a control's core is made of.
+        case randomCore = 8
     }
 
     private let key: (UInt32, UInt32)

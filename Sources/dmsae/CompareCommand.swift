@@ -17,7 +17,7 @@ struct CompareCommand: ParsableCommand {
             results from sequences drawn again with replacement. The first scorer is the one that the table compares others with.
 
             Example: dmsae compare --model smollm2.gguf --sae sae --tokens ids.safetensors --scorer gxa \
-            --scorer ablation,sequences=4 --scorer ig --scorer frequency --scorer random --out comparison
+            --scorer ablation,draws=4 --scorer ig --scorer frequency --scorer random --out comparison
             """)
 
     @OptionGroup var input: ScoringInput

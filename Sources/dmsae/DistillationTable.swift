@@ -22,7 +22,7 @@ enum DistillationTable {
         text +=
             row(["k", "SAE", "frozen", "expl. var.", "cosine", "L0", "L0 core", "CE score", "CE loss", "dead"]) + "\n"
         for final in record.finals {
-            for (name, sae) in [("DMSAE", final.dmsae), ("baseline", final.baseline)] {
+            for (sae, name) in final.named {
                 let e = sae.evaluation
                 text +=
                     row([

@@ -134,6 +134,32 @@ import Testing
         #expect(dmsae.encoder.copy(rows: 0..<rows.rows).values == rows.values)
     }
 
+    @Test func aRandomCoreIsOfLatentsThatWereNotSelected() throws {
+        var recipe = recipe
+        recipe.randomCore = true
+        recipe.finalK = [20]
+        let record = try distillation("run", recipe).distill(resuming: false)
+        let final = try #require(record.finals.first), random = try #require(final.random)
+        #expect(random.frozenCore == record.coreSize && random.seed == final.dmsae.seed)
+        #expect(final.named.map(\.name) == ["DMSAE", "baseline", "random core"])
+        let first = try SAEFolder.read(folder.file("run/cycle-0/sae")).sae
+        let selected = Set(
+            try JSONRecord.read(Core.self, from: folder.file("run/cycle-0/core.json")).latents.map(\.index))
+        let control = try SAEFolder.read(folder.file("run/final/k-20/random")).sae
+        var seen = Set<Int>()
+        for i in 0..<record.coreSize {
+            let row = control.encoder.copy(rows: i..<i + 1).values
+            let j = try #require((0..<128).first { first.encoder.copy(rows: $0..<$0 + 1).values == row })
+            #expect(!selected.contains(j) && j < 48, "latent \(j)")
+            seen.insert(j)
+        }
+        #expect(seen.count == record.coreSize)
+        // Everything else is as without the control.
+        recipe.randomCore = false
+        let plain = try #require(try distillation("plain", recipe).distill(resuming: false).finals.first)
+        #expect(plain.dmsae == final.dmsae && plain.baseline == final.baseline && plain.random == nil)
+    }
+
     // MARK: Run folders
 
     @Test func aFolderInUseIsNotOverwritten() throws {
