@@ -65,6 +65,23 @@ struct AblationTests {
         }
     }
 
+    /// Nothing before a latent's first firing is computed again, and nothing of sequences where it never fires.
+    @Test func `ablation costs its causal minimum`() throws {
+        let f = try batch().codes.dense()
+        var least = 0
+        for j in 0..<32 {
+            for s in 0..<4 { least += (0..<24).first { f[s * 24 + $0, j] != 0 }.map { 24 - $0 } ?? 0 }
+        }
+        var settings = ScoringSettings()
+        settings.prefix = 32
+        let spliced = try SplicedPass(model: splice.model, layer: 1, sae: try splice.sae(), settings: settings)
+        let budget = EvaluationBudget()
+        let pass = ScoringPass(spliced, scorer: try scorer("ablation"), budget: budget)
+        try pass.begin(sequences: 4, tokens: 96)
+        _ = try pass.score(try splice.sample())
+        #expect(budget.replayedTokens == least && least < 32 * 96)
+    }
+
     @Test func `to the mean is a run with the mean in its place, at every scored token`() throws {
         let batch = try batch()
         let f = batch.codes.dense(), b = means(f), before = try sums(batch.reconstruction)
