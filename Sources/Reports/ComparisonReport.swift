@@ -85,7 +85,11 @@ public struct ComparisonReport {
         let tops = record.methods.indices.map { m in
             Array(orders[m].prefix(coreSizes[m]).prefix(10).prefix { looked[$0] != nil })
         }
-        guard let longest = tops.map(\.count).max(), longest > 0 else { return "<p>No latent was looked at.</p>" }
+        // Some methods' next latents were looked at for another method's sake; a rank is shown where all have one.
+        let cut = zip(tops, coreSizes).filter { $0.0.count < $0.1 }.map(\.0.count)
+        guard let longest = cut.min() ?? tops.map(\.count).max(), longest > 0 else {
+            return "<p>No latent was looked at.</p>"
+        }
         let rows = (0..<longest).map { rank in
             ["\(rank + 1)"]
                 + tops.map { top in
@@ -108,7 +112,7 @@ public struct ComparisonReport {
             let places = record.methods.indices.map { m -> String in
                 guard let rank = ranks[m][latent] else { return "" }
                 let text = "\(key(m)): #\(rank)"
-                return rank <= coreSizes[m] ? "<b>\(text)</b>" : text
+                return "<span class=\"series\">\(rank <= coreSizes[m] ? "<b>\(text)</b>" : text)</span>"
             }
             return [("rank", places.joined(separator: " &ensp;"))]
         }

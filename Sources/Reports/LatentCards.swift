@@ -10,7 +10,7 @@ func latentCards(_ latents: [LatentRecord], more: (Int) -> [(name: String, html:
 private func card(_ latent: LatentRecord, _ more: [(name: String, html: String)], _ shown: Set<Int>) -> String {
     var lines = more
     lines.append(
-        ("fires on", "\(short(100 * latent.frequency, 2))% of the tokens, at most at \(activation(latent.largest))"))
+        ("fires on", "\(short(100 * latent.frequency, 2))% of the tokens, up to \(activation(latent.largest))"))
     lines.append(("promotes", tokens(latent.promoted)))
     lines.append(("suppresses", tokens(latent.suppressed)))
     let near = latent.neighbours.prefix(5).map { neighbour in

@@ -75,8 +75,8 @@ struct RankScatter {
               document.getElementById("rank-core-y").setAttribute("d", `M\(f.left) ${up(edge(b.core))}h\(f.width)`);
             }
             selects.forEach(select => select.addEventListener("change", draw));
-            // A browser that goes back to the page keeps what was chosen.
-            draw();
+            // A browser that comes back to the page keeps what was chosen.
+            addEventListener("pageshow", draw);
             """
     }
 }

@@ -49,7 +49,7 @@ let stylesheet = """
     code{font-family:ui-monospace,"DejaVu Sans Mono",monospace;background:var(--tint);padding:0 .25em;border-radius:3px;
     white-space:pre-wrap}
     @media print{@page{margin:14mm}body{font-size:11px}main{max-width:none;padding:0}nav{display:none}
-    h2,h3,.legend,.choices{break-after:avoid}figure,.card,tr{break-inside:avoid}.scroll{overflow:visible}
+    h2,h3,.legend,.choices{break-after:avoid}figure,.card,.legend,tr{break-inside:avoid}.scroll{overflow:visible}
     table{font-size:.85em}th,td{padding:.3em .35em}tbody th{position:static}.named tbody th{min-width:0}
     .grid{grid-template-columns:1fr 1fr;gap:12px 18px}select{border:0;background:none;appearance:none}}
     """.replacing("\n", with: "")
