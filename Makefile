@@ -3,11 +3,12 @@
 
 DMSAE := .build/release/dmsae
 
-.PHONY: help setup build demo test
+.PHONY: help setup build demo test test-report
 
 help:
-	@echo "make demo   install what is missing, build, fetch model and text, distil a core (runs/demo)"
-	@echo "make test   install what is missing, build, run every test"
+	@echo "make demo          install what is missing, build, fetch model and text, distil a core (runs/demo)"
+	@echo "make test          install what is missing, build, run every test"
+	@echo "make test-report   install what is missing, build, look at the HTML reports in headless Chromium"
 
 setup:
 	@.ci/setup
@@ -29,3 +30,9 @@ test: setup
 	@mkdir -p .build/template
 	cc -O2 -Wall -Werror -shared -fPIC -I Include Plugins/Template/scorer.c -o .build/template/scorer.so
 	DMSAE_PLUGIN_PATH=.build/template $(DMSAE) plugin list | grep -A 1 '^activation '
+
+# Needs no network once Chromium is there; `make test-report SHOTS=shots` keeps pages and screenshots.
+test-report:
+	@.ci/setup --reports
+	swift build -c release
+	.ci/reports $(SHOTS)

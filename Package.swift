@@ -116,6 +116,8 @@ let package = Package(
             name: "DistillationTests",
             dependencies: ["Distillation", "Attribution", "LanguageModeling", "TensorFiles", "TestSupport"]),
         .testTarget(
+            name: "ReportsTests", dependencies: ["Reports", "Attribution", "TensorFiles", "TestSupport"]),
+        .testTarget(
             name: "CommandTests", dependencies: ["dmsae", "SparseCoding", "TensorFiles", "TestSupport"]),
         .executableTarget(
             name: "Benchmarks", dependencies: ["Attribution", "SparseCoding", "LanguageModeling", "PluginHost"],

@@ -16,10 +16,23 @@ public struct LatentsReport {
     /// The page.
     public func html() -> String {
         var page = HTMLPage(title: title)
-        page.add("<header><h1>\(escape(title))</h1><p class=\"facts\">")
-        for fact in facts { page.add("<span>\(escape(fact.name)) <b>\(escape(fact.value))</b></span> ") }
-        page.add("</p></header>\n")
-        page.section("Latents", id: "latents", latentCards(latents))
+        page.begin(title, findings: [summary], facts: facts.map { ($0.name, $0.value) })
+        page.section(
+            "Latents", id: "latents", latentCards(latents),
+            note:
+                "Contexts in which each fires most, shaded by its activation, the highest token underlined; the tokens whose "
+                + "logits its decoder row moves most; the latents with the most similar decoder rows.")
         return page.html()
+    }
+
+    private var summary: String {
+        let frequencies = latents.map(\.frequency).sorted()
+        guard let least = frequencies.first, let most = frequencies.last else { return "There are no latents here." }
+        guard latents.count > 1 else { return "One latent; it fires on \(short(100 * least, 2))% of the tokens." }
+        let silent = latents.count { $0.contexts.isEmpty && $0.frequency == 0 }
+        return
+            "\(latents.count) latents; they fire on \(short(100 * least, 2))% to \(short(100 * most, 2))% of the tokens, half of "
+            + "them on \(short(100 * frequencies[latents.count / 2], 2))% or more"
+            + (silent > 0 ? "; \(silent) did not fire." : ".")
     }
 }

@@ -1,153 +1,206 @@
-import Attribution
-import Foundation
-
 /// A plot of curves or points as SVG.
-struct Plot {
-    /// How values lie along an axis.
-    enum Scale {
-        case linear
-        /// log(1 + x), so that 0 has a place.
-        case logOnePlus
-        case log
-    }
-
-    /// One axis.
-    struct Axis {
-        var title: String
-        var scale = Scale.linear
-        var range: ClosedRange<Double>
-
-        /// 0…1
-        func place(_ value: Double) -> Double {
-            let (low, high) = (bend(range.lowerBound), bend(range.upperBound))
-            return high > low ? min(1, max(0, (bend(value) - low) / (high - low))) : 0.5
-        }
-
-        private func bend(_ value: Double) -> Double {
-            switch scale {
-            case .linear: value
-            case .logOnePlus: Foundation.log(1 + max(0, value))
-            case .log: Foundation.log(max(value, 1e-12))
-            }
-        }
-
-        var ticks: [Double] {
-            switch scale {
-            case .linear:
-                let width = range.upperBound - range.lowerBound
-                guard width > 0 else { return [range.lowerBound] }
-                let rough = width / 5
-                let power = pow(10, floor(log10(rough)))
-                let step = [1, 2, 5, 10].map { $0 * power }.first { $0 >= rough } ?? rough
-                let first = Int((range.lowerBound / step - 1e-9).rounded(.up))
-                let last = Int((range.upperBound / step + 1e-9).rounded(.down))
-                return first <= last ? (first...last).map { Double($0) * step } : []
-            case .logOnePlus:
-                return ([0] + (0..<20).map { pow(4, Double($0)) }).filter { range.contains($0) }
-            case .log:
-                return (-6..<8).map { pow(10, Double($0)) }.filter { range.contains($0) }
-            }
-        }
-    }
-
-    /// A curve, with a band if it has one.
-    struct Curve {
-        var color: Int
+package struct Plot {
+    /// A curve, with a band and markers if it has them.
+    package struct Curve {
+        var series: Series
         var points: [(x: Double, y: Double)]
-        var band: [(low: Double, high: Double)] = []
+        var band: [(low: Double, high: Double)]
+        var hasMarkers: Bool
+
+        package init(
+            series: Series, points: [(x: Double, y: Double)], band: [(low: Double, high: Double)] = [],
+            hasMarkers: Bool = false
+        ) {
+            (self.series, self.points, self.band, self.hasMarkers) = (series, points, band, hasMarkers)
+        }
     }
 
-    /// A point with a name.
-    struct Mark {
-        var color: Int
+    /// A marker with a few letters beside it.
+    package struct Mark {
+        var series: Series
         var x: Double
         var y: Double
         var name: String
+
+        package init(series: Series, x: Double, y: Double, name: String) {
+            (self.series, self.x, self.y, self.name) = (series, x, y, name)
+        }
+    }
+
+    /// A part of a bar, from one height to another.
+    struct BarPart {
+        var x: Double
+        var heights: ClosedRange<Double>
+        var color: OrderedColor
+        var name: String
+        /// Read out, and shown on pointing at it.
+        var title: String
     }
 
     var x: Axis
     var y: Axis
-    var curves: [Curve] = []
-    var marks: [Mark] = []
+    var bars: [BarPart] = []
+    package var curves: [Curve] = []
+    package var marks: [Mark] = []
     /// Dots without names, whose group gets this id.
     var dots: (id: String, points: [(x: Double, y: Double)])?
+    /// Dotted lines across or up the frame, with an id each and, across, what stands on them.
+    var guides: [(id: String, value: Double, isUpright: Bool, name: String)] = []
 
-    static let (width, height) = (460.0, 300.0)
-    static let frame = (left: 52.0, top: 10.0, width: 396.0, height: 246.0)
+    package init(x: Axis, y: Axis) { (self.x, self.y) = (x, y) }
 
-    private func place(_ x: Double, _ y: Double) -> (Double, Double) {
+    static let (width, height) = (400.0, 290.0)
+    static let frame = (left: 60.0, top: 10.0, width: 330.0, height: 230.0)
+
+    /// Where a point lies in the picture.
+    private func place(_ x: Double, _ y: Double) -> (Double, Double)? {
+        guard let across = self.x.place(x), let up = self.y.place(y) else { return nil }
         let f = Self.frame
-        return (f.left + self.x.place(x) * f.width, f.top + (1 - self.y.place(y)) * f.height)
+        return (f.left + across * f.width, f.top + (1 - up) * f.height)
     }
 
-    private func number(_ value: Double) -> String {
-        if value == value.rounded() && abs(value) < 1e6 { return "\(Int(value))" }
-        return String(Float((value * 1e6).rounded() / 1e6))
+    /// The picture; `label` is read out in its place. The titles of its axes get the ids `id`-x and `id`-y.
+    package func svg(label: String, id: String? = nil) -> String {
+        "<svg class=\"plot\" viewBox=\"0 0 \(Int(Self.width)) \(Int(Self.height))\" role=\"img\" aria-label=\"\(escape(label))\">"
+            + axes(id) + bars.map(part).joined() + guideLines() + curves.map(band).joined() + curves.map(line).joined()
+            + dotGroup() + namedMarks()
+            + "</svg>"
     }
 
-    private func pixel(_ value: Double) -> String { String(Float((value * 10).rounded() / 10)) }
-
-    /// The picture; `label` is read out in its place.
-    func svg(label: String) -> String {
+    private func axes(_ id: String?) -> String {
         let f = Self.frame
-        var svg =
-            "<svg viewBox=\"0 0 \(Int(Self.width)) \(Int(Self.height))\" role=\"img\" aria-label=\"\(escape(label))\">"
-        svg += "<rect class=\"frame\" x=\"\(f.left)\" y=\"\(f.top)\" width=\"\(f.width)\" height=\"\(f.height)\"/>"
+        let (bottom, middle) = (f.top + f.height, f.top + f.height / 2)
+        var svg = "<path class=\"frame\" d=\"M\(pixel(f.left)) \(pixel(f.top))v\(pixel(f.height))h\(pixel(f.width))\"/>"
         for tick in x.ticks {
-            let at = pixel(place(tick, y.range.lowerBound).0)
-            svg += "<path class=\"frame\" d=\"M\(at) \(f.top + f.height)v4\"/>"
-            svg += "<text x=\"\(at)\" y=\"\(f.top + f.height + 16)\" text-anchor=\"middle\">\(number(tick))</text>"
+            guard let across = x.place(tick.at) else { continue }
+            let at = pixel(f.left + across * f.width)
+            svg += "<path class=\"frame\" d=\"M\(at) \(pixel(bottom))v4\"/>"
+            svg += "<text x=\"\(at)\" y=\"\(pixel(bottom + 17))\" text-anchor=\"middle\">\(escape(tick.label))</text>"
         }
         for tick in y.ticks {
-            let at = place(x.range.lowerBound, tick).1
-            svg += "<path class=\"frame\" d=\"M\(f.left) \(pixel(at))h\(f.width)\" stroke-dasharray=\"1 4\"/>"
-            svg += "<text x=\"\(f.left - 6)\" y=\"\(pixel(at + 4))\" text-anchor=\"end\">\(number(tick))</text>"
+            guard let up = y.place(tick.at) else { continue }
+            let at = f.top + (1 - up) * f.height
+            svg += "<path class=\"frame grid-line\" d=\"M\(pixel(f.left)) \(pixel(at))h\(pixel(f.width))\"/>"
+            svg +=
+                "<text x=\"\(pixel(f.left - 6))\" y=\"\(pixel(at + 4))\" text-anchor=\"end\">\(escape(tick.label))</text>"
         }
+        func named(_ axis: String) -> String { id.map { " id=\"\($0)-\(axis)\"" } ?? "" }
         svg +=
-            "<text x=\"\(f.left + f.width / 2)\" y=\"\(Self.height - 8)\" text-anchor=\"middle\">\(escape(x.title))</text>"
-        svg +=
-            "<text x=\"12\" y=\"\(f.top + f.height / 2)\" text-anchor=\"middle\" transform=\"rotate(-90 12 \(f.top + f.height / 2))\">\(escape(y.title))</text>"
-        for curve in curves where !curve.band.isEmpty {
-            let there = zip(curve.points, curve.band).map { pair($0.0.x, $0.1.high) }
-            let back = zip(curve.points, curve.band).reversed().map { pair($0.0.x, $0.1.low) }
-            svg +=
-                "<polygon points=\"\((there + back).joined(separator: " "))\" fill=\"\(Reports.color(curve.color))\" opacity=\".14\"/>"
-        }
-        for curve in curves {
-            let points = curve.points.map { pair($0.x, $0.y) }.joined(separator: " ")
-            svg +=
-                "<polyline points=\"\(points)\" fill=\"none\" stroke=\"\(Reports.color(curve.color))\" stroke-width=\"1.8\"/>"
-        }
-        if let dots {
-            svg += "<g id=\"\(dots.id)\" fill=\"var(--c0)\" opacity=\".55\">"
-            for point in dots.points {
-                let (px, py) = place(point.x, point.y)
-                svg += "<circle cx=\"\(pixel(px))\" cy=\"\(pixel(py))\" r=\"2\"/>"
-            }
-            svg += "</g>"
-        }
-        for mark in marks {
-            let (px, py) = place(mark.x, mark.y)
-            let isRight = px > f.left + f.width * 0.6
-            svg += "<circle cx=\"\(pixel(px))\" cy=\"\(pixel(py))\" r=\"4\" fill=\"\(Reports.color(mark.color))\"/>"
-            svg +=
-                "<text x=\"\(pixel(px + (isRight ? -7 : 7)))\" y=\"\(pixel(py - 5))\" text-anchor=\"\(isRight ? "end" : "start")\">\(escape(mark.name))</text>"
-        }
-        return svg + "</svg>"
+            "<text\(named("x")) x=\"\(pixel(f.left + f.width / 2))\" y=\"\(pixel(Self.height - 8))\" text-anchor=\"middle\">"
+        svg += "\(escape(x.title))</text>"
+        svg += "<text\(named("y")) x=\"12\" y=\"\(pixel(middle))\" text-anchor=\"middle\" "
+        return svg + "transform=\"rotate(-90 12 \(pixel(middle)))\">\(escape(y.title))</text>"
     }
 
-    private func pair(_ x: Double, _ y: Double) -> String {
-        let (px, py) = place(x, y)
-        return "\(pixel(px)),\(pixel(py))"
+    private func guideLines() -> String {
+        let f = Self.frame
+        return guides.map { guide in
+            guard let at = guide.isUpright ? x.place(guide.value) : y.place(guide.value) else { return "" }
+            let start =
+                guide.isUpright
+                ? "M\(pixel(f.left + at * f.width)) \(pixel(f.top))v\(pixel(f.height))"
+                : "M\(pixel(f.left)) \(pixel(f.top + (1 - at) * f.height))h\(pixel(f.width))"
+            // At the left end, where curves begin elsewhere than near a guide.
+            let name =
+                guide.name.isEmpty
+                ? ""
+                : "<text x=\"\(pixel(f.left + 6))\" y=\"\(pixel(f.top + (1 - at) * f.height - 5))\">\(escape(guide.name))</text>"
+            return "<path class=\"guide\" id=\"\(guide.id)\" d=\"\(start)\"/>" + name
+        }.joined()
+    }
+
+    private func part(_ part: BarPart) -> String {
+        let slot = Self.frame.width / max(1, x.range.upperBound - x.range.lowerBound)
+        let width = slot * 0.8
+        guard let (middle, bottom) = place(part.x, part.heights.lowerBound),
+            let (_, top) = place(part.x, part.heights.upperBound)
+        else { return "" }
+        var svg =
+            "<rect class=\"part\" x=\"\(pixel(middle - width / 2))\" y=\"\(pixel(top))\" width=\"\(pixel(width))\" "
+        svg +=
+            "height=\"\(pixel(max(0.5, bottom - top)))\" fill=\"\(part.color.fill)\"><title>\(escape(part.title))</title></rect>"
+        guard bottom - top >= 13, width >= 7 * Double(part.name.count) + 4 else { return svg }
+        svg += "<text x=\"\(pixel(middle))\" y=\"\(pixel((top + bottom) / 2 + 4))\" text-anchor=\"middle\" "
+        return svg + "style=\"fill:\(part.color.ink)\">\(escape(part.name))</text>"
+    }
+
+    private func band(_ curve: Curve) -> String {
+        var low: [String] = []
+        var high: [String] = []
+        for (point, limits) in zip(curve.points, curve.band) {
+            guard let below = place(point.x, limits.low), let above = place(point.x, limits.high) else { continue }
+            low.append("\(pixel(below.0)),\(pixel(below.1))")
+            high.append("\(pixel(above.0)),\(pixel(above.1))")
+        }
+        guard low.count > 1 else { return "" }
+        let outline = (high + low.reversed()).joined(separator: " ")
+        return "<polygon points=\"\(outline)\" fill=\"\(curve.series.color)\" opacity=\".16\"/>"
+    }
+
+    /// A curve is torn where a point has no place.
+    private func line(_ curve: Curve) -> String {
+        let placed = curve.points.map { place($0.x, $0.y) }
+        var svg = placed.split { $0 == nil }.map { part in
+            let points = part.compactMap { $0 }.map { "\(pixel($0.0)),\(pixel($0.1))" }.joined(separator: " ")
+            return "<polyline points=\"\(points)\" stroke-width=\"1.8\" \(curve.series.stroke)/>"
+        }.joined()
+        if curve.hasMarkers {
+            svg += placed.compactMap { $0 }.map { curve.series.marker($0.0, $0.1, size: 0.7) }.joined()
+        }
+        return svg
+    }
+
+    private func dotGroup() -> String {
+        guard let dots else { return "" }
+        return "<g id=\"\(dots.id)\" class=\"dots\">"
+            + dots.points.compactMap { place($0.x, $0.y) }
+            .map { "<circle cx=\"\(pixel($0.0))\" cy=\"\(pixel($0.1))\" r=\"2\"/>" }.joined() + "</g>"
+    }
+
+    /// Markers, each with its name on the side where it covers nothing else; where every side is taken the name is
+    /// left to the legend.
+    private func namedMarks() -> String {
+        let placed = marks.compactMap { mark in place(mark.x, mark.y).map { (mark, $0) } }
+        var taken = placed.map { LabelBox(x: $0.1.0 - 5, y: $0.1.1 - 5, width: 10, height: 10) }
+        let frame = LabelBox(x: Self.frame.left, y: Self.frame.top, width: Self.frame.width, height: Self.frame.height)
+        var svg = placed.map { $0.0.series.marker($0.1.0, $0.1.1) }.joined()
+        for (mark, (px, py)) in placed where !mark.name.isEmpty {
+            guard
+                let box = LabelBox.around(px, py, characters: mark.name.count).first(where: { box in
+                    frame.holds(box) && !taken.contains { $0.meets(box) }
+                })
+            else { continue }
+            taken.append(box)
+            svg += "<text x=\"\(pixel(box.x + box.width / 2))\" y=\"\(pixel(box.y + 10))\" text-anchor=\"middle\">"
+            svg += "\(escape(mark.name))</text>"
+        }
+        return svg
     }
 }
 
-/// A range that holds all finite values, a little wider.
-func range(_ values: some Sequence<Double>, from low: Double? = nil) -> ClosedRange<Double> {
-    let known = values.filter(\.isFinite)
-    guard let least = known.min(), let most = known.max() else { return 0...1 }
-    let margin = max((most - least) * 0.05, 1e-9)
-    return (low ?? (least - margin))...(max(most + margin, (low ?? -.infinity) + 1e-9))
+/// The room a name takes beside a marker.
+private struct LabelBox {
+    var x: Double
+    var y: Double
+    var width: Double
+    var height: Double
+
+    /// Places for a name of so many characters around a marker, the best first.
+    static func around(_ px: Double, _ py: Double, characters: Int) -> [LabelBox] {
+        let (width, height) = (7 * Double(characters) + 2, 13.0)
+        return [
+            (6.0, -6.5), (-6 - width, -6.5), (-width / 2, -19), (-width / 2, 6), (6, -19), (6, 6), (-6 - width, -19),
+        ]
+        .map { LabelBox(x: px + $0, y: py + $1, width: width, height: height) }
+    }
+
+    func meets(_ other: LabelBox) -> Bool {
+        x < other.x + other.width && other.x < x + width && y < other.y + other.height && other.y < y + height
+    }
+
+    func holds(_ other: LabelBox) -> Bool {
+        other.x >= x && other.y >= y && other.x + other.width <= x + width && other.y + other.height <= y + height
+    }
 }
 
 /// A picture with its caption.

@@ -17,15 +17,22 @@ struct ReportCommand: ParsableCommand {
     var folder: String
     @Option(help: "HTML file to write; default report.html in the folder.")
     var out: String?
+    @Option(
+        help: """
+            Folder of a `dmsae train` with another core (random, by frequency), to hold a distillation's training \
+            curves against; as often as wanted.
+            """)
+    var control: [String] = []
 
     func run() throws {
         let path = out ?? folder + "/report.html"
         let html: String
         if exists(folder + "/comparison.json") {
+            guard control.isEmpty else { throw ValidationError("--control is for the report of a distillation") }
             html = ComparisonReport(try JSONRecord.read(ComparisonRecord.self, from: folder + "/comparison.json"))
                 .html()
         } else if exists(folder + "/run.json") {
-            html = try RunReport(folder: folder).html()
+            html = try RunReport(folder: folder, controls: control).html()
         } else {
             throw TensorFileError.unreadable(
                 file: folder, reason: "it holds neither run.json of a distillation nor comparison.json")

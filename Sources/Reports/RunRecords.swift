@@ -1,0 +1,103 @@
+import Distillation
+import FoundationEssentials
+import SparseCoding
+import TensorFiles
+
+/// What the folder of a distillation holds, finished or not.
+struct RunRecords {
+    let name: String
+    let run: RunRecord
+    let cycles: [CycleRecord]
+    /// Each cycle's core.
+    let cores: [Core]
+    let finals: [FinalRecord]
+    /// What the last two cycles both selected; nil before that is known.
+    let stableCore: Core?
+    let trainings: [TrainingCurve]
+
+    /// Reads it.
+    ///
+    /// - Throws: `TensorFileError` for a folder that is none, or records that cannot be read.
+    init(folder: String) throws {
+        name = folder.split(separator: "/").last.map(String.init) ?? folder
+        run = try JSONRecord.read(RunRecord.self, from: folder + "/run.json")
+        var cycles: [CycleRecord] = []
+        var cores: [Core] = []
+        while exists("\(folder)/cycle-\(cycles.count)/metrics.json") {
+            let cycle = "\(folder)/cycle-\(cycles.count)"
+            cycles.append(try JSONRecord.read(CycleRecord.self, from: cycle + "/metrics.json"))
+            cores.append(try JSONRecord.read(Core.self, from: cycle + "/core.json"))
+        }
+        (self.cycles, self.cores) = (cycles, cores)
+        let result = folder + "/result.json"
+        finals = exists(result) ? try JSONRecord.read(DistillationRecord.self, from: result).finals : []
+        let stable = folder + "/final/core.json"
+        stableCore = exists(stable) ? try JSONRecord.read(Core.self, from: stable) : nil
+        trainings = try TrainingCurve.read(folder + "/events.jsonl")
+    }
+}
+
+/// How one training went.
+struct TrainingCurve {
+    /// "cycle-1", "final/k-64/dmsae"
+    var name: String
+    var steps: [Step] = []
+
+    struct Step {
+        var step: Int
+        /// Mean active latents of the core per token.
+        var core: Double
+        /// Loss of the full width, on scaled activations.
+        var loss: Double
+    }
+
+    /// Whether it had a core that fired at some time.
+    var hasCore: Bool { steps.contains { $0.core > 0 } }
+
+    /// The fields of a step that are shown.
+    private struct Event: Decodable {
+        var event: String
+        var run: String?
+        var record: Record?
+
+        struct Record: Decodable {
+            var step: Int?
+            var meanActiveCore: Double?
+            var prefixLosses: [Double]?
+        }
+    }
+
+    /// The trainings of a log, in its order; none if there is no log.
+    ///
+    /// - Throws: `TensorFileError.unreadable` if the log cannot be read.
+    static func read(_ path: String) throws -> [TrainingCurve] {
+        guard exists(path) else { return [] }
+        let data: Data
+        do { data = try Data(contentsOf: URL(filePath: path)) } catch {
+            throw TensorFileError.unreadable(file: path, reason: "\(error)")
+        }
+        var curves: [TrainingCurve] = []
+        for line in String(decoding: data, as: UTF8.self).split(separator: "\n") {
+            // The last line may be cut off; others without these fields are of other events.
+            guard let event = try? JSONRecord.decode(Event.self, from: String(line), in: path), event.event == "step",
+                let run = event.run, let record = event.record, let step = record.step,
+                let loss = record.prefixLosses?.last
+            else { continue }
+            let found = curves.firstIndex { $0.name == run }
+            if found == nil { curves.append(TrainingCurve(name: run)) }
+            let index = found ?? curves.count - 1
+            // A training that was cut short and begun again starts over.
+            if let last = curves[index].steps.last, last.step >= step {
+                curves[index].steps.removeAll { $0.step >= step }
+            }
+            curves[index].steps.append(Step(step: step, core: record.meanActiveCore ?? 0, loss: loss))
+        }
+        return curves
+    }
+
+    /// At most about so many steps, evenly spread, the last among them.
+    func thinned(to most: Int) -> [Step] {
+        let step = max(1, (steps.count + most - 1) / most)
+        return steps.indices.filter { $0 % step == 0 || $0 == steps.count - 1 }.map { steps[$0] }
+    }
+}

@@ -1,0 +1,36 @@
+extension RunReport {
+    /// Steps of a curve that the eye can tell apart.
+    private static let mostSteps = 300
+
+    func training() -> String {
+        let all = records.trainings + controls
+        guard !all.isEmpty else { return "<p>The log holds no training step.</p>" }
+        let last = all.flatMap { $0.steps.map { Double($0.step) } }.max() ?? 1
+        func plot(_ title: String, _ chosen: [Int], _ value: (TrainingCurve.Step) -> Double) -> Plot {
+            var plot = Plot(x: Axis(title: "step", range: 0...max(1, last)), y: Axis(title: title, range: 0...1))
+            plot.curves = chosen.map { i in
+                Plot.Curve(
+                    series: Series(i),
+                    points: all[i].thinned(to: Self.mostSteps).map { (Double($0.step), value($0)) })
+            }
+            return plot
+        }
+        var core = plot("L0 of the core", all.indices.filter { all[$0].hasCore }) { $0.core }
+        core.y.range = range(core.curves.flatMap { $0.points.map(\.y) }, from: 0)
+        var loss = plot("‖x − x̂‖², mean", Array(all.indices)) { $0.loss }
+        loss.y.scale = .log
+        loss.y.range = logRange(loss.curves.flatMap { $0.points.map(\.y) })
+        let withCore =
+            core.curves.isEmpty
+            ? "<p>No training with a core yet.</p>"
+            : figure(
+                core.svg(label: "L0 of the core over training"),
+                "Mean active core latents a token."
+                    + (controls.isEmpty
+                        ? " No control is shown; --control takes a training with another core." : ""))
+        return legend(all.map(\.name)) + "<div class=\"grid\">" + withCore
+            + figure(
+                loss.svg(label: "Reconstruction loss over training"),
+                "Reconstruction loss of the full width, on scaled activations.") + "</div>"
+    }
+}
