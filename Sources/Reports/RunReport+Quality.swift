@@ -5,7 +5,7 @@ extension RunReport {
     func qualityTable() -> String {
         guard !records.finals.isEmpty else { return "" }
         let rows = records.finals.flatMap { final in
-            [("DMSAE", final.dmsae), ("plain Matryoshka", final.baseline)].map { name, record in
+            final.named.map { record, name in
                 let e = record.evaluation
                 return [
                     "\(name), k = \(number(final.k))", "\(record.frozenCore)", short(e.l0, 1), short(e.l0_core, 1),
@@ -24,16 +24,16 @@ extension RunReport {
         let finals = records.finals
         typealias Point = (x: Double, y: Double)
         func points(_ saes: [SAERecord]) -> [Point] { saes.map { ($0.evaluation.l0, $0.evaluation.ce_loss_score) } }
-        let groups = [
-            ("DMSAE", points(finals.map(\.dmsae))), ("plain Matryoshka", points(finals.map(\.baseline))),
-            ("cycles", points(records.cycles.map(\.sae))),
-        ]
+        let randoms = points(finals.compactMap(\.random))
+        let groups =
+            [("DMSAE", points(finals.map(\.dmsae))), ("plain Matryoshka", points(finals.map(\.baseline)))]
+            + (randoms.isEmpty ? [] : [("random core", randoms)]) + [("cycles", points(records.cycles.map(\.sae)))]
         let all = groups.flatMap(\.1)
         var plot = Plot(
             x: Axis(title: "total L0", range: range(all.map(\.x))),
             y: Axis(title: "CE loss score", range: range(all.map(\.y))))
         for (i, points) in groups.map(\.1).enumerated() {
-            let isFinal = i < 2
+            let isFinal = i < groups.count - 1
             if isFinal { plot.curves.append(Plot.Curve(series: Series(i), points: points)) }
             plot.marks += points.enumerated().map { n, point in
                 Plot.Mark(series: Series(i), x: point.x, y: point.y, name: isFinal ? "" : "\(n)")

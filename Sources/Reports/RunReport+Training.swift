@@ -26,8 +26,9 @@ extension RunReport {
             : figure(
                 core.svg(label: "L0 of the core over training"),
                 "Mean active core latents a token."
-                    + (controls.isEmpty
-                        ? " No control is shown; --control takes a training with another core." : ""))
+                    + (controls.isEmpty && records.finals.allSatisfy { $0.random == nil }
+                        ? " No control is shown; the recipe's final.random_core makes one, --control takes another training."
+                        : ""))
         return legend(all.map(\.name)) + "<div class=\"grid\">" + withCore
             + figure(
                 loss.svg(label: "Reconstruction loss over training"),

@@ -1,43 +1,25 @@
 extension ComparisonRecord {
-    /// The findings in sentences, for the head of a report: what matters most by removal, whether it beats the controls, how
+    /// The findings in sentences, for the head of a report: whether any method beats the controls and which does best, how
     /// far methods agree, and what could not be had. Made from the numbers alone.
     public func findings() -> [String] {
         var sentences: [String] = []
         let ranked = methods.filter { $0.faithfulness != nil }
             .sorted { ($0.faithfulness?.removed_area.value ?? 0) > ($1.faithfulness?.removed_area.value ?? 0) }
+        sentences += ["frequency", "random", "reconstruction"].compactMap { id in
+            ranked.first { $0.name == id || $0.name.hasPrefix(id + ",") }.flatMap { against($0, ranked) }
+        }
         if let best = ranked.first, let curve = best.faithfulness {
             var text =
                 "Removing the top latents by \(best.name) raises the loss most: the area under its removal curve is "
                 + show(curve.removed_area)
             let rivals = ranked.dropFirst().filter { !(curve.removed_area_over[$0.name]?.isAboveZero ?? false) }
-            if !rivals.isEmpty {
-                text += "; not beyond the interval of " + list(rivals.map(\.name))
-            }
+            if !rivals.isEmpty { text += "; not beyond the interval of " + list(rivals.map(\.name)) }
             sentences.append(text + ".")
         }
-        for control in methods where Self.isControl(control.name) {
-            let own = ranked.filter { !Self.isControl($0.name) }
-            guard !own.isEmpty, control.faithfulness != nil else { continue }
-            func over(_ method: Method) -> Interval? { method.faithfulness?.removed_area_over[control.name] }
-            let better = own.filter { over($0)?.isAboveZero ?? false }
-            let worse = own.filter { over($0)?.isBelowZero ?? false }
-            let same = own.filter { !(over($0)?.isAboveZero ?? false) && !(over($0)?.isBelowZero ?? false) }
-            var parts: [String] = []
-            func each(_ methods: [Method]) -> String {
-                list(methods.map { $0.name + (over($0).map { " (" + show($0, signed: true) + ")" } ?? "") })
-            }
-            if !better.isEmpty { parts.append("better than \(control.name): " + each(better)) }
-            if !same.isEmpty { parts.append("no better than \(control.name): " + each(same)) }
-            if !worse.isEmpty { parts.append("worse than \(control.name): " + each(worse)) }
-            sentences.append("By the loss that removal adds, " + parts.joined(separator: "; ") + ".")
-        }
-        let scorers = methods.filter { !Self.isControl($0.name) }
-        if let pair = pairs.first(where: { pair in
-            scorers.contains { $0.name == pair.first } && scorers.contains { $0.name == pair.second }
-        }) {
+        if let pair = leadingPair {
             sentences.append(
                 "\(pair.first) and \(pair.second) rank latents with Spearman's ρ = \(show(pair.spearman)); their cores at "
-                    + "τ = \(short(tau)) have a Jaccard of \(show(pair.jaccard)).")
+                    + "τ = \(short(tau, 2)) have a Jaccard of \(show(pair.jaccard)).")
         }
         for footing in footings {
             sentences.append(
@@ -52,6 +34,39 @@ extension ComparisonRecord {
         return sentences
     }
 
+    /// Which methods beat a control, with the difference of the best; nil where there is none to judge.
+    private func against(_ control: Method, _ ranked: [Method]) -> String? {
+        let own = ranked.filter { !Self.isControl($0.name) }
+        guard !own.isEmpty else { return nil }
+        func over(_ method: Method) -> Interval? { method.faithfulness?.removed_area_over[control.name] }
+        let better = own.filter { over($0)?.isAboveZero ?? false }
+        let worse = own.filter { over($0)?.isBelowZero ?? false }
+        let same = own.filter { method in !(better + worse).contains { $0.name == method.name } }
+        var text =
+            better.isEmpty
+            ? "By the loss that removal adds, no method is better than \(control.name)"
+            : "By the loss that removal adds, \(list(better.map(\.name))) \(better.count == 1 ? "is" : "are") better than "
+                + "\(control.name)"
+        if let best = better.first, let difference = over(best) {
+            text += " (\(better.count > 1 ? best.name + " by " : "by ")\(show(difference)) of area)"
+        }
+        // That all are no better was said already.
+        if !same.isEmpty && !better.isEmpty { text += "; \(list(same.map(\.name))) no better" }
+        if !worse.isEmpty { text += "; \(list(worse.map(\.name))) worse" }
+        return text + "."
+    }
+
+    /// The two methods whose agreement is told first: the gradient's and ablation if both are there, else the first two.
+    private var leadingPair: Pair? {
+        let scorers = Set(methods.map(\.name).filter { !Self.isControl($0) })
+        let told = pairs.filter { scorers.contains($0.first) && scorers.contains($0.second) }
+        func isOne(_ name: String, _ id: String) -> Bool { name == id || name.hasPrefix(id + ",") }
+        return told.first { pair in
+            isOne(pair.first, "gxa") && isOne(pair.second, "ablation")
+                || isOne(pair.first, "ablation") && isOne(pair.second, "gxa")
+        } ?? told.first
+    }
+
     /// Whether a ranking is one that any method has to beat.
     public static func isControl(_ name: String) -> Bool {
         ["frequency", "random", "reconstruction"].contains {
@@ -64,9 +79,8 @@ extension ComparisonRecord {
             ? names.first ?? "" : names.dropLast().joined(separator: ", ") + " and " + names[names.count - 1]
     }
 
-    private func show(_ interval: Interval, signed: Bool = false) -> String {
-        let sign = signed && interval.value > 0 ? "+" : ""
-        return "\(sign)\(short(interval.value)) [\(short(interval.low)), \(short(interval.high))]"
+    private func show(_ interval: Interval) -> String {
+        "\(short(interval.value)) [\(short(interval.low)), \(short(interval.high))]"
     }
 }
 
