@@ -247,7 +247,8 @@ struct CompareCommand: ParsableCommand {
     private func printTable(_ record: ComparisonRecord) {
         print(
             "\(record.candidates) candidates, \(record.scored_tokens) scored tokens of \(record.sequences) sequences; "
-                + "core at τ = \(short(tau, 2)), intervals of 95% from \(draws) draws\n")
+                + "core at τ = \(short(tau, 2)), intervals of 95% from \(draws) draws "
+                + "of sequences\n")
         let width = max(6, record.methods.map(\.name.count).max() ?? 0)
         let first = record.methods.first?.name ?? ""
         func pair(_ name: String) -> ComparisonRecord.Pair? {

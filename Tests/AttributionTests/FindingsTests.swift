@@ -37,7 +37,7 @@ import Testing
         #expect(
             findings[0]
                 == "By the loss that removal adds, ablation and gxa,norm=none are better than frequency (ablation by 0.400 "
-                + "[0.353, 0.448] of area); ig worse.")
+                + "[0.353, 0.447] of area); ig worse.")
         #expect(
             findings[1].hasPrefix(
                 "By the loss that removal adds, ablation, gxa,norm=none and ig are better than random"))
@@ -54,6 +54,17 @@ import Testing
         #expect(findings[2].contains("; not beyond the interval of gxa,norm=none"))
         let none = record([("gxa", 0.3), ("ig", 0.31), ("frequency", 0.3)], margin: 0.1).findings()
         #expect(none[0] == "By the loss that removal adds, no method is better than frequency.")
+    }
+
+    @Test func whatWasDrawnSaysHowUncertainItIs() {
+        var record = record(areas, margin: 0.05)
+        record.methods[2].relative_standard_error = 0.04
+        #expect(!record.findings().contains { $0.contains("was drawn") })
+        record.methods[2].relative_standard_error = 0.317
+        #expect(
+            record.findings().contains {
+                $0.hasPrefix("ablation was drawn: the scores of its core have a standard error of 32%")
+            })
     }
 
     @Test func withoutCurvesAndWithFailuresTheRestIsSaid() {

@@ -171,7 +171,7 @@ import Testing
         let made = contents(of: folder.file("c/report.html"))
         let text = String(decoding: made, as: UTF8.self)
         for id in [
-            "methods", "agreement", "cores", "coverage", "faithfulness", "ranks", "cost", "sensitivity", "latents",
+            "methods", "agreement", "coverage", "faithfulness", "ranks", "cost", "sensitivity", "latents",
         ] {
             #expect(text.contains("id=\"\(id)\""), "\(id)")
         }

@@ -42,6 +42,7 @@ import Testing
         recipe.coreDecoder = .encoder
         recipe.finalK = [20, 40]
         recipe.finalBudget = .nonCore
+        recipe.randomCore = true
         recipe.evaluationTokens = 900
         recipe.keepFirst = 2
         recipe.sinks = 0

@@ -21,6 +21,13 @@ extension ComparisonRecord {
                 "\(pair.first) and \(pair.second) rank latents with Spearman's ρ = \(show(pair.spearman)); their cores at "
                     + "τ = \(short(tau, 2)) have a Jaccard of \(show(pair.jaccard)).")
         }
+        for method in methods {
+            guard let error = method.relative_standard_error, error > 0.05 else { continue }
+            sentences.append(
+                "\(method.name) was drawn: the scores of its core have a standard error of \(short(100 * error, 0))% on average, so "
+                    + "it agrees less with others than it would, and in sequences drawn again (the brackets) less still."
+            )
+        }
         for footing in footings {
             sentences.append(
                 "On the same footing, pair by pair of latent and sequence, \(footing.estimate) and \(footing.truth) correlate "

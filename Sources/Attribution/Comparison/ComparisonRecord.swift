@@ -35,6 +35,8 @@ public struct ComparisonRecord: Codable, Sendable {
     /// Latents of some core, looked at.
     public var latents: [LatentRecord] = []
 
+    package init() {}
+
     /// A name and what it stands for.
     public struct Fact: Codable, Sendable, Equatable {
         /// "model"
@@ -85,6 +87,8 @@ public struct ComparisonRecord: Codable, Sendable {
         public var cost: ScoringCost?
         /// Mean standard error over mean score of the core latents, where the scorer gives one.
         public var relative_standard_error: Double?
+
+        package init() {}
     }
 
     /// The smallest core of a fraction τ.
@@ -129,6 +133,19 @@ public struct ComparisonRecord: Codable, Sendable {
         public var removed_area_over: [String: Interval]
         /// Loss without the top n less that without the top n of each other method: intervals at each n, by name.
         public var removed_over: [String: [Interval]]
+
+        package init(
+            counts: [Int], kept: [Interval], removed: [Interval], kept_area: Interval, removed_area: Interval,
+            removed_area_over: [String: Interval], removed_over: [String: [Interval]]
+        ) {
+            self.counts = counts
+            self.kept = kept
+            self.removed = removed
+            self.kept_area = kept_area
+            self.removed_area = removed_area
+            self.removed_area_over = removed_area_over
+            self.removed_over = removed_over
+        }
     }
 
     /// The same scores, aggregated otherwise.
@@ -159,6 +176,8 @@ public struct ComparisonRecord: Codable, Sendable {
         public var jaccards: [Double] = []
         /// Jaccard at the record's τ.
         public var jaccard = Interval(.nan, draws: [])
+
+        package init() {}
     }
 
     /// |top n of one ∩ top n of the other| / n.
