@@ -3,11 +3,12 @@
 
 DMSAE := .build/release/dmsae
 
-.PHONY: help setup build demo test
+.PHONY: help setup build demo test bench
 
 help:
 	@echo "make demo   install what is missing, build, fetch model and text, distil a core (runs/demo)"
 	@echo "make test   install what is missing, build, run every test"
+	@echo "make bench  time the parts of a run; BENCH_ARGS='sae 576 16384 64 2048' for one of them"
 
 setup:
 	@.ci/setup
@@ -29,3 +30,7 @@ test: setup
 	@mkdir -p .build/template
 	cc -O2 -Wall -Werror -shared -fPIC -I Include Plugins/Template/scorer.c -o .build/template/scorer.so
 	DMSAE_PLUGIN_PATH=.build/template $(DMSAE) plugin list | grep -A 1 '^activation '
+
+# Tests/Benchmarks/README.md says what there is to ask for. Peers are timed if DMSAE_PEER_PYTHON has them.
+bench: build
+	.build/release/Benchmarks $(BENCH_ARGS)
