@@ -44,6 +44,7 @@ let package = Package(
     targets: [
         // C modules without code of their own.
         .systemLibrary(name: "CDMSAE", path: "Include"),
+        .systemLibrary(name: "CIntrinsics"),
         .systemLibrary(name: "CProcessor"),
         .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
 
@@ -53,13 +54,13 @@ let package = Package(
         // The host, lowest layer first; an arrow may only point down.
         .target(name: "KernelTable", path: "Sources/Kernels/Table"),
         .target(
-            name: "KernelsBaseline", dependencies: ["KernelTable"], path: "Sources/Kernels/Level",
+            name: "KernelsBaseline", dependencies: ["KernelTable", "CIntrinsics"], path: "Sources/Kernels/Level",
             swiftSettings: kernelSettings(nil)),
         .target(
-            name: "KernelsV3", dependencies: ["KernelTable"], path: "Sources/Kernels/V3",
+            name: "KernelsV3", dependencies: ["KernelTable", "CIntrinsics"], path: "Sources/Kernels/V3",
             swiftSettings: kernelSettings("x86-64-v3")),
         .target(
-            name: "KernelsV4", dependencies: ["KernelTable"], path: "Sources/Kernels/V4",
+            name: "KernelsV4", dependencies: ["KernelTable", "CIntrinsics"], path: "Sources/Kernels/V4",
             swiftSettings: kernelSettings("x86-64-v4")),
         .target(
             name: "Kernels", dependencies: ["KernelTable", "KernelsBaseline", "KernelsV3", "KernelsV4", "CProcessor"],
@@ -122,7 +123,7 @@ let package = Package(
         .executableTarget(
             name: "Benchmarks", dependencies: ["Attribution", "SparseCoding", "LanguageModeling", "PluginHost"],
             path: "Tests/Benchmarks",
-            exclude: ["README.md"]),
+            exclude: ["README.md", "peers"]),
     ],
     swiftLanguageModes: [.v6]
 )

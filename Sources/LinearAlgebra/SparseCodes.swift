@@ -74,6 +74,19 @@ public final class SparseCodes: @unchecked Sendable {
         reserve(capacity)
     }
 
+    /// Turns the numbers of entries per row, at `rowOffsets[r + 1]`, into offsets, with room for the entries. For codes
+    /// just reset: what is stored is lost.
+    package func sumRowCounts() {
+        var total: Int64 = 0
+        for r in 0..<rows {
+            total += rowOffsets[r + 1]
+            rowOffsets[r + 1] = total
+        }
+        rowOffsets[rows] = 0
+        reserve(Int(total))
+        rowOffsets[rows] = total
+    }
+
     /// Makes room for `capacity` entries; the ones there stay.
     public func reserve(_ wanted: Int) {
         guard wanted > capacity else { return }

@@ -18,8 +18,12 @@ package final class AuxiliaryLoss {
     private let pass: EncodingPass
     private let lanes: Lanes
     private let positive = SparseCodes()
+    private let largest = SparseCodes()
+    /// [most latents that were dead, D + 1]: their encoders and biases.
+    private var gatheredRows = Matrix(rows: 0, columns: 0)
 
-    private static let blockRows = 256
+    /// Half of all pre-activations may be positive, and only k_aux of each row stay: so many are looked at together.
+    private static let blockEntries = 8 << 20
 
     init(lanes: Lanes) {
         self.lanes = lanes
@@ -51,9 +55,7 @@ package final class AuxiliaryLoss {
                     sae.accumulate(codes, entries, into: residual)
                     squares += Double(kernels.dot(residual, residual, d))
                     kernels.scale(residual, -factor, d)
-                    for e in entries {
-                        deltas[e] = kernels.dot(residual, sae.decoder.row(Int(codes.columnIndices[e])), d)
-                    }
+                    sae.decoderProducts(codes, entries, with: residual, into: deltas.elements)
                 }
                 partial.pointer[lane] = squares
             }
@@ -66,38 +68,39 @@ package final class AuxiliaryLoss {
     var hasGradient: Bool { denominator > 0 }
 
     private func selectDead(_ centered: Matrix, _ sae: SparseAutoencoder, _ dead: [Int], _ count: Int) {
-        let rows = gathered(sae, dead)
+        let encoder = gathered(sae, dead)
         codes.reset(rows: centered.rows, columns: sae.dSAE, capacity: 0)
-        var at = 0
-        // Half of all pre-activations may be positive: a block of rows at a time, only k_aux of each row are kept.
-        for start in stride(from: 0, to: centered.rows, by: Self.blockRows) {
-            let block = start..<min(start + Self.blockRows, centered.rows)
-            pass.collect(centered, rows, rows: block, thresholds: nil, exempt: 0, limit: nil)
-            positive.assemble(pass.found, rows: block.count, columns: dead.count)
-            codes.rowOffsets[codes.rows] = Int64(at)
-            codes.reserve(at + min(positive.count, count * block.count))
-            for r in block {
-                for e in positive.largestEntries(ofRow: r - start, count) {
-                    codes.columnIndices[at] = Int32(dead[Int(positive.columnIndices[e])])
-                    codes.values[at] = positive.values[e]
-                    at += 1
-                }
-                codes.rowOffsets[r + 1] = Int64(at)
-            }
+        let blockRows = max(256, Self.blockEntries / dead.count / 16 * 16)
+        for start in stride(from: 0, to: centered.rows, by: blockRows) {
+            let rows = start..<min(start + blockRows, centered.rows)
+            pass.collect(centered, encoder, rows: rows, thresholds: nil, exempt: 0, limit: nil)
+            positive.assemble(pass.found, rows: rows.count, columns: dead.count, lanes: lanes)
+            largest.becomeLargest(count, ofEachRow: positive, lanes: lanes)
+            codes.append(largest, atRow: start)
         }
-        codes.rowOffsets[codes.rows] = Int64(at)
+        for e in 0..<codes.count {
+            codes.columnIndices[e] = Int32(truncatingIfNeeded: dead[Int(codes.columnIndices[e])])
+        }
     }
 
     /// The dead latents' encoder as an SAE of its own: few are dead as a rule, and encoding only those costs their
     /// share of the product.
     private func gathered(_ sae: SparseAutoencoder, _ dead: [Int]) -> Encoder {
-        let result = Encoder(
-            weights: Matrix(rows: dead.count, columns: sae.dIn), bias: Matrix(rows: 1, columns: dead.count))
-        for (i, j) in dead.enumerated() {
-            result.weights.row(i).update(from: sae.encoder.row(j), count: sae.dIn)
-            result.bias[i] = sae.encoderBias[j]
+        let d = sae.dIn
+        if gatheredRows.rows < dead.count {
+            // A multiple of 16 rows, so that the biases behind them are aligned too.
+            gatheredRows = Matrix(rows: (dead.count * 5 / 4 + 15) / 16 * 16, columns: d + 1)
         }
-        return result
+        let (rows, biases) = (gatheredRows.elements, gatheredRows.elements + gatheredRows.rows * d)
+        lanes.forRanges(dead.count) { _, range in
+            for i in range {
+                (rows + i * d).update(from: sae.encoder.row(dead[i]), count: d)
+                biases[i] = sae.encoderBias[dead[i]]
+            }
+        }
+        return Encoder(
+            weights: Matrix(rows: dead.count, columns: d, elements: rows, owner: gatheredRows),
+            bias: Matrix(rows: 1, columns: dead.count, elements: biases, owner: gatheredRows))
     }
 
     private func residualVariance(_ batch: Int, _ d: Int, _ gradient: PrefixGradient, _ slot: Int) -> Double {
@@ -119,22 +122,5 @@ package final class AuxiliaryLoss {
             }
         }
         return partial.reduce(0, +) / Double(batch)
-    }
-}
-
-extension SparseCodes {
-    /// Positions of the `count` largest entries of a row, ascending; ties go to the lower column.
-    func largestEntries(ofRow r: Int, _ count: Int) -> [Int] {
-        let range = entries(ofRow: r)
-        guard range.count > count else { return Array(range) }
-        guard count > 0 else { return [] }
-        let rank = rankThreshold(values + range.lowerBound, range.count, count)
-        var ties = rank.equalCount
-        return range.filter {
-            if values[$0] > rank.value { return true }
-            guard values[$0] == rank.value, ties > 0 else { return false }
-            ties -= 1
-            return true
-        }
     }
 }

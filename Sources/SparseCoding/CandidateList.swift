@@ -59,18 +59,19 @@ final class CandidateList {
         return least.nextDown
     }
 
-    /// Adds to `rowCounts` the entries per row.
-    func countRows(into rowCounts: UnsafeMutablePointer<Int64>) {
-        for e in 0..<count { rowCounts[Int(rows[e])] += 1 }
+    /// What was found, for ranking.
+    var found: UnsafeBufferPointer<Float> { UnsafeBufferPointer(start: values, count: count) }
+
+    /// Adds to `rowCounts` the entries per row that are not below `least`.
+    func countRows(_ least: Float, into rowCounts: UnsafeMutablePointer<Int64>) {
+        for e in 0..<count where values[e] >= least { rowCounts[Int(rows[e])] += 1 }
     }
 
-    /// Scatters the entries to where `cursor` says their row continues. Within a row entries were found with
-    /// columns ascending, and this keeps that order.
-    func scatter(
-        cursor: UnsafeMutablePointer<Int64>, columns outColumns: UnsafeMutablePointer<Int32>,
-        values outValues: UnsafeMutablePointer<Float>
-    ) {
-        for e in 0..<count {
+    /// Scatters the entries that are not below `least` to where `cursor` says their row continues. Within a row entries
+    /// were found with columns ascending, and this keeps that order.
+    func scatter(_ least: Float, cursor: UnsafeMutablePointer<Int64>, into codes: SparseCodes) {
+        let (outColumns, outValues) = (codes.columnIndices, codes.values)
+        for e in 0..<count where values[e] >= least {
             let row = Int(rows[e])
             let at = Int(cursor[row])
             cursor[row] += 1
@@ -88,15 +89,16 @@ final class CandidateList {
 }
 
 extension SparseCodes {
-    /// Becomes the codes whose entries the lists hold; rows are relative to `firstRow`.
-    func assemble(_ lists: [CandidateList], rows: Int, columns: Int) {
-        let total = lists.reduce(0) { $0 + $1.count }
-        reset(rows: rows, columns: columns, capacity: total)
-        for list in lists { list.countRows(into: rowOffsets + 1) }
-        for r in 0..<rows { rowOffsets[r + 1] += rowOffsets[r] }
+    /// Becomes the codes whose entries are those of the lists, one per lane, that are not below `least`. No row is in
+    /// two lists.
+    func assemble(_ lists: [CandidateList], rows: Int, columns: Int, atLeast least: Float = 0, lanes: Lanes) {
+        reset(rows: rows, columns: columns, capacity: 0)
+        lanes.run { lists[$0].countRows(least, into: rowOffsets + 1) }
+        sumRowCounts()
         let cursor: UnsafeMutablePointer<Int64> = allocateAligned(rows)
         cursor.update(from: rowOffsets, count: rows)
-        for list in lists { list.scatter(cursor: cursor, columns: columnIndices, values: values) }
+        nonisolated(unsafe) let shared = cursor
+        lanes.run { lists[$0].scatter(least, cursor: shared, into: self) }
         free(cursor)
     }
 }

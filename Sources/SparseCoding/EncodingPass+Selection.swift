@@ -1,3 +1,4 @@
+import Kernels
 import LinearAlgebra
 
 /// What a latent may use of the batch's budget when there is a dense core.
@@ -42,13 +43,27 @@ extension EncodingPass {
         var summary = SelectionSummary()
         if rule.scope == .batch {
             let limit = min(try rule.upperCount(context), rowCount * sae.dSAE)
-            collect(
-                centered, sae.encoderPart, rows: 0..<rowCount, thresholds: nil, exempt: exempt, limit: limit)
-            summary.coreEntries = core.reduce(0) { $0 + $1.count }
-            if budget == .total { context.batchBudget = max(0, wholeBudget - summary.coreEntries) }
-            let allowed = try rule.upperCount(context)
-            for list in found { _ = list.prune(to: limit) }
-            try choose(rule, context, rows: rowCount, sae.dSAE, allowed: allowed, exempt: exempt, codes, &summary)
+            var floor = forcedFloor ?? startingFloor.value
+            var allowed = 0
+            while true {
+                let reached = collect(
+                    centered, sae.encoderPart, rows: 0..<rowCount, thresholds: nil, exempt: exempt, limit: limit,
+                    floor: floor)
+                summary.coreEntries = core.reduce(0) { $0 + $1.count }
+                if budget == .total { context.batchBudget = max(0, wholeBudget - summary.coreEntries) }
+                allowed = min(limit, try rule.upperCount(context))
+                if floor == 0 || foundCount >= allowed {
+                    floor = reached
+                    break
+                }
+                // Fewer above the floor than may be kept: the floor was a guess, and it was too high.
+                floor = 0
+                repeatCount += 1
+            }
+            let least = leastAllowed(allowed)
+            startingFloor.follow(floor: floor, found: foundCount, least: least, kept: allowed)
+            try choose(
+                rule, context, rows: rowCount, sae.dSAE, allowed: allowed, atLeast: least, codes, &summary)
             return summary
         }
         if budget == .total && exempt > 0 {
@@ -66,13 +81,22 @@ extension EncodingPass {
             summary.coreEntries += core.reduce(0) { $0 + $1.count }
             context.firstRow = start
             let allowed = rule.scope == .row ? min(try rule.upperCount(context), sae.dSAE) * rows.count : Int.max
-            try choose(rule, context, rows: rows.count, sae.dSAE, allowed: allowed, exempt: exempt, block, &summary)
+            try choose(rule, context, rows: rows.count, sae.dSAE, allowed: allowed, atLeast: 0, block, &summary)
             codes.append(block, atRow: start)
         }
         return summary
     }
 
     private static let blockRows = 512
+
+    private var foundCount: Int { found.reduce(0) { $0 + $1.count } }
+
+    /// The `allowed`-th largest of all that was found, 0 if there are not more, infinite if none may be kept. A rule sees
+    /// what is not below it, and says itself which of the entries that equal it belong.
+    private func leastAllowed(_ allowed: Int) -> Float {
+        guard allowed > 0 else { return .infinity }
+        return foundCount > allowed ? lanes.rankThreshold(found.map(\.found), allowed).value : 0
+    }
 
     /// As `select` for a rule that learns: `codes` hold the core's entries and every candidate, those above the floors,
     /// with f = 0 where it was not selected, since its gradient is wanted too. `places[e]` is where candidate e went.
@@ -89,30 +113,23 @@ extension EncodingPass {
         collect(
             centered, sae.encoderPart, rows: 0..<centered.rows, thresholds: learned.floors, exempt: exempt, limit: nil)
         summary.coreEntries = core.reduce(0) { $0 + $1.count }
-        candidates.assemble(found, rows: centered.rows, columns: sae.dSAE)
+        candidates.assemble(found, rows: centered.rows, columns: sae.dSAE, lanes: lanes)
         try mark(rule, context, allowed: .max, &summary)
-        coreCodes.assemble(core, rows: centered.rows, columns: sae.dSAE)
-        codes.reset(rows: centered.rows, columns: sae.dSAE, capacity: candidates.count + coreCodes.count)
+        coreCodes.assemble(core, rows: centered.rows, columns: sae.dSAE, lanes: lanes)
         if places.count < candidates.count { places = [Int](repeating: 0, count: candidates.count * 5 / 4) }
-        merge(into: codes) { e, at in
-            places[e] = at
-            return selected[e] != 0 ? candidates.values[e] : 0
-        }
+        places.withUnsafeMutableBufferPointer { merge(into: codes, places: $0.baseAddress) }
         return summary
     }
 
-    /// Lets the rule choose among what `found` holds and merges the result with the core's entries.
+    /// Lets the rule choose among what `found` holds, not below `least`, and merges the result with the core's entries.
     private func choose(
-        _ rule: any SparsityRule, _ context: SelectionContext, rows: Int, _ latents: Int, allowed: Int, exempt: Int,
-        _ codes: SparseCodes, _ summary: inout SelectionSummary
+        _ rule: any SparsityRule, _ context: SelectionContext, rows: Int, _ latents: Int, allowed: Int,
+        atLeast least: Float, _ codes: SparseCodes, _ summary: inout SelectionSummary
     ) throws {
-        candidates.assemble(found, rows: rows, columns: latents)
-        let before = summary.selectedEntries
+        candidates.assemble(found, rows: rows, columns: latents, atLeast: least, lanes: lanes)
         try mark(rule, context, allowed: allowed, &summary)
-        coreCodes.assemble(core, rows: rows, columns: latents)
-        codes.reset(
-            rows: rows, columns: latents, capacity: summary.selectedEntries - before + coreCodes.count)
-        merge(into: codes) { e, _ in selected[e] != 0 ? candidates.values[e] : nil }
+        coreCodes.assemble(core, rows: rows, columns: latents, lanes: lanes)
+        merge(into: codes, places: nil)
     }
 
     /// Lets the rule mark the candidates it keeps.
@@ -120,7 +137,8 @@ extension EncodingPass {
         _ rule: any SparsityRule, _ context: SelectionContext, allowed: Int, _ summary: inout SelectionSummary
     ) throws {
         let count = candidates.count
-        for e in 0..<count where candidates.values[e] == .infinity {
+        if kernels.maximum(candidates.values, count) == .infinity {
+            let e = (0..<count).first { candidates.values[$0] == .infinity }!
             throw SparseCodingError.overflowed(step: context.step, latent: Int(candidates.columnIndices[e]))
         }
         if selected.count < count { selected = [UInt8](repeating: 0, count: count + count / 4) }
@@ -129,10 +147,12 @@ extension EncodingPass {
             let flags = UnsafeMutableBufferPointer(rebasing: buffer[0..<count])
             flags.update(repeating: 0)
             try rule.select(from: candidates, context, selected: flags)
+            var least = Float.infinity
             for e in 0..<count where flags[e] != 0 {
                 kept += 1
-                summary.leastSelected = min(summary.leastSelected ?? .infinity, candidates.values[e])
+                least = min(least, candidates.values[e])
             }
+            if kept > 0 { summary.leastSelected = min(summary.leastSelected ?? .infinity, least) }
         }
         guard kept <= allowed else {
             throw SparseCodingError.ruleSelectedTooMany(rule: rule.name, selected: kept, allowed: allowed)
@@ -140,23 +160,40 @@ extension EncodingPass {
         summary.selectedEntries += kept
     }
 
-    /// Writes the core's entries and, of each candidate e, the value it gets at the place it would have, if any.
-    private func merge(into codes: SparseCodes, _ value: (_ e: Int, _ at: Int) -> Float?) {
-        var at = 0
-        for r in 0..<codes.rows {
-            // Exempt latents come first in a row because the core is latents 0..<c.
-            for e in coreCodes.entries(ofRow: r) {
-                codes.columnIndices[at] = coreCodes.columnIndices[e]
-                codes.values[at] = coreCodes.values[e]
-                at += 1
+    /// Writes, row by row, the core's entries and the selected candidates. With `places`, all candidates, those not
+    /// selected as 0, and where each went.
+    private func merge(into codes: SparseCodes, places: UnsafeMutablePointer<Int>?) {
+        let rows = candidates.rows
+        codes.reset(rows: rows, columns: candidates.columns, capacity: 0)
+        nonisolated(unsafe) let places = places
+        selected.withUnsafeBufferPointer { selected in
+            nonisolated(unsafe) let selected = selected.baseAddress!
+            lanes.forRanges(rows) { _, range in
+                for r in range {
+                    let entries = candidates.entries(ofRow: r)
+                    var kept = places == nil ? 0 : entries.count
+                    if places == nil { for e in entries { kept += Int(selected[e]) } }
+                    codes.rowOffsets[r + 1] = Int64(kept + coreCodes.entries(ofRow: r).count)
+                }
             }
-            for e in candidates.entries(ofRow: r) {
-                guard let kept = value(e, at) else { continue }
-                codes.columnIndices[at] = candidates.columnIndices[e]
-                codes.values[at] = kept
-                at += 1
+            codes.sumRowCounts()
+            lanes.forRanges(rows) { _, range in
+                for r in range {
+                    var at = Int(codes.rowOffsets[r])
+                    func write(_ column: Int32, _ value: Float) {
+                        codes.columnIndices[at] = column
+                        codes.values[at] = value
+                        at += 1
+                    }
+                    // Exempt latents come first in a row because the core is latents 0..<c.
+                    for e in coreCodes.entries(ofRow: r) { write(coreCodes.columnIndices[e], coreCodes.values[e]) }
+                    for e in candidates.entries(ofRow: r) {
+                        let isSelected = selected[e] != 0
+                        if let places { places[e] = at } else if !isSelected { continue }
+                        write(candidates.columnIndices[e], isSelected ? candidates.values[e] : 0)
+                    }
+                }
             }
-            codes.rowOffsets[r + 1] = Int64(at)
         }
     }
 }

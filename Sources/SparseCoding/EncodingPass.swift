@@ -30,10 +30,16 @@ public final class EncodingPass {
     let coreCodes = SparseCodes()
     var selected: [UInt8] = []
     private var zeroThresholds = Matrix(rows: 1, columns: 0)
+    var startingFloor = StartingFloor()
     /// Pruning costs three passes over the list; below this many entries beyond twice the limit it does not pay.
     package var pruningSlack = 65_536
     /// How often a list was cut while it grew, for tests: a selection that never prunes does not test pruning.
     package var pruningCount: Int { found.reduce(0) { $0 + $1.cuts } }
+
+    /// How often a batch was gone through again because its starting floor was too high, for tests and benchmarks.
+    package var repeatCount = 0
+    /// Set by tests in the place of what the last batch suggests.
+    package var forcedFloor: Float?
 
     /// Scratch for passes on these lanes.
     public init(lanes: Lanes = .shared) {
@@ -62,44 +68,50 @@ public final class EncodingPass {
         try center(x, for: sae, into: centered)
         if let k = sae.rowTopK {
             collect(centered, sae.encoderPart, rows: 0..<x.rows, thresholds: nil, exempt: 0, limit: nil)
-            candidates.assemble(found, rows: x.rows, columns: sae.dSAE)
-            return codes.becomeLargest(k, ofEachRow: candidates)
+            candidates.assemble(found, rows: x.rows, columns: sae.dSAE, lanes: lanes)
+            return codes.becomeLargest(k, ofEachRow: candidates, lanes: lanes)
         }
         let thresholds = try sae.inferenceThresholds()
         collect(
             centered, sae.encoderPart, rows: 0..<x.rows, thresholds: thresholds, exempt: 0, limit: nil)
-        codes.assemble(found, rows: x.rows, columns: sae.dSAE)
+        codes.assemble(found, rows: x.rows, columns: sae.dSAE, lanes: lanes)
     }
 
-    /// Streams the pre-activations of `rows` and collects the positive ones above their thresholds into `found`,
-    /// those of latents below `exempt` into `core`. With a `limit`, each lane keeps a superset of its `limit`
-    /// largest: once it holds twice as many, everything below the limit-th is dropped and can never matter again.
+    /// Streams the pre-activations of `rows` and collects those above `floor` and above their thresholds into `found`,
+    /// the positive ones of latents below `exempt` into `core`. With a `limit`, each lane keeps a superset of its
+    /// `limit` largest: once it holds twice as many, everything below the limit-th is dropped and can never matter
+    /// again. Returns the largest floor that a lane ended with.
+    @discardableResult
     func collect(
-        _ centered: Matrix, _ encoder: Encoder, rows: Range<Int>, thresholds: Matrix?, exempt: Int, limit: Int?
-    ) {
-        for list in found + core { list.removeAll() }
+        _ centered: Matrix, _ encoder: Encoder, rows: Range<Int>, thresholds: Matrix?, exempt: Int, limit: Int?,
+        floor: Float = 0
+    ) -> Float {
+        for list in found { list.removeAll() }
+        for list in core { list.removeAll() }
         let thresholds = thresholds ?? zeros(encoder.weights.rows)
-        var floors = [Float](repeating: 0, count: lanes.count)
+        var floors = [Float](repeating: floor, count: lanes.count)
         floors.withUnsafeMutableBufferPointer { floors in
             let floors = SendablePointer(floors.baseAddress!)
+            let compactAbove = kernels.compactAbove
             tiles.forEach(input: centered, rows: rows, encoder: encoder.weights, bounds: [exempt]) { tile in
                 let isCore = tile.latents.upperBound <= exempt
                 let list = isCore ? core[tile.lane] : found[tile.lane]
                 let first = tile.latents.lowerBound
+                let floor = isCore ? 0 : floors.pointer[tile.lane]
                 for r in tile.rows {
                     list.reserve(tile.latents.count)
-                    let count = kernels.compactAbove(
-                        tile.row(r), encoder.bias.elements + first, thresholds.elements + first,
-                        isCore ? 0 : floors.pointer[tile.lane], tile.latents.count, list.columns + list.count,
-                        list.values + list.count)
+                    let count = compactAbove(
+                        tile.row(r), encoder.bias.elements + first, thresholds.elements + first, floor,
+                        tile.latents.count, list.columns + list.count, list.values + list.count)
                     list.append(count, row: r - rows.lowerBound, firstColumn: first)
                 }
                 if let limit, !isCore, list.count > 2 * limit + pruningSlack {
-                    floors.pointer[tile.lane] = list.prune(to: limit)
+                    floors.pointer[tile.lane] = max(floor, list.prune(to: limit))
                     list.cuts += 1
                 }
             }
         }
+        return floors.max() ?? floor
     }
 
     private func zeros(_ count: Int) -> Matrix {
@@ -110,25 +122,29 @@ public final class EncodingPass {
 
 extension SparseCodes {
     /// The k largest entries of each row of `all`, of equal ones those of the lower columns, columns ascending.
-    func becomeLargest(_ k: Int, ofEachRow all: SparseCodes) {
-        reset(rows: all.rows, columns: all.columns, capacity: all.rows * min(k, all.columns))
-        var at = 0
-        for r in 0..<all.rows {
-            let entries = all.entries(ofRow: r)
-            var least = -Float.infinity, ties = entries.count
-            if entries.count > k {
-                let rank = rankThreshold(all.values + entries.lowerBound, entries.count, k)
-                (least, ties) = (rank.value, rank.equalCount)
+    func becomeLargest(_ k: Int, ofEachRow all: SparseCodes, lanes: Lanes) {
+        reset(rows: all.rows, columns: all.columns, capacity: 0)
+        for r in 0..<all.rows { rowOffsets[r + 1] = Int64(min(k, all.entries(ofRow: r).count)) }
+        sumRowCounts()
+        guard k > 0 else { return }
+        lanes.forRanges(all.rows) { _, rows in
+            for r in rows {
+                let entries = all.entries(ofRow: r)
+                var at = Int(rowOffsets[r])
+                var least = -Float.infinity, ties = entries.count
+                if entries.count > k {
+                    let rank = rankThreshold(all.values + entries.lowerBound, entries.count, k)
+                    (least, ties) = (rank.value, rank.equalCount)
+                }
+                for e in entries {
+                    let value = all.values[e]
+                    guard value > least || (value == least && ties > 0) else { continue }
+                    if value == least { ties -= 1 }
+                    columnIndices[at] = all.columnIndices[e]
+                    values[at] = value
+                    at += 1
+                }
             }
-            for e in entries {
-                let value = all.values[e]
-                guard value > least || (value == least && ties > 0) else { continue }
-                if value == least { ties -= 1 }
-                columnIndices[at] = all.columnIndices[e]
-                values[at] = value
-                at += 1
-            }
-            rowOffsets[r + 1] = Int64(at)
         }
     }
 }

@@ -12,7 +12,11 @@ final class LatentMajorCodes {
     private(set) var values: UnsafeMutablePointer<Float> = allocateAligned(0)
     private(set) var deltas: UnsafeMutablePointer<Float> = allocateAligned(0)
     private var capacity = 0
-    private var cursor: [Int] = []
+    private let lanes: Lanes
+    /// [lanes, latents]: entries of a latent that a lane found in its rows, then where its next one goes.
+    private var cursors = [Int32]()
+
+    init(lanes: Lanes) { self.lanes = lanes }
 
     deinit {
         free(rows)
@@ -26,33 +30,58 @@ final class LatentMajorCodes {
 
     /// Transposes the given codes, all [B, latents]; within a latent rows ascend. No latent may occur in two of
     /// them, so that a latent's entries have one source.
+    ///
+    /// Each lane counts its rows, and then writes them from where the lanes before it will stop.
     func assemble(latents: Int, _ parts: [(codes: SparseCodes, deltas: UnsafePointer<Float>)]) {
         if offsets.count != latents + 1 {
             offsets = [Int](repeating: 0, count: latents + 1)
-            cursor = [Int](repeating: 0, count: latents)
+            cursors = [Int32](repeating: 0, count: latents * lanes.count)
         }
-        let total = parts.reduce(0) { $0 + $1.codes.count }
-        reserve(total)
-        offsets.withUnsafeMutableBufferPointer { offsets in
-            offsets.update(repeating: 0)
-            for part in parts {
-                for e in 0..<part.codes.count { offsets[Int(part.codes.columnIndices[e]) + 1] += 1 }
-            }
-            for j in 0..<latents { offsets[j + 1] += offsets[j] }
-            cursor.withUnsafeMutableBufferPointer { cursor in
-                for j in 0..<latents { cursor[j] = offsets[j] }
+        let batch = parts.first?.codes.rows ?? 0
+        reserve(parts.reduce(0) { $0 + $1.codes.count })
+        cursors.withUnsafeMutableBufferPointer { cursors in
+            cursors.update(repeating: 0)
+            let cursors = SendablePointer(cursors.baseAddress!)
+            lanes.forRanges(batch) { lane, range in
+                let own = cursors.pointer + lane * latents
                 for part in parts {
-                    for r in 0..<part.codes.rows {
-                        for e in part.codes.entries(ofRow: r) {
-                            let j = Int(part.codes.columnIndices[e])
-                            let at = cursor[j]
-                            cursor[j] = at + 1
-                            rows[at] = Int32(truncatingIfNeeded: r)
-                            values[at] = part.codes.values[e]
-                            deltas[at] = part.deltas[e]
-                        }
+                    let (codes, columns) = (part.codes, part.codes.columnIndices)
+                    for e in Int(codes.rowOffsets[range.lowerBound])..<Int(codes.rowOffsets[range.upperBound]) {
+                        own[Int(columns[e])] &+= 1
                     }
                 }
+            }
+            var at = 0
+            for j in 0..<latents {
+                offsets[j] = at
+                for lane in 0..<lanes.count {
+                    let found = cursors.pointer[lane * latents + j]
+                    cursors.pointer[lane * latents + j] = Int32(truncatingIfNeeded: at)
+                    at += Int(found)
+                }
+            }
+            offsets[latents] = at
+            precondition(at <= Int32.max, "\(at) entries in a batch")
+            lanes.forRanges(batch) { lane, range in
+                for part in parts { scatter(part.codes, part.deltas, rows: range, cursors.pointer + lane * latents) }
+            }
+        }
+    }
+
+    private func scatter(
+        _ codes: SparseCodes, _ deltas: UnsafePointer<Float>, rows range: Range<Int>,
+        _ cursor: UnsafeMutablePointer<Int32>
+    ) {
+        let (rows, values, ownDeltas) = (rows, values, self.deltas)
+        let (columns, found) = (codes.columnIndices, codes.values)
+        for r in range {
+            for e in codes.entries(ofRow: r) {
+                let j = Int(columns[e])
+                let at = Int(cursor[j])
+                cursor[j] &+= 1
+                rows[at] = Int32(truncatingIfNeeded: r)
+                values[at] = found[e]
+                ownDeltas[at] = deltas[e]
             }
         }
     }

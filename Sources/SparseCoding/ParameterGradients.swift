@@ -8,19 +8,23 @@ package final class ParameterGradients {
     let decoder: Matrix
     package let encoderBias: Matrix
     package let decoderBias: Matrix
-    let codes = LatentMajorCodes()
+    let codes: LatentMajorCodes
     private var squares: [Double]
     private let zeroRow: Matrix
+    /// [lanes, D]: where a lane sums up a row. The gradients as a whole are read once, by Adam, long after.
+    private let sums: Matrix
     private let lanes: Lanes
 
     init(_ sae: SparseAutoencoder, lanes: Lanes) {
         self.lanes = lanes
+        codes = LatentMajorCodes(lanes: lanes)
         encoder = Matrix(rows: sae.dSAE, columns: sae.dIn)
         decoder = Matrix(rows: sae.dSAE, columns: sae.dIn)
         encoderBias = Matrix(rows: 1, columns: sae.dSAE)
         decoderBias = Matrix(rows: 1, columns: sae.dIn)
         squares = [Double](repeating: 0, count: sae.dSAE)
         zeroRow = Matrix(rows: 1, columns: sae.dIn)
+        sums = Matrix(rows: lanes.count, columns: sae.dIn)
     }
 
     /// ∂L/∂W_enc,j = Σ_b δ_bj (x_b − b_dec), ∂L/∂b_enc,j = Σ_b δ_bj, ∂L/∂W_dec,j = Σ_b f_bj S_b,source(j), and
@@ -40,7 +44,8 @@ package final class ParameterGradients {
             lanes.run { lane in
                 for j in ranges[lane] {
                     squares.pointer[j] = latentGradient(
-                        j, centered, sae, gradient, slot: Int(sources[j]), isFrozen: j < frozen, projecting, d)
+                        j, centered, sae, gradient, slot: Int(sources[j]), isFrozen: j < frozen, projecting,
+                        sum: sums.row(lane), d)
                 }
             }
         }
@@ -50,7 +55,7 @@ package final class ParameterGradients {
 
     private func latentGradient(
         _ j: Int, _ centered: Matrix, _ sae: SparseAutoencoder, _ gradient: PrefixGradient, slot: Int, isFrozen: Bool,
-        _ projecting: Bool, _ d: Int
+        _ projecting: Bool, sum: UnsafeMutablePointer<Float>, _ d: Int
     ) -> Double {
         let entries = codes.entries(ofLatent: j)
         encoderBias[j] = 0
@@ -60,22 +65,22 @@ package final class ParameterGradients {
         encoderBias[j] = Float(biasGradient)
         var square = biasGradient * biasGradient
 
-        let dDecoder = decoder.row(j)
-        dDecoder.update(repeating: 0, count: d)
+        sum.update(repeating: 0, count: d)
         let stride = (gradient.prefixCount + 1) * d
-        gather(entries, codes.values, gradient.sources.elements + slot * d, stride, into: dDecoder, d)
+        gather(entries, codes.values, gradient.sources.elements + slot * d, stride, into: sum, d)
         if projecting {
             let row = sae.decoder.row(j)
             let norm = kernels.dot(row, row, d).squareRoot() + 1e-6
-            kernels.addScaled(dDecoder, row, -kernels.dot(dDecoder, row, d) / (norm * norm), d)
+            kernels.addScaled(sum, row, -kernels.dot(sum, row, d) / (norm * norm), d)
         }
-        square += Double(kernels.dot(dDecoder, dDecoder, d))
+        square += Double(kernels.dot(sum, sum, d))
+        kernels.stream(decoder.row(j), sum, d)
 
         if !isFrozen {
-            let dEncoder = encoder.row(j)
-            dEncoder.update(repeating: 0, count: d)
-            gather(entries, codes.deltas, centered.elements, d, into: dEncoder, d)
-            square += Double(kernels.dot(dEncoder, dEncoder, d))
+            sum.update(repeating: 0, count: d)
+            gather(entries, codes.deltas, centered.elements, d, into: sum, d)
+            square += Double(kernels.dot(sum, sum, d))
+            kernels.stream(encoder.row(j), sum, d)
         }
         return square
     }
@@ -86,9 +91,10 @@ package final class ParameterGradients {
         into target: UnsafeMutablePointer<Float>, _ d: Int
     ) {
         let rows = codes.rows
+        let addScaled4 = kernels.addScaled4
         var e = entries.lowerBound
         while e + 4 <= entries.upperBound {
-            kernels.addScaled4(
+            addScaled4(
                 target, base + Int(rows[e]) * stride, base + Int(rows[e + 1]) * stride,
                 base + Int(rows[e + 2]) * stride, base + Int(rows[e + 3]) * stride,
                 SIMD4(weights[e], weights[e + 1], weights[e + 2], weights[e + 3]), d)

@@ -8,54 +8,65 @@ import LinearAlgebra
 /// suffix sum per prefix and row, then one dot product per active entry. ∂L_rec/∂W_dec,j = Σ_b f_bj S_bg uses the
 /// same sums, and ∂L_rec/∂b_dec = Σ_b S_b1 (method: arXiv:2503.17547; the 1/n twice is the reference trainer's).
 final class PrefixGradient {
-    /// [B·(n + 1), D]: rows b(n+1) + g hold S_bg; row b(n+1) + n first holds the last residual r_n and then,
-    /// if there are dead latents, the auxiliary loss's counterpart of S.
+    /// [B·(n + 1), D]: rows b(n+1) + g hold S_bg; row b(n+1) + n, if there are dead latents, first the last residual r_n
+    /// and then the auxiliary loss's counterpart of S.
     private(set) var sources = Matrix(rows: 0, columns: 0)
     private(set) var deltas = Matrix(rows: 1, columns: 0)
     private(set) var prefixCount = 0
     private let lanes: Lanes
+    /// [lanes, D]: x̂ of the row a lane is at.
+    private var reconstructions = Matrix(rows: 0, columns: 0)
 
     init(lanes: Lanes) { self.lanes = lanes }
 
     /// Start of S_bg, or of the last slot for `slot` = n.
     func source(row: Int, slot: Int) -> UnsafeMutablePointer<Float> { sources.row(row * (prefixCount + 1) + slot) }
 
-    /// Σ_b ‖r_i‖² for each prefix; fills `sources` and `deltas` (parallel to the entries of `codes`).
-    func compute(_ x: Matrix, _ codes: SparseCodes, _ sae: SparseAutoencoder, weights: [Double]) -> [Double] {
+    /// Σ_b ‖r_i‖² for each prefix; fills `sources`, their last slot only if it `keepsResidual`, and `deltas` (parallel to
+    /// the entries of `codes`).
+    func compute(
+        _ x: Matrix, _ codes: SparseCodes, _ sae: SparseAutoencoder, weights: [Double], keepsResidual: Bool
+    ) -> [Double] {
         let (batch, d, n) = (x.rows, x.columns, sae.layout.prefixes.count)
         prefixCount = n
         if sources.rows != batch * (n + 1) || sources.columns != d {
             sources = Matrix(rows: batch * (n + 1), columns: d)
         }
+        if reconstructions.columns != d { reconstructions = Matrix(rows: lanes.count, columns: d) }
         if deltas.columns < codes.count { deltas = Matrix(rows: 1, columns: codes.count + codes.count / 4) }
         let factors = weights.map { Float(-2 * $0 / (Double(n) * Double(batch))) }
         let prefixes = sae.layout.prefixes
-        var partial = [[Double]](repeating: [], count: lanes.count)
-        partial.withUnsafeMutableBufferPointer { partial in
-            let partial = SendablePointer(partial.baseAddress!)
+        var squares = [Double](repeating: 0, count: lanes.count * n)
+        squares.withUnsafeMutableBufferPointer { squares in
+            let squares = SendablePointer(squares.baseAddress!)
             lanes.forRanges(batch) { lane, rows in
-                var squares = [Double](repeating: 0, count: n)
-                for b in rows { forwardAndBackward(b, x, codes, sae, prefixes, factors, &squares) }
-                partial.pointer[lane] = squares
+                withUnsafeTemporaryAllocation(of: Int.self, capacity: n) { ends in
+                    for b in rows {
+                        forward(
+                            b, x, codes, sae, prefixes, reconstructions.row(lane), ends.baseAddress!,
+                            squares.pointer + lane * n)
+                        if keepsResidual { source(row: b, slot: n).update(from: source(row: b, slot: n - 1), count: d) }
+                        backward(b, codes, sae, factors, ends.baseAddress!)
+                    }
+                }
             }
         }
-        return (0..<n).map { i in partial.reduce(0) { $0 + ($1.isEmpty ? 0 : $1[i]) } }
+        return (0..<n).map { i in stride(from: i, to: squares.count, by: n).reduce(0) { $0 + squares[$1] } }
     }
 
-    private func forwardAndBackward(
-        _ b: Int, _ x: Matrix, _ codes: SparseCodes, _ sae: SparseAutoencoder, _ prefixes: [Int], _ factors: [Float],
-        _ squares: inout [Double]
+    /// x̂_i = x̂_{i−1} + f_{group i} W_dec,{group i};  r_i = x − x̂_i, into slot i; entries of prefix i end at `ends[i]`.
+    private func forward(
+        _ b: Int, _ x: Matrix, _ codes: SparseCodes, _ sae: SparseAutoencoder, _ prefixes: [Int],
+        _ reconstruction: UnsafeMutablePointer<Float>, _ ends: UnsafeMutablePointer<Int>,
+        _ squares: UnsafeMutablePointer<Double>
     ) {
-        let (d, n) = (x.columns, prefixes.count)
+        let d = x.columns
         let entries = codes.entries(ofRow: b)
-        let reconstruction = source(row: b, slot: n)
         reconstruction.update(from: sae.decoderBias.elements, count: d)
-        // x̂_i = x̂_{i−1} + f_{group i} W_dec,{group i};  r_i = x − x̂_i
         var start = entries.lowerBound
-        var ends = [Int](repeating: 0, count: n)
-        for i in 0..<n {
+        for (i, prefix) in prefixes.enumerated() {
             var end = start
-            while end < entries.upperBound && codes.columnIndices[end] < Int32(prefixes[i]) { end += 1 }
+            while end < entries.upperBound && codes.columnIndices[end] < Int32(prefix) { end += 1 }
             sae.accumulate(codes, start..<end, into: reconstruction)
             let residual = source(row: b, slot: i)
             kernels.combine(residual, 1, x.row(b), -1, reconstruction, d)
@@ -63,18 +74,21 @@ final class PrefixGradient {
             ends[i] = end
             start = end
         }
-        let last = source(row: b, slot: n - 1)
-        reconstruction.update(from: last, count: d)
-        // S_g = S_{g+1} + factor_g r_g, in place of r_g
-        kernels.scale(last, factors[n - 1], d)
+    }
+
+    /// S_g = S_{g+1} + factor_g r_g, in place of r_g;  ∂L_rec/∂f_bj = ⟨S_bg, W_dec,j⟩
+    private func backward(
+        _ b: Int, _ codes: SparseCodes, _ sae: SparseAutoencoder, _ factors: [Float], _ ends: UnsafePointer<Int>
+    ) {
+        let (d, n) = (sources.columns, prefixCount)
+        kernels.scale(source(row: b, slot: n - 1), factors[n - 1], d)
         for i in stride(from: n - 2, through: 0, by: -1) {
             let residual = source(row: b, slot: i)
             kernels.combine(residual, factors[i], residual, 1, source(row: b, slot: i + 1), d)
         }
-        start = entries.lowerBound
+        var start = codes.entries(ofRow: b).lowerBound
         for i in 0..<n {
-            let sum = source(row: b, slot: i)
-            for e in start..<ends[i] { deltas[e] = kernels.dot(sum, sae.decoder.row(Int(codes.columnIndices[e])), d) }
+            sae.decoderProducts(codes, start..<ends[i], with: source(row: b, slot: i), into: deltas.elements)
             start = ends[i]
         }
     }

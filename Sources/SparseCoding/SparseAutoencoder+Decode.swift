@@ -31,15 +31,39 @@ extension SparseAutoencoder {
     }
 }
 
+extension SparseAutoencoder {
+    /// products[e] = ⟨vector, W_dec[column of e]⟩ for the entries, four rows a pass.
+    func decoderProducts(
+        _ codes: SparseCodes, _ entries: Range<Int>, with vector: UnsafePointer<Float>,
+        into products: UnsafeMutablePointer<Float>
+    ) {
+        let columns = codes.columnIndices
+        let dot4 = kernels.dot4
+        var e = entries.lowerBound
+        while e + 4 <= entries.upperBound {
+            let four = dot4(
+                vector, decoder.row(Int(columns[e])), decoder.row(Int(columns[e + 1])),
+                decoder.row(Int(columns[e + 2])), decoder.row(Int(columns[e + 3])), dIn)
+            (products[e], products[e + 1], products[e + 2], products[e + 3]) = (four.x, four.y, four.z, four.w)
+            e += 4
+        }
+        while e < entries.upperBound {
+            products[e] = kernels.dot(vector, decoder.row(Int(columns[e])), dIn)
+            e += 1
+        }
+    }
+}
+
 /// target += Σ_e weights[e] · matrix[columns[e]] over the entries, four rows a pass.
 func accumulateRows(
     of matrix: Matrix, columns: UnsafePointer<Int32>, weights: UnsafePointer<Float>, _ entries: Range<Int>,
     into target: UnsafeMutablePointer<Float>
 ) {
     let width = matrix.columns
+    let addScaled4 = kernels.addScaled4
     var e = entries.lowerBound
     while e + 4 <= entries.upperBound {
-        kernels.addScaled4(
+        addScaled4(
             target, matrix.row(Int(columns[e])), matrix.row(Int(columns[e + 1])), matrix.row(Int(columns[e + 2])),
             matrix.row(Int(columns[e + 3])), SIMD4(weights[e], weights[e + 1], weights[e + 2], weights[e + 3]), width)
         e += 4

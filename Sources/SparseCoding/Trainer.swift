@@ -29,6 +29,20 @@ public struct StepRecord: Sendable, Codable, Equatable {
     public var penalty: Double?
 }
 
+/// The parts of a step, in order.
+package enum TrainingPhase: CaseIterable, Sendable {
+    /// Pre-activations, selection, codes.
+    case selection
+    /// Reconstructions, residuals and gradients on the codes.
+    case losses
+    /// The dead latents' loss; only with dead latents.
+    case auxiliary
+    /// Transposed codes, gradients of all parameters, their norm.
+    case gradients
+    /// Clip, Adam, unit rows, threshold.
+    case update
+}
+
 /// Trains an SAE by the reference recipe (method: arXiv:2503.17547 with BatchTopK selection and AuxK).
 ///
 /// One step: select → prefix residuals → closed-form gradients → remove each decoder row's parallel component → clip
@@ -49,7 +63,7 @@ public final class Trainer {
     public let frozenCount: Int
 
     private let lanes: Lanes
-    private let pass: EncodingPass
+    package let pass: EncodingPass
     package let codes = SparseCodes()
     let gradient: PrefixGradient
     package let gradients: ParameterGradients
@@ -61,6 +75,8 @@ public final class Trainer {
     /// For a rule that learns.
     private let learned: LearnedTensors?
     private var places: [Int] = []
+    /// Called at the end of each phase, for benchmarks.
+    package var onPhase: ((TrainingPhase) -> Void)?
 
     /// The tensors [1, F] that the rule learns, in its order.
     public var learnables: [Matrix] { learned?.values ?? [] }
@@ -105,6 +121,7 @@ public final class Trainer {
         if rule.inference == nil { updateThreshold(record.leastSelected) }
         record.threshold = sae.threshold
         step += 1
+        onPhase?(.update)
         return record
     }
 
@@ -115,7 +132,9 @@ public final class Trainer {
         let summary = try select(centered)
         try checkStarvation(summary, rows: x.rows)
         let dead = recordFirings(rows: x.rows)
-        let squares = gradient.compute(x, codes, sae, weights: plan.groupWeights)
+        onPhase?(.selection)
+        let squares = gradient.compute(
+            x, codes, sae, weights: plan.groupWeights, keepsResidual: !dead.isEmpty)
         let prefixLosses = squares.map { $0 / Double(x.rows) }
         let n = Double(prefixLosses.count)
         var loss = zip(plan.groupWeights, prefixLosses).reduce(0) { $0 + $1.0 * $1.1 } / n
@@ -130,6 +149,7 @@ public final class Trainer {
             loss += learned.penalty
             dropSilent(unless: dead)
         }
+        onPhase?(.losses)
 
         var sources = prefixOfLatent
         var parts = [(codes: codes, deltas: UnsafePointer(gradient.deltas.elements))]
@@ -143,14 +163,17 @@ public final class Trainer {
                 for j in dead { sources[j] = Int32(prefixLosses.count) }
                 parts.append((codes: auxiliary.codes, deltas: UnsafePointer(auxiliary.deltas.elements)))
             }
+            onPhase?(.auxiliary)
         }
         guard loss.isFinite else { throw SparseCodingError.diverged(step: step, loss: loss) }
         gradients.codes.assemble(latents: sae.dSAE, parts)
         gradients.compute(
             centered, sae, gradient, sources: sources, frozen: frozenCount, projecting: projecting)
+        let norm = gradients.globalNorm()
+        onPhase?(.gradients)
         return StepRecord(
             step: step, loss: loss, prefixLosses: prefixLosses, auxiliaryLoss: auxiliaryLoss,
-            learningRate: plan.learningRate(at: step), gradientNorm: gradients.globalNorm(),
+            learningRate: plan.learningRate(at: step), gradientNorm: norm,
             meanActiveCore: Double(coreEntries()) / Double(x.rows),
             meanActiveNonCore: Double(summary.selectedEntries + summary.coreEntries - coreEntries()) / Double(x.rows),
             deadCount: dead.count, leastSelected: summary.leastSelected, threshold: sae.threshold,

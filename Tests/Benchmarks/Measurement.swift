@@ -14,13 +14,14 @@ struct Rounds {
         seconds[name, default: []].append(now() - start)
     }
 
+    /// Takes in a part that was timed elsewhere.
+    mutating func add(_ name: String, _ elapsed: Double) { seconds[name, default: []].append(elapsed) }
+
+    /// Takes in all parts of another.
+    mutating func append(_ other: Rounds) { seconds.merge(other.seconds) { $0 + $1 } }
+
     /// The median of one part.
     func median(_ name: String) -> Double { medianOf(seconds[name] ?? []) }
-
-    /// The median over rounds of `part` less `other`.
-    func median(of part: String, less other: String) -> Double {
-        medianOf(zip(seconds[part] ?? [], seconds[other] ?? []).map { $0 - $1 })
-    }
 
     /// The median over rounds of `part` / `other`.
     func medianRatio(of part: String, to other: String) -> Double {
@@ -35,7 +36,7 @@ func medianOf(_ values: [Double]) -> Double {
     return sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
 }
 
-private func now() -> Double {
+func now() -> Double {
     var time = timespec()
     clock_gettime(CLOCK_MONOTONIC, &time)
     return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9

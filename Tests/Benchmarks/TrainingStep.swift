@@ -1,74 +1,97 @@
+import Glibc
 import LinearAlgebra
 import PluginHost
 import SparseCoding
 
-/// A training step beside the one dense product it cannot do without, x W_enc [B, D]·[D, F].
+/// A training step, phase by phase, beside the one dense product it cannot do without, x W_enc [B, D]·[D, F].
 struct TrainingStep {
-    var dIn = 576
-    var width: Int
-    var k = 64.0
-    var batch = 2048
+    let shape: TrainingShape
+    var rounds = 7
+    /// A Python that has the peers.
+    var python: String?
 
-    static func runAll() throws {
-        for width in [4096, 16384] { try TrainingStep(width: width).run(rounds: 9) }
-    }
-
-    func run(rounds count: Int) throws {
+    func run() throws {
         // As users get it: the shipped plugin, through the C ABI.
         let rule = try PluginCatalog().sparsityRule(
             "batchtopk", services: PluginServices(log: { print("\($0.plugin): \($0.text)") }))
-        let layout = try PrefixLayout(groups: PrefixLayout.standardGroups(width: width))
-        let sae = SparseAutoencoder(dIn: dIn, layout: layout)
-        sae.initialize(seed: 1)
-        // So many steps that warm-up and dead latents stay out of the picture.
+        ResidentMemory.resetPeak()
+        let before = ResidentMemory.peak
+        let (sae, silent) = try shape.autoencoder()
+        // So many steps that the learning rate stays near 0: the same work in every round.
         let plan = try TrainingPlan(
-            TrainingSettings(k: k, batchSize: batch, steps: 100_000), dIn: dIn, layout: layout)
-        let trainer = Trainer(sae, plan: plan, rule: rule)
-        let x = inputs()
-        let product = Matrix(rows: batch, columns: width)
-        let pass = EncodingPass()
-        let centered = Matrix(rows: batch, columns: dIn)
-        let codes = SparseCodes()
+            TrainingSettings(k: Double(shape.k), batchSize: shape.batch, steps: 100_000), dIn: shape.dIn,
+            layout: sae.layout)
+        let trainer = Trainer(sae, plan: plan, rule: rule, tokensSinceFired: silent)
+        let inputs = (0..<2).map { shape.input($0) }
+        for x in inputs { _ = try trainer.update(x) }
+        let peak = ResidentMemory.peak.flatMap { peak in before.map { peak - $0 } }
 
-        func round(_ rounds: inout Rounds) throws {
-            rounds.time("product") { Lanes.shared.multiply(x, .normal, sae.encoder, .transposed, into: product) }
-            try rounds.time("select") {
-                try pass.center(x, for: sae, into: centered)
-                _ = try pass.select(
-                    centered, with: sae, rule: rule, mode: .train, k: k, budget: .nonCore, into: codes)
-            }
-            try rounds.time("gradients") { _ = try trainer.computeGradients(x, projecting: true) }
-            try rounds.time("step") { _ = try trainer.update(x) }
-        }
-        var warmUp = Rounds()
-        for _ in 0..<2 { try round(&warmUp) }
+        let rounds = try measure(trainer, inputs)
+        print("\ntraining step, \(shape.title), rule \(rule.name) \(rule.version)")
+        report(rounds, prefixes: sae.layout.prefixes.count)
+        if trainer.pass.repeatCount > 0 { print("  \(trainer.pass.repeatCount) selections were made twice") }
+        let formula = shape.residentBytes(prefixes: sae.layout.prefixes.count, lanes: Lanes.shared.count)
+        if let peak { printRow("peak memory, and its formula", gigabytes(peak), gigabytes(formula)) }
+        reportPeers(step: rounds.median("step"))
+    }
+
+    private func measure(_ trainer: Trainer, _ inputs: [Matrix]) throws -> Rounds {
+        let encoder = trainer.sae.encoder
+        let product = Matrix(rows: shape.batch, columns: shape.width)
+        let (tiles, memory) = (PreactivationTiles(), MemoryBandwidth())
         var rounds = Rounds()
-        for _ in 0..<count { try round(&rounds) }
-
-        print(
-            "\ntraining step, d = \(dIn), F = \(width), k = \(Int(k)), B = \(batch), rule \(rule.name) \(rule.version)")
-        let floor = rounds.median("product")
-        let operations = 2 * Double(batch) * Double(dIn) * Double(width)
-        printRow("encode product alone", milliseconds(floor), "\(number(operations / floor / 1e9, 0)) GFLOP/s")
-        for (name, seconds) in [
-            ("pre-activations and selection", rounds.median("select")),
-            ("losses and gradients", rounds.median(of: "gradients", less: "select")),
-            ("Adam and unit rows", rounds.median(of: "step", less: "gradients")),
-        ] {
-            printRow(name, milliseconds(seconds), "\(number(seconds / floor, 2)) ×")
+        for round in 0..<(self.rounds + 1) {
+            let x = inputs[round % inputs.count]
+            var lap = Rounds()
+            lap.time("product") { Lanes.shared.multiply(x, .normal, encoder, .transposed, into: product) }
+            lap.time("tiles") { tiles.forEach(input: x, rows: 0..<x.rows, encoder: encoder) { _ in } }
+            lap.time("triad", memory.pass)
+            var ends: [(TrainingPhase, Double)] = []
+            trainer.onPhase = { ends.append(($0, now())) }
+            var last = now()
+            try lap.time("step") { _ = try trainer.update(x) }
+            for (phase, end) in ends {
+                lap.add("\(phase)", end - last)
+                last = end
+            }
+            // The first is for warming up.
+            if round > 0 { rounds.append(lap) }
         }
-        let step = rounds.median("step")
-        printRow(
-            "whole step", milliseconds(step), "\(number(rounds.medianRatio(of: "step", to: "product"), 2)) ×",
-            "\(number(Double(batch) / step, 0)) tok/s")
+        trainer.onPhase = nil
+        return rounds
     }
 
-    /// x [B, D] uniform with mean square 1/D, as the input scale leaves it.
-    private func inputs() -> Matrix {
-        let x = Matrix(rows: batch, columns: dIn)
-        let bound = (3 / Float(dIn)).squareRoot()
-        CounterRandom(seed: 1, purpose: .test)
-            .fill(UnsafeMutableBufferPointer(start: x.elements, count: x.count), from: -bound, to: bound)
-        return x
+    private func report(_ rounds: Rounds, prefixes: Int) {
+        let floor = rounds.median("product")
+        let operations = 2 * Double(shape.batch) * Double(shape.dIn) * Double(shape.width)
+        func times(_ part: String) -> String { "\(number(rounds.medianRatio(of: part, to: "product"), 2)) ×" }
+        func rate(_ part: String) -> String { "\(number(operations / rounds.median(part) / 1e9, 0)) GFLOP/s" }
+        let bandwidth = MemoryBandwidth().bytes / rounds.median("triad")
+        printRow("encode product alone", milliseconds(floor), "1 ×", rate("product"))
+        printRow("the same in tiles, not kept", milliseconds(rounds.median("tiles")), times("tiles"), rate("tiles"))
+        for phase in TrainingPhase.allCases where phase != .auxiliary || shape.dead > 0 {
+            let (name, bytes) = ("\(phase)", shape.bytes(of: phase, prefixes: prefixes, lanes: Lanes.shared.count))
+            let seconds = rounds.median(name)
+            printRow(
+                name, milliseconds(seconds), times(name), gigabytes(bytes),
+                "\(number(bytes / seconds / 1e9, 0)) GB/s")
+        }
+        printRow(
+            "whole step", milliseconds(rounds.median("step")), times("step"),
+            "\(number(Double(shape.batch) / rounds.median("step"), 0)) tok/s")
+        printRow("memory, triad", "", "", "", "\(number(bandwidth / 1e9, 0)) GB/s")
     }
+
+    private func reportPeers(step: Double) {
+        guard let python else { return }
+        for time in PeerSteps(python: python).times(of: shape) {
+            if let seconds = time.seconds {
+                printRow(time.name, milliseconds(seconds), "\(number(seconds / step, 1)) × step")
+            } else {
+                print("  \(time.name): \(time.error ?? "no answer")")
+            }
+        }
+    }
+
+    private func gigabytes(_ bytes: Double) -> String { "\(number(bytes / 1e9, 2)) GB" }
 }

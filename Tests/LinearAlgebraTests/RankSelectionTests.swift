@@ -3,6 +3,9 @@ import TestSupport
 import Testing
 
 @Suite struct RankSelectionTests {
+    private let lanes1 = Lanes(count: 1)
+    private let lanes3 = Lanes(count: 3)
+
     private func check(_ values: [Float], ranks: [Int], sourceLocation: SourceLocation = #_sourceLocation) {
         let sorted = values.sorted(by: >)
         for k in ranks {
@@ -11,6 +14,14 @@ import Testing
             let equalCount = k - sorted.count { $0 > value }
             #expect(
                 found.value == value && found.equalCount == equalCount, "rank \(k)", sourceLocation: sourceLocation)
+            // In parts of unequal length, the first of them empty.
+            for lanes in [lanes1, lanes3] {
+                values.withUnsafeBufferPointer { all in
+                    let cuts = [0, 0, values.count / 3, values.count]
+                    let parts = lanes.count == 1 ? [all] : (0..<3).map { .init(rebasing: all[cuts[$0]..<cuts[$0 + 1]]) }
+                    #expect(lanes.rankThreshold(parts, k) == found, "rank \(k)", sourceLocation: sourceLocation)
+                }
+            }
         }
     }
 

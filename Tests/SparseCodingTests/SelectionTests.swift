@@ -20,6 +20,7 @@ import SparseCoding
         var bound = 40
         var lanes = 2
         var slack: Int?
+        var floor: Float?
     }
 
     private func sae(_ s: Setting) throws -> SparseAutoencoder {
@@ -88,14 +89,25 @@ import SparseCoding
         return (result, summary)
     }
 
-    /// Runs a selection twice on one pass (scratch is reused) and returns how often lists were pruned.
+    /// Runs a selection twice on one pass (scratch is reused) and returns how often lists were pruned; `repeats` is how
+    /// often a floor was too high.
     @discardableResult
     private func check(
         _ s: Setting, _ rule: any SparsityRule, sourceLocation: SourceLocation = #_sourceLocation
     ) throws -> Int {
+        var repeats = 0
+        return try check(s, rule, &repeats, sourceLocation: sourceLocation)
+    }
+
+    private func check(
+        _ s: Setting, _ rule: any SparsityRule, _ repeats: inout Int,
+        sourceLocation: SourceLocation = #_sourceLocation
+    ) throws -> Int {
         let sae = try sae(s)
         let pass = EncodingPass(lanes: Lanes(count: s.lanes))
         if let slack = s.slack { pass.pruningSlack = slack }
+        pass.forcedFloor = s.floor
+        defer { repeats = pass.repeatCount }
         let codes = SparseCodes()
         for seed: UInt64 in [3, 4] {
             let x = wholeMatrix(s.batch, 8, seed: seed, bound: s.bound)
@@ -132,6 +144,55 @@ import SparseCoding
         // 8 products of −1, 0, 1 and a bias: nine positive values, each of them tens of thousands of times.
         #expect(try check(Setting(bound: 1, slack: 1000), NaiveBatchTopK()) > 0)
         try check(Setting(k: 300, bound: 1), NaiveBatchTopK())
+    }
+
+    @Test(arguments: [0, 5], BudgetScope.allCases) func aStartingFloorChangesNothing(_ core: Int, _ budget: BudgetScope)
+        throws
+    {
+        var setting = Setting(core: core, k: 6, budget: budget)
+        let sae = try sae(setting)
+        // Both batches of `check` have their least selected value near this one.
+        let p = preactivations(wholeMatrix(setting.batch, 8, seed: 3, bound: setting.bound), sae)
+        let kept = sorted(p, rows: 0..<p.rows, from: core)[6 * setting.batch].value
+        var repeats = 0
+        for (floor, wanted) in [(0, 0...0), (kept / 2, 0...0), (kept, 0...2), (kept * 2, 2...2), (.infinity, 2...2)] {
+            setting.floor = floor
+            _ = try check(setting, NaiveBatchTopK(), &repeats)
+            #expect(wanted.contains(repeats), "floor \(floor) of \(kept)")
+        }
+    }
+
+    @Test func aStartingFloorEqualToTheLeastSelectedIsTooHigh() throws {
+        // Nine values for tens of thousands of entries: the k-th largest and what ties with it are not above it.
+        var setting = Setting(k: 300, bound: 1)
+        let p = preactivations(wholeMatrix(setting.batch, 8, seed: 3, bound: 1), try sae(setting))
+        let least = sorted(p, rows: 0..<p.rows, from: 0)[300 * setting.batch].value
+        var repeats = 0
+        setting.floor = least
+        _ = try check(setting, NaiveBatchTopK(), &repeats)
+        #expect(repeats == 2)
+        setting.floor = least.nextDown
+        _ = try check(setting, NaiveBatchTopK(), &repeats)
+        #expect(repeats == 0)
+    }
+
+    @Test func theFloorFollowsTheBatchesAndIsSeldomTooHigh() throws {
+        let setting = Setting(batch: 512, latents: 2000, k: 20)
+        let sae = try sae(setting)
+        let pass = EncodingPass(lanes: Lanes(count: 2))
+        let codes = SparseCodes()
+        func select(_ seed: UInt64, scale: Float) throws {
+            let x = wholeMatrix(setting.batch, 8, seed: seed, bound: setting.bound)
+            for i in 0..<x.count { x[i] *= scale }
+            let summary = try pass.select(
+                x, with: sae, rule: NaiveBatchTopK(), mode: .train, k: 20, budget: .nonCore, into: codes)
+            #expect(summary.selectedEntries == 20 * setting.batch && codes.count == 20 * setting.batch)
+        }
+        for seed: UInt64 in 10..<20 { try select(seed, scale: 1) }
+        #expect(pass.repeatCount == 0)
+        // Inputs of half the size: nothing reaches the floor, and the next batch knows.
+        for seed: UInt64 in 20..<25 { try select(seed, scale: 0.5) }
+        #expect(pass.repeatCount == 1)
     }
 
     @Test(arguments: BudgetScope.allCases, [true, false])
@@ -179,11 +240,13 @@ import SparseCoding
                 selected: UnsafeMutableBufferPointer<UInt8>
             ) { selected.update(repeating: 1) }
         }
-        let sae = try sae(Setting(latents: 64))
-        // Each of two lanes keeps its own three largest, so a greedy rule over the batch finds six.
-        let x = wholeMatrix(64, 8, seed: 5, bound: 40)
-        let positive = preactivations(x, sae).values.count { $0 > 0 }
-        for (scope, selected, allowed) in [(SelectionScope.batch, 6, 3), (.row, positive, 3 * 64)] {
+        let sae = try sae(Setting(latents: 64, bound: 1))
+        // Entries equal to the third largest are all shown to a rule over the batch, which is to say which of them belong.
+        let x = wholeMatrix(64, 8, seed: 5, bound: 1)
+        let positive = preactivations(x, sae).values.filter { $0 > 0 }.sorted(by: >)
+        let tied = positive.count { $0 >= positive[2] }
+        #expect(tied > 3)
+        for (scope, selected, allowed) in [(SelectionScope.batch, tied, 3), (.row, positive.count, 3 * 64)] {
             #expect(
                 message {
                     _ = try EncodingPass(lanes: Lanes(count: 2)).select(

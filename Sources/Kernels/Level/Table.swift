@@ -3,6 +3,6 @@ import KernelTable
 
 /// This module's kernels.
 public let table = KernelTable(
-    dot: dot, addScaled: addScaled, addScaled4: addScaled4, combine: combine, scale: scale, maximum: maximum,
-    compactAbove: compactAbove, exponentialSum: exponentialSum, swiGLU: swiGLU, swiGLUBackward: swiGLUBackward,
-    adam: adam)
+    dot: dot, dot4: dot4, addScaled: addScaled, addScaled4: addScaled4, combine: combine, scale: scale,
+    stream: stream, maximum: maximum, compactAbove: compactAbove, exponentialSum: exponentialSum, swiGLU: swiGLU,
+    swiGLUBackward: swiGLUBackward, adam: adam)

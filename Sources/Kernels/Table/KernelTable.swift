@@ -12,6 +12,9 @@ public struct KernelTable: Sendable {
 
     /// Σᵢ x[i]·y[i] over `count` elements, in 64 partial sums.
     public var dot: @Sendable (_ x: Source, _ y: Source, _ count: Int) -> Float
+    /// The dot products of x with four rows, each in 16 partial sums: one load of x for four of the rows.
+    public var dot4:
+        @Sendable (_ x: Source, _ y0: Source, _ y1: Source, _ y2: Source, _ y3: Source, _ count: Int) -> SIMD4<Float>
     /// y += a·x.
     public var addScaled: @Sendable (_ y: Target, _ x: Source, _ a: Float, _ count: Int) -> Void
     /// y += a₀x₀ + a₁x₁ + a₂x₂ + a₃x₃: one pass over y for four rows, which is what bounds sparse decoding.
@@ -23,6 +26,9 @@ public struct KernelTable: Sendable {
     public var combine: @Sendable (_ z: Target, _ a: Float, _ x: Source, _ b: Float, _ y: Source, _ count: Int) -> Void
     /// x *= a.
     public var scale: @Sendable (_ x: Target, _ a: Float, _ count: Int) -> Void
+    /// y = x for a y that is not read again soon: where it is aligned to 64 bytes its lines are not read before they are
+    /// written, and take no place in the caches. Other lanes see it once the run of lanes it is in has ended.
+    public var stream: @Sendable (_ y: Target, _ x: Source, _ count: Int) -> Void
     /// max x[i], −∞ for no elements.
     public var maximum: @Sendable (_ x: Source, _ count: Int) -> Float
     /// Pre-activations to candidates: with p[i] = x[i] + bias[i], writes i, ascending, and p[i] wherever
@@ -46,10 +52,12 @@ public struct KernelTable: Sendable {
     /// Collects one level's kernels; called by the level modules only.
     public init(
         dot: @escaping @Sendable (Source, Source, Int) -> Float,
+        dot4: @escaping @Sendable (Source, Source, Source, Source, Source, Int) -> SIMD4<Float>,
         addScaled: @escaping @Sendable (Target, Source, Float, Int) -> Void,
         addScaled4: @escaping @Sendable (Target, Source, Source, Source, Source, SIMD4<Float>, Int) -> Void,
         combine: @escaping @Sendable (Target, Float, Source, Float, Source, Int) -> Void,
         scale: @escaping @Sendable (Target, Float, Int) -> Void,
+        stream: @escaping @Sendable (Target, Source, Int) -> Void,
         maximum: @escaping @Sendable (Source, Int) -> Float,
         compactAbove:
             @escaping @Sendable (Source, Source, Source, Float, Int, UnsafeMutablePointer<Int32>, Target) -> Int,
@@ -59,10 +67,12 @@ public struct KernelTable: Sendable {
         adam: @escaping @Sendable (Target, Source, Target, Target, Int, AdamStep) -> Void
     ) {
         self.dot = dot
+        self.dot4 = dot4
         self.addScaled = addScaled
         self.addScaled4 = addScaled4
         self.combine = combine
         self.scale = scale
+        self.stream = stream
         self.maximum = maximum
         self.compactAbove = compactAbove
         self.exponentialSum = exponentialSum
