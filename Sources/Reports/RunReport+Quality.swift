@@ -26,7 +26,7 @@ extension RunReport {
         func points(_ saes: [SAERecord]) -> [Point] { saes.map { ($0.evaluation.l0, $0.evaluation.ce_loss_score) } }
         let randoms = points(finals.compactMap(\.random))
         let groups =
-            [("DMSAE", points(finals.map(\.dmsae))), ("plain Matryoshka", points(finals.map(\.baseline)))]
+            [("DMSAE", points(finals.map(\.dmsae))), ("baseline", points(finals.map(\.baseline)))]
             + (randoms.isEmpty ? [] : [("random core", randoms)]) + [("cycles", points(records.cycles.map(\.sae)))]
         let all = groups.flatMap(\.1)
         var plot = Plot(
