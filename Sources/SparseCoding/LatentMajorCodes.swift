@@ -86,23 +86,22 @@ final class LatentMajorCodes {
         }
     }
 
-    /// Cuts the latents into contiguous ranges of about equal work, one per part: inner latents fire far more often
-    /// than outer ones, so ranges of equal length would leave one lane with most of the work.
-    func balancedRanges(_ parts: Int) -> [Range<Int>] {
-        let latents = offsets.count - 1
+    /// Cuts `latents` into contiguous ranges of about equal work, one per part: inner latents fire far more often than
+    /// outer ones, so ranges of equal length would leave one lane with most of the work.
+    func balancedRanges(_ parts: Int, of latents: Range<Int>) -> [Range<Int>] {
         // A latent costs its entries plus a row of its own to write.
-        let total = count + latents
+        func work(before j: Int) -> Int { offsets[j] + j }
+        let first = work(before: latents.lowerBound), total = work(before: latents.upperBound) - first
         var ranges: [Range<Int>] = []
-        var start = 0
+        var start = latents.lowerBound
         for part in 1...parts {
-            let goal = total * part / parts
-            var low = start
-            var high = latents
+            let goal = first + total * part / parts
+            var (low, high) = (start, latents.upperBound)
             while low < high {
                 let middle = (low + high) / 2
-                if offsets[middle] + middle < goal { low = middle + 1 } else { high = middle }
+                if work(before: middle) < goal { low = middle + 1 } else { high = middle }
             }
-            let end = part == parts ? latents : low
+            let end = part == parts ? latents.upperBound : low
             ranges.append(start..<end)
             start = end
         }

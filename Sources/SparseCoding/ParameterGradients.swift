@@ -37,15 +37,22 @@ package final class ParameterGradients {
         _ centered: Matrix, _ sae: SparseAutoencoder, _ gradient: PrefixGradient, sources: [Int32], frozen: Int,
         projecting: Bool
     ) {
-        let d = sae.dIn
-        let ranges = codes.balancedRanges(lanes.count)
+        // One prefix after the other, both lanes in the same, and encoders after all decoders: each time the rows that are
+        // gathered are those of one [B, D], which stays in the last cache.
+        let ends = sae.layout.prefixes
+        let groups = zip([0] + ends, ends).map { codes.balancedRanges(lanes.count, of: $0..<$1) }
         squares.withUnsafeMutableBufferPointer { squares in
             let squares = SendablePointer(squares.baseAddress!)
             lanes.run { lane in
-                for j in ranges[lane] {
-                    squares.pointer[j] = latentGradient(
-                        j, centered, sae, gradient, slot: Int(sources[j]), isFrozen: j < frozen, projecting,
-                        sum: sums.row(lane), d)
+                let sum = sums.row(lane)
+                for group in groups {
+                    for j in group[lane] {
+                        squares.pointer[j] =
+                            sumBias(j) + sumDecoder(j, sae, gradient, slot: Int(sources[j]), projecting, sum)
+                    }
+                }
+                for group in groups {
+                    for j in group[lane] where j >= frozen { squares.pointer[j] += sumEncoder(j, centered, sum) }
                 }
             }
         }
@@ -53,57 +60,40 @@ package final class ParameterGradients {
         subtractEncoderPath(sae)
     }
 
-    private func latentGradient(
-        _ j: Int, _ centered: Matrix, _ sae: SparseAutoencoder, _ gradient: PrefixGradient, slot: Int, isFrozen: Bool,
-        _ projecting: Bool, sum: UnsafeMutablePointer<Float>, _ d: Int
-    ) -> Double {
-        let entries = codes.entries(ofLatent: j)
-        encoderBias[j] = 0
-        guard !entries.isEmpty else { return 0 }
-        var biasGradient: Double = 0
-        for e in entries { biasGradient += Double(codes.deltas[e]) }
-        encoderBias[j] = Float(biasGradient)
-        var square = biasGradient * biasGradient
+    /// Each of these writes a latent's gradient and returns its square.
+    private func sumBias(_ j: Int) -> Double {
+        var sum = 0.0
+        for e in codes.entries(ofLatent: j) { sum += Double(codes.deltas[e]) }
+        encoderBias[j] = Float(sum)
+        return sum * sum
+    }
 
+    private func sumDecoder(
+        _ j: Int, _ sae: SparseAutoencoder, _ gradient: PrefixGradient, slot: Int, _ projecting: Bool,
+        _ sum: UnsafeMutablePointer<Float>
+    ) -> Double {
+        let (entries, d) = (codes.entries(ofLatent: j), decoder.columns)
+        guard !entries.isEmpty else { return 0 }
         sum.update(repeating: 0, count: d)
-        let stride = (gradient.prefixCount + 1) * d
-        gather(entries, codes.values, gradient.sources.elements + slot * d, stride, into: sum, d)
+        accumulateRows(
+            of: gradient.source(row: 0, slot: slot), d, indices: codes.rows, weights: codes.values, entries, into: sum)
         if projecting {
             let row = sae.decoder.row(j)
             let norm = kernels.dot(row, row, d).squareRoot() + 1e-6
             kernels.addScaled(sum, row, -kernels.dot(sum, row, d) / (norm * norm), d)
         }
-        square += Double(kernels.dot(sum, sum, d))
         kernels.stream(decoder.row(j), sum, d)
-
-        if !isFrozen {
-            sum.update(repeating: 0, count: d)
-            gather(entries, codes.deltas, centered.elements, d, into: sum, d)
-            square += Double(kernels.dot(sum, sum, d))
-            kernels.stream(encoder.row(j), sum, d)
-        }
-        return square
+        return Double(kernels.dot(sum, sum, d))
     }
 
-    /// target += Σ_e weights[e] · (row rows[e] of a matrix with `stride` between rows), four rows a pass.
-    private func gather(
-        _ entries: Range<Int>, _ weights: UnsafePointer<Float>, _ base: UnsafePointer<Float>, _ stride: Int,
-        into target: UnsafeMutablePointer<Float>, _ d: Int
-    ) {
-        let rows = codes.rows
-        let addScaled4 = kernels.addScaled4
-        var e = entries.lowerBound
-        while e + 4 <= entries.upperBound {
-            addScaled4(
-                target, base + Int(rows[e]) * stride, base + Int(rows[e + 1]) * stride,
-                base + Int(rows[e + 2]) * stride, base + Int(rows[e + 3]) * stride,
-                SIMD4(weights[e], weights[e + 1], weights[e + 2], weights[e + 3]), d)
-            e += 4
-        }
-        while e < entries.upperBound {
-            kernels.addScaled(target, base + Int(rows[e]) * stride, weights[e], d)
-            e += 1
-        }
+    private func sumEncoder(_ j: Int, _ centered: Matrix, _ sum: UnsafeMutablePointer<Float>) -> Double {
+        let (entries, d) = (codes.entries(ofLatent: j), encoder.columns)
+        guard !entries.isEmpty else { return 0 }
+        sum.update(repeating: 0, count: d)
+        accumulateRows(
+            of: centered.elements, d, indices: codes.rows, weights: codes.deltas, entries, into: sum)
+        kernels.stream(encoder.row(j), sum, d)
+        return Double(kernels.dot(sum, sum, d))
     }
 
     private func subtractEncoderPath(_ sae: SparseAutoencoder) {

@@ -8,11 +8,12 @@ import LinearAlgebra
 /// suffix sum per prefix and row, then one dot product per active entry. ∂L_rec/∂W_dec,j = Σ_b f_bj S_bg uses the
 /// same sums, and ∂L_rec/∂b_dec = Σ_b S_b1 (method: arXiv:2503.17547; the 1/n twice is the reference trainer's).
 final class PrefixGradient {
-    /// [B·(n + 1), D]: rows b(n+1) + g hold S_bg; row b(n+1) + n, if there are dead latents, first the last residual r_n
-    /// and then the auxiliary loss's counterpart of S.
+    /// [(n + 1)·B, D]: rows gB + b hold S_bg; rows nB + b, if there are dead latents, first the last residual r_n and then
+    /// the auxiliary loss's counterpart of S. Slot by slot, since a latent's gradient gathers rows of one.
     private(set) var sources = Matrix(rows: 0, columns: 0)
     private(set) var deltas = Matrix(rows: 1, columns: 0)
     private(set) var prefixCount = 0
+    private var batch = 0
     private let lanes: Lanes
     /// [lanes, D]: x̂ of the row a lane is at.
     private var reconstructions = Matrix(rows: 0, columns: 0)
@@ -20,15 +21,15 @@ final class PrefixGradient {
     init(lanes: Lanes) { self.lanes = lanes }
 
     /// Start of S_bg, or of the last slot for `slot` = n.
-    func source(row: Int, slot: Int) -> UnsafeMutablePointer<Float> { sources.row(row * (prefixCount + 1) + slot) }
+    func source(row: Int, slot: Int) -> UnsafeMutablePointer<Float> { sources.row(slot * batch + row) }
 
     /// Σ_b ‖r_i‖² for each prefix; fills `sources`, their last slot only if it `keepsResidual`, and `deltas` (parallel to
     /// the entries of `codes`).
     func compute(
         _ x: Matrix, _ codes: SparseCodes, _ sae: SparseAutoencoder, weights: [Double], keepsResidual: Bool
     ) -> [Double] {
-        let (batch, d, n) = (x.rows, x.columns, sae.layout.prefixes.count)
-        prefixCount = n
+        let (d, n) = (x.columns, sae.layout.prefixes.count)
+        (batch, prefixCount) = (x.rows, n)
         if sources.rows != batch * (n + 1) || sources.columns != d {
             sources = Matrix(rows: batch * (n + 1), columns: d)
         }

@@ -27,7 +27,7 @@ extension SparseAutoencoder {
     /// target += Σ f_e W_dec[column of e]: four rows a pass, since it is the reads and writes of `target` that cost.
     func accumulate(_ codes: SparseCodes, _ entries: Range<Int>, into target: UnsafeMutablePointer<Float>) {
         accumulateRows(
-            of: decoder, columns: codes.columnIndices, weights: codes.values, entries, into: target)
+            of: decoder.elements, dIn, indices: codes.columnIndices, weights: codes.values, entries, into: target)
     }
 }
 
@@ -54,22 +54,29 @@ extension SparseAutoencoder {
     }
 }
 
-/// target += Σ_e weights[e] · matrix[columns[e]] over the entries, four rows a pass.
+/// target += Σ_e weights[e] · (row indices[e] of a matrix of `width` columns) over the entries, four rows a pass.
 func accumulateRows(
-    of matrix: Matrix, columns: UnsafePointer<Int32>, weights: UnsafePointer<Float>, _ entries: Range<Int>,
-    into target: UnsafeMutablePointer<Float>
+    of matrix: UnsafePointer<Float>, _ width: Int, indices: UnsafePointer<Int32>, weights: UnsafePointer<Float>,
+    _ entries: Range<Int>, into target: UnsafeMutablePointer<Float>
 ) {
-    let width = matrix.columns
     let addScaled4 = kernels.addScaled4
     var e = entries.lowerBound
     while e + 4 <= entries.upperBound {
         addScaled4(
-            target, matrix.row(Int(columns[e])), matrix.row(Int(columns[e + 1])), matrix.row(Int(columns[e + 2])),
-            matrix.row(Int(columns[e + 3])), SIMD4(weights[e], weights[e + 1], weights[e + 2], weights[e + 3]), width)
+            target, matrix + Int(indices[e]) * width, matrix + Int(indices[e + 1]) * width,
+            matrix + Int(indices[e + 2]) * width, matrix + Int(indices[e + 3]) * width,
+            SIMD4(weights[e], weights[e + 1], weights[e + 2], weights[e + 3]), width)
         e += 4
     }
-    while e < entries.upperBound {
-        kernels.addScaled(target, matrix.row(Int(columns[e])), weights[e], width)
-        e += 1
+    switch entries.upperBound - e {
+    case 0: return
+    case 1: kernels.addScaled(target, matrix + Int(indices[e]) * width, weights[e], width)
+    case let rest:
+        // Two or three in one pass too: the last one takes the missing places, times 0.
+        let (second, third) = (e + 1, e + rest - 1)
+        let last = matrix + Int(indices[third]) * width
+        addScaled4(
+            target, matrix + Int(indices[e]) * width, matrix + Int(indices[second]) * width, last, last,
+            SIMD4(weights[e], weights[second], rest == 3 ? weights[third] : 0, 0), width)
     }
 }
