@@ -5,4 +5,4 @@ import KernelTable
 public let table = KernelTable(
     dot: dot, addScaled: addScaled, addScaled4: addScaled4, combine: combine, scale: scale, maximum: maximum,
     compactAbove: compactAbove, exponentialSum: exponentialSum, swiGLU: swiGLU, swiGLUBackward: swiGLUBackward,
-    adam: adam)
+    adam: adam, normalize: normalize, normalizeBackward: normalizeBackward, rotate: rotate, transpose: transpose)
