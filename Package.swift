@@ -117,9 +117,10 @@ let package = Package(
         .testTarget(
             name: "CommandTests", dependencies: ["dmsae", "SparseCoding", "TensorFiles", "TestSupport"]),
         .executableTarget(
-            name: "Benchmarks", dependencies: ["Attribution", "SparseCoding", "LanguageModeling", "PluginHost"],
+            name: "Benchmarks",
+            dependencies: ["Attribution", "SparseCoding", "LanguageModeling", "PluginHost", "TensorFiles"],
             path: "Tests/Benchmarks",
-            exclude: ["README.md"]),
+            exclude: ["README.md", "peers"]),
     ],
     swiftLanguageModes: [.v6]
 )
