@@ -121,7 +121,8 @@ let package = Package(
         .testTarget(
             name: "CommandTests", dependencies: ["dmsae", "SparseCoding", "TensorFiles", "TestSupport"]),
         .executableTarget(
-            name: "Benchmarks", dependencies: ["Attribution", "SparseCoding", "LanguageModeling", "PluginHost"],
+            name: "Benchmarks",
+            dependencies: ["Attribution", "SparseCoding", "LanguageModeling", "PluginHost", "TensorFiles"],
             path: "Tests/Benchmarks",
             exclude: ["README.md", "peers"]),
     ],

@@ -145,7 +145,7 @@ public final class SpliceEvaluator: SplicedEvaluation, @unchecked Sendable {
             let rows = edited(group, from: first)
             pending.append((i, first - group.sequence * length, rows))
             rowCount += rows.rows
-            if rowCount >= 256 * Lanes.shared.count { try flush() }
+            if rowCount >= (try replay.prepared()).preferredRows { try flush() }
         }
         try flush()
         return changes

@@ -9,107 +9,105 @@ final class Decoder: LanguageModel {
     private let embedding: Matrix
     private let blocks: [DecoderBlock]
     private let head: LanguageHead
+    private let workspaces: WorkspacePool
+
+    /// Tokens that a lane runs together, in whole sequences: enough that packing the weights for each product is a small
+    /// part of it.
+    static let passTokens = 512
 
     init(configuration: ModelConfiguration, embedding: Matrix, blocks: [DecoderBlock], head: LanguageHead) {
         self.configuration = configuration
         self.embedding = embedding
         self.blocks = blocks
         self.head = head
+        workspaces = WorkspacePool(configuration)
     }
 
     func residual(of batch: TokenBatch, afterLayer layer: Int) throws -> Matrix {
         try check(batch, layer)
         let d = configuration.dModel
         let result = Matrix(rows: batch.tokenCount, columns: d)
-        for token in 0..<batch.tokenCount {
-            result.row(token).update(from: embedding.row(Int(batch.ids[token])), count: d)
-        }
-        forEachPass(batch, goesBackward: false) { pass, first in
-            forward(result.row(first), blocks[...layer], pass)
+        forEachPass(batch) { pass, tokens in
+            for token in tokens { result.row(token).update(from: embedding.row(Int(batch.ids[token])), count: d) }
+            for block in blocks[...layer] { block.forward(result.row(tokens.lowerBound), keeping: nil, pass) }
         }
         return result
     }
 
     func losses(of batch: TokenBatch, residual: Matrix, afterLayer layer: Int) throws -> [Float] {
         try check(batch, layer, residual)
-        var losses = [Float](repeating: 0, count: batch.tokenCount)
         let targets = batch.targets
-        let x = residual.copy()
-        losses.withUnsafeMutableBufferPointer { losses in
-            forEachPass(batch, goesBackward: false) { pass, first in
-                forward(x.row(first), blocks[(layer + 1)...], pass)
+        return [Float](unsafeUninitializedCapacity: batch.tokenCount) { losses, count in
+            forEachPass(batch) { pass, tokens in
+                let x = pass.stream(from: residual, tokens)
+                for block in blocks[(layer + 1)...] { block.forward(x, keeping: nil, pass) }
                 head.losses(
-                    x.row(first), targets: targets[first..<first + pass.tokenCount],
-                    into: losses.baseAddress! + first)
+                    x, targets: targets[tokens], into: losses.baseAddress! + tokens.lowerBound, pass.workspace.head)
             }
+            count = batch.tokenCount
         }
-        return losses
+    }
+
+    /// The losses [B·T] that follow from the residual stream after the last block.
+    private func losses(of batch: TokenBatch, top: Matrix) -> [Float] {
+        let targets = batch.targets
+        return [Float](unsafeUninitializedCapacity: batch.tokenCount) { losses, count in
+            forEachPass(batch) { pass, tokens in
+                head.losses(
+                    top.row(tokens.lowerBound), targets: targets[tokens],
+                    into: losses.baseAddress! + tokens.lowerBound, pass.workspace.head)
+            }
+            count = batch.tokenCount
+        }
     }
 
     func lossesAndGradient(
         of batch: TokenBatch, residual: Matrix, afterLayer layer: Int
     ) throws -> (losses: [Float], gradient: Matrix) {
         try check(batch, layer, residual)
-        var losses = [Float](repeating: 0, count: batch.tokenCount)
         let gradient = Matrix(rows: batch.tokenCount, columns: configuration.dModel)
         let targets = batch.targets
-        let x = residual.copy()
-        let above = Array(blocks[(layer + 1)...])
-        var traces: [BlockTrace] = []
-        losses.withUnsafeMutableBufferPointer { losses in
-            forEachPass(batch, goesBackward: true) { pass, first in
-                if traces.first?.input.rows != pass.tokenCount {
-                    traces = above.map { _ in BlockTrace(tokenCount: pass.tokenCount, configuration) }
-                }
-                for (block, trace) in zip(above, traces) { block.forward(x.row(first), keeping: trace, pass) }
+        let above = blocks[(layer + 1)...]
+        let losses = [Float](unsafeUninitializedCapacity: batch.tokenCount) { losses, count in
+            forEachPass(batch) { pass, tokens in
+                let x = pass.stream(from: residual, tokens), dx = gradient.row(tokens.lowerBound)
+                let traces = pass.workspace.traces(above.count)
+                for (block, trace) in zip(above, traces) { block.forward(x, keeping: trace, pass) }
                 head.losses(
-                    x.row(first), targets: targets[first..<first + pass.tokenCount],
-                    into: losses.baseAddress! + first, gradient: gradient.row(first))
-                for (block, trace) in zip(above, traces).reversed() {
-                    block.backward(gradient.row(first), trace, pass)
-                }
+                    x, targets: targets[tokens], into: losses.baseAddress! + tokens.lowerBound, gradient: dx,
+                    pass.workspace.head)
+                for (block, trace) in zip(above, traces).reversed() { block.backward(dx, trace, pass) }
             }
+            count = batch.tokenCount
         }
         return (losses, gradient)
     }
 
     func replay(of batch: TokenBatch, residual: Matrix, afterLayer layer: Int) throws -> any SuffixReplay {
         try check(batch, layer, residual)
-        var losses = [Float](repeating: 0, count: batch.tokenCount)
-        let targets = batch.targets
-        let x = residual.copy()
-        let above = Array(blocks[(layer + 1)...])
-        let attention = configuration.causalAttention
-        let past = above.map { _ in Matrix(rows: batch.tokenCount, columns: attention.keyValueWidth) }
-        losses.withUnsafeMutableBufferPointer { losses in
-            var trace: BlockTrace?
-            forEachPass(batch, goesBackward: false) { pass, first in
-                let kept =
-                    trace.flatMap { $0.input.rows == pass.tokenCount ? $0 : nil }
-                    ?? BlockTrace(tokenCount: pass.tokenCount, configuration)
-                trace = kept
-                for (block, past) in zip(above, past) {
-                    block.forward(x.row(first), keeping: kept, pass)
-                    for row in 0..<pass.tokenCount {
-                        let keys = kept.queryKeyValue.row(row) + attention.outputWidth
-                        past.row(first + row).update(from: keys, count: attention.keyValueWidth)
-                    }
-                }
-                head.losses(
-                    x.row(first), targets: targets[first..<first + pass.tokenCount],
-                    into: losses.baseAddress! + first)
+        let above = blocks[(layer + 1)...]
+        let past = above.map { _ in KeyValues(batch, configuration.causalAttention) }
+        let top = Matrix(rows: batch.tokenCount, columns: configuration.dModel)
+        forEachPass(batch) { pass, tokens in
+            let x = pass.stream(from: residual, tokens)
+            for (block, past) in zip(above, past) {
+                block.forward(x, keeping: nil, pass)
+                past.keep(pass.workspace.queryKeyValue.elements, tokens)
             }
+            top.row(tokens.lowerBound).update(from: x, count: tokens.count * configuration.dModel)
         }
-        return DecoderReplay(batch, losses: losses, past: past, blocks: above, head: head, configuration)
+        return DecoderReplay(batch, past: past, blocks: above, head: head, workspaces: workspaces) { [self] in
+            losses(of: batch, top: top)
+        }
     }
 
     func logits(of batch: TokenBatch, residual: Matrix, afterLayer layer: Int) throws -> Matrix {
         try check(batch, layer, residual)
         let logits = Matrix(rows: batch.tokenCount, columns: configuration.vocabularySize)
-        let x = residual.copy()
-        forEachPass(batch, goesBackward: false) { pass, first in
-            forward(x.row(first), blocks[(layer + 1)...], pass)
-            head.logits(x.row(first), rows: pass.tokenCount, into: logits.row(first))
+        forEachPass(batch) { pass, tokens in
+            let x = pass.stream(from: residual, tokens)
+            for block in blocks[(layer + 1)...] { block.forward(x, keeping: nil, pass) }
+            head.logits(x, rows: tokens.count, into: logits.row(tokens.lowerBound), pass.workspace.head)
         }
         return logits
     }
@@ -122,27 +120,22 @@ final class Decoder: LanguageModel {
         return logits
     }
 
-    private func forward(_ x: UnsafeMutablePointer<Float>, _ blocks: ArraySlice<DecoderBlock>, _ pass: DecoderPass) {
-        guard !blocks.isEmpty else { return }
-        // Nothing will go backward, so every block may keep its trace in the same place.
-        let trace = BlockTrace(tokenCount: pass.tokenCount, configuration)
-        for block in blocks { block.forward(x, keeping: trace, pass) }
-    }
-
-    /// Cuts a batch into groups of whole sequences and runs `body` on each with its first token.
+    /// Cuts a batch into groups of whole sequences and runs `body` on each with its tokens, on several lanes at once.
     ///
-    /// 256 tokens a lane keep the products efficient and a pass's buffers near the caches; for SmolLM2-135M from
-    /// layer 15 the traces of such a pass take 75 MiB a lane.
-    private func forEachPass(_ batch: TokenBatch, goesBackward: Bool, _ body: (DecoderPass, Int) -> Void) {
-        let together = max(1, 256 * Lanes.shared.count / batch.length)
-        var pass: DecoderPass?
-        for first in stride(from: 0, to: batch.sequenceCount, by: together) {
-            let sequences = min(together, batch.sequenceCount - first)
-            if pass?.sequences != sequences {
-                pass = DecoderPass(
-                    sequences: sequences, length: batch.length, goesBackward: goesBackward, configuration)
+    /// The cut depends on the batch and the number of lanes alone, and so do the bits. For SmolLM2-135M from layer 15 the
+    /// traces of a pass of `passTokens` take 150 MiB.
+    private func forEachPass(_ batch: TokenBatch, _ body: (DecoderPass, _ tokens: Range<Int>) -> Void) {
+        let length = batch.length
+        Lanes.shared.forShares(batch.sequenceCount) { lanes, share in
+            let together = min(share.count, max(1, Self.passTokens * lanes.count / length))
+            workspaces.withWorkspace(on: lanes, capacity: together * length, length: length) { workspace in
+                for first in stride(from: share.lowerBound, to: share.upperBound, by: together) {
+                    let last = min(first + together, share.upperBound)
+                    body(
+                        DecoderPass(workspace: workspace, sequences: last - first, length: length),
+                        first * length..<last * length)
+                }
             }
-            body(pass!, first * batch.length)
         }
     }
 
@@ -163,5 +156,14 @@ final class Decoder: LanguageModel {
                 residual.rows == batch.tokenCount && residual.columns == configuration.dModel,
                 "a residual of \(residual.rows) × \(residual.columns) for \(batch.tokenCount) tokens")
         }
+    }
+}
+
+extension DecoderPass {
+    /// The stream of the pass, set to `tokens` of `residual`.
+    fileprivate func stream(from residual: Matrix, _ tokens: Range<Int>) -> UnsafeMutablePointer<Float> {
+        let x = workspace.stream
+        x.elements.update(from: residual.row(tokens.lowerBound), count: tokens.count * x.columns)
+        return x.elements
     }
 }

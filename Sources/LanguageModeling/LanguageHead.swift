@@ -21,18 +21,34 @@ package struct LanguageHead {
         self.weight = weight
     }
 
+    /// What the losses of up to `rows` tokens need, for lanes that work together.
+    package struct Scratch {
+        fileprivate let lanes: Lanes
+        /// `[n, d]`.
+        fileprivate let normed: Matrix
+        /// `[n, d]`.
+        fileprivate let dnormed: Matrix
+        /// A tile of logits for every lane.
+        fileprivate let tiles: Matrix
+
+        package init(rows: Int, dModel: Int, lanes: Lanes = .shared) {
+            self.lanes = lanes
+            normed = Matrix(rows: rows, columns: dModel)
+            dnormed = Matrix(rows: rows, columns: dModel)
+            tiles = Matrix(rows: lanes.count, columns: tileRows * tileWords)
+        }
+    }
+
     /// Losses `[n]` in nats of residual rows `x` `[n, d]`; a target of −1 has loss 0. Where `dx` `[n, d]` is given,
     /// it receives the gradient of their sum.
     package func losses(
         _ x: UnsafePointer<Float>, targets: ArraySlice<Int32>, into losses: UnsafeMutablePointer<Float>,
-        gradient dx: UnsafeMutablePointer<Float>? = nil
+        gradient dx: UnsafeMutablePointer<Float>? = nil, _ scratch: Scratch
     ) {
         let (n, d) = (targets.count, weight.columns)
-        let normed = Matrix(rows: n, columns: d)
-        let dnormed = Matrix(rows: dx == nil ? 0 : n, columns: d)
-        norm.forward(x, rows: n, into: normed.elements)
-        let tiles = Matrix(rows: Lanes.shared.count, columns: Self.tileRows * Self.tileWords)
-        Lanes.shared.forRanges(n, grain: 16) { lane, range in
+        let (normed, dnormed, tiles) = (scratch.normed, scratch.dnormed, scratch.tiles)
+        norm.forward(x, rows: n, into: normed.elements, on: scratch.lanes)
+        scratch.lanes.forRanges(n, grain: 16) { lane, range in
             for first in stride(from: range.lowerBound, to: range.upperBound, by: Self.tileRows) {
                 let rows = first..<min(first + Self.tileRows, range.upperBound)
                 tileLosses(
@@ -42,15 +58,16 @@ package struct LanguageHead {
         }
         guard let dx else { return }
         dx.update(repeating: 0, count: n * d)
-        norm.addBackward(x, dnormed.elements, rows: n, to: dx)
+        norm.addBackward(x, dnormed.elements, rows: n, to: dx, on: scratch.lanes)
     }
 
     /// Logits `[n, V]` of residual rows `x` `[n, d]`.
-    package func logits(_ x: UnsafePointer<Float>, rows n: Int, into logits: UnsafeMutablePointer<Float>) {
-        let d = weight.columns
-        let normed = Matrix(rows: n, columns: d)
-        norm.forward(x, rows: n, into: normed.elements)
-        Lanes.shared.multiply(
+    package func logits(
+        _ x: UnsafePointer<Float>, rows n: Int, into logits: UnsafeMutablePointer<Float>, _ scratch: Scratch
+    ) {
+        let (d, normed) = (weight.columns, scratch.normed)
+        norm.forward(x, rows: n, into: normed.elements, on: scratch.lanes)
+        scratch.lanes.multiply(
             n, weight.rows, d, 1, normed.elements, d, .normal, weight.elements, d, .transposed, 0, logits, weight.rows)
     }
 

@@ -1,4 +1,5 @@
 import Glibc
+import Kernels
 import LinearAlgebra
 
 /// How rotary frequencies were changed to reach a longer context.
@@ -58,17 +59,6 @@ package struct Rotary {
     }
 
     private func rotate(_ row: UnsafeMutablePointer<Float>, heads: Int, position: Int, sign: Float) {
-        let cosine = cosines.row(position)
-        let sine = sines.row(position)
-        for head in 0..<heads {
-            let a = row + head * 2 * half
-            let b = a + half
-            for i in 0..<half {
-                let (x, y) = (a[i], b[i])
-                let s = sign * sine[i]
-                a[i] = x * cosine[i] - y * s
-                b[i] = y * cosine[i] + x * s
-            }
-        }
+        kernels.rotate(row, cosines.row(position), sines.row(position), sign, half, heads)
     }
 }

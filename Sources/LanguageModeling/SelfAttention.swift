@@ -14,43 +14,45 @@ struct SelfAttention {
         _ pass: DecoderPass
     ) {
         let (n, d, width) = (pass.tokenCount, output.rows, attention.rowWidth)
-        Lanes.shared.multiply(
-            n, width, d, 1, y, d, .normal, queryKeyValue.elements, d, .transposed, 0, rows, width)
+        let (scratch, lanes) = (pass.workspace, pass.workspace.lanes)
+        lanes.multiply(n, width, d, 1, y, d, .normal, queryKeyValue.elements, d, .transposed, 0, rows, width)
         turn(rows, pass) { $0.turn($1, heads: $2, position: $3) }
-        let mixed = pass.mixed.elements
+        let mixed = scratch.mixed.elements
         attention.forward(
-            rows, sequences: pass.sequences, length: pass.length, scratch: pass.attentionScratch, into: mixed)
-        Lanes.shared.multiply(
+            rows, sequences: pass.sequences, length: pass.length, scratch: scratch.attention, on: lanes, into: mixed)
+        lanes.multiply(
             n, d, output.columns, 1, mixed, output.columns, .normal, output.elements, output.columns, .transposed, 1,
             x, d)
     }
 
-    /// The same for suffixes of sequences, whose earlier positions have their keys and values in `past` `[n, 2K·h]`.
+    /// The same for suffixes of sequences, whose earlier positions have their keys and values in `past`.
     func addForward(
-        _ y: UnsafePointer<Float>, to x: UnsafeMutablePointer<Float>, past: Matrix, _ pass: SuffixPass
+        _ y: UnsafePointer<Float>, to x: UnsafeMutablePointer<Float>, past: KeyValues, _ pass: SuffixPass
     ) {
         let (n, d, width) = (pass.rowCount, output.rows, attention.rowWidth)
-        let rows = pass.queryKeyValue.elements, mixed = pass.mixed.elements
-        Lanes.shared.multiply(
-            n, width, d, 1, y, d, .normal, queryKeyValue.elements, d, .transposed, 0, rows, width)
+        let (scratch, lanes) = (pass.workspace, pass.workspace.lanes)
+        let rows = scratch.queryKeyValue.elements, mixed = scratch.mixed.elements
+        lanes.multiply(n, width, d, 1, y, d, .normal, queryKeyValue.elements, d, .transposed, 0, rows, width)
         let turned = attention.headCount + attention.keyValueHeadCount
-        Lanes.shared.forRanges(n, grain: 16) { _, range in
+        lanes.forRanges(n, grain: 16) { _, range in
             for row in range {
-                pass.rotary.turn(rows + row * width, heads: turned, position: pass.positions[row])
+                scratch.rotary.turn(rows + row * width, heads: turned, position: pass.positions[row])
             }
         }
-        Lanes.shared.forRanges(pass.suffixes.count * attention.headCount) { lane, tasks in
-            for task in tasks {
+        lanes.forRanges(pass.suffixes.count * attention.headCount) { lane, tasks in
+            var task = tasks.lowerBound
+            while task < tasks.upperBound {
                 let (i, j) = task.quotientAndRemainder(dividingBy: attention.headCount)
+                let heads = j..<min(attention.headCount, j + tasks.upperBound - task)
                 let suffix = pass.suffixes[i]
                 attention.forward(
-                    head: j, rows + suffix.row * width, count: pass.length - suffix.first,
-                    after: CausalAttention.Past(
-                        keyValues: past.row(suffix.sequence * pass.length), count: suffix.first),
-                    scratch: pass.attentionScratch.row(lane), into: mixed + suffix.row * attention.outputWidth)
+                    heads: heads, rows + suffix.row * width, count: pass.length - suffix.first,
+                    after: past.before(suffix.first, ofSequence: suffix.sequence),
+                    scratch: scratch.attention.row(lane), into: mixed + suffix.row * attention.outputWidth)
+                task += heads.count
             }
         }
-        Lanes.shared.multiply(
+        lanes.multiply(
             n, d, output.columns, 1, mixed, output.columns, .normal, output.elements, output.columns, .transposed, 1,
             x, d)
     }
@@ -61,16 +63,18 @@ struct SelfAttention {
         _ pass: DecoderPass
     ) {
         let (n, d, width) = (pass.tokenCount, output.rows, attention.rowWidth)
-        let (dmixed, drows) = (pass.mixed.elements, pass.rowGradient.elements)
+        let (scratch, lanes) = (pass.workspace, pass.workspace.lanes)
+        let (dmixed, drows) = (scratch.mixed.elements, scratch.queryKeyValue.elements)
         // forward:  x += mixed·Oᵀ    ⇒    dmixed = dx·O
-        Lanes.shared.multiply(
+        lanes.multiply(
             n, output.columns, d, 1, dx, d, .normal, output.elements, output.columns, .normal, 0, dmixed,
             output.columns)
         attention.backward(
-            rows, dmixed, sequences: pass.sequences, length: pass.length, scratch: pass.attentionScratch, into: drows)
+            rows, dmixed, sequences: pass.sequences, length: pass.length, scratch: scratch.attention, on: lanes,
+            into: drows)
         turn(drows, pass) { $0.turnBackward($1, heads: $2, position: $3) }
         // forward:  rows = y·Wᵀ    ⇒    dy = drows·W
-        Lanes.shared.multiply(
+        lanes.multiply(
             n, d, width, 1, drows, width, .normal, queryKeyValue.elements, d, .normal, 0, dy, d)
     }
 
@@ -80,8 +84,8 @@ struct SelfAttention {
         _ body: (Rotary, UnsafeMutablePointer<Float>, Int, Int) -> Void
     ) {
         let heads = attention.headCount + attention.keyValueHeadCount
-        Lanes.shared.forRanges(pass.tokenCount, grain: 16) { _, range in
-            for row in range { body(pass.rotary, rows + row * attention.rowWidth, heads, row % pass.length) }
+        pass.workspace.lanes.forRanges(pass.tokenCount, grain: 16) { _, range in
+            for row in range { body(pass.workspace.rotary, rows + row * attention.rowWidth, heads, row % pass.length) }
         }
     }
 }

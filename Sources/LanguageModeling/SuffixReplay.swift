@@ -1,3 +1,4 @@
+import Kernels
 import LinearAlgebra
 
 /// One sequence of a batch from some position to its end, with another residual stream there.
@@ -22,17 +23,18 @@ public struct SequenceSuffix: @unchecked Sendable {
 /// A change at position t alters nothing before t, so keys and values of earlier positions are kept and only T − t
 /// positions are computed. Many suffixes share the matrix products of one pass. One caller at a time.
 public protocol SuffixReplay: AnyObject {
-    /// [B·T] of the run itself; position t holds −log p(token t + 1), the last of a sequence 0.
+    /// [B·T] of the batch itself, made when first asked for; position t holds −log p(token t + 1), the last of a
+    /// sequence 0.
     var losses: [Float] { get }
-    /// Rows that a call should bring together to be cheap: about those of one pass.
+    /// Rows that a call should bring together to be cheap: those of enough passes to fill them well.
     var preferredRows: Int { get }
     /// Writes the losses [T − first] of every suffix, one after the other. They differ from those of a whole run with
     /// the same residual stream by rounding only.
     func losses(of suffixes: [SequenceSuffix], into losses: UnsafeMutablePointer<Float>)
 }
 
-/// The sizes and the scratch of a run of suffixes through some blocks.
-final class SuffixPass {
+/// Suffixes on their way through some blocks, in somebody's workspace.
+struct SuffixPass {
     /// A suffix and where its rows begin.
     struct Suffix {
         let sequence: Int
@@ -40,112 +42,154 @@ final class SuffixPass {
         let row: Int
     }
 
+    let workspace: Workspace
     let suffixes: [Suffix]
     /// T.
     let length: Int
     /// [n]
     let positions: [Int]
-    let rotary: Rotary
-    let normed: Matrix
-    let queryKeyValue: Matrix
-    let mixed: Matrix
-    let gateUp: Matrix
-    let hidden: Matrix
-    let attentionScratch: Matrix
 
-    /// A pass over `suffixes`; scratch comes from `old` where it is large enough.
-    init(
-        _ suffixes: ArraySlice<SequenceSuffix>, length: Int, rotary: Rotary, _ c: ModelConfiguration,
-        reusing old: SuffixPass?
-    ) {
+    init(_ suffixes: [SequenceSuffix], length: Int, in workspace: Workspace) {
         var row = 0
         self.suffixes = suffixes.map { suffix in
             defer { row += length - suffix.first }
             return Suffix(sequence: suffix.sequence, first: suffix.first, row: row)
         }
         self.length = length
-        self.rotary = rotary
+        self.workspace = workspace
         positions = suffixes.flatMap { $0.first..<length }
-        let n = row
-        func scratch(_ width: Int, _ part: KeyPath<SuffixPass, Matrix>) -> Matrix {
-            if let matrix = old?[keyPath: part], matrix.rows >= n { return matrix }
-            return Matrix(rows: n, columns: width)
-        }
-        normed = scratch(c.dModel, \.normed)
-        queryKeyValue = scratch(c.causalAttention.rowWidth, \.queryKeyValue)
-        mixed = scratch(c.causalAttention.outputWidth, \.mixed)
-        gateUp = scratch(2 * c.intermediateSize, \.gateUp)
-        hidden = scratch(c.intermediateSize, \.hidden)
-        attentionScratch = old?.attentionScratch ?? CausalAttention.scratch(length: length)
     }
 
     /// n.
     var rowCount: Int { positions.count }
 }
 
+/// A block's keys and values of a whole batch.
+struct KeyValues {
+    private let attention: CausalAttention
+    private let length: Int
+    /// Keys transposed, `[B·K·h, T]`.
+    private let keys: Matrix
+    /// `[B·T, K·h]`.
+    private let values: Matrix
+
+    init(_ batch: TokenBatch, _ attention: CausalAttention) {
+        self.attention = attention
+        length = batch.length
+        keys = Matrix(rows: batch.sequenceCount * attention.keyWidth, columns: length)
+        values = Matrix(rows: batch.tokenCount, columns: attention.keyWidth)
+    }
+
+    /// Copies those of `tokens`, whole sequences, out of their rows of queries, keys and values `[n, (H + 2K)·h]`.
+    func keep(_ rows: UnsafePointer<Float>, _ tokens: Range<Int>) {
+        let width = attention.keyWidth
+        for first in stride(from: tokens.lowerBound, to: tokens.upperBound, by: length) {
+            let own = rows + (first - tokens.lowerBound) * attention.rowWidth + attention.outputWidth
+            kernels.transpose(keys.row(first / length * width), length, own, attention.rowWidth, length, width)
+            for t in 0..<length {
+                values.row(first + t).update(from: own + t * attention.rowWidth + width, count: width)
+            }
+        }
+    }
+
+    /// Those of a sequence's first `count` positions.
+    func before(_ count: Int, ofSequence s: Int) -> CausalAttention.Past {
+        CausalAttention.Past(
+            keys: keys.row(s * attention.keyWidth), stride: length, values: values.row(s * length), count: count)
+    }
+}
+
 /// The replay of a `Decoder`: the keys and values of every block above the layer, 8·K·h bytes a token and block.
 final class DecoderReplay: SuffixReplay {
-    let losses: [Float]
-    let preferredRows = 256 * Lanes.shared.count
+    private(set) lazy var losses: [Float] = ownLosses()
+    let preferredRows = 8 * Decoder.passTokens * Lanes.shared.count
+    private let ownLosses: () -> [Float]
     private let batch: TokenBatch
     private let targets: [Int32]
-    private let blocks: [DecoderBlock]
+    private let blocks: ArraySlice<DecoderBlock>
     private let head: LanguageHead
-    private let configuration: ModelConfiguration
-    /// Of each block, [B·T, 2K·h].
-    private let past: [Matrix]
-    private let rotary: Rotary
-    private var pass: SuffixPass?
+    /// Of each block.
+    private let past: [KeyValues]
+    private let workspaces: WorkspacePool
 
+    /// `losses` makes those of the batch itself, should they be asked for.
     init(
-        _ batch: TokenBatch, losses: [Float], past: [Matrix], blocks: [DecoderBlock], head: LanguageHead,
-        _ configuration: ModelConfiguration
+        _ batch: TokenBatch, past: [KeyValues], blocks: ArraySlice<DecoderBlock>, head: LanguageHead,
+        workspaces: WorkspacePool, losses: @escaping () -> [Float]
     ) {
         self.batch = batch
-        self.losses = losses
         self.past = past
         self.blocks = blocks
         self.head = head
-        self.configuration = configuration
+        self.workspaces = workspaces
+        ownLosses = losses
         targets = batch.targets
-        rotary = Rotary(
-            length: batch.length, headDimension: configuration.headDimension, theta: configuration.ropeTheta,
-            scaling: configuration.ropeScaling)
     }
 
     func losses(of suffixes: [SequenceSuffix], into losses: UnsafeMutablePointer<Float>) {
+        var starts = [0]
         for suffix in suffixes {
             precondition(
                 (0..<batch.sequenceCount).contains(suffix.sequence) && (0..<batch.length).contains(suffix.first),
                 "a suffix of sequence \(suffix.sequence) from position \(suffix.first)")
+            starts.append(starts.last! + batch.length - suffix.first)
         }
-        var start = 0, written = 0
-        while start < suffixes.count {
-            var end = start, rows = 0
-            repeat {
-                rows += batch.length - suffixes[end].first
-                end += 1
-            } while end < suffixes.count && rows + batch.length - suffixes[end].first <= preferredRows
-            run(suffixes[start..<end], into: losses + written)
-            written += rows
-            start = end
+        let rows = suffixes.map { batch.length - $0.first }
+        // Passes differ in size; with an eighth to spare hardly one needs a larger workspace.
+        let passes = packed(rows, size: Decoder.passTokens * 7 / 8, lanes: Lanes.shared.count)
+        let largest = passes.map { $0.reduce(0) { $0 + rows[$1] } }.max() ?? 0
+        Lanes.shared.forShares(passes.count) { lanes, share in
+            let found = Matrix(rows: 1, columns: largest)
+            workspaces.withWorkspace(on: lanes, capacity: largest, length: batch.length) { workspace in
+                for pass in passes[share] {
+                    run(pass.map { suffixes[$0] }, in: workspace, into: found.elements)
+                    var at = found.elements
+                    for i in pass {
+                        (losses + starts[i]).update(from: at, count: rows[i])
+                        at += rows[i]
+                    }
+                }
+            }
+            extendLifetime(found)
         }
     }
 
-    private func run(_ suffixes: ArraySlice<SequenceSuffix>, into losses: UnsafeMutablePointer<Float>) {
-        let pass = SuffixPass(suffixes, length: batch.length, rotary: rotary, configuration, reusing: pass)
-        self.pass = pass
-        let d = configuration.dModel
-        let x = Matrix(rows: pass.rowCount, columns: d)
+    private func run(
+        _ suffixes: [SequenceSuffix], in workspace: Workspace, into losses: UnsafeMutablePointer<Float>
+    ) {
+        let pass = SuffixPass(suffixes, length: batch.length, in: workspace)
+        let x = workspace.stream
         var wanted: [Int32] = []
         wanted.reserveCapacity(pass.rowCount)
         for (suffix, placed) in zip(suffixes, pass.suffixes) {
             let count = batch.length - suffix.first
-            x.row(placed.row).update(from: suffix.residual, count: count * d)
+            x.row(placed.row).update(from: suffix.residual, count: count * x.columns)
             let from = suffix.sequence * batch.length
             wanted += targets[(from + suffix.first)..<(from + batch.length)]
         }
         for (block, past) in zip(blocks, past) { block.forward(x.elements, past: past, pass) }
-        head.losses(x.elements, targets: wanted[...], into: losses)
+        head.losses(x.elements, targets: wanted[...], into: losses, workspace.head)
     }
+}
+
+/// Puts runs of `rows` rows together into passes of about `size` rows, as many for each of `lanes`: the longest run first,
+/// each to the pass with the fewest rows so far (Graham 1969). The passes come in an order in which equal shares of them
+/// have about equal numbers of rows. Returns indices of runs.
+package func packed(_ rows: [Int], size: Int, lanes: Int) -> [[Int]] {
+    let wanted = (rows.reduce(0, +) + size * lanes - 1) / (size * lanes) * lanes
+    var passes = [(runs: [Int], rows: Int)](repeating: ([], 0), count: min(wanted, rows.count))
+    for i in rows.indices.sorted(by: { (rows[$1], $0) < (rows[$0], $1) }) {
+        let pass = passes.indices.min { passes[$0].rows < passes[$1].rows }!
+        passes[pass].runs.append(i)
+        passes[pass].rows += rows[i]
+    }
+    // Dealt out like cards, the fullest first, there and back.
+    passes.sort { $0.rows > $1.rows }
+    var hands = [[[Int]]](repeating: [], count: lanes)
+    let dealt = passes.count / lanes * lanes
+    for (i, pass) in passes[..<dealt].enumerated() {
+        let (turn, place) = i.quotientAndRemainder(dividingBy: lanes)
+        hands[turn % 2 == 0 ? place : lanes - 1 - place].append(pass.runs)
+    }
+    return hands.flatMap { $0 } + passes[dealt...].map(\.runs)
 }

@@ -4,10 +4,14 @@ import LinearAlgebra
 
 /// Tokens a second of a real model: what the harvest costs (residual stream up to a layer) and what attribution
 /// costs (losses and gradient from there), each beside the time its matrix products alone would take; then what
-/// running suffixes again costs a token, beside the plain forward.
+/// running suffixes again costs a token, beside the plain forward; then the same jobs in transformers.
 struct LanguageModelThroughput {
     let path: String
     let layer: Int
+    /// A Python with torch and transformers.
+    var python: String?
+    /// The same model as a folder that transformers reads.
+    var folder: String?
 
     func run() throws {
         let model = try loadLanguageModel(path: path)
@@ -60,6 +64,24 @@ struct LanguageModelThroughput {
         var usage = rusage()
         getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
         printRow("peak memory of the process", "\(usage.ru_maxrss / 1024) MiB")
+        try compare(rounds)
+    }
+
+    /// The peer's times beside ours, same model, tokens and number of threads, in this run.
+    private func compare(_ rounds: Rounds) throws {
+        guard let python, let folder else { return }
+        let script = PeerScript(python: python, name: "language_model.py")
+        guard let lines = try script.run([folder, "\(layer)", "--threads", "\(Lanes.shared.count)"]) else {
+            return print("  the peer's script failed")
+        }
+        for (part, ours) in [("harvest", "residual"), ("gradient", "gradient")] {
+            for line in lines where line["part"]?.string == part {
+                guard let seconds = line["seconds"]?.double, let how = line["how"]?.string else { continue }
+                printRow(
+                    "\(part), torch \(how)", milliseconds(seconds), "\(number(2048 / seconds, 0)) tok/s",
+                    "ours \(number(seconds / rounds.median(ours), 2)) ×")
+            }
+        }
     }
 }
 
@@ -69,7 +91,7 @@ private struct BlockProduct {
     private let repeats = 8
 
     init(_ c: ModelConfiguration) {
-        let n = 256 * Lanes.shared.count
+        let n = 512 * Lanes.shared.count
         x = Matrix(rows: n, columns: c.dModel)
         w = Matrix(rows: 2 * c.intermediateSize, columns: c.dModel)
         y = Matrix(rows: n, columns: 2 * c.intermediateSize)

@@ -44,7 +44,10 @@ func now() -> Double {
 
 /// What the numbers depend on besides the code.
 func printMachine() {
-    print("OpenBLAS \(BLAS.core), kernels x86-64-v\(ProcessorLevel.chosen.rawValue), \(Lanes.shared.count) lanes")
+    // Set for some other program's sake, it can halve every number below.
+    let chosen = getenv("OPENBLAS_CORETYPE") == nil ? "" : " (OPENBLAS_CORETYPE)"
+    let level = ProcessorLevel.chosen.rawValue
+    print("OpenBLAS \(BLAS.core)\(chosen), kernels x86-64-v\(level), \(Lanes.shared.count) lanes")
 }
 
 /// One line of a table: a name and its columns, right-aligned.

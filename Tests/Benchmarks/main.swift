@@ -1,30 +1,52 @@
 import Glibc
 
+// With a Python that has torch and the peers (or DMSAE_PEER_PYTHON), and the model as a folder that transformers reads (or
+// DMSAE_PEER_MODEL; MODEL itself if it is one), peers are timed too.
 let usage = """
-    usage: Benchmarks [sae [all | D F K B] [--core C] [--dead SHARE] [--rounds N] [--python PYTHON]
-                      | lm MODEL [LAYER] | plugins MODEL [LAYER]]
+    usage: Benchmarks [sae [all | D F K B] [--core C] [--dead SHARE] [--rounds N]
+                      | lm MODEL [LAYER] | scoring MODEL [LAYER] | plugins MODEL [LAYER]]
+                      [--python PYTHON] [--folder FOLDER]
     """
-let arguments = Array(CommandLine.arguments.dropFirst())
+var arguments = Array(CommandLine.arguments.dropFirst())
+
+/// The value of an option, taken out of the arguments, or of an environment variable.
+func option(_ name: String, _ variable: String, in arguments: inout [String]) -> String? {
+    if let at = arguments.firstIndex(of: name), at + 1 < arguments.count {
+        defer { arguments.removeSubrange(at...at + 1) }
+        return arguments[at + 1]
+    }
+    return getenv(variable).map { String(cString: $0) }
+}
+let python = option("--python", "DMSAE_PEER_PYTHON", in: &arguments)
+let folder = option("--folder", "DMSAE_PEER_MODEL", in: &arguments)
+
+func languageModel(_ path: String, _ layer: Int) throws {
+    let readable = folder ?? (path.hasSuffix(".gguf") ? nil : path)
+    try LanguageModelThroughput(path: path, layer: layer, python: python, folder: readable).run()
+}
+
 printMachine()
-switch arguments.first {
-case nil:
+let model = arguments.count > 1 ? arguments[1] : ""
+let layer = arguments.count > 2 ? Int(arguments[2]) : 15
+switch (arguments.first, arguments.count, layer) {
+case (nil, _, _):
     for step in trainingSteps([]) ?? [] { try step.run() }
     if let demo = demoModel() {
-        try LanguageModelThroughput(path: demo, layer: 15).run()
+        try languageModel(demo, 15)
+        try ScoringThroughput(path: demo, layer: 15).run()
         try PluginOverhead(path: demo, layer: 15).run()
     } else {
         print("\nno language model: run `dmsae fetch demo`, or name one (Benchmarks lm MODEL [LAYER])")
     }
-case "sae":
+case ("sae", _, _):
     guard let steps = trainingSteps(Array(arguments.dropFirst())) else {
         print(usage)
         exit(64)
     }
     for step in steps { try step.run() }
-case "lm" where (2...3).contains(arguments.count) && (arguments.count == 2 || Int(arguments[2]) != nil):
-    try LanguageModelThroughput(path: arguments[1], layer: arguments.count > 2 ? Int(arguments[2])! : 15).run()
-case "plugins" where (2...3).contains(arguments.count) && (arguments.count == 2 || Int(arguments[2]) != nil):
-    try PluginOverhead(path: arguments[1], layer: arguments.count > 2 ? Int(arguments[2])! : 15).run()
+case ("lm", 2...3, let layer?): try languageModel(model, layer)
+case ("scoring", 2...3, let layer?): try ScoringThroughput(path: model, layer: layer).run()
+case ("plugins", 2...3, let layer?): try PluginOverhead(path: model, layer: layer).run()
 default:
     print(usage)
     exit(64)
@@ -52,13 +74,11 @@ func trainingSteps(_ arguments: [String]) -> [TrainingStep]? {
         shapes = [TrainingShape(dIn: numbers[0], width: numbers[1], k: numbers[2], batch: numbers[3])]
     }
     var rounds = 7
-    var python = getenv("DMSAE_PEER_PYTHON").map { String(cString: $0) }
     for (name, value) in options {
         switch (name, Double(value)) {
         case ("--core", let number?): for i in shapes.indices { shapes[i].core = Int(number) }
         case ("--dead", let number?): for i in shapes.indices { shapes[i].dead = number }
         case ("--rounds", let number?): rounds = max(1, Int(number))
-        case ("--python", _): python = value
         default: return nil
         }
     }

@@ -55,7 +55,7 @@ import Testing
         let rotary = Rotary(length: length, headDimension: h, theta: theta, scaling: .none)
         let rows = Matrix(rows: n, columns: width, x)
         for row in 0..<n { rotary.turn(rows.row(row), heads: heads + keys, position: row % length) }
-        let scratch = CausalAttention.scratch(length: length)
+        let scratch = attention.scratch(length: length)
         let out = Matrix(rows: n, columns: attention.outputWidth)
         attention.forward(rows.elements, sequences: sequences, length: length, scratch: scratch, into: out.elements)
         #expect(relativeDifference(out.values, oracle(x.map(Double.init))) < tolerance)
@@ -111,12 +111,13 @@ import Testing
         let head = LanguageHead(norm: RootMeanSquareNorm(weight: Matrix(vector: scale), epsilon: 1e-5), weight: weight)
         let losses = Matrix(rows: 1, columns: n), gradient = Matrix(rows: n, columns: d)
         let rows = Matrix(rows: n, columns: d, x)
-        head.losses(rows.elements, targets: targets[...], into: losses.elements, gradient: gradient.elements)
+        let scratch = LanguageHead.Scratch(rows: n, dModel: d)
+        head.losses(rows.elements, targets: targets[...], into: losses.elements, gradient: gradient.elements, scratch)
         #expect(relativeDifference(losses.values, oracle(x.map(Double.init))) < tolerance)
         let expected = centralDifferences(x.map(Double.init)) { oracle($0).reduce(0, +) }
         #expect(relativeDifference(gradient.values, expected) < tolerance)
         let alone = Matrix(rows: 1, columns: n)
-        head.losses(rows.elements, targets: targets[...], into: alone.elements)
+        head.losses(rows.elements, targets: targets[...], into: alone.elements, scratch)
         #expect(alone.values == losses.values)
     }
 

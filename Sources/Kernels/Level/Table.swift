@@ -5,4 +5,5 @@ import KernelTable
 public let table = KernelTable(
     dot: dot, dot4: dot4, addScaled: addScaled, addScaled4: addScaled4, combine: combine, scale: scale,
     stream: stream, maximum: maximum, compactAbove: compactAbove, exponentialSum: exponentialSum, swiGLU: swiGLU,
-    swiGLUBackward: swiGLUBackward, adam: adam)
+    swiGLUBackward: swiGLUBackward, adam: adam, normalize: normalize, normalizeBackward: normalizeBackward,
+    rotate: rotate, transpose: transpose)

@@ -48,6 +48,18 @@ public struct KernelTable: Sendable {
     /// One Adam update of `count` parameters (see `AdamStep`).
     public var adam:
         @Sendable (_ p: Target, _ g: Source, _ m: Target, _ v: Target, _ count: Int, _ step: AdamStep) -> Void
+    /// y = w ∘ x·r with r = 1/√(Σ x²/count + ε); y may be x.
+    public var normalize: @Sendable (_ y: Target, _ x: Source, _ w: Source, _ epsilon: Double, _ count: Int) -> Void
+    /// Backward of `normalize`: dx += r·(w ∘ dy) − x·(r³/count)·Σ w·dy·x.
+    public var normalizeBackward:
+        @Sendable (_ dx: Target, _ x: Source, _ w: Source, _ dy: Source, _ epsilon: Double, _ count: Int) -> Void
+    /// Turns `heads` heads of 2·half numbers, each a of `half` and b of `half`: a ← a·cos − sign·b·sin,
+    /// b ← b·cos + sign·a·sin.
+    public var rotate:
+        @Sendable (_ row: Target, _ cosines: Source, _ sines: Source, _ sign: Float, _ half: Int, _ heads: Int) -> Void
+    /// y[c, r] = x[r, c] for x [rows, columns]; the strides are between rows.
+    public var transpose:
+        @Sendable (_ y: Target, _ strideY: Int, _ x: Source, _ strideX: Int, _ rows: Int, _ columns: Int) -> Void
 
     /// Collects one level's kernels; called by the level modules only.
     public init(
@@ -64,7 +76,11 @@ public struct KernelTable: Sendable {
         exponentialSum: @escaping @Sendable (Target, Float, Int) -> Double,
         swiGLU: @escaping @Sendable (Target, Source, Source, Int) -> Void,
         swiGLUBackward: @escaping @Sendable (Source, Target, Target, Int) -> Void,
-        adam: @escaping @Sendable (Target, Source, Target, Target, Int, AdamStep) -> Void
+        adam: @escaping @Sendable (Target, Source, Target, Target, Int, AdamStep) -> Void,
+        normalize: @escaping @Sendable (Target, Source, Source, Double, Int) -> Void,
+        normalizeBackward: @escaping @Sendable (Target, Source, Source, Source, Double, Int) -> Void,
+        rotate: @escaping @Sendable (Target, Source, Source, Float, Int, Int) -> Void,
+        transpose: @escaping @Sendable (Target, Int, Source, Int, Int, Int) -> Void
     ) {
         self.dot = dot
         self.dot4 = dot4
@@ -79,6 +95,10 @@ public struct KernelTable: Sendable {
         self.swiGLU = swiGLU
         self.swiGLUBackward = swiGLUBackward
         self.adam = adam
+        self.normalize = normalize
+        self.normalizeBackward = normalizeBackward
+        self.rotate = rotate
+        self.transpose = transpose
     }
 }
 
