@@ -121,7 +121,7 @@ import Testing
         try fail(
             distill("again", "--resume"), afterResults: true, saying: "\(core): not the record it should be", again)
         try AtomicFile.write(other, to: core)
-        try fail(distill("again", "--resume"), afterResults: true, saying: core, again)
+        try fail(distill("again", "--resume"), afterResults: true, saying: "\(folder)/cycle-1/core.", again)
         try AtomicFile.write(whole, to: core)
         try AtomicFile.write(
             contents(of: folder + "/cycle-2/core.safetensors"), to: folder + "/cycle-1/core.safetensors")
