@@ -32,6 +32,14 @@ public final class EvaluationBudget: @unchecked Sendable {
         spent += groups
     }
 
+    /// A function that brings back what is the case now, for a call that is made again.
+    func checkpoint() -> () -> Void {
+        let (remaining, spent, replayed, gradient) = (remaining, spent, replayedTokens, gradientTokens)
+        return { [self] in
+            (self.remaining, self.spent, replayedTokens, gradientTokens) = (remaining, spent, replayed, gradient)
+        }
+    }
+
     /// Takes `groups` out of it.
     /// - Throws: `AttributionError.budgetExhausted`; then nothing was taken.
     func spend(_ groups: Int) throws {
@@ -100,6 +108,9 @@ public final class SpliceEvaluator: SplicedEvaluation, @unchecked Sendable {
     public var preferredGroups: Int { max(1, 2048 * Lanes.shared.count / length) }
     /// What the pass still has.
     public var remainingGroups: Int? { budget.remaining }
+
+    /// See `SplicedEvaluation`.
+    public func checkpoint() -> () -> Void { budget.checkpoint() }
 
     /// See `SplicedEvaluation`.
     public func meanActivations() throws -> MeanActivations.Values {

@@ -87,6 +87,9 @@ public protocol SplicedEvaluation: AnyObject, Sendable {
     var preferredGroups: Int { get }
     /// How many groups may still be evaluated in this pass; nil without a limit.
     var remainingGroups: Int? { get }
+
+    /// A function that gives back what is spent from now on, for a call that is made again after its process was lost.
+    func checkpoint() -> () -> Void
     /// Σ (loss after − loss before) of each group's sequence, in nats; fills `losses`. Losses before the first changed
     /// token are the batch's, bit for bit.
     ///
@@ -136,4 +139,9 @@ extension ScoringBatch {
             }
         }
     }
+}
+
+extension SplicedEvaluation {
+    /// Gives nothing back: for evaluations without a budget of their own.
+    public func checkpoint() -> () -> Void { {} }
 }

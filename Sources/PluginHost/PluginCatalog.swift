@@ -61,20 +61,36 @@ public struct PluginCatalog: Sendable {
 
     private var folders: [String] { [executableFolder] + searchPath }
 
+    /// What the code of a file says, in a worker unless it was built with the executable.
+    ///
+    /// - Parameter isolation: nil runs everything in this process.
+    /// - Throws: a `PluginError`; `.crashed` if loading the file took the worker down.
+    public func describe(_ path: String, services: PluginServices, isolation: PluginIsolation?) throws
+        -> PluginManifest
+    {
+        guard let isolation, !isShipped(path) else {
+            return PluginManifest(describing: try PluginLibrary(path: path))
+        }
+        // What is no plugin at all is told in this process, by the one who can tell it from a crash.
+        try SharedObjectHeader.check(path)
+        return try PluginUnderTest.describe(path, isolation, services)
+    }
+
+    private func isShipped(_ path: String) -> Bool { path.hasPrefix("\(executableFolder)/\(Self.prefix)") }
+
     /// Every plugin, in the order in which names are looked up, and every file or folder that gives none.
     ///
-    /// Loads each file, so it runs their code.
-    public func list() -> [PluginListing] {
+    /// Loads each file, so it runs their code; see `describe` for where.
+    public func list(services: PluginServices, isolation: PluginIsolation? = nil) -> [PluginListing] {
         var listings: [PluginListing] = []
         for folder in folders {
             do {
                 for path in try files(of: folder) {
                     do {
-                        let library = try PluginLibrary(path: path)
-                        listings += library.plugins.map {
+                        listings += try describe(path, services: services, isolation: isolation).plugins.map {
                             PluginListing(
-                                id: $0.id, kind: "\($0.kind)", version: $0.version, description: $0.summary,
-                                path: library.path)
+                                id: $0.id, kind: $0.kind.replacing("-", with: " "), version: $0.version,
+                                description: $0.description, path: path)
                         }
                     } catch {
                         listings.append(PluginListing(path: path, error: "\(error)"))
@@ -102,7 +118,7 @@ public struct PluginCatalog: Sendable {
         {
             return try KernelScorer(path: path, symbol: symbol, signature: signature, parameters: reference.parameters)
         }
-        let (library, plugin) = try find(reference, kind: .scorer)
+        let (library, plugin) = try find(reference, .scorer, services, isolation)
         return try PluginScorer(plugin, of: library, parameters: reference.parameters, services: services)
     }
 
@@ -115,7 +131,7 @@ public struct PluginCatalog: Sendable {
             return try IsolatedSparsityRule(worker)
         }
         let reference = try PluginReference(reference)
-        let (library, plugin) = try find(reference, kind: .sparsityRule)
+        let (library, plugin) = try find(reference, .sparsityRule, services, isolation)
         return try PluginSparsityRule(plugin, of: library, parameters: reference.parameters, services: services)
     }
 
@@ -135,27 +151,23 @@ public struct PluginCatalog: Sendable {
         switch reference.place {
         case .file(_, let id):
             let path = try path(text)
-            if path.hasPrefix(executableFolder + "/" + Self.prefix) { return nil }
+            if isShipped(path) { return nil }
             // What is no plugin at all is told in this process, by the one who can tell it from a crash.
             try SharedObjectHeader.check(path)
             return try start(path, id)
         case .name(let name):
-            if access("\(executableFolder)/\(Self.prefix)\(name).so", F_OK) == 0 { return nil }
-            for folder in searchPath {
-                for path in try files(of: folder) {
-                    let isNamed = path.hasSuffix("/\(Self.prefix)\(name).so")
-                    let ids = try? PluginManifest(path: path)?.plugins.map(\.id)
-                    if isNamed || ids?.contains(name) == true { return try start(path, name) }
-                }
-            }
-            return nil
+            let path = try path(named: name, services, isolation)
+            return isShipped(path) ? nil : try start(path, name)
         }
     }
 
     /// The file that a reference means, links resolved. Runs no code of a file that is given by its path or called after
-    /// its plugin.
+    /// its plugin; of others as `describe` does.
     /// - Throws: a `PluginError`.
-    public func path(_ reference: String) throws -> String {
+    public func path(
+        _ reference: String, services: PluginServices = PluginServices(log: { _ in }),
+        isolation: PluginIsolation? = nil
+    ) throws -> String {
         switch try PluginReference(reference).place {
         case .file(let path, _):
             guard let resolved = realpath(path, nil) else {
@@ -165,42 +177,47 @@ public struct PluginCatalog: Sendable {
             return String(cString: resolved)
         case .name(let name):
             let paths: [String] = folders.map { "\($0)/\(Self.prefix)\(name).so" }
-            return try paths.first { access($0, F_OK) == 0 } ?? find(name).path
+            return try paths.first { access($0, F_OK) == 0 } ?? path(named: name, services, isolation)
         }
     }
 
-    private func find(_ reference: PluginReference, kind: PluginKind) throws -> (PluginLibrary, PluginDescriptor) {
+    private func find(
+        _ reference: PluginReference, _ kind: PluginKind, _ services: PluginServices, _ isolation: PluginIsolation?
+    ) throws -> (PluginLibrary, PluginDescriptor) {
         switch reference.place {
         case .file(let path, let id):
             let library = try PluginLibrary(path: path)
             return (library, try library.plugin(id, kind: kind))
         case .name(let name):
-            let library = try find(name)
+            let library = try PluginLibrary(path: path(named: name, services, isolation))
             return (library, try library.plugin(name, kind: kind))
         }
     }
 
-    /// The first library that holds `name`. The file called after it is tried first, so that a name in daily use does
-    /// not load, and so run, every other plugin; and what is wrong with that file is an error, not a reason to look on.
-    private func find(_ name: String) throws -> PluginLibrary {
+    /// The first file that holds `name`. The file called after it is tried first, so that a name in daily use does not
+    /// load, and so run, every other plugin; and what is wrong with that file is an error, not a reason to look on. A
+    /// manifest is believed: the file is loaded next, and its code has the last word.
+    private func path(named name: String, _ services: PluginServices, _ isolation: PluginIsolation?) throws -> String {
+        func ids(_ path: String) throws -> [String] {
+            let manifest =
+                try PluginManifest(path: path) ?? describe(path, services: services, isolation: isolation)
+            return manifest.plugins.map(\.id)
+        }
         for folder in folders {
             let path = "\(folder)/\(Self.prefix)\(name).so"
-            if access(path, F_OK) == 0 {
-                let library = try PluginLibrary(path: path)
-                if library.plugins.contains(where: { $0.id == name }) { return library }
-            }
+            if access(path, F_OK) == 0, try ids(path).contains(name) { return path }
         }
         var known: [String] = []
         var unloadable = 0
         for folder in folders {
             for path in try files(of: folder) {
                 // A file that does not load cannot hold the name; it is counted for the message below.
-                guard let library = Result(catching: { try PluginLibrary(path: path) }).success else {
+                guard let found = Result(catching: { try ids(path) }).success else {
                     unloadable += 1
                     continue
                 }
-                if library.plugins.contains(where: { $0.id == name }) { return library }
-                known += library.plugins.map(\.id)
+                if found.contains(name) { return path }
+                known += found
             }
         }
         throw PluginError.unknownName(name, folders: folders, known: known, unloadable: unloadable)

@@ -85,6 +85,8 @@ public enum PluginError: Error, Equatable, Sendable {
     case wroteOutside(plugin: String, path: String, function: String)
     /// The worker that a plugin ran in ended, or was ended, during a call.
     case crashed(plugin: String, path: String, function: String, how: String, lastWords: String, bundle: String?)
+    /// It crashed so often that it is left alone.
+    case notStartedAgain(plugin: String, path: String, crashes: Int)
     /// What a worker reported, in its words.
     case reported(String)
     /// A scope that this host does not know.
@@ -105,8 +107,7 @@ extension PluginError: CustomStringConvertible {
         case .unreadable, .worldWritable, .notASharedObject, .wrongMachine, .notLoaded: fileDescription
         case .unknownParameter, .badParameter, .missingParameter: parameterDescription
         case .failed, .cancelled, .lost, .unwrittenScore, .nonFiniteScore, .badOutputValue, .badLearnable,
-            .badRuleValue, .wroteOutside, .crashed,
-            .reported, .unknownScope,
+            .badRuleValue, .wroteOutside, .crashed, .notStartedAgain, .reported, .unknownScope,
             .negativeUpperCount, .badMark, .tooManySelected:
             callDescription
         default: exportDescription
@@ -227,9 +228,11 @@ extension PluginError: CustomStringConvertible {
         case .wroteOutside(let plugin, let path, let function):
             "\(function) of plugin '\(plugin)' wrote beside the memory it was given; correct \(path)"
         case .crashed(let plugin, let path, let function, let how, let lastWords, let bundle):
-            "plugin '\(plugin)' \(how) in \(function), twice on the same input; the plugin is \(path)"
+            "plugin '\(plugin)' \(how) in \(function); the plugin is \(path)"
                 + (lastWords.isEmpty ? "" : "; its last words: \(lastWords)")
                 + (bundle.map { "; what it was given is kept: dmsae plugin replay \($0)" } ?? "")
+        case .notStartedAgain(let plugin, let path, let crashes):
+            "plugin '\(plugin)' is not started again after \(crashes) crashes; correct \(path)"
         case .reported(let text): text
         case .unknownScope(let plugin, let path, let scope):
             "rule '\(plugin)' declares scope \(scope), which this dmsae does not know (1 row, 2 batch, 3 all); "

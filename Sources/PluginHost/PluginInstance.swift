@@ -41,7 +41,7 @@ final class PluginInstance: @unchecked Sendable {
         var created: OpaquePointer?
         let context = CallContext(
             plugin: plugin.id, path: library.path, function: "create",
-            parameters: parameters.map { "\($0.key)=\($0.value)" })
+            parameters: parameters.map { "\($0.key)=\($0.value)" }, isCancelled: host.services.isCancelled)
         try context.run { call in
             library.functions.create(
                 library.entry, plugin.index, host.pointer, list, UInt32(list.count), &created, call)
@@ -77,7 +77,9 @@ final class PluginInstance: @unchecked Sendable {
     func call(
         _ function: String, _ body: (OpaquePointer, UnsafeMutablePointer<dmsae_call>) -> dmsae_status
     ) throws {
-        let context = CallContext(plugin: plugin.id, path: library.path, function: function, parameters: [])
+        let context = CallContext(
+            plugin: plugin.id, path: library.path, function: function, parameters: [],
+            isCancelled: host.services.isCancelled)
         func run() throws {
             if isLost.load(ordering: .relaxed) { throw PluginError.lost(plugin: plugin.id, path: library.path) }
             do {
@@ -121,6 +123,7 @@ private struct CallContext {
     let path: String
     let function: String
     let parameters: [String]
+    let isCancelled: @Sendable () -> Bool
 
     func run(_ body: (UnsafeMutablePointer<dmsae_call>) -> dmsae_status) throws {
         try withUnsafeTemporaryAllocation(of: CChar.self, capacity: 1024) { text in
@@ -130,13 +133,18 @@ private struct CallContext {
                 error_capacity: UInt64(text.count))
             let status = keepingFloatingPointEnvironment { body(&call) }
             if status == .DMSAE_OK { return }
-            if status == .DMSAE_CANCELLED { throw PluginError.cancelled(plugin: plugin, function: function) }
+            if status == .DMSAE_CANCELLED && isCancelled() {
+                throw PluginError.cancelled(plugin: plugin, function: function)
+            }
             // A plugin that forgot the ending zero byte costs the last character, not a read past the buffer; bytes
             // that are not UTF-8 are shown as such and not dropped.
             let bytes = text.dropLast().prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
             throw PluginError.failed(
                 plugin: plugin, path: path, function: function, status: status.rawValue,
-                text: String(decoding: bytes, as: UTF8.self), parameters: parameters)
+                text: bytes.isEmpty && status == .DMSAE_CANCELLED
+                    ? "it stopped as if it were asked to, and nobody did"
+                    : printable(String(decoding: bytes, as: UTF8.self)),
+                parameters: parameters)
         }
     }
 }

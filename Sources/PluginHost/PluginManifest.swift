@@ -110,7 +110,7 @@ public struct PluginManifest: Codable, Equatable, Sendable {
             compare("\(mine.id).license", mine.license, theirs.license)
             compare("\(mine.id).description", mine.description, theirs.description)
             compare("\(mine.id).extensions", mine.extensions ?? [], theirs.extensions ?? [])
-            compare("\(mine.id).flags", Set(mine.flags ?? []), Set(theirs.flags ?? []))
+            compare("\(mine.id).flags", (mine.flags ?? []).sorted(), (theirs.flags ?? []).sorted())
             let (own, other) = (mine.parameters ?? [], theirs.parameters ?? [])
             compare("\(mine.id).parameters", own.map(\.key), other.map(\.key))
             for (a, b) in zip(own, other) where a.key == b.key && a.canonical != b.canonical {

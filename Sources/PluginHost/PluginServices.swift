@@ -23,6 +23,23 @@ public struct PluginMessage: Equatable, Sendable {
     public let plugin: String
     /// The line.
     public let text: String
+
+    /// A line of a plugin, made fit for a terminal.
+    public init(level: Level, plugin: String, text: String) {
+        self.level = level
+        self.plugin = printable(plugin)
+        self.text = printable(text)
+    }
+}
+
+/// A plugin's text on one line: control characters, which could clear a screen or forge lines, are written out.
+func printable(_ text: String) -> String {
+    text.unicodeScalars.map { scalar in
+        switch scalar.properties.generalCategory {
+        case .control, .lineSeparator, .paragraphSeparator: scalar.escaped(asASCII: true)
+        default: String(scalar)
+        }
+    }.joined()
 }
 
 /// What the host offers to plugins.

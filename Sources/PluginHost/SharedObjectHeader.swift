@@ -11,7 +11,8 @@ struct SharedObjectHeader {
     /// - Throws: `PluginError.unreadable`, `.worldWritable`, `.notASharedObject`, `.wrongMachine`.
     @discardableResult static func check(_ path: String) throws -> SharedObjectHeader {
         func unreadable() -> PluginError { .unreadable(path: path, reason: String(cString: strerror(errno))) }
-        let file = open(path, O_RDONLY | O_CLOEXEC)
+        // Not to wait for whoever writes into a FIFO.
+        let file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard file >= 0 else { throw unreadable() }
         defer { close(file) }
         var status = stat()

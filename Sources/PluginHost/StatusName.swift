@@ -11,6 +11,7 @@ func statusName(_ status: Int32) -> String {
     case .DMSAE_ERR_UNSUPPORTED: "DMSAE_ERR_UNSUPPORTED"
     case .DMSAE_ERR_OUT_OF_MEMORY: "DMSAE_ERR_OUT_OF_MEMORY"
     case .DMSAE_ERR_INSTANCE_LOST: "DMSAE_ERR_INSTANCE_LOST"
+    case .DMSAE_BUDGET_EXHAUSTED: "DMSAE_BUDGET_EXHAUSTED"
     default: "status \(status)"
     }
 }

@@ -18,7 +18,8 @@ struct PluginCommand: ParsableCommand {
             abstract: "Lists the plugins that a name can mean, and files that did not load.",
             discussion: """
                 Looks beside the executable (libdmsae-plugin-*.so), then in the folders of DMSAE_PLUGIN_PATH \
-                (separated by colons; every .so). Loads each file, so it runs their code.
+                (separated by colons; every .so). Loads each file, so it runs their code, in processes of their own but for \
+                those beside the executable.
 
                 Example: DMSAE_PLUGIN_PATH=~/plugins dmsae plugin list
                 """)
@@ -26,8 +27,11 @@ struct PluginCommand: ParsableCommand {
         @Flag(help: "Print one JSON array.")
         var json = false
 
+        @OptionGroup var plugins: PluginOptions
+
         func run() throws {
-            let list = try PluginCatalog().list()
+            let list = try PluginCatalog().list(
+                services: PluginOptions.services, isolation: plugins.isolation(crashFolder: nil))
             if json {
                 let encoder = JSONEncoder()
                 encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]

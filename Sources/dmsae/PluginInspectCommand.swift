@@ -8,7 +8,7 @@ struct PluginInspectCommand: ParsableCommand {
         commandName: "inspect",
         abstract: "Shows what a plugin file says about itself: plugins, settings, what they need.",
         discussion: """
-            Reads the file's manifest and runs none of its code. With --load the file is loaded, which runs it, and \
+            Reads the file's manifest and runs none of its code. With --load the file is loaded, which runs it in a process of its own, and \
             what its code says is compared with the manifest; a difference is an error.
 
             Example: dmsae plugin inspect ./scorer.so
@@ -25,17 +25,23 @@ struct PluginInspectCommand: ParsableCommand {
     var manifest: Language?
     @Flag(help: "Print one JSON object.")
     var json = false
+    @OptionGroup var plugins: PluginOptions
 
     enum Language: String, ExpressibleByArgument, CaseIterable { case c, swift }
 
     func run() throws {
-        let path = try PluginCatalog().path(plugin)
+        let catalog = try PluginCatalog()
+        let isolation = plugins.isolation(crashFolder: nil)
+        let path = try catalog.path(plugin, services: PluginOptions.services, isolation: isolation)
+        func describe() throws -> PluginManifest {
+            try catalog.describe(path, services: PluginOptions.services, isolation: isolation)
+        }
         if let manifest {
-            let found = PluginManifest(describing: try PluginLibrary(path: path))
+            let found = try describe()
             return print(manifest == .c ? "DMSAE_MANIFEST(\(found.json))" : found.swiftDeclaration)
         }
         let noted = try PluginManifest(path: path)
-        let coded = load ? PluginManifest(describing: try PluginLibrary(path: path)) : nil
+        let coded = load ? try describe() : nil
         guard let shown = noted ?? coded else {
             throw ValidationError(
                 "\(path) has no manifest, so nothing is known of it without running it; pass --load to run it, or put one "

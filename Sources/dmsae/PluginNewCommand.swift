@@ -128,9 +128,9 @@ struct PluginExplainCommand: ParsableCommand {
                 isOpen = false
                 continue
             }
-            text = text.dropFirst().drop { $0 == " " }
             let end = text.hasSuffix("*/")
             if end { text = text.dropLast(2) }
+            text = text.dropFirst().drop { $0 == " " }
             while text.hasSuffix(" ") { text = text.dropLast() }
             if text.hasPrefix("DMSAE-"), let space = text.firstIndex(of: " "), text[space...].hasPrefix("  ") {
                 rules.append((String(text[..<space]), String(text[space...].drop { $0 == " " })))

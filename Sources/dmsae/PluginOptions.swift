@@ -6,7 +6,8 @@ import SparseCoding
 
 /// Options of commands that run plugins.
 struct PluginOptions: ParsableArguments {
-    @Flag(help: "Run plugins that were not shipped with dmsae in this process: no faster to speak of, and no safer.")
+    @Flag(
+        help: "Run plugins that were not shipped with dmsae in this process, where a crash of theirs ends the program.")
     var inProcess = false
 
     @Option(help: ArgumentHelp("Give a plugin up after so long without a sign of life.", valueName: "SECONDS"))

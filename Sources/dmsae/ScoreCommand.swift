@@ -119,6 +119,7 @@ struct ScoreCommand: ParsableCommand {
         let range = merge.isEmpty ? shard?.range(of: batch.sequenceCount) ?? 0..<batch.sequenceCount : 0..<0
         let key = try stateKey(plugin)
         var first = try prepare(pass, accumulator, plugin, batch, range, key: key)
+        var leftOut: [Int] = []
         Terminal.shared.begin("score", total: (range.upperBound - first) * batch.length, unit: "tokens")
         while first < range.upperBound {
             try Interruption.request.check()
@@ -132,6 +133,7 @@ struct ScoreCommand: ParsableCommand {
                 guard case .crashed = error else { throw error }
                 Terminal.shared.warn("sequences \(first) to \(last - 1) are left out: \(error)")
                 pass.skip(sample)
+                leftOut += first..<last
             }
             Terminal.shared.advance(by: sample.tokenCount, detail: "")
             first = last
@@ -140,6 +142,10 @@ struct ScoreCommand: ParsableCommand {
         Terminal.shared.end()
         if let shard, let checkpoint {
             return print("shard \(shard.index) of \(shard.count), sequences \(range), is in \(checkpoint)")
+        }
+        guard leftOut.isEmpty || accumulator.tokenCount > 0 else {
+            throw PluginError.reported(
+                "scorer \(plugin.name) crashed on every batch, so nothing was scored; correct \(plugin.path)")
         }
         guard accumulator.tokenCount > 0 else { throw AttributionError.nothingScored(tokens: batch.tokenCount) }
         let result = try pass.totals(accumulator)
@@ -150,10 +156,10 @@ struct ScoreCommand: ParsableCommand {
         }
         let core = try CoreSelection(result, fraction: tau, tokens: accumulator.tokenCount, aggregate: how)
         let outputs = try pass.outputs()
-        try write(result, core, everyToken, batch, outputs)
+        try write(result, core, everyToken, batch, outputs, plugin, leftOut: leftOut)
         let title =
             plugin.scoresTokens ? aggregate : outputs.first.map { "\($0.output.name) [\($0.output.unit)]" } ?? ""
-        try report(result, core, scored: accumulator.tokenCount, title: title, outputs.map(\.output))
+        try report(result, core, scored: accumulator.tokenCount, title: title, outputs.map(\.output), leftOut: leftOut)
     }
 
     /// All that a scorer's state depends on.
@@ -199,9 +205,13 @@ struct ScoreCommand: ParsableCommand {
 
     private func write(
         _ scores: [Double], _ core: CoreSelection, _ everyToken: Matrix?, _ batch: TokenBatch,
-        _ outputs: [(output: ScorerOutput, values: [Double])]
+        _ outputs: [(output: ScorerOutput, values: [Double])], _ plugin: any LoadedPlugin, leftOut: [Int]
     ) throws {
-        var metadata = ["scorer": scorer, "aggregate": aggregate, "tau": "\(tau)"]
+        var metadata = [
+            "scorer": scorer, "aggregate": aggregate, "tau": "\(tau)", "scorer.id": plugin.name,
+            "scorer.version": plugin.version,
+        ]
+        if !leftOut.isEmpty { metadata["left_out_sequences"] = "\(leftOut)" }
         for (output, _) in outputs {
             metadata["\(output.name).unit"] = output.unit
             metadata["\(output.name).higher_is_better"] = "\(output.higherIsBetter)"
@@ -220,17 +230,18 @@ struct ScoreCommand: ParsableCommand {
     }
 
     private func report(
-        _ scores: [Double], _ core: CoreSelection, scored: Int, title: String, _ outputs: [ScorerOutput]
+        _ scores: [Double], _ core: CoreSelection, scored: Int, title: String, _ outputs: [ScorerOutput], leftOut: [Int]
     ) throws {
         if output.json {
             let report = Report(
                 candidates: scores.count, scored_tokens: scored, core: core.latents, coverage: core.coverage,
-                scores: scores, outputs: outputs)
+                scores: scores, outputs: outputs, left_out_sequences: leftOut)
             return print(try JSONRecord.text(report))
         }
         print(
             "\(scored) tokens scored; a core of \(core.latents.count) of \(scores.count) candidates has "
                 + "\(decimals(100 * core.coverage, 1))% of the attribution")
+        if !leftOut.isEmpty { print("\(leftOut.count) sequences are left out: the plugin crashed on them") }
         print("  rank  latent  \(title)")
         for (rank, latent) in core.latents.prefix(10).enumerated() {
             print(pad("\(rank + 1)", 6) + pad("\(latent)", 8) + "  " + significant(scores[latent]))
@@ -250,6 +261,7 @@ struct ScoreCommand: ParsableCommand {
         var coverage: Double
         var scores: [Double]
         var outputs: [ScorerOutput]
+        var left_out_sequences: [Int]
     }
 }
 

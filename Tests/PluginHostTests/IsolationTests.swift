@@ -242,6 +242,7 @@ struct IsolationTests {
         let scores = try scorer(",fault=once,once=\(folder.file("mark"))").scores(batch)
         #expect(scores == Array(UnsafeBufferPointer(start: batch.codes.values, count: batch.codes.count)))
         #expect(folder.names == ["mark"])
+        #expect(services.messages.count { $0.text.contains("once, and not when the call was made again") } == 1)
     }
 
     @Test func `what it crashed on is kept, with its last words, and can be tried again`() throws {
@@ -250,9 +251,9 @@ struct IsolationTests {
         #expect(text.contains("the moon is full | and the tide is high"), "\(text)")
         let bundle = folder.file("plugin-crash-1")
         #expect(text.contains("dmsae plugin replay \(bundle)"))
-        #expect(try CrashBundle.replay(bundle, isolation(), services.value).contains("SIGABRT"))
+        #expect(message { _ = try CrashBundle.replay(bundle, isolation(), services.value) }.contains("SIGABRT"))
         let again = try TestSupport.run(builtProgram, ["plugin", "replay", bundle])
-        #expect(again.status == 0 && again.output.contains("SIGABRT"), "\(again.errors)")
+        #expect(again.status == 1 && again.errors.contains("SIGABRT"), "\(again.errors)")
         #expect(message { _ = try CrashBundle.replay(folder.path, isolation(), services.value) }.contains("call.json"))
     }
 
@@ -275,6 +276,60 @@ struct IsolationTests {
         let scorer = try scorer(",fault=waits")
         services.cancel()
         #expect(message { _ = try scorer.scores(batch) }.contains("cancelled"))
+    }
+
+    @Test func `most lines of a plugin that logs without pause are left out`() throws {
+        let scorer = try scorer(",fault=flood")
+        _ = try scorer.scores(batch)
+        let lines = services.messages
+        #expect(lines.count < 20_000 && lines.contains { $0.text.contains("the others are left out") })
+        #expect(lines.first == PluginMessage(level: .info, plugin: "misbehaving", text: "again\u{1B}[2J"))
+        #expect(lines.first?.text.contains("\u{1B}") == false)
+    }
+
+    @Test func `a plugin that is never silent stops when the user asks for it`() throws {
+        let talk = PluginServices(log: { [services] _ in services.cancel() }, isCancelled: services.value.isCancelled)
+        let scorer = try PluginCatalog(executableFolder: "/nowhere").scorer(
+            try Self.misbehaving.get() + ":misbehaving,fault=chatters", services: talk, isolation: isolation())
+        #expect(message { _ = try scorer.scores(batch) } == "score of plugin 'misbehaving' was cancelled")
+    }
+
+    @Test func `a plugin that was not asked to stop has failed`() throws {
+        let text = message { _ = try scorer(",fault=quits").scores(batch) }
+        #expect(text.contains("DMSAE_CANCELLED") && text.contains("nobody did"), "\(text)")
+    }
+
+    // MARK: By name
+
+    @Test func `a name of the search path runs in a worker`() throws {
+        let (empty, path) = (TemporaryFolder(), TemporaryFolder())
+        try FileManager.default.copyItem(atPath: try Self.misbehaving.get(), toPath: path.file("anything.so"))
+        let catalog = PluginCatalog(executableFolder: empty.path, searchPath: [path.path])
+        let scorer = try catalog.scorer(
+            "misbehaving,fault=segfault", services: services.value, isolation: isolation())
+        #expect(message { _ = try scorer.scores(batch) }.contains("SIGSEGV"))
+    }
+
+    @Test(arguments: ["_exit(0)", "abort()"]) func `a file that ends its process when loaded ends no host`(
+        call: String
+    ) throws {
+        let (empty, path) = (TemporaryFolder(), TemporaryFolder())
+        let source = folder.file("ending.c")
+        try """
+        #include <stdlib.h>
+        #include <unistd.h>
+        __attribute__((constructor)) static void ends(void) { \(call); }
+        """.write(toFile: source, atomically: true, encoding: .utf8)
+        #expect(try run(["cc", "-shared", "-fPIC", source, "-o", path.file("ending.so")]).status == 0)
+        let catalog = PluginCatalog(executableFolder: empty.path, searchPath: [path.path])
+        let list = catalog.list(services: services.value, isolation: isolation())
+        #expect(list.count == 1 && list[0].error?.contains("in loading") == true)
+        let text = message {
+            _ = try catalog.scorer("gxb", services: services.value, isolation: isolation())
+        }
+        #expect(text.contains("no plugin named 'gxb'") && text.contains("1 that did not load"), "\(text)")
+        let inspected = try TestSupport.run(builtProgram, ["plugin", "inspect", "--load", path.file("ending.so")])
+        #expect(inspected.status == 1 && inspected.errors.contains("in loading"), "\(inspected.errors)")
     }
 
     @Test func `a worker started by hand says what it is for`() throws {

@@ -10,7 +10,7 @@ struct PluginCatalogTests {
     init() throws { folder = TemporaryFolder() }
 
     @Test func `the list holds the shipped plugins with kind, version and description`() throws {
-        let list = try PluginCatalog().list()
+        let list = try PluginCatalog().list(services: services.value)
         #expect(
             list.compactMap(\.id).sorted() == [
                 "ablation", "batchtopk", "frequency", "gxa", "ig", "jumprelu", "random", "reconstruction", "topk",
@@ -26,7 +26,8 @@ struct PluginCatalogTests {
         try "no plugin".write(toFile: folder.file("a.so"), atomically: true, encoding: .utf8)
         try "ignored".write(toFile: folder.file("notes.txt"), atomically: true, encoding: .utf8)
         let empty = TemporaryFolder()
-        let list = PluginCatalog(executableFolder: empty.path, searchPath: [folder.path, "/nowhere"]).list()
+        let list = PluginCatalog(executableFolder: empty.path, searchPath: [folder.path, "/nowhere"]).list(
+            services: services.value)
         #expect(list.map(\.id) == [nil, "first", "second", "rule", nil])
         #expect(list[0].path == folder.file("a.so"))
         #expect(list[0].error?.contains("is not a shared object") == true)
@@ -37,9 +38,12 @@ struct PluginCatalogTests {
 
     @Test func `beside the executable only files named as plugins count`() throws {
         _ = try faultyPlugin(in: folder, name: "other")
-        #expect(PluginCatalog(executableFolder: folder.path).list().isEmpty)
+        #expect(PluginCatalog(executableFolder: folder.path).list(services: services.value).isEmpty)
         _ = try faultyPlugin(in: folder, name: "libdmsae-plugin-mine")
-        #expect(PluginCatalog(executableFolder: folder.path).list().map(\.id) == ["first", "second", "rule"])
+        #expect(
+            PluginCatalog(executableFolder: folder.path).list(services: services.value).map(\.id) == [
+                "first", "second", "rule",
+            ])
     }
 
     @Test func `a name is found in any file of the search path, shipped ones first`() throws {

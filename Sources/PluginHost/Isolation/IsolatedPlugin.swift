@@ -22,13 +22,11 @@ final class IsolatedPlugin: @unchecked Sendable {
 
     /// After so many inputs that it crashed on a plugin is not started again.
     private static let mostCrashes = 3
+    private static let again = " twice on the same input"
 
     /// - Throws: a `PluginError`; `.crashed` if creating it took the worker down twice.
     init(_ request: CreateRequest, _ isolation: PluginIsolation, _ services: PluginServices) throws {
         let name = request.id ?? request.path
-        let services = PluginServices(
-            log: { services.log(PluginMessage(level: $0.level, plugin: name, text: $0.text)) },
-            isCancelled: services.isCancelled)
         func start() throws -> WorkerProcess { try WorkerProcess(request, isolation, services) }
         let process: WorkerProcess
         do {
@@ -38,7 +36,7 @@ final class IsolatedPlugin: @unchecked Sendable {
                 process = try start()
             } catch let failure as WorkerFailure {
                 throw PluginError.crashed(
-                    plugin: name, path: request.path, function: "create", how: failure.how,
+                    plugin: name, path: request.path, function: "create", how: failure.how + Self.again,
                     lastWords: failure.lastWords,
                     bundle: nil)
             }
@@ -57,6 +55,10 @@ final class IsolatedPlugin: @unchecked Sendable {
         created.parameters.map { PluginReference.Parameter(key: $0[0], value: $0[1]) }
     }
 
+    private func warn(_ text: String) {
+        services.log(PluginMessage(level: .warning, plugin: name, text: text))
+    }
+
     /// Makes a call.
     /// - Throws: `PluginError.reported`, `.cancelled`, `.crashed`.
     func ask(
@@ -65,27 +67,40 @@ final class IsolatedPlugin: @unchecked Sendable {
     ) throws -> Arena {
         try state.withLock { state in
             guard state.crashes < Self.mostCrashes else {
-                throw PluginError.crashed(
-                    plugin: name, path: path, function: "\(kind)",
-                    how: "is not started again after \(state.crashes) crashes",
-                    lastWords: "", bundle: nil)
+                throw PluginError.notStartedAgain(plugin: name, path: path, crashes: state.crashes)
             }
+            let giveBack = evaluation?.batch.evaluation?.checkpoint()
             var last: WorkerFailure?
+            var how: String?
             for _ in 0..<2 {
                 do {
+                    // The second try asks for the same again.
+                    if last != nil { giveBack?() }
                     let process = try state.process ?? WorkerProcess(request, isolation, services)
                     state.process = process
-                    return try process.ask(kind, header, blocks, answering: evaluation)
+                    let reply = try process.ask(kind, header, blocks, answering: evaluation)
+                    if let last { warn("it \(last.how) in \(kind) once, and not when the call was made again") }
+                    return reply
                 } catch let failure as WorkerFailure {
                     state.process = nil
                     last = failure
+                } catch  where last != nil && state.process == nil && !services.isCancelled() {
+                    how = last.map { "\($0.how), and could not be started again (\(error))," }
+                    break
                 }
             }
             state.crashes += 1
             let failure = last ?? WorkerFailure(how: "crashed", lastWords: "")
-            let bundle = try CrashBundle.write(kind, header, blocks, request, failure, into: isolation.crashFolder)
+            var bundle: String?
+            do {
+                bundle = try CrashBundle.write(kind, header, blocks, request, failure, into: isolation.crashFolder)
+            } catch {
+                // A full disk must not hide the crash that it was to keep.
+                warn("what it crashed on could not be kept: \(error)")
+            }
             throw PluginError.crashed(
-                plugin: name, path: path, function: "\(kind)", how: failure.how, lastWords: failure.lastWords,
+                plugin: name, path: path, function: "\(kind)", how: how ?? failure.how + Self.again,
+                lastWords: failure.lastWords,
                 bundle: bundle)
         }
     }
@@ -113,8 +128,9 @@ public struct CrashBundle: Codable, Sendable {
         guard let parent else { return nil }
         var number = 1
         while mkdir("\(parent)/plugin-crash-\(number)", 0o755) != 0 {
-            // A full disk must not hide the crash that it was to keep.
-            guard errno == EEXIST, number < 10_000 else { return nil }
+            guard errno == EEXIST, number < 10_000 else {
+                throw PluginError.reported("\(parent): \(String(cString: strerror(errno)))")
+            }
             number += 1
         }
         let folder = "\(parent)/plugin-crash-\(number)"
@@ -133,12 +149,16 @@ public struct CrashBundle: Codable, Sendable {
             let arena = try Arena(descriptor: file)
             try Data(arena.bytes).write(to: URL(filePath: folder + "/request.arena"))
             extendLifetime(arena)
-        } catch { return nil }
+        } catch {
+            for part in ["call.json", "request.arena"] { unlink("\(folder)/\(part)") }
+            rmdir(folder)
+            throw error
+        }
         return folder
     }
 
-    /// Makes the call again in a fresh worker; returns what happened, in words.
-    /// - Throws: `PluginError.unreadable` for a folder that is no bundle.
+    /// Makes the call again in a fresh worker; returns in words that it went well.
+    /// - Throws: `PluginError.crashed` if it did not, `.unreadable` for a folder that is no bundle.
     public static func replay(_ folder: String, _ isolation: PluginIsolation, _ services: PluginServices) throws
         -> String
     {
@@ -155,8 +175,9 @@ public struct CrashBundle: Codable, Sendable {
             _ = try process.repeats(kind, Array(arena))
             return "plugin '\(process.created.id)' returned from \(bundle.call); this time it did not crash"
         } catch let failure as WorkerFailure {
-            return "plugin '\(bundle.id ?? bundle.path)' \(failure.how) in \(bundle.call)"
-                + (failure.lastWords.isEmpty ? "" : "; its last words: \(failure.lastWords)")
+            throw PluginError.crashed(
+                plugin: bundle.id ?? bundle.path, path: bundle.path, function: bundle.call, how: failure.how,
+                lastWords: failure.lastWords, bundle: nil)
         }
     }
 }

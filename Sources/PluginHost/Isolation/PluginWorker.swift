@@ -104,7 +104,7 @@ public final class PluginWorker {
     private var services: PluginServices {
         let (channel, stop) = (channel, StopFlag(pointer: stop))
         return PluginServices(
-            log: { try? channel.send(.log, LogLine(level: $0.level.rawValue, text: $0.text)) },
+            log: { try? channel.send(.log, LogLine(level: $0.level.rawValue, plugin: $0.plugin, text: $0.text)) },
             isCancelled: { stop.pointer.pointee != 0 })
     }
 

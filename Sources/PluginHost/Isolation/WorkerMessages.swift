@@ -43,6 +43,8 @@ struct FailureReply: Codable {
 /// A line for the log.
 struct LogLine: Codable {
     var level: Int32
+    /// Id of the plugin.
+    var plugin: String
     var text: String
 }
 

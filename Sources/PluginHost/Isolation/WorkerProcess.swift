@@ -30,6 +30,8 @@ final class WorkerProcess {
         return made
     }
 
+    private var name: String { made?.id ?? "" }
+
     /// Starts a worker.
     /// - Throws: `PluginError` for what the system refused.
     init(_ isolation: PluginIsolation, _ services: PluginServices) throws {
@@ -70,12 +72,14 @@ final class WorkerProcess {
         _ kind: WorkerChannel.Kind, _ header: some Encodable, _ blocks: ArenaBlocks = ArenaBlocks(),
         answering evaluation: EvaluationService? = nil
     ) throws -> Arena {
-        try line.exchange(with: process, evaluation) { try $0.send(kind, header, blocks) }
+        try line.exchange(with: process, plugin: name, function: "\(kind)", evaluation) {
+            try $0.send(kind, header, blocks)
+        }
     }
 
     /// As `ask`, with the bytes of an arena that was kept.
     func repeats(_ kind: WorkerChannel.Kind, _ arena: [UInt8]) throws -> Arena {
-        try line.exchange(with: process, nil) { try $0.send(kind, copyOf: arena) }
+        try line.exchange(with: process, plugin: name, function: "\(kind)", nil) { try $0.send(kind, copyOf: arena) }
     }
 }
 
@@ -88,6 +92,11 @@ private final class Line {
     /// The page in which it sees that it should stop.
     let stop: UnsafeMutableRawPointer
     let timeout: Double
+    /// When the second began in which lines are counted, and how many there were.
+    private var recent = (start: 0.0, lines: 0)
+
+    /// The most lines a second that reach the log: a plugin may not fill a disk with them.
+    private static let mostLines = 100
 
     init(
         channel: WorkerChannel, services: PluginServices, errors: Int32, stop: UnsafeMutableRawPointer, timeout: Double
@@ -105,9 +114,14 @@ private final class Line {
     }
 
     /// Sends, and waits for the answer.
-    func exchange(with process: ChildProcess, _ evaluation: EvaluationService?, _ send: (WorkerChannel) throws -> Void)
-        throws -> Arena
-    {
+    ///
+    /// - Parameters:
+    ///   - plugin: id, for messages.
+    ///   - function: the call's name, for messages.
+    func exchange(
+        with process: ChildProcess, plugin: String, function: String, _ evaluation: EvaluationService?,
+        _ send: (WorkerChannel) throws -> Void
+    ) throws -> Arena {
         func failure(_ how: String) -> WorkerFailure { WorkerFailure(how: how, lastWords: lastWords()) }
         func gone() -> WorkerFailure {
             switch process.wait(milliseconds: 2000) ?? process.terminate(grace: 0) {
@@ -125,16 +139,17 @@ private final class Line {
                     pollfd(fd: process.endDescriptor, events: Int16(POLLIN), revents: 0),
                 ]
                 let ready = poll(&watched, 2, 50)
+                // At every turn: a worker that asks or logs without pause is never silent.
+                if services.isCancelled() && stopped == nil {
+                    stop.storeBytes(of: 1, as: UInt8.self)
+                    stopped = now()
+                }
+                if let stopped, now() - stopped > 5 {
+                    process.terminate(grace: 0)
+                    throw PluginError.cancelled(plugin: plugin, function: function)
+                }
                 if ready <= 0 || watched[0].revents & Int16(POLLIN) == 0 {
                     if ready > 0 { throw gone() }
-                    if services.isCancelled() && stopped == nil {
-                        stop.storeBytes(of: 1, as: UInt8.self)
-                        stopped = now()
-                    }
-                    if let stopped, now() - stopped > 5 {
-                        process.terminate(grace: 0)
-                        throw PluginError.cancelled(plugin: "", function: "a call")
-                    }
                     if now() - life > timeout {
                         process.terminate(grace: 0)
                         throw failure("gave no sign of life for \(Int(timeout)) s")
@@ -145,14 +160,11 @@ private final class Line {
                 if reply == .done { return arena }
                 if reply == .failed {
                     let failed = try arena.header(FailureReply.self)
-                    if failed.isCancelled { throw PluginError.cancelled(plugin: "", function: "a call") }
+                    if failed.isCancelled { throw PluginError.cancelled(plugin: plugin, function: function) }
                     throw PluginError.reported(failed.text)
                 }
                 if reply == .log {
-                    let line = try arena.header(LogLine.self)
-                    services.log(
-                        PluginMessage(
-                            level: PluginMessage.Level(rawValue: line.level) ?? .warning, plugin: "", text: line.text))
+                    log(try arena.header(LogLine.self))
                 } else if try evaluation?.answer(reply, arena, over: channel) != true {
                     process.terminate(grace: 0)
                     throw failure("sent \(reply), which no host expects")
@@ -172,6 +184,20 @@ private final class Line {
         }
     }
 
+    /// Passes a line on, unless there were too many in this second; the first of those says so.
+    private func log(_ line: LogLine) {
+        let time = now()
+        if time - recent.start >= 1 { recent = (time, 0) }
+        recent.lines += 1
+        guard recent.lines <= Self.mostLines + 1 else { return }
+        let isLast = recent.lines > Self.mostLines
+        services.log(
+            PluginMessage(
+                level: isLast ? .warning : PluginMessage.Level(rawValue: line.level) ?? .warning, plugin: line.plugin,
+                text: isLast
+                    ? "it logs more than \(Self.mostLines) lines a second; the others are left out" : line.text))
+    }
+
     /// Seconds of a clock that only runs forwards: for waiting, never for results.
     private func now() -> Double {
         var time = timespec()
@@ -186,7 +212,7 @@ private final class Line {
         var bytes = [UInt8](repeating: 0, count: 2000)
         let got = pread(errors, &bytes, bytes.count, max(0, status.st_size - off_t(bytes.count)))
         let text = String(decoding: bytes.prefix(max(0, got)), as: UTF8.self)
-        return text.split(whereSeparator: \.isNewline).map(String.init).joined(separator: " | ")
+        return text.split(whereSeparator: \.isNewline).map { printable(String($0)) }.joined(separator: " | ")
     }
 
     private func signalInWords(_ signal: Int32) -> String {
@@ -198,6 +224,7 @@ private final class Line {
         case SIGBUS: "SIGBUS: it touched memory that is not there"
         case SIGFPE: "SIGFPE: it divided an integer by zero"
         case SIGKILL: "SIGKILL: it was ended from outside, as for using too much memory"
+        case SIGXFSZ: "SIGXFSZ: it wrote a file longer than it may"
         default: "signal \(signal)"
         }
     }

@@ -22,7 +22,7 @@ struct dmsae_instance {
     const dmsae_host *host;
     char fault[32];
     char once[256];
-    int calls;
+    int calls, is_stopped;
 };
 
 static int deeper(volatile char *above) {
@@ -69,6 +69,16 @@ static void misbehave(dmsae_instance *self, const dmsae_scorer_batch *batch, flo
         }
         if (IS("stops")) for (;;) pause();
     }
+    if (IS("flood")) {
+        const dmsae_host_log *log = self->host->get_extension(self->host, DMSAE_LOG);
+        for (int i = 0; i < 20000; i++) log->log(self->host, DMSAE_LOG_INFO, "again\033[2J");
+    }
+    if (IS("chatters")) {
+        const dmsae_host_log *log = self->host->get_extension(self->host, DMSAE_LOG);
+        const dmsae_host_cancel *cancel = self->host->get_extension(self->host, DMSAE_CANCEL);
+        for (int i = 0; i < 20000 && !cancel->is_cancelled(self->host); i++) log->log(self->host, DMSAE_LOG_INFO, "so");
+        self->is_stopped = cancel->is_cancelled(self->host);
+    }
     if (IS("waits")) {
         const dmsae_host_cancel *cancel = self->host->get_extension(self->host, DMSAE_CANCEL);
         while (!cancel->is_cancelled(self->host)) usleep(1000);
@@ -99,7 +109,8 @@ static dmsae_status score(dmsae_instance *self, const dmsae_scorer_batch *batch,
     (void)call;
     for (int64_t e = 0; e < batch->codes->count; e++) scores[e] = batch->codes->values[e];
     misbehave(self, batch, scores);
-    if (strcmp(self->fault, "waits") == 0) return DMSAE_CANCELLED;
+    if (self->is_stopped || strcmp(self->fault, "waits") == 0 || strcmp(self->fault, "quits") == 0)
+        return DMSAE_CANCELLED;
     if (strcmp(self->fault, "text") == 0) {
         snprintf(call->error, call->error_capacity, "the moon is full");
         return DMSAE_ERR_FAILED;
