@@ -329,8 +329,8 @@ import Testing
             score("--scorer", "/nowhere/scorer.so"), saying: "plugin file /nowhere/scorer.so cannot be read",
             "correct the path")
         try fail(
-            score("--scorer", "nope"), saying: "no plugin named 'nope'", "'gxa', 'ig', 'jumprelu', 'random', 'reconstruction', 'topk'",
-            "DMSAE_PLUGIN_PATH")
+            score("--scorer", "nope"), saying: "no plugin named 'nope'",
+            "'gxa', 'ig', 'jumprelu', 'random', 'reconstruction', 'topk'", "DMSAE_PLUGIN_PATH")
         try fail(score("--scorer", "batchtopk"), saying: "is a sparsity rule, and a scorer is wanted here")
         try fail(
             score("--scorer", "random,sead=1"),
