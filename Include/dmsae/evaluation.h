@@ -86,7 +86,8 @@ typedef struct dmsae_host_eval {
 
 /* ---- dmsae.grad/1 ------------------------------------------------------------------------------------------------
  *
- * g(r) = ∂(Σ losses of the sequence) / ∂r at the reconstruction r [T, d]; dmsae_scorer_batch.gradient is g(x̂).
+ * g(r) = ∂(Σ losses of the sequence) / ∂r at the reconstruction r [T, d]; dmsae_scorer_batch.gradient is g(x̂),
+ * which is not 0 where scored is 0; what this table writes is.
  */
 #define DMSAE_GRAD "dmsae.grad/1"
 

@@ -22,7 +22,7 @@
     static const char *const dmsae_single_ids[] = {DMSAE_SCORER_PER_TOKEN}; \
     static const dmsae_descriptor dmsae_single_descriptor = { \
         sizeof(dmsae_descriptor), DMSAE_KIND_SCORER, ID, ID, VERSION, LICENSE, DESCRIPTION, dmsae_single_ids, 1, 0, \
-        FLAGS}; \
+        FLAGS, 0, 0, 0}; \
     static const dmsae_descriptor *dmsae_single_describe(const dmsae_entry *entry, uint32_t index) { \
         (void)entry; \
         return index == 0 ? &dmsae_single_descriptor : 0; \

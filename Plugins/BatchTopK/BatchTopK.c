@@ -94,7 +94,7 @@ static const char *const extensions[] = {DMSAE_SPARSITY_RULE};
 static const dmsae_descriptor about = {
     sizeof about, DMSAE_KIND_SPARSITY_RULE, "batchtopk", "BatchTopK", "1.0.0", "Apache-2.0",
     "Keeps the k·B largest positive pre-activations of the batch",
-    extensions, 1, 0, DMSAE_PLUGIN_DETERMINISTIC | DMSAE_PLUGIN_REENTRANT};
+    extensions, 1, 0, DMSAE_PLUGIN_DETERMINISTIC | DMSAE_PLUGIN_REENTRANT, 0, 0, 0};
 
 DMSAE_MANIFEST(
     {"manifest": 1, "abi": {"major": 0, "minor_min": 0},

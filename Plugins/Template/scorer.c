@@ -16,7 +16,7 @@ static const dmsae_scorer_per_token table = {sizeof table, 0, score};
 static const char *const ids[] = {DMSAE_SCORER_PER_TOKEN};
 static const dmsae_descriptor about = {
     sizeof about, DMSAE_KIND_SCORER, "activation", "Activation", "1.0.0", "Apache-2.0", "The activation itself",
-    ids, 1, 0, DMSAE_PLUGIN_DETERMINISTIC | DMSAE_PLUGIN_REENTRANT};
+    ids, 1, 0, DMSAE_PLUGIN_DETERMINISTIC | DMSAE_PLUGIN_REENTRANT, 0, 0, 0};
 
 static const dmsae_descriptor *descriptor(const dmsae_entry *entry, uint32_t i) { return i == 0 ? &about : 0; }
 static dmsae_status create(const dmsae_entry *entry, uint32_t index, const dmsae_host *host,

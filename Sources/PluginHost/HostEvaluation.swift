@@ -223,7 +223,8 @@ extension HostTables {
                 default: return refuse(.DMSAE_ERR_FAILED, "\(error)")
                 }
             } catch {
-                return refuse(.DMSAE_ERR_FAILED, "\(error)")
+                // The host's own work was stopped, as when means are gathered over the whole pass.
+                return turn.isCancelled() ? refuse(.DMSAE_CANCELLED, "") : refuse(.DMSAE_ERR_FAILED, "\(error)")
             }
         }
     }

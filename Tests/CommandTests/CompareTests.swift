@@ -104,32 +104,51 @@ import Testing
             compare(scorers, ["--error-term"], out: "cut"), saying: "scores-0.safetensors", "the state of another pass")
     }
 
-    @Test func aScorerThatFailsIsReportedAndTheOthersFinish() throws {
-        let path = folder.file("failing.c")
+    /// A scorer that does `what` at the third sequence of the pass.
+    private func scorer(_ what: String) throws -> String {
+        let path = folder.file("odd.c"), library = folder.file("odd.so")
         try AtomicFile.write(
             """
+            #include <stdlib.h>
             #include <string.h>
             #include "dmsae/single_scorer.h"
             static dmsae_status score(dmsae_instance *self, const dmsae_scorer_batch *batch, float *scores, dmsae_call *call) {
-                if (batch->first_sequence == 2) { strcpy(call->error, "two is too many"); return DMSAE_ERR_FAILED; }
-                for (int64_t e = 0; e < batch->codes->count; e++) scores[e] = 1;
+                if (batch->first_sequence == 2) { \(what) }
+                for (int64_t e = 0; e < batch->codes->count; e++) scores[e] = batch->codes->values[e];
                 return DMSAE_OK;
             }
-            DMSAE_SINGLE_SCORER("failing", "1", "MIT", "fails", 0, score)
+            DMSAE_SINGLE_SCORER("odd", "1", "MIT", "goes wrong", 0, score)
             """, to: path)
-        let library = folder.file("failing.so")
         let compiled = try run(
             "/usr/bin/env",
             ["cc", "-shared", "-fPIC", "-fvisibility=hidden", "-I", fixture("../../Include"), path, "-o", library])
         #expect(compiled.status == 0, "\(compiled.errors)")
-        let result = try run(builtProgram, compare(["gxa", library, "frequency"], out: "c"))
-        #expect(
-            result.status == 0 && result.errors.contains("is left out: ") && result.errors.contains("two is too many"))
+        return library
+    }
+
+    @Test(arguments: [
+        ("strcpy(call->error, \"two is too many\"); return DMSAE_ERR_FAILED;", "two is too many"),
+        ("abort();", "SIGABRT"),
+    ]) func aScorerThatFailsIsReportedAndTheOthersFinish(_ what: String, _ word: String) throws {
+        let result = try run(builtProgram, compare(["gxa", try scorer(what), "frequency"], out: "c"))
+        #expect(result.status == 0 && result.errors.contains("is left out: ") && result.errors.contains(word))
         let record = try record("c")
         #expect(Set(try methods(record).keys) == ["gxa", "frequency", "frequency:mean_activation"])
         let failures = try #require(record["failures"] as? [[String: Any]])
-        #expect(failures.count == 1 && "\(failures)".contains("two is too many"))
+        #expect(failures.count == 1 && "\(failures)".contains(word))
         #expect((record["summary"] as? [String])?.contains { $0.contains("stopped and is left out") } == true)
+    }
+
+    @Test func whatACrashLeftOutIsOnRecord() throws {
+        let words = ["score"] + input + ["--scorer", try scorer("abort();"), "--tau", "0.5", "--out", folder.file("s")]
+        try fail(words, saying: "SIGABRT")
+        let result = try run(builtProgram, words + ["--on-plugin-crash", "skip", "--json"])
+        #expect(result.status == 0 && result.errors.contains("sequences 2 to 2 are left out"))
+        let json = try JSONValue(parsing: result.output)
+        #expect(json["left_out_sequences"]?.array?.compactMap(\.integer) == [2])
+        #expect(json["scored_tokens"]?.integer == 72)
+        let metadata = try SafetensorsFile(path: folder.file("s")).metadata
+        #expect(metadata["left_out_sequences"] == "[2]" && metadata["scorer.id"] == "odd")
     }
 
     @Test func aBudgetIsKeptToAndHasErrors() throws {

@@ -19,7 +19,7 @@
  *   static const char *const ids[] = {DMSAE_SCORER_PER_TOKEN};
  *   static const dmsae_descriptor about = {
  *       sizeof about, DMSAE_KIND_SCORER, "activation", "Activation", "1.0.0", "Apache-2.0", "The activation itself",
- *       ids, 1, 0, DMSAE_PLUGIN_DETERMINISTIC | DMSAE_PLUGIN_REENTRANT};
+ *       ids, 1, 0, DMSAE_PLUGIN_DETERMINISTIC | DMSAE_PLUGIN_REENTRANT, 0, 0, 0};
  *
  *   static const dmsae_descriptor *descriptor(const dmsae_entry *entry, uint32_t i) { return i == 0 ? &about : 0; }
  *   static dmsae_status create(const dmsae_entry *entry, uint32_t index, const dmsae_host *host,
@@ -963,7 +963,8 @@ typedef struct dmsae_host_eval {
 
 /* ---- dmsae.grad/1 ------------------------------------------------------------------------------------------------
  *
- * g(r) = ∂(Σ losses of the sequence) / ∂r at the reconstruction r [T, d]; dmsae_scorer_batch.gradient is g(x̂).
+ * g(r) = ∂(Σ losses of the sequence) / ∂r at the reconstruction r [T, d]; dmsae_scorer_batch.gradient is g(x̂),
+ * which is not 0 where scored is 0; what this table writes is.
  */
 #define DMSAE_GRAD "dmsae.grad/1"
 
@@ -1299,7 +1300,7 @@ DMSAE_END
     static const char *const dmsae_single_ids[] = {DMSAE_SCORER_PER_TOKEN}; \
     static const dmsae_descriptor dmsae_single_descriptor = { \
         sizeof(dmsae_descriptor), DMSAE_KIND_SCORER, ID, ID, VERSION, LICENSE, DESCRIPTION, dmsae_single_ids, 1, 0, \
-        FLAGS}; \
+        FLAGS, 0, 0, 0}; \
     static const dmsae_descriptor *dmsae_single_describe(const dmsae_entry *entry, uint32_t index) { \
         (void)entry; \
         return index == 0 ? &dmsae_single_descriptor : 0; \
