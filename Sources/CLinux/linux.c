@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/memfd.h>
+#include <malloc.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -67,4 +68,9 @@ int dmsae_no_new_privileges(void) { return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0
 void dmsae_wait_for_hangup(int socket) {
     struct pollfd line = {socket, POLLRDHUP, 0};
     while (poll(&line, 1, -1) < 0 && errno == EINTR) {}
+}
+
+size_t dmsae_allocated(void) {
+    const struct mallinfo2 info = mallinfo2();
+    return info.uordblks + info.hblkhd;
 }

@@ -59,7 +59,7 @@ extension dmsae_csr {
 
 extension SparseCodes {
     /// Row and column of entry `e`, for messages.
-    func position(of e: Int) -> (row: Int, column: Int) {
+    package func position(of e: Int) -> (row: Int, column: Int) {
         var row = 0
         while Int(rowOffsets[row + 1]) <= e { row += 1 }
         return (row, Int(columnIndices[e]))

@@ -5,17 +5,13 @@ import SparseCoding
 extension PluginCheck.Subject {
     /// A state through the sequences of a model, one shard for each of `cuts`.
     func accumulated(_ model: QuadraticModel, shards: [Range<Int>]) throws -> [[Double]] {
-        try applies(!plugin.isRule, "a sparsity rule")
         let scorer = try plugin.scorer()
         guard let score = scorer.accumulation else {
             throw PluginCheck.NotApplicable(reason: "it does not accumulate")
         }
-        let batch = model.batch, S = batch.sequenceOffsets.count - 1
-        let plan = ScoringPlan(
-            latentCount: batch.codes.columns, dimension: batch.decoder.columns, sequenceCount: S,
-            tokenCount: batch.codes.rows, coreCount: 0, errorTermAdded: false)
+        let batch = model.batch, plan = model.plan
         let size = try score.stateSize(plan)
-        try expect(size <= 1 << 30, "it asks for a state of \(size) bytes for \(S) short sequences")
+        try expect(size <= 1 << 30, "it asks for a state of \(size) bytes for \(plan.sequenceCount) short sequences")
         var states: [UnsafeMutableRawBufferPointer] = []
         defer { for state in states { state.baseAddress?.deallocate() } }
         for shard in shards {
@@ -89,7 +85,7 @@ private final class SequenceOf: SplicedEvaluation {
 extension PluginCheck {
     static let accumulationChecks = [
         PluginCheck(
-            id: "outputs", rules: ["DMSAE-SCORER-11", "DMSAE-SCORER-08", "DMSAE-STATE-02"],
+            id: "outputs", rules: ["DMSAE-SCORER-11", "DMSAE-SCORER-07", "DMSAE-SCORER-08", "DMSAE-STATE-02"],
             promise: "it writes every output, none infinite, twice the same, with its state moved between any two calls"
         ) { subject in
             let model = QuadraticModel(seed: subject.seed, sequences: 4)

@@ -4,11 +4,15 @@ import PluginHost
 public struct CheckResult: Encodable, Sendable {
     /// How it ended.
     public enum Outcome: String, Encodable, Sendable {
+        /// The promise was put to the test and kept, or broken.
         case passed, failed
+        /// The plugin does not make the promise.
         case notApplicable = "not-applicable"
+        /// It was planned, and something before it failed.
+        case notRun = "not-run"
     }
 
-    /// The plugin.
+    /// The plugin, or the file.
     public let plugin: String
     /// The check.
     public let check: String
@@ -20,8 +24,26 @@ public struct CheckResult: Encodable, Sendable {
     public let rules: [String]
 }
 
+/// How many checks came to what.
+public struct CheckCounts: Encodable, Equatable, Sendable {
+    /// Made before the first check was run.
+    public var planned: Int
+    /// Passed or failed.
+    public var executed: Int
+    /// As in `CheckResult.Outcome`.
+    public var passed: Int, failed: Int, notApplicable: Int, notRun: Int
+}
+
 /// Puts a plugin file to the test: each check in fresh workers, on a model in closed form.
+///
+/// What is to be run is planned first, so that a check that was not run is a number and not a silence.
 public struct PluginValidation: Sendable {
+    /// A reference or a wish for checks that leaves nothing to do; how it was meant has to be said again.
+    public struct Unplannable: Error, CustomStringConvertible {
+        /// What is wrong, and what to do.
+        public let description: String
+    }
+
     /// Which checks to run, by id; nil for all.
     public var only: [String]?
     /// Which to leave out.
@@ -36,69 +58,112 @@ public struct PluginValidation: Sendable {
         self.isolation = isolation
     }
 
-    /// Checks of the file itself, which come before those of its plugins.
-    public static let fileChecks: [(id: String, rules: [String], promise: String)] = [
-        ("load", ["DMSAE-ENTRY-01", "DMSAE-ENTRY-05", "DMSAE-VERSION-01"], "the file loads and describes its plugins"),
-        ("manifest", ["DMSAE-MANIFEST-01"], "its manifest, if it has one, says what its code says"),
-    ]
+    /// A check, what it is about, and how it is made.
+    private struct Step {
+        let plugin: String
+        let check: String
+        let rules: [String]
+        let body: () throws -> Void
+    }
 
     private func isWanted(_ id: String) -> Bool { (only?.contains(id) ?? true) && !skipped.contains(id) }
 
     /// Runs the checks on every plugin that `reference` means; calls `report` with each result as it comes.
     ///
-    /// - Throws: `PluginError` when the reference itself cannot be read or followed.
-    public func run(_ reference: String, catalog: PluginCatalog, report: (CheckResult) -> Void) throws {
+    /// A file that cannot be loaded gives what it cannot be asked for: only the checks of the file are planned.
+    /// - Throws: `Unplannable`; `PluginError` when the reference itself cannot be read or followed.
+    @discardableResult
+    public func run(_ reference: String, catalog: PluginCatalog, report: (CheckResult) -> Void) throws -> CheckCounts {
         let parsed = try PluginReference(reference)
         let path = try catalog.path(reference)
+        let known = FileCheck.all.map(\.id) + PluginCheck.all.map(\.id)
+        if let unknown = ((only ?? []) + skipped).first(where: { !known.contains($0) }) {
+            throw Unplannable(description: "there is no check '\(unknown)'")
+        }
         let services = PluginServices(log: { _ in })
-        let described = Result { try PluginUnderTest.describe(path, isolation, services) }
-        func file(_ index: Int, _ body: () throws -> CheckResult.Outcome) {
-            let check = Self.fileChecks[index]
-            guard isWanted(check.id) else { return }
-            var reason: String?
-            var outcome = CheckResult.Outcome.failed
-            do { outcome = try body() } catch { reason = "\(error)" }
-            report(CheckResult(plugin: path, check: check.id, outcome: outcome, reason: reason, rules: check.rules))
+        let code = Result { try PluginUnderTest.describe(path, isolation, services) }
+        if case .failure(PluginError.reported) = code, PluginUnderTest.isPlainFunction(path) {
+            throw Unplannable(
+                description: "\(path) holds a plain function, told by the TOML file beside it: it makes none of the "
+                    + "promises that are checked here; what it writes is checked at each call")
         }
-        file(0) {
-            _ = try described.get()
-            return .passed
+        let file = FileCheck.Subject(path: path, code: code)
+        var steps = FileCheck.all.filter { isWanted($0.id) }.map { check in
+            Step(plugin: path, check: check.id, rules: check.rules) { try check.body(file) }
         }
-        guard case .success(let code) = described else { return }
-        file(1) {
-            guard let manifest = try PluginManifest(path: path) else { return .notApplicable }
-            let differences = manifest.differences(from: code)
-            guard differences.isEmpty else {
-                throw PluginError.badManifest(path: path, reason: differences.joined(separator: "; "))
-            }
-            return .passed
-        }
-        var wanted: String?
-        switch parsed.place {
-        case .file(_, let id): wanted = id
-        case .name(let name): wanted = name
-        }
-        for plugin in code.plugins where wanted == nil || plugin.id == wanted {
+        for plugin in try plugins(parsed, path, code) {
             let subject = PluginCheck.Subject(
                 plugin: PluginUnderTest(
                     path: path, plugin: plugin, parameters: parsed.parameters, isolation: isolation, services: services),
                 seed: seed)
-            for check in PluginCheck.all where isWanted(check.id) { report(result(check, subject)) }
+            steps += PluginCheck.planned(isRule: subject.plugin.isRule).filter { isWanted($0.id) }.map { check in
+                Step(plugin: plugin.id, check: check.id, rules: check.rules) { try check.body(subject) }
+            }
         }
+        guard !steps.isEmpty else {
+            throw Unplannable(description: "none of the checks that were asked for is one of \(path)")
+        }
+        return run(steps, loads: (try? code.get()) != nil, report)
     }
 
-    private func result(_ check: PluginCheck, _ subject: PluginCheck.Subject) -> CheckResult {
-        func made(_ outcome: CheckResult.Outcome, _ reason: String?) -> CheckResult {
+    /// Those that a reference means, of a file that loads.
+    private func plugins(_ reference: PluginReference, _ path: String, _ code: Result<PluginManifest, any Error>) throws
+        -> [PluginManifest.Plugin]
+    {
+        guard case .success(let code) = code else { return [] }
+        let wanted: String? =
+            switch reference.place {
+            case .file(_, let id): id
+            case .name(let name): name
+            }
+        let plugins = code.plugins.filter { wanted == nil || $0.id == wanted }
+        guard !plugins.isEmpty else {
+            throw PluginError.unknownID(wanted ?? "", path: path, available: code.plugins.map(\.id))
+        }
+        return plugins
+    }
+
+    private func run(_ steps: [Step], loads: Bool, _ report: (CheckResult) -> Void) -> CheckCounts {
+        var counts = CheckCounts(planned: steps.count, executed: 0, passed: 0, failed: 0, notApplicable: 0, notRun: 0)
+        for step in steps {
+            // The first check says why a file does not load; that it does not is no news of the others.
+            let result = loads || step.check == "load" ? result(step) : notRun(step)
+            switch result.outcome {
+            case .passed: counts.passed += 1
+            case .failed: counts.failed += 1
+            case .notApplicable: counts.notApplicable += 1
+            case .notRun: counts.notRun += 1
+            }
+            report(result)
+        }
+        counts.executed = counts.passed + counts.failed
+        return counts
+    }
+
+    private func notRun(_ step: Step) -> CheckResult {
+        CheckResult(
+            plugin: step.plugin, check: step.check, outcome: .notRun, reason: "the file does not load",
+            rules: step.rules)
+    }
+
+    private func result(_ step: Step) -> CheckResult {
+        func made(_ outcome: CheckResult.Outcome, _ reason: String?, _ rules: [String]? = nil) -> CheckResult {
             CheckResult(
-                plugin: subject.plugin.plugin.id, check: check.id, outcome: outcome, reason: reason, rules: check.rules)
+                plugin: step.plugin, check: step.check, outcome: outcome, reason: reason, rules: rules ?? step.rules)
         }
         do {
-            try check.body(subject)
+            try step.body()
             return made(.passed, nil)
         } catch let error as PluginCheck.NotApplicable {
             return made(.notApplicable, error.reason)
         } catch let error as PluginCheck.Broken {
             return made(.failed, error.reason)
+        } catch PluginError.crashed(_, _, let function, let how, let lastWords, _)
+            where lastWords.contains("terminate called")
+        {
+            // Where a C++ exception leaves a function that C called there is nobody to catch it.
+            return made(
+                .failed, "an exception left it in \(function), which \(how): \(lastWords)", ["DMSAE-STATUS-02"])
         } catch {
             return made(.failed, "\(error)")
         }

@@ -15,9 +15,12 @@ final class QuadraticModel: SplicedEvaluation, @unchecked Sendable {
     let remainingGroups: Int? = nil
 
     /// A random batch of `sequences` sequences; decoder rows of many norms, the first position of each not scored.
+    ///
+    /// With `hasUnitRows` they have norm 1, and activations are within a factor of two, far above their means over all
+    /// tokens: then removal is what setting to the mean is, but for a factor.
     init(
         seed: UInt64, sequences S: Int = 2, length T: Int = 12, latents m: Int = 24, dimensions d: Int = 8,
-        perToken: Int = 5, activations: Float = 1
+        perToken: Int = 5, activations: Float = 1, hasUnitRows: Bool = false
     ) {
         let N = S * T
         func matrix(_ rows: Int, _ step: UInt32) -> Matrix {
@@ -35,13 +38,17 @@ final class QuadraticModel: SplicedEvaluation, @unchecked Sendable {
                 let from = s * m / perToken, to = (s + 1) * m / perToken
                 guard to > from else { continue }
                 codes.columnIndices[used] = Int32(from + Int(random.word(UInt64(used)) % UInt64(to - from)))
-                codes.values[used] = (random.uniform(UInt64(used)) + 0.01) * activations
+                let value = random.uniform(UInt64(used))
+                codes.values[used] = (hasUnitRows ? 0.5 + 0.5 * value : value + 0.01) * activations
                 used += 1
             }
             codes.rowOffsets[t + 1] = Int64(used)
         }
         let decoder = matrix(m, 1), bias = matrix(1, 2), residual = matrix(N, 3)
-        for j in 0..<m { for i in 0..<d { decoder[j, i] *= Float(1 + j % 3) } }
+        for j in 0..<m {
+            let norm = (0..<d).reduce(Float(0)) { $0 + decoder[j, $1] * decoder[j, $1] }.squareRoot()
+            for i in 0..<d { decoder[j, i] *= hasUnitRows ? 1 / norm : Float(1 + j % 3) }
+        }
         let reconstruction = Matrix(rows: N, columns: d), gradient = Matrix(rows: N, columns: d)
         let noise = matrix(N, 4)
         target = Matrix(rows: N, columns: d)
@@ -54,8 +61,9 @@ final class QuadraticModel: SplicedEvaluation, @unchecked Sendable {
                 for e in codes.entries(ofRow: t) { x += codes.values[e] * decoder[Int(codes.columnIndices[e]), i] }
                 if scored[t] == 0 { x = residual[t, i] }
                 reconstruction[t, i] = x
-                // Most latents help: the target is what they make, and noise.
-                target[t, i] = 1.5 * x + noise[t, i]
+                // Most latents help: the target is what they make, and noise. Noise alone where rows have norm 1: a gradient
+                // that all tokens share would cancel in the effect of setting to the mean.
+                target[t, i] = (hasUnitRows ? 1 : 1.5) * x + noise[t, i]
                 gradient[t, i] = x - target[t, i]
                 loss[t] += 0.5 * gradient[t, i] * gradient[t, i]
             }
@@ -69,6 +77,38 @@ final class QuadraticModel: SplicedEvaluation, @unchecked Sendable {
     }
 
     let length: Int
+
+    private init(_ batch: ScoringBatch, target: Matrix, length: Int) {
+        self.batch = batch
+        self.target = target
+        self.length = length
+    }
+
+    /// The same model with its latents in another order, and where each entry went.
+    func renumbered() -> (model: QuadraticModel, entries: [Int]) {
+        let codes = batch.codes, m = codes.columns
+        // Multiplying by a number that shares no factor with m permutes 0..<m.
+        let step = (m / 3..<m + m).first { gcd($0, m) == 1 } ?? 1
+        let decoder = Matrix(rows: m, columns: d)
+        for j in 0..<m { decoder.row(j * step % m).update(from: batch.decoder.row(j), count: d) }
+        let other = SparseCodes(rows: codes.rows, columns: m, capacity: codes.count)
+        other.rowOffsets.update(from: codes.rowOffsets, count: codes.rows + 1)
+        var entries = [Int](repeating: 0, count: codes.count)
+        for t in 0..<codes.rows {
+            let moved = codes.entries(ofRow: t).map { ($0, Int(codes.columnIndices[$0]) * step % m) }
+            for (at, (e, j)) in zip(codes.entries(ofRow: t), moved.sorted { $0.1 < $1.1 }) {
+                other.columnIndices[at] = Int32(j)
+                other.values[at] = codes.values[e]
+                entries[e] = at
+            }
+        }
+        var batch = batch
+        batch.codes = other
+        batch.decoder = decoder
+        return (QuadraticModel(batch, target: target, length: length), entries)
+    }
+
+    private func gcd(_ a: Int, _ b: Int) -> Int { b == 0 ? a : gcd(b, a % b) }
 
     /// The batch with this model to answer.
     var asking: ScoringBatch {

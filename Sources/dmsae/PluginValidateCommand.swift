@@ -10,7 +10,8 @@ struct PluginValidateCommand: ParsableCommand {
         abstract: "Puts a plugin to the test: every promise of the headers, each in a process of its own.",
         discussion: """
             No language model is needed: the loss is a quadratic form whose values are known exactly. A failure names the \
-            rule (see dmsae plugin explain) and can be repeated with --check and --seed.
+            rule (see dmsae plugin explain) and can be repeated with --check and --seed. Exit status: 0 when every check that \
+            was executed passed, 1 when one failed, 2 when none was executed, 64 for wrong usage.
 
             Example: dmsae plugin validate ./scorer.so
             """)
@@ -29,8 +30,12 @@ struct PluginValidateCommand: ParsableCommand {
     var json = false
     @OptionGroup var plugins: PluginOptions
 
+    /// Every check, file checks first.
+    private static let checks =
+        FileCheck.all.map { ($0.id, $0.rules, $0.promise) } + PluginCheck.all.map { ($0.id, $0.rules, $0.promise) }
+
     func validate() throws {
-        let known = PluginValidation.fileChecks.map(\.id) + PluginCheck.all.map(\.id)
+        let known = Self.checks.map(\.0)
         if let unknown = (check + skip).first(where: { !known.contains($0) }) {
             let near = nearest(unknown, among: known).map { ", perhaps '\($0)'" } ?? ""
             throw ValidationError("there is no check '\(unknown)'\(near); --list shows them")
@@ -39,11 +44,7 @@ struct PluginValidateCommand: ParsableCommand {
 
     func run() throws {
         if list {
-            for (id, rules, promise) in PluginValidation.fileChecks
-                + PluginCheck.all.map({ (id: $0.id, rules: $0.rules, promise: $0.promise) })
-            {
-                print("\(id): \(promise)\n    \(rules.joined(separator: ", "))")
-            }
+            for (id, rules, promise) in Self.checks { print("\(id): \(promise)\n    \(Self.text(rules))") }
             return
         }
         guard let plugin else { throw ValidationError("name a plugin, or pass --list") }
@@ -54,42 +55,55 @@ struct PluginValidateCommand: ParsableCommand {
         validation.only = check.isEmpty ? nil : check
         validation.skipped = skip
         var results: [CheckResult] = []
-        try validation.run(plugin, catalog: try PluginCatalog()) { result in
-            results.append(result)
-            if !json { show(result) }
+        var shown = ""
+        let counts: CheckCounts
+        do {
+            counts = try validation.run(plugin, catalog: try PluginCatalog()) { result in
+                results.append(result)
+                if json { return }
+                if result.plugin != shown { print("\(result.plugin):") }
+                shown = result.plugin
+                show(result)
+            }
+        } catch let error as PluginValidation.Unplannable {
+            throw ValidationError(error.description)
+        } catch let error as PluginError {
+            guard case .unknownID = error else { throw error }
+            throw ValidationError(error.description)
         }
-        let passed = results.count { $0.outcome == .passed }, failed = results.count { $0.outcome == .failed }
         if json {
-            print(
-                try JSONRecord.text(
-                    Report(
-                        plugin: plugin, seed: seed, planned: results.count, executed: passed + failed, failed: failed,
-                        results: results)))
+            print(try JSONRecord.text(Report(plugin: plugin, seed: seed, counts: counts, results: results)))
         } else {
             print(
-                "\(results.count) checks planned, \(passed + failed) executed, \(results.count - passed - failed) not "
-                    + "applicable; \(failed == 0 ? "all passed" : "\(failed) failed") (seed \(seed))")
+                "\(counts.planned) checks planned: \(counts.executed) executed, of which \(counts.passed) passed and "
+                    + "\(counts.failed) failed; \(counts.notApplicable) not applicable, \(counts.notRun) not run "
+                    + "(seed \(seed))")
         }
-        if failed > 0 { throw ExitCode(1) }
+        if counts.failed > 0 { throw ExitCode(1) }
+        // Nothing was found because nothing was looked at.
+        if counts.executed == 0 { throw ExitCode(2) }
+    }
+
+    private static func text(_ rules: [String]) -> String {
+        rules.isEmpty ? "no rule of the headers" : rules.joined(separator: ", ")
     }
 
     private func show(_ result: CheckResult) {
+        let reason = result.reason ?? ""
         switch result.outcome {
-        case .passed: print("  ok      \(result.check)")
-        case .notApplicable: print("  --      \(result.check)\(result.reason.map { ": " + $0 } ?? "")")
+        case .passed: print("  ok       \(result.check)")
+        case .notApplicable: print("  --       \(result.check): \(reason)")
+        case .notRun: print("  not run  \(result.check): \(reason)")
         case .failed:
-            print(
-                "  FAILED  \(result.check) (\(result.rules.joined(separator: ", ")))\n          \(result.reason ?? "")")
-            print("          again: dmsae plugin validate \(plugin ?? "") --check \(result.check) --seed \(seed)")
+            print("  FAILED   \(result.check) (\(Self.text(result.rules)))\n           \(reason)")
+            print("           again: dmsae plugin validate \(plugin ?? "") --check \(result.check) --seed \(seed)")
         }
     }
 
     private struct Report: Encodable {
         var plugin: String
         var seed: UInt64
-        var planned: Int
-        var executed: Int
-        var failed: Int
+        var counts: CheckCounts
         var results: [CheckResult]
     }
 }

@@ -31,4 +31,7 @@ int dmsae_no_new_privileges(void);
 /// Returns when the other end of a socket was closed.
 void dmsae_wait_for_hangup(int socket);
 
+/// Bytes that malloc has lent out.
+size_t dmsae_allocated(void);
+
 #endif

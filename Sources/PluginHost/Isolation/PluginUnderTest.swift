@@ -7,9 +7,9 @@ public struct PluginUnderTest: Sendable {
     public let path: String
     /// What its code says of it.
     public let plugin: PluginManifest.Plugin
-    private let parameters: [PluginReference.Parameter]
-    private let isolation: PluginIsolation
-    private let services: PluginServices
+    let parameters: [PluginReference.Parameter]
+    let isolation: PluginIsolation
+    let services: PluginServices
 
     /// Whether it is a sparsity rule.
     public var isRule: Bool { plugin.kind == "sparsity-rule" }
@@ -43,13 +43,15 @@ public struct PluginUnderTest: Sendable {
         self.services = services
     }
 
-    private func worker(
-        _ parameters: [PluginReference.Parameter], isUnchecked: Bool, _ services: PluginServices
+    func worker(
+        _ parameters: [PluginReference.Parameter], isUnchecked: Bool = false, isWatched: Bool = false,
+        _ services: PluginServices
     ) throws -> IsolatedPlugin {
         var request = CreateRequest(
             path: path, id: plugin.id, isRule: isRule, parameters: parameters.map { [$0.key, $0.value] },
             memory: isolation.memory)
         request.isUnchecked = isUnchecked
+        request.isWatched = isWatched
         return try IsolatedPlugin(request, isolation, services)
     }
 
@@ -63,11 +65,11 @@ public struct PluginUnderTest: Sendable {
 
     /// A fresh rule.
     /// - Throws: as `PluginCatalog.sparsityRule`.
-    public func rule(extra: [(String, String)] = [], isUnchecked: Bool = false) throws -> any SparsityRule
-        & LoadedPlugin
-    {
+    public func rule(
+        extra: [(String, String)] = [], isUnchecked: Bool = false, services: PluginServices? = nil
+    ) throws -> any SparsityRule & LoadedPlugin {
         let all = parameters + extra.map { PluginReference.Parameter(key: $0.0, value: $0.1) }
-        return try IsolatedSparsityRule(try worker(all, isUnchecked: isUnchecked, services))
+        return try IsolatedSparsityRule(try worker(all, isUnchecked: isUnchecked, services ?? self.services))
     }
 
     /// Whether the user set this key.

@@ -9,10 +9,11 @@ import SparseCoding
 /// It runs the same code as a plugin in the host would, checks included, so both modes agree bit for bit. It has the
 /// host's line as descriptor 3 and a page with the host's wish to stop as descriptor 4.
 public final class PluginWorker {
-    private let channel: WorkerChannel
+    let channel: WorkerChannel
     private let stop: UnsafePointer<UInt8>
-    private var scorer: (any AttributionScorer & LoadedPlugin)?
+    private(set) var scorer: (any AttributionScorer & LoadedPlugin)?
     private var rule: PluginSparsityRule?
+    private(set) var watch: ProcessWatch?
 
     /// Serves until the host hangs up.
     /// - Throws: `PluginError.unreadable` if it was not started by a host.
@@ -97,6 +98,7 @@ public final class PluginWorker {
         case .select: try select(try arena.header(SelectionHeader.self), arena)
         case .floors, .backward, .rescale: try learn(kind, arena)
         case .ruleStateSize, .calibrate, .ruleMerge, .form: try infer(kind, arena)
+        case .traces, .together, .directly: try examine(kind, arena)
         default: throw WorkerChannel.Broken(reason: "\(kind) is not for a worker")
         }
     }
@@ -125,7 +127,9 @@ public final class PluginWorker {
                 CreateReply(
                     id: made.name, version: made.version, isReentrant: false, parameters: [], scoresTokens: true))
         }
+        if request.isWatched { watch = try ProcessWatch() }
         let library = try PluginLibrary(path: request.path)
+        watch?.libraryIsLoaded()
         var plugin = try library.plugin(request.id, kind: request.isRule ? .sparsityRule : .scorer)
         if request.isUnchecked { plugin = plugin.undescribed }
         var reply = CreateReply(
@@ -148,17 +152,17 @@ public final class PluginWorker {
         try channel.send(.done, reply)
     }
 
-    private func accumulation() throws -> any AccumulatingScore {
+    func accumulation() throws -> any AccumulatingScore {
         guard let accumulation = scorer?.accumulation else { throw WorkerChannel.Broken(reason: "no accumulation") }
         return accumulation
     }
 
-    private func sparsityRule() throws -> PluginSparsityRule {
+    func sparsityRule() throws -> PluginSparsityRule {
         guard let rule else { throw WorkerChannel.Broken(reason: "no rule") }
         return rule
     }
 
-    private func batch(_ header: BatchHeader, _ arena: Arena) throws -> ScoringBatch {
+    func batch(_ header: BatchHeader, _ arena: Arena) throws -> ScoringBatch {
         var batch = try header.batch(arena)
         if header.preferredGroups != nil { batch.evaluation = RemoteEvaluation(header, channel) }
         return batch

@@ -13,6 +13,8 @@ struct CreateRequest: Codable {
     var parameters: [[String]]
     /// Whether settings pass as they are, as from a host that is older than their description.
     var isUnchecked = false
+    /// Whether the worker looks at what the plugin changes in its process; see `ProcessWatch`.
+    var isWatched = false
     /// Bytes of address space, 0 for no limit.
     var memory: UInt64
 }

@@ -1,0 +1,121 @@
+import Attribution
+import Glibc
+import PluginHost
+import Synchronization
+
+extension PluginCheck {
+    /// What a plugin does to the process that it is a guest in.
+    static let processChecks = [
+        PluginCheck(
+            id: "leaves-as-found", rules: ["DMSAE-CALL-02", "DMSAE-HOST-02"],
+            promise:
+                "it changes no floating-point mode, folder, locale, variable, signal, and writes to no standard stream"
+        ) { subject in
+            let examined = try subject.plugin.examination()
+            let call = try subject.call(examined)
+            for _ in 0..<3 { try call.run() }
+            let changes = try examined.traces().changes
+            try expect(
+                changes.isEmpty, "after create and three calls of \(call.name): \(changes.joined(separator: "; "))")
+        },
+        PluginCheck(
+            id: "no-leak", rules: [],
+            promise: "calls on the same input leave no more memory, descriptors and threads behind than the first ones"
+        ) { subject in
+            let examined = try subject.plugin.examination()
+            let call = try subject.call(examined)
+            // What is kept on purpose, as scratch memory, is there after the first ones.
+            for _ in 0..<30 { try call.run() }
+            let before = try examined.traces()
+            let count = 120
+            for _ in 0..<count { try call.run() }
+            let after = try examined.traces()
+            func grows(_ what: String, _ values: KeyPath<ProcessTraces, Int>, byMoreThan most: Int) throws {
+                let growth = after[keyPath: values] - before[keyPath: values]
+                try expect(growth <= most, "\(count) calls of \(call.name) left \(growth) more \(what)")
+            }
+            try grows("bytes allocated", \.allocatedBytes, byMoreThan: 64 * count)
+            // Pages come and go with the allocator; a page a call does not.
+            try grows("bytes of memory in use", \.residentBytes, byMoreThan: 4096 * count)
+            try grows("descriptors open", \.descriptors, byMoreThan: count / 10)
+            try grows("threads", \.threads, byMoreThan: count / 10)
+        },
+        PluginCheck(
+            id: "together", rules: ["DMSAE-STATE-03", "DMSAE-SCORER-05", "DMSAE-RULE-05"],
+            promise: "many threads at once on one instance get the bits that one thread gets"
+        ) { subject in
+            try applies(subject.has("reentrant"), "it does not say that it is reentrant")
+            try applies(subject.has("deterministic"), "it does not say that it is deterministic")
+            try applies(!subject.has("needs-evaluation"), "the host lets it ask in one call at a time")
+            let examined = try subject.plugin.examination()
+            if let rule = examined.rule {
+                let selection = Selection(seed: subject.seed)
+                let turn = try examined.difference(selecting: selection.candidates, selection.context(rule))
+                try expect(turn == nil, "beside other calls it keeps other candidates than alone")
+            } else {
+                let model = QuadraticModel(seed: subject.seed, sequences: 6)
+                let sequence = try examined.difference(scoring: model.batch, model.plan)
+                try expect(
+                    sequence == nil, "beside other calls it scores sequence \(sequence ?? 0) otherwise than alone")
+            }
+        },
+        PluginCheck(
+            id: "cancel", rules: ["DMSAE-HOST-03", "DMSAE-EVAL-03"],
+            promise: "a long call ends within 250 ms of being asked to stop"
+        ) { subject in
+            let stop = Stop()
+            let services = PluginServices(log: { _ in }, isCancelled: stop.isRaised)
+            let call = try subject.longCall(services)
+            stop.arm()
+            do { try call.run() } catch PluginError.cancelled {}
+            guard let elapsed = stop.elapsed() else {
+                throw NotApplicable(reason: "no call of \(call.name) was long enough to be asked")
+            }
+            try expect(elapsed <= 0.25, "\(call.name) went on for \(Int(elapsed * 1000)) ms")
+        },
+    ]
+
+    /// A wish to stop that is there as soon as somebody looks, once it is armed; and when that was.
+    private final class Stop: Sendable {
+        private let isArmed = Atomic(false)
+        private let raised = Mutex<Double?>(nil)
+
+        func arm() { isArmed.store(true, ordering: .relaxed) }
+
+        func isRaised() -> Bool {
+            guard isArmed.load(ordering: .relaxed) else { return false }
+            raised.withLock { $0 = $0 ?? now() }
+            return true
+        }
+
+        /// Seconds since somebody saw it.
+        func elapsed() -> Double? { raised.withLock { $0.map { now() - $0 } } }
+
+        private func now() -> Double {
+            var time = timespec()
+            clock_gettime(CLOCK_MONOTONIC, &time)
+            return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+        }
+    }
+}
+
+extension PluginCheck.Subject {
+    fileprivate func call(_ examined: PluginExamination) throws -> MainCall {
+        if let rule = examined.rule { return MainCall(rule, on: Selection(seed: seed)) }
+        guard let scorer = examined.scorer else { preconditionFailure("neither a scorer nor a rule") }
+        return try MainCall(scorer, on: QuadraticModel(seed: seed))
+    }
+
+    /// A call as large as those of a run; of one that asks the model, with some thousand questions in it.
+    fileprivate func longCall(_ services: PluginServices) throws -> MainCall {
+        if plugin.isRule {
+            let selection = Selection(seed: seed, rows: 2048, latents: 4096, perRow: 64, k: 32)
+            return MainCall(try plugin.rule(services: services), on: selection)
+        }
+        let model =
+            has("needs-evaluation")
+            ? QuadraticModel(seed: seed, sequences: 8, length: 64, latents: 200, dimensions: 64, perToken: 32)
+            : QuadraticModel(seed: seed, sequences: 16, length: 128, latents: 512, dimensions: 256, perToken: 32)
+        return try MainCall(plugin.scorer(services: services), on: model)
+    }
+}

@@ -1,0 +1,172 @@
+/* First order, scale * -a <g, w>, with the faults that only a validator finds: fault=NAME breaks one promise of the
+ * headers, quietly. Without one it keeps all. Faults of the file are macros. */
+#define _GNU_SOURCE
+#include "dmsae/dmsae.h"
+
+#include <fcntl.h>
+#include <locale.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#ifndef FLAGS
+#define FLAGS DMSAE_PLUGIN_NEEDS_GRADIENT | DMSAE_PLUGIN_DETERMINISTIC | DMSAE_PLUGIN_REENTRANT
+#endif
+#ifndef VERSION
+#define VERSION "1.0"
+#endif
+
+struct dmsae_instance {
+    const dmsae_host *host;
+    char fault[32];
+    double scale;
+};
+
+static int has(const dmsae_instance *self, const char *fault) { return strcmp(self->fault, fault) == 0; }
+
+static void handled(int signal) { (void)signal; }
+
+static void *waits(void *unused) {
+    (void)unused;
+    for (;;) pause();
+    return NULL;
+}
+
+/* What a call does to the process. */
+static void disturb(const dmsae_instance *self, int64_t rows) {
+    static int opened; /* fewer than a process may have */
+#if defined(__x86_64__)
+    if (has(self, "flush")) __builtin_ia32_ldmxcsr(__builtin_ia32_stmxcsr() | 0x8040);
+    if (has(self, "round")) __builtin_ia32_ldmxcsr(__builtin_ia32_stmxcsr() | 0x6000);
+#endif
+    if (has(self, "folder") && chdir("/tmp") != 0) abort();
+    if (has(self, "locale")) setlocale(LC_ALL, "C.UTF-8");
+    if (has(self, "variable")) setenv("DMSAE_LEFT_BEHIND", "1", 1);
+    if (has(self, "handler")) signal(SIGUSR1, handled);
+    if (has(self, "mask")) {
+        sigset_t one;
+        sigemptyset(&one);
+        sigaddset(&one, SIGUSR2);
+        pthread_sigmask(SIG_BLOCK, &one, NULL);
+    }
+    if (has(self, "stdout")) printf("%s\n", "scored");
+    if (has(self, "stderr")) fprintf(stderr, "scored\n");
+    if (has(self, "leak")) memset(malloc(4096), 1, 4096);
+    if (has(self, "descriptor") && opened++ < 200 && open("/dev/null", O_RDONLY) < 0) abort();
+    if (has(self, "thread")) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, waits, NULL) == 0) pthread_detach(thread);
+    }
+    if (has(self, "slow") && rows > 1000) usleep(700000);
+}
+
+static volatile float scratch; /* of the fault "shared" */
+
+static float altered(const dmsae_instance *self, int32_t latent, float a, double norm, float score) {
+    if (has(self, "by-latent")) return score * (float)(1 + latent % 3);
+    if (has(self, "by-decoder")) return score / (float)norm;
+    if (has(self, "no-sign")) return -(score < 0 ? -score : score);
+    if (has(self, "flipped")) return -score;
+    if (has(self, "size")) return score / (score * score + 1e-20f) / a;
+    if (has(self, "shared")) {
+        scratch = score;
+        sched_yield(); /* where others come between, on a busy machine too */
+        return scratch;
+    }
+    return score;
+}
+
+static dmsae_status score(dmsae_instance *self, const dmsae_scorer_batch *batch, float *scores, dmsae_call *call) {
+    if (DMSAE_MUST_UNDERSTAND(call->flags)) return DMSAE_ERR_UNSUPPORTED;
+    const int64_t d = batch->decoder->shape[1];
+    for (int64_t t = 0; t < batch->codes->rows; t++)
+        for (int64_t e = batch->codes->row_offsets[t]; e < batch->codes->row_offsets[t + 1]; e++) {
+            const int32_t j = batch->codes->column_indices[e];
+            const float a = batch->codes->values[e], *w = (const float *)batch->decoder->data + j * d;
+            double dot = 0, norm = 0;
+            for (int64_t i = 0; i < d; i++) {
+                if (batch->gradient != NULL) dot += (double)((const float *)batch->gradient->data)[t * d + i] * (double)w[i];
+                norm += (double)w[i] * (double)w[i];
+            }
+            scores[e] = altered(self, j, a, norm, (float)(-self->scale * (double)a * dot));
+        }
+    disturb(self, batch->codes->rows);
+    return DMSAE_OK;
+}
+
+static const dmsae_scorer_per_token table = {sizeof table, 0, score};
+static const char *const ids[] = {DMSAE_SCORER_PER_TOKEN};
+static const dmsae_parameter_spec
+    fault = {sizeof fault, DMSAE_PARAMETER_TEXT, "fault", "What to do wrong", "", NULL, 0, 0, NULL, 0, 0, 0},
+    scale = {sizeof scale, DMSAE_PARAMETER_NUMBER, "scale", "Factor on every score", "1", NULL, 0, 10, NULL, 0, 0, 0};
+static const dmsae_parameter_spec *const list[] = {&fault, &scale};
+static const dmsae_descriptor about = {sizeof about, DMSAE_KIND_SCORER, "broken", "Broken", VERSION, "MIT",
+                                       "Breaks promises", ids, 1, 0, FLAGS, list, 2, 0};
+
+#ifdef MANIFEST
+DMSAE_MANIFEST(
+    {"manifest": 1, "abi": {"major": 0, "minor_min": 0},
+     "plugins": [{"id": "broken", "kind": "scorer", "version": "0.9", "license": "MIT", "description": "Breaks promises"}]});
+#endif
+
+static const dmsae_descriptor *descriptor(const dmsae_entry *entry, uint32_t index) {
+    (void)entry;
+    return index == 0 ? &about : NULL;
+}
+
+static dmsae_status refuse(dmsae_instance *self, const char *key, dmsae_call *call) {
+    const int runs_over = has(self, "runs-over"), is_silent = has(self, "silent");
+    free(self);
+    if (runs_over && call->error != NULL) strcpy(call->error, "neither no-such-setting nor scale is what it should be");
+    else if (!is_silent) snprintf(call->error, call->error_capacity, "bad setting '%s'", key);
+    return DMSAE_ERR_INVALID_ARGUMENT;
+}
+
+static dmsae_status create(const dmsae_entry *entry, uint32_t index, const dmsae_host *host,
+                           const dmsae_parameter *given, uint32_t count, dmsae_instance **out, dmsae_call *call) {
+    (void)entry, (void)index;
+    dmsae_instance *self = calloc(1, sizeof *self);
+    if (self == NULL) return DMSAE_ERR_OUT_OF_MEMORY;
+    self->host = host;
+    self->scale = 1;
+    for (uint32_t i = 0; i < count; i++)
+        if (strcmp(given[i].key, "fault") == 0) strncpy(self->fault, given[i].value, sizeof self->fault - 1);
+    if (has(self, "other-default")) self->scale = 2;
+    for (uint32_t i = 0; i < count; i++) {
+        if (strcmp(given[i].key, "fault") == 0) continue;
+        if (strcmp(given[i].key, "scale") != 0) return refuse(self, given[i].key, call);
+        char *end;
+        const double value = strtod(given[i].value, &end);
+        if ((*end == 0 && value >= 0 && value <= 10) || has(self, "lenient")) self->scale = value;
+        else return refuse(self, given[i].key, call);
+    }
+    if (has(self, "needs-log")) {
+        const dmsae_host_log *log = host->get_extension(host, DMSAE_LOG);
+        log->log(host, DMSAE_LOG_DEBUG, "created");
+    }
+    *out = self;
+    return DMSAE_OK;
+}
+
+static void destroy(dmsae_instance *self) { free(self); }
+
+static const void *get_extension(dmsae_instance *self, const char *id) {
+    return strcmp(id, DMSAE_SCORER_PER_TOKEN) == 0 || has(self, "any-table") ? &table : NULL;
+}
+
+static const dmsae_entry entry = {DMSAE_MAGIC, sizeof entry, DMSAE_ABI_MAJOR, DMSAE_ABI_MINOR_REQUIRED, 1,
+                                  descriptor, create, destroy, get_extension};
+
+#ifdef HELPER
+DMSAE_EXPORT int helper(void);
+int helper(void) { return 1; }
+#endif
+
+DMSAE_EXPORT const dmsae_entry *dmsae_plugin_entry(const dmsae_host_info *host) {
+    (void)host;
+    return &entry;
+}
