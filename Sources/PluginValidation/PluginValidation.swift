@@ -75,7 +75,7 @@ public struct PluginValidation: Sendable {
     @discardableResult
     public func run(_ reference: String, catalog: PluginCatalog, report: (CheckResult) -> Void) throws -> CheckCounts {
         let parsed = try PluginReference(reference)
-        let path = try catalog.path(reference)
+        let path = try catalog.path(reference, isolation: isolation)
         let known = FileCheck.all.map(\.id) + PluginCheck.all.map(\.id)
         if let unknown = ((only ?? []) + skipped).first(where: { !known.contains($0) }) {
             throw Unplannable(description: "there is no check '\(unknown)'")

@@ -63,15 +63,19 @@ extension PluginCheck {
             id: "cancel", rules: ["DMSAE-HOST-03", "DMSAE-EVAL-03"],
             promise: "a long call ends within 250 ms of being asked to stop"
         ) { subject in
-            let stop = Stop()
-            let services = PluginServices(log: { _ in }, isCancelled: stop.isRaised)
-            let call = try subject.longCall(services)
-            stop.arm()
-            do { try call.run() } catch PluginError.cancelled {}
-            guard let elapsed = stop.elapsed() else {
-                throw NotApplicable(reason: "no call of \(call.name) was long enough to be asked")
+            var least = Double.infinity
+            // A busy machine delays a call; it does not delay three of three. A plugin that never asks is as slow each time.
+            for _ in 0..<3 where least > 0.25 {
+                let stop = Stop()
+                let call = try subject.longCall(PluginServices(log: { _ in }, isCancelled: stop.isRaised))
+                stop.arm()
+                do { try call.run() } catch PluginError.cancelled {}
+                guard let elapsed = stop.elapsed() else {
+                    throw NotApplicable(reason: "no call of \(call.name) was long enough to be asked")
+                }
+                least = min(least, elapsed)
             }
-            try expect(elapsed <= 0.25, "\(call.name) went on for \(Int(elapsed * 1000)) ms")
+            try expect(least <= 0.25, "a call went on for \(Int(least * 1000)) ms, three times of three")
         },
     ]
 
