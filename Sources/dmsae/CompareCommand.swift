@@ -104,7 +104,7 @@ struct CompareCommand: ParsableCommand {
         }
         Terminal.shared.end()
         record.curve_losses = losses
-        record.about = about(loaded)
+        record.about = about(loaded, loadedPlugins)
         record.peak_memory = peakMemory()
         record.summary = record.findings()
         let inspection = pass.inspection(sae: loaded.sae, tokenizer: loaded.tokenizer, tokens: loaded.tokens)
@@ -218,13 +218,14 @@ struct CompareCommand: ParsableCommand {
         return (points, curves.counts, losses)
     }
 
-    private func about(_ loaded: ScoringInput.Loaded) -> [ComparisonRecord.Fact] {
+    private func about(_ loaded: ScoringInput.Loaded, _ plugins: [any LoadedPlugin]) -> [ComparisonRecord.Fact] {
         [
             .init("model", lastComponent(input.model)), .init("SAE", lastComponent(input.sae)),
             .init("layer", "\(loaded.layer)"),
             .init("candidates", "\(loaded.spliced.candidateCount) of \(loaded.sae.dSAE)"),
             .init("spliced prefix", "\(loaded.spliced.splicedWidth)" + (input.errorTerm ? ", error term added" : "")),
             .init("tokens", "\(lastComponent(input.tokens)), \(loaded.tokens.sequenceCount) × \(loaded.tokens.length)"),
+            .init("scorers", plugins.map { "\($0.name) \($0.version)" }.joined(separator: ", ")),
             .init("dmsae", DMSAE.version),
         ]
     }

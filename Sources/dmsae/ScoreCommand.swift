@@ -209,7 +209,7 @@ struct ScoreCommand: ParsableCommand {
     ) throws {
         var metadata = [
             "scorer": scorer, "aggregate": aggregate, "tau": "\(tau)", "scorer.id": plugin.name,
-            "scorer.version": plugin.version,
+            "scorer.version": plugin.version, "scorer.sha256": try SHA256.hexadecimal(ofFile: plugin.path),
         ]
         if !leftOut.isEmpty { metadata["left_out_sequences"] = "\(leftOut)" }
         for (output, _) in outputs {

@@ -142,6 +142,7 @@ import Testing
     @Test func whatACrashLeftOutIsOnRecord() throws {
         let words = ["score"] + input + ["--scorer", try scorer("abort();"), "--tau", "0.5", "--out", folder.file("s")]
         try fail(words, saying: "SIGABRT")
+        let library = folder.file("odd.so")
         let result = try run(builtProgram, words + ["--on-plugin-crash", "skip", "--json"])
         #expect(result.status == 0 && result.errors.contains("sequences 2 to 2 are left out"))
         let json = try JSONValue(parsing: result.output)
@@ -149,6 +150,7 @@ import Testing
         #expect(json["scored_tokens"]?.integer == 72)
         let metadata = try SafetensorsFile(path: folder.file("s")).metadata
         #expect(metadata["left_out_sequences"] == "[2]" && metadata["scorer.id"] == "odd")
+        #expect(metadata["scorer.sha256"] == (try SHA256.hexadecimal(ofFile: library)))
     }
 
     @Test func aBudgetIsKeptToAndHasErrors() throws {

@@ -51,6 +51,11 @@
  *   scorer.h         kind "scorer": how much each active latent matters to the next-token loss
  *   sparsity_rule.h  kind "sparsity rule": which positive pre-activations a batch keeps
  *
+ * Rationale: what was left out, until a plugin needs it. A choice between one state a shard and calls in strict order:
+ * states that merge give both. Lists and live parameters: a scorer's settings hold for a pass, and a run record names
+ * them. Host services for memory, threads, BLAS, clocks and progress: a plugin has its own, and the host sees progress in
+ * the questions that are asked (evaluation.h). A stamp that says when borrowed memory ends: it ends with the call, always.
+ *
  * Changes, one line a minor version:
  *   0.0   first version: scorer (per token), sparsity rule, log, cancel.
  *   0.1   scorers that accumulate, named outputs, states; losses and gradients on request (evaluation.h); described
