@@ -65,11 +65,14 @@ let package = Package(
         .target(
             name: "Kernels", dependencies: ["KernelTable", "KernelsBaseline", "KernelsV3", "KernelsV4", "CProcessor"],
             path: "Sources/Kernels/Dispatch"),
-        .target(name: "LinearAlgebra", dependencies: ["Kernels", "COpenBLAS"]),
+        // What calls kernels names their table too: it is re-exported by Kernels, and without this a build would not notice
+        // that its layout changed.
+        .target(name: "LinearAlgebra", dependencies: ["Kernels", "KernelTable", "COpenBLAS"]),
         .target(name: "TensorFiles", dependencies: ["LinearAlgebra"]),
-        .target(name: "LanguageModeling", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels"]),
-        .target(name: "SparseCoding", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels"]),
-        .target(name: "Attribution", dependencies: ["LanguageModeling", "SparseCoding"]),
+        .target(name: "LanguageModeling", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels", "KernelTable"]),
+        .target(
+            name: "SparseCoding", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels", "KernelTable"]),
+        .target(name: "Attribution", dependencies: ["LanguageModeling", "SparseCoding", "KernelTable"]),
         .target(
             name: "PluginHost",
             dependencies: [
@@ -102,7 +105,7 @@ let package = Package(
 
         // Tests: naive oracles, central differences, golden vectors.
         .target(name: "TestSupport", dependencies: ["SparseCoding", "Attribution"], path: "Tests/TestSupport"),
-        .testTarget(name: "KernelsTests", dependencies: ["Kernels", "LinearAlgebra", "TestSupport"]),
+        .testTarget(name: "KernelsTests", dependencies: ["Kernels", "KernelTable", "LinearAlgebra", "TestSupport"]),
         .testTarget(name: "LinearAlgebraTests", dependencies: ["LinearAlgebra", "Kernels", "TestSupport"]),
         .testTarget(name: "TensorFilesTests", dependencies: ["TensorFiles", "TestSupport"]),
         .testTarget(
