@@ -35,8 +35,12 @@ final class AdamMoments {
                         sae.encoder.row(j), gradients.encoderRow(j), first.encoder.row(j), second.encoder.row(j), d,
                         step)
                 }
+                var projected = step
+                projected.gradientScale *= gradients.decoderScales[j]
+                projected.along = Float(clip) * gradients.along[j]
                 kernels.adam(
-                    sae.decoder.row(j), gradients.decoderRow(j), first.decoder.row(j), second.decoder.row(j), d, step)
+                    sae.decoder.row(j), gradients.unscaledDecoderRow(j), first.decoder.row(j), second.decoder.row(j), d,
+                    projected)
                 normalizeRow(sae.decoder.row(j), d)
             }
             let at = latents.lowerBound
@@ -48,5 +52,4 @@ final class AdamMoments {
             sae.decoderBias.elements, gradients.decoderBias.elements, first.decoderBias.elements,
             second.decoderBias.elements, d, step)
     }
-
 }

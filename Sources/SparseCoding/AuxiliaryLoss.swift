@@ -8,19 +8,26 @@ import LinearAlgebra
 /// L_aux = mean_b ‖r − ê‖² / mean_b ‖r − r̄‖², NaN → 0.
 /// With den the denominator, A_b = −(2α/(B·den)) (r_b − ê_b): ∂(α L_aux)/∂z_bj = ⟨A_b, W_dec,j⟩ and
 /// ∂(α L_aux)/∂W_dec,j = Σ_b z_bj A_b, the same form as the main loss with A in the place of S.
+///
+/// den is known only when all columns are done: sums are taken over r − ê, and −2α/(B·den) is their `factor`.
 package final class AuxiliaryLoss {
     /// z [B, F].
     package let codes = SparseCodes()
-    /// ∂(α L_aux)/∂z, parallel to `codes`.
-    private(set) var deltas = Matrix(rows: 1, columns: 0)
+    /// The same by latent, with ∂(α L_aux)/∂z.
+    let entries: LatentMajorCodes
     /// mean_b ‖r − r̄‖², for tests.
     package private(set) var denominator = 0.0
+    /// What the sums over r − ê are to be multiplied by; 0 where r has no variance.
+    private(set) var factor: Float = 0
     private let pass: EncodingPass
     private let lanes: Lanes
     private let positive = SparseCodes()
     private let largest = SparseCodes()
     /// [most latents that were dead, D + 1]: their encoders and biases.
     private var gatheredRows = Matrix(rows: 0, columns: 0)
+    /// [lanes]: Σ ‖r − r̄‖² and Σ ‖r − ê‖² of a lane's columns.
+    private var variances: [Double]
+    private var squares: [Double]
 
     /// Half of all pre-activations may be positive, and only k_aux of each row stay: so many are looked at together.
     private static let blockEntries = 8 << 20
@@ -28,44 +35,60 @@ package final class AuxiliaryLoss {
     init(lanes: Lanes) {
         self.lanes = lanes
         pass = EncodingPass(lanes: lanes)
+        entries = LatentMajorCodes(lanes: lanes)
+        variances = [Double](repeating: 0, count: lanes.count)
+        squares = variances
     }
 
-    /// L_aux for the latents in `dead` (ascending); replaces the last slot of `gradient` (r_n) by A.
-    func compute(
-        _ centered: Matrix, _ sae: SparseAutoencoder, dead: [Int], count: Int, weight: Double,
-        gradient: PrefixGradient
-    ) -> Double {
-        let (batch, d, slot) = (centered.rows, sae.dIn, gradient.prefixCount)
+    /// Chooses z among the latents in `dead` (ascending).
+    func select(_ centered: Matrix, _ sae: SparseAutoencoder, dead: [Int], count: Int) {
         selectDead(centered, sae, dead, min(count, dead.count))
-        denominator = residualVariance(batch, d, gradient, slot)
-        if deltas.columns < codes.count { deltas = Matrix(rows: 1, columns: codes.count + codes.count / 4) }
-        // Without variance L_aux is NaN → 0 and has no gradient.
-        guard denominator > 0 else { return 0 }
-        let factor = Float(-2 * weight / (Double(batch) * denominator))
-        var partial = [Double](repeating: 0, count: lanes.count)
-        partial.withUnsafeMutableBufferPointer { partial in
-            let partial = SendablePointer(partial.baseAddress!)
-            lanes.forRanges(batch) { lane, rows in
-                var squares = 0.0
-                for b in rows {
-                    let residual = gradient.source(row: b, slot: slot)
-                    let entries = codes.entries(ofRow: b)
-                    // r − ê is r plus the rows of W_dec times −z.
-                    kernels.scale(residual, -1, d)
-                    sae.accumulate(codes, entries, into: residual)
-                    squares += Double(kernels.dot(residual, residual, d))
-                    kernels.scale(residual, -factor, d)
-                    sae.decoderProducts(codes, entries, with: residual, into: deltas.elements)
-                }
-                partial.pointer[lane] = squares
-            }
-        }
-        let numerator = partial.reduce(0, +) / Double(batch)
-        return numerator / denominator
+        entries.assemble(codes)
+        for lane in 0..<lanes.count { (variances[lane], squares[lane]) = (0, 0) }
     }
 
-    /// Whether the residual has any variance.
-    var hasGradient: Bool { denominator > 0 }
+    /// The share of a panel whose slot `slot` holds r: sums of squares, decoder rows and each lane's part of the
+    /// gradients on z. Slots 0 and `slot` are overwritten.
+    func compute(
+        _ panel: ColumnPanels.Panel, residual slot: Int, _ sae: SparseAutoencoder, into gradients: ParameterGradients
+    ) {
+        let (d, width, first, residual) = (sae.dIn, panel.width, panel.columns.lowerBound, panel.slot(slot))
+        variances[panel.lane] += variance(panel, slot)
+        let all = entries.valued(0..<sae.dSAE)
+        kernels.addRowsByLatent(residual, width, -1, all, sae.decoder.elements + first, d, width)
+        squares[panel.lane] += panel.square(slot, copying: false)
+        kernels.sumRowsByLatentWithProducts(
+            gradients.decoder.elements + first, d, all, residual, width, width, gradients.decoderSquares(panel.lane),
+            sae.decoder.elements + first, entries.products(lane: panel.lane))
+    }
+
+    /// L_aux, once all panels are done; sets `factor`.
+    func finish(weight: Double) -> Double {
+        let batch = Double(codes.rows)
+        denominator = variances.reduce(0, +) / batch
+        // Without variance L_aux is NaN → 0 and has no gradient.
+        guard denominator > 0 else {
+            factor = 0
+            return 0
+        }
+        factor = Float(-2 * weight / (batch * denominator))
+        return squares.reduce(0, +) / batch / denominator
+    }
+
+    /// Σ_b ‖r_b − r̄‖² of a panel.
+    private func variance(_ panel: ColumnPanels.Panel, _ slot: Int) -> Double {
+        withUnsafeTemporaryAllocation(of: Float.self, capacity: 2 * panel.width) { memory in
+            let (mean, difference) = (memory.baseAddress!, memory.baseAddress! + panel.width)
+            panel.sumRows(slot, into: mean)
+            kernels.scale(mean, 1 / Float(panel.rows), panel.width)
+            var sum = 0.0
+            for b in 0..<panel.rows {
+                kernels.combine(difference, 1, panel.slot(slot) + b * panel.width, -1, mean, panel.width)
+                sum += Double(kernels.dot(difference, difference, panel.width))
+            }
+            return sum
+        }
+    }
 
     private func selectDead(_ centered: Matrix, _ sae: SparseAutoencoder, _ dead: [Int], _ count: Int) {
         let encoder = gathered(sae, dead)
@@ -101,26 +124,5 @@ package final class AuxiliaryLoss {
         return Encoder(
             weights: Matrix(rows: dead.count, columns: d, elements: rows, owner: gatheredRows),
             bias: Matrix(rows: 1, columns: dead.count, elements: biases, owner: gatheredRows))
-    }
-
-    private func residualVariance(_ batch: Int, _ d: Int, _ gradient: PrefixGradient, _ slot: Int) -> Double {
-        let mean = Matrix(rows: 1, columns: d)
-        gradient.sumOverBatch(slot: slot, rows: batch, into: mean)
-        for c in 0..<d { mean[c] /= Float(batch) }
-        var partial = [Double](repeating: 0, count: lanes.count)
-        partial.withUnsafeMutableBufferPointer { partial in
-            let partial = SendablePointer(partial.baseAddress!)
-            lanes.forRanges(batch) { lane, rows in
-                let difference = Matrix(rows: 1, columns: d)
-                var squares = 0.0
-                for b in rows {
-                    kernels.combine(
-                        difference.elements, 1, gradient.source(row: b, slot: slot), -1, mean.elements, d)
-                    squares += Double(kernels.dot(difference.elements, difference.elements, d))
-                }
-                partial.pointer[lane] = squares
-            }
-        }
-        return partial.reduce(0, +) / Double(batch)
     }
 }

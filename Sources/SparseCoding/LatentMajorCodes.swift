@@ -1,54 +1,65 @@
 import Glibc
+import Kernels
 import LinearAlgebra
 
 /// The entries of sparse codes ordered by latent (CSC), each with its gradient: what a latent's weight gradients are
 /// sums over.
-///
-/// Source s of an entry says which row of `PrefixGradient.sources` its gradients are made of: the latent's prefix, or
-/// the auxiliary residual for a dead latent.
 final class LatentMajorCodes {
-    private(set) var offsets: [Int] = []
-    private(set) var rows: UnsafeMutablePointer<Int32> = allocateAligned(0)
+    private(set) var latentCount = 0
     private(set) var values: UnsafeMutablePointer<Float> = allocateAligned(0)
+    /// ∂L/∂f of each entry, once `sumProducts` has run.
     private(set) var deltas: UnsafeMutablePointer<Float> = allocateAligned(0)
+    private var rows: UnsafeMutablePointer<Int32> = allocateAligned(0)
+    /// [latents + 1]
+    private var offsets: UnsafeMutablePointer<Int> = allocateAligned(1)
     private var capacity = 0
     private let lanes: Lanes
     /// [lanes, latents]: entries of a latent that a lane found in its rows, then where its next one goes.
     private var cursors = [Int32]()
 
-    init(lanes: Lanes) { self.lanes = lanes }
+    init(lanes: Lanes) {
+        self.lanes = lanes
+        offsets[0] = 0
+    }
 
     deinit {
         free(rows)
         free(values)
         free(deltas)
+        free(offsets)
     }
 
-    var count: Int { offsets.last ?? 0 }
+    var count: Int { offsets[latentCount] }
 
     func entries(ofLatent j: Int) -> Range<Int> { offsets[j]..<offsets[j + 1] }
 
-    /// Transposes the given codes, all [B, latents]; within a latent rows ascend. No latent may occur in two of
-    /// them, so that a latent's entries have one source.
+    /// The entries of some latents with their values, for kernels.
+    func valued(_ latents: Range<Int>) -> LatentEntries {
+        LatentEntries(offsets: offsets, rows: rows, values: values, latents: latents)
+    }
+
+    /// The same with ∂L/∂f in the place of values.
+    func differentiated(_ latents: Range<Int>) -> LatentEntries {
+        LatentEntries(offsets: offsets, rows: rows, values: deltas, latents: latents)
+    }
+
+    /// Where a lane adds up ⟨S_b, W_dec,j⟩ over its columns; zero after `assemble`.
+    func products(lane: Int) -> UnsafeMutablePointer<Float> { deltas + lane * capacity }
+
+    /// Becomes the transpose of `codes`; within a latent rows ascend. Entry e of them goes to `places[e]`, if asked.
     ///
     /// Each lane counts its rows, and then writes them from where the lanes before it will stop.
-    func assemble(latents: Int, _ parts: [(codes: SparseCodes, deltas: UnsafePointer<Float>)]) {
-        if offsets.count != latents + 1 {
-            offsets = [Int](repeating: 0, count: latents + 1)
-            cursors = [Int32](repeating: 0, count: latents * lanes.count)
-        }
-        let batch = parts.first?.codes.rows ?? 0
-        reserve(parts.reduce(0) { $0 + $1.codes.count })
+    func assemble(_ codes: SparseCodes, places: UnsafeMutablePointer<Int>? = nil) {
+        let latents = codes.columns
+        reserve(codes.count, latents)
+        nonisolated(unsafe) let places = places
         cursors.withUnsafeMutableBufferPointer { cursors in
             cursors.update(repeating: 0)
             let cursors = SendablePointer(cursors.baseAddress!)
-            lanes.forRanges(batch) { lane, range in
-                let own = cursors.pointer + lane * latents
-                for part in parts {
-                    let (codes, columns) = (part.codes, part.codes.columnIndices)
-                    for e in Int(codes.rowOffsets[range.lowerBound])..<Int(codes.rowOffsets[range.upperBound]) {
-                        own[Int(columns[e])] &+= 1
-                    }
+            lanes.forRanges(codes.rows) { lane, range in
+                let (own, columns) = (cursors.pointer + lane * latents, codes.columnIndices)
+                for e in Int(codes.rowOffsets[range.lowerBound])..<Int(codes.rowOffsets[range.upperBound]) {
+                    own[Int(columns[e])] &+= 1
                 }
             }
             var at = 0
@@ -62,17 +73,18 @@ final class LatentMajorCodes {
             }
             offsets[latents] = at
             precondition(at <= Int32.max, "\(at) entries in a batch")
-            lanes.forRanges(batch) { lane, range in
-                for part in parts { scatter(part.codes, part.deltas, rows: range, cursors.pointer + lane * latents) }
+            lanes.forRanges(codes.rows) { lane, range in
+                scatter(codes, rows: range, cursors.pointer + lane * latents, places)
             }
         }
+        lanes.run { products(lane: $0).update(repeating: 0, count: count) }
     }
 
     private func scatter(
-        _ codes: SparseCodes, _ deltas: UnsafePointer<Float>, rows range: Range<Int>,
-        _ cursor: UnsafeMutablePointer<Int32>
+        _ codes: SparseCodes, rows range: Range<Int>, _ cursor: UnsafeMutablePointer<Int32>,
+        _ places: UnsafeMutablePointer<Int>?
     ) {
-        let (rows, values, ownDeltas) = (rows, values, self.deltas)
+        let (rows, values) = (rows, values)
         let (columns, found) = (codes.columnIndices, codes.values)
         for r in range {
             for e in codes.entries(ofRow: r) {
@@ -81,41 +93,37 @@ final class LatentMajorCodes {
                 cursor[j] &+= 1
                 rows[at] = Int32(truncatingIfNeeded: r)
                 values[at] = found[e]
-                ownDeltas[at] = deltas[e]
+                places?[e] = at
             }
         }
     }
 
-    /// Cuts `latents` into contiguous ranges of about equal work, one per part: inner latents fire far more often than
-    /// outer ones, so ranges of equal length would leave one lane with most of the work.
-    func balancedRanges(_ parts: Int, of latents: Range<Int>) -> [Range<Int>] {
-        // A latent costs its entries plus a row of its own to write.
-        func work(before j: Int) -> Int { offsets[j] + j }
-        let first = work(before: latents.lowerBound), total = work(before: latents.upperBound) - first
-        var ranges: [Range<Int>] = []
-        var start = latents.lowerBound
-        for part in 1...parts {
-            let goal = first + total * part / parts
-            var (low, high) = (start, latents.upperBound)
-            while low < high {
-                let middle = (low + high) / 2
-                if work(before: middle) < goal { low = middle + 1 } else { high = middle }
+    /// Adds up what the lanes found: `deltas` are then factor · Σ products.
+    func sumProducts(factor: Float) {
+        lanes.forRanges(count, grain: 16) { _, range in
+            let (first, length) = (deltas + range.lowerBound, range.count)
+            for lane in 1..<max(lanes.count, 1) {
+                kernels.addScaled(first, products(lane: lane) + range.lowerBound, 1, length)
             }
-            let end = part == parts ? latents.upperBound : low
-            ranges.append(start..<end)
-            start = end
+            kernels.scale(first, factor, length)
         }
-        return ranges
     }
 
-    private func reserve(_ wanted: Int) {
+    private func reserve(_ wanted: Int, _ latents: Int) {
+        if latents != latentCount {
+            free(offsets)
+            offsets = allocateAligned(latents + 1)
+            cursors = [Int32](repeating: 0, count: latents * lanes.count)
+            latentCount = latents
+        }
         guard wanted > capacity else { return }
         free(rows)
         free(values)
         free(deltas)
-        capacity = wanted + wanted / 4
+        // A multiple of a cache line, so that no two lanes write to the same one.
+        capacity = (wanted + wanted / 4 + 15) / 16 * 16
         rows = allocateAligned(capacity)
         values = allocateAligned(capacity)
-        deltas = allocateAligned(capacity)
+        deltas = allocateAligned(capacity * lanes.count)
     }
 }

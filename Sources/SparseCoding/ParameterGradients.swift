@@ -1,106 +1,110 @@
+import Glibc
 import Kernels
 import LinearAlgebra
 
 /// Gradients of all parameters, one row per latent like the parameters; rows of latents with no entry in the batch
 /// are zero by convention and never written.
+///
+/// The gradient of decoder row j is `decoderScales[j]` times its row in `decoder`, less `along[j]` times W_dec,j. Neither
+/// factor is known before all columns are done, and Adam reads both rows anyway.
 package final class ParameterGradients {
     let encoder: Matrix
     let decoder: Matrix
     package let encoderBias: Matrix
     package let decoderBias: Matrix
-    let codes: LatentMajorCodes
-    private var squares: [Double]
-    private let zeroRow: Matrix
-    /// [lanes, D]: where a lane sums up a row. The gradients as a whole are read once, by Adam, long after.
-    private let sums: Matrix
+    private(set) var decoderScales: [Float]
+    private(set) var along: [Float]
+    private let sae: SparseAutoencoder
     private let lanes: Lanes
+    private let panels: ColumnPanels
+    /// [lanes, F] each: ‖row‖² of the columns that a lane has.
+    private let decoderSquares: UnsafeMutablePointer<Double>
+    private let encoderSquares: UnsafeMutablePointer<Double>
+    private var hasEntries: [Bool]
+    private let zeroRow: Matrix
 
-    init(_ sae: SparseAutoencoder, lanes: Lanes) {
+    init(_ sae: SparseAutoencoder, lanes: Lanes, panels: ColumnPanels) {
+        self.sae = sae
         self.lanes = lanes
-        codes = LatentMajorCodes(lanes: lanes)
+        self.panels = panels
         encoder = Matrix(rows: sae.dSAE, columns: sae.dIn)
         decoder = Matrix(rows: sae.dSAE, columns: sae.dIn)
         encoderBias = Matrix(rows: 1, columns: sae.dSAE)
         decoderBias = Matrix(rows: 1, columns: sae.dIn)
-        squares = [Double](repeating: 0, count: sae.dSAE)
+        decoderScales = [Float](repeating: 1, count: sae.dSAE)
+        along = [Float](repeating: 0, count: sae.dSAE)
+        hasEntries = [Bool](repeating: false, count: sae.dSAE)
+        decoderSquares = allocateAligned(lanes.count * sae.dSAE)
+        encoderSquares = allocateAligned(lanes.count * sae.dSAE)
         zeroRow = Matrix(rows: 1, columns: sae.dIn)
-        sums = Matrix(rows: lanes.count, columns: sae.dIn)
     }
 
-    /// ∂L/∂W_enc,j = Σ_b δ_bj (x_b − b_dec), ∂L/∂b_enc,j = Σ_b δ_bj, ∂L/∂W_dec,j = Σ_b f_bj S_b,source(j), and
-    /// ∂L/∂b_dec = Σ_b S_b1 − Σ_j (∂L/∂b_enc,j) W_enc,:j, since b_dec also enters the encoder.
+    deinit {
+        free(decoderSquares)
+        free(encoderSquares)
+    }
+
+    func decoderSquares(_ lane: Int) -> UnsafeMutablePointer<Double> { decoderSquares + lane * sae.dSAE }
+
+    /// Forgets the batch before.
+    func begin() {
+        let latents = sae.dSAE
+        lanes.run { lane in
+            decoderSquares(lane).update(repeating: 0, count: latents)
+            (encoderSquares + lane * latents).update(repeating: 0, count: latents)
+        }
+        for j in 0..<latents { (decoderScales[j], along[j], hasEntries[j]) = (1, 0, false) }
+    }
+
+    /// Ends the sums over columns for these entries: the loss they were made for is to be multiplied by `factor`.
     ///
-    /// `sources[j]` is latent j's slot in `gradient`. With `projecting`, the component of each decoder row's
-    /// gradient along the row is removed: the row's norm is held at 1 and must not feed Adam's moments.
-    /// Encoder rows below `frozen` get none.
-    func compute(
-        _ centered: Matrix, _ sae: SparseAutoencoder, _ gradient: PrefixGradient, sources: [Int32], frozen: Int,
-        projecting: Bool
-    ) {
-        // One prefix after the other, both lanes in the same, and encoders after all decoders: each time the rows that are
-        // gathered are those of one [B, D], which stays in the last cache.
-        let ends = sae.layout.prefixes
-        let groups = zip([0] + ends, ends).map { codes.balancedRanges(lanes.count, of: $0..<$1) }
-        squares.withUnsafeMutableBufferPointer { squares in
-            let squares = SendablePointer(squares.baseAddress!)
-            lanes.run { lane in
-                let sum = sums.row(lane)
-                for group in groups {
-                    for j in group[lane] {
-                        squares.pointer[j] =
-                            sumBias(j) + sumDecoder(j, sae, gradient, slot: Int(sources[j]), projecting, sum)
-                    }
-                }
-                for group in groups {
-                    for j in group[lane] where j >= frozen { squares.pointer[j] += sumEncoder(j, centered, sum) }
-                }
+    /// With `projecting`, the component of each decoder row's gradient along the row is removed: the row's norm is held
+    /// at 1 and must not feed Adam's moments. ⟨∂L/∂W_dec,j, W_dec,j⟩ = Σ_b f_bj δ_bj, so no row is read for it.
+    func completeDecoder(_ codes: LatentMajorCodes, factor: Float, projecting: Bool) {
+        codes.sumProducts(factor: factor)
+        for j in 0..<sae.dSAE {
+            let entries = codes.entries(ofLatent: j)
+            guard !entries.isEmpty else { continue }
+            hasEntries[j] = true
+            decoderScales[j] = factor
+            guard projecting else { continue }
+            var sum = 0.0
+            for e in entries { sum += Double(codes.values[e]) * Double(codes.deltas[e]) }
+            along[j] = Float(sum / Self.squaredNorm)
+        }
+    }
+
+    /// Of a unit row, with the reference trainer's ε.
+    private static let squaredNorm = (1 + 1e-6) * (1 + 1e-6)
+
+    /// ∂L/∂W_enc,j = Σ_b δ_bj (x_b − b_dec), ∂L/∂b_enc,j = Σ_b δ_bj, and −Σ_j (∂L/∂b_enc,j) W_enc,:j for b_dec, which
+    /// also enters the encoder. No latent may have entries that count in two of `codes`. Encoder rows below `frozen` get
+    /// no gradient.
+    func computeEncoder(_ centered: Matrix, _ codes: [LatentMajorCodes], frozen: Int) {
+        let (d, latents) = (sae.dIn, sae.dSAE)
+        let none = Matrix(rows: 1, columns: d)
+        panels.forEach(columns: d, rows: centered.rows, slots: 1) { panel in
+            panel.load(centered, plus: 0, none, into: 0)
+            for part in codes {
+                kernels.sumRowsByLatent(
+                    encoder.elements + panel.columns.lowerBound, d, part.differentiated(frozen..<latents),
+                    panel.slot(0), panel.width, panel.width, encoderSquares + panel.lane * latents)
             }
         }
-        gradient.sumOverBatch(slot: 0, rows: centered.rows, into: decoderBias)
-        subtractEncoderPath(sae)
-    }
-
-    /// Each of these writes a latent's gradient and returns its square.
-    private func sumBias(_ j: Int) -> Double {
-        var sum = 0.0
-        for e in codes.entries(ofLatent: j) { sum += Double(codes.deltas[e]) }
-        encoderBias[j] = Float(sum)
-        return sum * sum
-    }
-
-    private func sumDecoder(
-        _ j: Int, _ sae: SparseAutoencoder, _ gradient: PrefixGradient, slot: Int, _ projecting: Bool,
-        _ sum: UnsafeMutablePointer<Float>
-    ) -> Double {
-        let (entries, d) = (codes.entries(ofLatent: j), decoder.columns)
-        guard !entries.isEmpty else { return 0 }
-        sum.update(repeating: 0, count: d)
-        accumulateRows(
-            of: gradient.source(row: 0, slot: slot), d, indices: codes.rows, weights: codes.values, entries, into: sum)
-        if projecting {
-            let row = sae.decoder.row(j)
-            let norm = kernels.dot(row, row, d).squareRoot() + 1e-6
-            kernels.addScaled(sum, row, -kernels.dot(sum, row, d) / (norm * norm), d)
+        lanes.forRanges(latents) { _, range in
+            for j in range {
+                var sum = 0.0
+                for part in codes { for e in part.entries(ofLatent: j) { sum += Double(part.deltas[e]) } }
+                encoderBias[j] = Float(sum)
+            }
         }
-        kernels.stream(decoder.row(j), sum, d)
-        return Double(kernels.dot(sum, sum, d))
+        subtractEncoderPath()
     }
 
-    private func sumEncoder(_ j: Int, _ centered: Matrix, _ sum: UnsafeMutablePointer<Float>) -> Double {
-        let (entries, d) = (codes.entries(ofLatent: j), encoder.columns)
-        guard !entries.isEmpty else { return 0 }
-        sum.update(repeating: 0, count: d)
-        accumulateRows(
-            of: centered.elements, d, indices: codes.rows, weights: codes.deltas, entries, into: sum)
-        kernels.stream(encoder.row(j), sum, d)
-        return Double(kernels.dot(sum, sum, d))
-    }
-
-    private func subtractEncoderPath(_ sae: SparseAutoencoder) {
+    private func subtractEncoderPath() {
         guard sae.subtractsDecoderBias else { return }
-        let d = sae.dIn
         // Columns are cut over the lanes, so that each element's sum has one order whatever their number.
-        lanes.forRanges(d, grain: 16) { _, columns in
+        lanes.forRanges(sae.dIn, grain: 16) { _, columns in
             let target = decoderBias.elements + columns.lowerBound
             for j in 0..<sae.dSAE where encoderBias[j] != 0 {
                 kernels.addScaled(target, sae.encoder.row(j) + columns.lowerBound, -encoderBias[j], columns.count)
@@ -111,17 +115,32 @@ package final class ParameterGradients {
     /// ‖all gradients‖₂, rows that do not train left out.
     func globalNorm() -> Double {
         var square = Double(kernels.dot(decoderBias.elements, decoderBias.elements, decoderBias.count))
-        for value in squares { square += value }
+        for j in 0..<sae.dSAE {
+            var (raw, rest) = (0.0, Double(encoderBias[j]) * Double(encoderBias[j]))
+            for lane in 0..<lanes.count {
+                raw += decoderSquares[lane * sae.dSAE + j]
+                rest += encoderSquares[lane * sae.dSAE + j]
+            }
+            // ‖g − c w‖² for a unit row w with ⟨g, w⟩ = c · squaredNorm.
+            let (scale, c) = (Double(decoderScales[j]), Double(along[j]))
+            square += max(0, scale * scale * raw - c * c * (2 * Self.squaredNorm - 1)) + rest
+        }
         return square.squareRoot()
     }
 
     /// The gradient row of a latent: zeros if it has no entry.
     package func encoderRow(_ j: Int) -> UnsafePointer<Float> {
-        UnsafePointer(codes.entries(ofLatent: j).isEmpty ? zeroRow.elements : encoder.row(j))
+        UnsafePointer(hasEntries[j] ? encoder.row(j) : zeroRow.elements)
     }
 
-    /// As `encoderRow`, for the decoder.
-    package func decoderRow(_ j: Int) -> UnsafePointer<Float> {
-        UnsafePointer(codes.entries(ofLatent: j).isEmpty ? zeroRow.elements : decoder.row(j))
+    /// As `encoderRow`, of the decoder and before scale and projection.
+    func unscaledDecoderRow(_ j: Int) -> UnsafePointer<Float> {
+        UnsafePointer(hasEntries[j] ? decoder.row(j) : zeroRow.elements)
+    }
+
+    /// The gradient of a decoder row, for tests.
+    package func decoderRow(_ j: Int) -> [Float] {
+        let row = unscaledDecoderRow(j)
+        return (0..<sae.dIn).map { decoderScales[j] * row[$0] - along[j] * sae.decoder[j, $0] }
     }
 }

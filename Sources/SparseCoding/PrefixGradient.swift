@@ -1,119 +1,60 @@
 import Kernels
 import LinearAlgebra
 
-/// The loss over all prefixes and its gradient on the codes, in closed form.
+/// The loss over all prefixes and its gradients on codes, decoder rows and decoder bias, in closed form.
 ///
 /// With r_i = x − x̂_i and n prefixes, L_rec = (1/n) Σ_i w_i · mean_b ‖r_i‖². The gradient on an active code of a
 /// latent whose first prefix is g is ∂L_rec/∂f_bj = ⟨S_bg, W_dec,j⟩ with S_bg = −(2/(nB)) Σ_{i≥g} w_i r_{b,i}: one
 /// suffix sum per prefix and row, then one dot product per active entry. ∂L_rec/∂W_dec,j = Σ_b f_bj S_bg uses the
 /// same sums, and ∂L_rec/∂b_dec = Σ_b S_b1 (method: arXiv:2503.17547; the 1/n twice is the reference trainer's).
+///
+/// All of it is done for some columns before the next: of r and S no more exists than a panel of columns for each lane.
 final class PrefixGradient {
-    /// [(n + 1)·B, D]: rows gB + b hold S_bg; rows nB + b, if there are dead latents, first the last residual r_n and then
-    /// the auxiliary loss's counterpart of S. Slot by slot, since a latent's gradient gathers rows of one.
-    private(set) var sources = Matrix(rows: 0, columns: 0)
-    private(set) var deltas = Matrix(rows: 1, columns: 0)
-    private(set) var prefixCount = 0
-    private var batch = 0
     private let lanes: Lanes
-    /// [lanes, D]: x̂ of the row a lane is at.
-    private var reconstructions = Matrix(rows: 0, columns: 0)
+    private let panels: ColumnPanels
 
-    init(lanes: Lanes) { self.lanes = lanes }
+    init(lanes: Lanes, panels: ColumnPanels) {
+        self.lanes = lanes
+        self.panels = panels
+    }
 
-    /// Start of S_bg, or of the last slot for `slot` = n.
-    func source(row: Int, slot: Int) -> UnsafeMutablePointer<Float> { sources.row(slot * batch + row) }
-
-    /// Σ_b ‖r_i‖² for each prefix; fills `sources`, their last slot only if it `keepsResidual`, and `deltas` (parallel to
-    /// the entries of `codes`).
+    /// Σ_b ‖r_i‖² for each prefix. Fills the decoder rows, their squares and the decoder bias of `gradients`, and each
+    /// lane's part of the gradients on `codes`; does the same for `revived`, dead latents that explain r_n.
     func compute(
-        _ x: Matrix, _ codes: SparseCodes, _ sae: SparseAutoencoder, weights: [Double], keepsResidual: Bool
+        _ x: Matrix, _ codes: LatentMajorCodes, _ sae: SparseAutoencoder, weights: [Double],
+        revived: AuxiliaryLoss?, into gradients: ParameterGradients
     ) -> [Double] {
         let (d, n) = (x.columns, sae.layout.prefixes.count)
-        (batch, prefixCount) = (x.rows, n)
-        if sources.rows != batch * (n + 1) || sources.columns != d {
-            sources = Matrix(rows: batch * (n + 1), columns: d)
-        }
-        if reconstructions.columns != d { reconstructions = Matrix(rows: lanes.count, columns: d) }
-        if deltas.columns < codes.count { deltas = Matrix(rows: 1, columns: codes.count + codes.count / 4) }
-        let factors = weights.map { Float(-2 * $0 / (Double(n) * Double(batch))) }
-        let prefixes = sae.layout.prefixes
+        let factors = weights.map { Float(-2 * $0 / (Double(n) * Double(x.rows))) }
+        let groups = zip([0] + sae.layout.prefixes, sae.layout.prefixes).map { $0..<$1 }
         var squares = [Double](repeating: 0, count: lanes.count * n)
         squares.withUnsafeMutableBufferPointer { squares in
             let squares = SendablePointer(squares.baseAddress!)
-            lanes.forRanges(batch) { lane, rows in
-                withUnsafeTemporaryAllocation(of: Int.self, capacity: n) { ends in
-                    for b in rows {
-                        forward(
-                            b, x, codes, sae, prefixes, reconstructions.row(lane), ends.baseAddress!,
-                            squares.pointer + lane * n)
-                        if keepsResidual { source(row: b, slot: n).update(from: source(row: b, slot: n - 1), count: d) }
-                        backward(b, codes, sae, factors, ends.baseAddress!)
-                    }
+            // Slot i holds r_i, the last one S; behind it, if there are dead latents, is a copy of r_n.
+            panels.forEach(columns: d, rows: x.rows, slots: n + 1) { panel in
+                let (first, width, sum) = (panel.columns.lowerBound, panel.width, panel.slot(n - 1))
+                let decoder = sae.decoder.elements + first
+                panel.load(x, plus: -1, sae.decoderBias, into: 0)
+                for (i, group) in groups.enumerated() {
+                    // r_i = r_{i−1} − f_{group i} W_dec,{group i}
+                    kernels.addRowsByLatent(panel.slot(i), width, -1, codes.valued(group), decoder, d, width)
+                    squares.pointer[panel.lane * n + i] += panel.square(i, copying: i < n - 1 || revived != nil)
                 }
+                for (i, group) in groups.enumerated().reversed() {
+                    // S_i = S_{i+1} + factor_i r_i
+                    if i == n - 1 {
+                        kernels.scale(sum, factors[i], panel.count)
+                    } else {
+                        kernels.combine(sum, factors[i], panel.slot(i), 1, sum, panel.count)
+                    }
+                    kernels.sumRowsByLatentWithProducts(
+                        gradients.decoder.elements + first, d, codes.valued(group), sum, width, width,
+                        gradients.decoderSquares(panel.lane), decoder, codes.products(lane: panel.lane))
+                }
+                panel.sumRows(n - 1, into: gradients.decoderBias.elements + first)
+                revived?.compute(panel, residual: n, sae, into: gradients)
             }
         }
         return (0..<n).map { i in stride(from: i, to: squares.count, by: n).reduce(0) { $0 + squares[$1] } }
-    }
-
-    /// x̂_i = x̂_{i−1} + f_{group i} W_dec,{group i};  r_i = x − x̂_i, into slot i; entries of prefix i end at `ends[i]`.
-    private func forward(
-        _ b: Int, _ x: Matrix, _ codes: SparseCodes, _ sae: SparseAutoencoder, _ prefixes: [Int],
-        _ reconstruction: UnsafeMutablePointer<Float>, _ ends: UnsafeMutablePointer<Int>,
-        _ squares: UnsafeMutablePointer<Double>
-    ) {
-        let d = x.columns
-        let entries = codes.entries(ofRow: b)
-        reconstruction.update(from: sae.decoderBias.elements, count: d)
-        var start = entries.lowerBound
-        for (i, prefix) in prefixes.enumerated() {
-            var end = start
-            while end < entries.upperBound && codes.columnIndices[end] < Int32(prefix) { end += 1 }
-            sae.accumulate(codes, start..<end, into: reconstruction)
-            let residual = source(row: b, slot: i)
-            kernels.combine(residual, 1, x.row(b), -1, reconstruction, d)
-            squares[i] += Double(kernels.dot(residual, residual, d))
-            ends[i] = end
-            start = end
-        }
-    }
-
-    /// S_g = S_{g+1} + factor_g r_g, in place of r_g;  ∂L_rec/∂f_bj = ⟨S_bg, W_dec,j⟩
-    private func backward(
-        _ b: Int, _ codes: SparseCodes, _ sae: SparseAutoencoder, _ factors: [Float], _ ends: UnsafePointer<Int>
-    ) {
-        let (d, n) = (sources.columns, prefixCount)
-        kernels.scale(source(row: b, slot: n - 1), factors[n - 1], d)
-        for i in stride(from: n - 2, through: 0, by: -1) {
-            let residual = source(row: b, slot: i)
-            kernels.combine(residual, factors[i], residual, 1, source(row: b, slot: i + 1), d)
-        }
-        var start = codes.entries(ofRow: b).lowerBound
-        for i in 0..<n {
-            sae.decoderProducts(codes, start..<ends[i], with: source(row: b, slot: i), into: deltas.elements)
-            start = ends[i]
-        }
-    }
-
-    /// Σ_b of slot `slot` over the batch, into `target` [D]; blocks of rows in single precision, their sum in Double.
-    func sumOverBatch(slot: Int, rows: Int, into target: Matrix) {
-        let d = sources.columns
-        lanes.forRanges(d, grain: 16) { _, columns in
-            var total = [Double](repeating: 0, count: columns.count)
-            var block = [Float](repeating: 0, count: columns.count)
-            var b = 0
-            while b < rows {
-                for c in 0..<columns.count { block[c] = 0 }
-                let end = min(b + 64, rows)
-                block.withUnsafeMutableBufferPointer { block in
-                    while b < end {
-                        kernels.addScaled(
-                            block.baseAddress!, source(row: b, slot: slot) + columns.lowerBound, 1, columns.count)
-                        b += 1
-                    }
-                }
-                for c in 0..<columns.count { total[c] += Double(block[c]) }
-            }
-            for c in 0..<columns.count { target[columns.lowerBound + c] = Float(total[c]) }
-        }
     }
 }

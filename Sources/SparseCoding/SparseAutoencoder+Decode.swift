@@ -31,29 +31,6 @@ extension SparseAutoencoder {
     }
 }
 
-extension SparseAutoencoder {
-    /// products[e] = ⟨vector, W_dec[column of e]⟩ for the entries, four rows a pass.
-    func decoderProducts(
-        _ codes: SparseCodes, _ entries: Range<Int>, with vector: UnsafePointer<Float>,
-        into products: UnsafeMutablePointer<Float>
-    ) {
-        let columns = codes.columnIndices
-        let dot4 = kernels.dot4
-        var e = entries.lowerBound
-        while e + 4 <= entries.upperBound {
-            let four = dot4(
-                vector, decoder.row(Int(columns[e])), decoder.row(Int(columns[e + 1])),
-                decoder.row(Int(columns[e + 2])), decoder.row(Int(columns[e + 3])), dIn)
-            (products[e], products[e + 1], products[e + 2], products[e + 3]) = (four.x, four.y, four.z, four.w)
-            e += 4
-        }
-        while e < entries.upperBound {
-            products[e] = kernels.dot(vector, decoder.row(Int(columns[e])), dIn)
-            e += 1
-        }
-    }
-}
-
 /// target += Σ_e weights[e] · (row indices[e] of a matrix of `width` columns) over the entries, four rows a pass.
 func accumulateRows(
     of matrix: UnsafePointer<Float>, _ width: Int, indices: UnsafePointer<Int32>, weights: UnsafePointer<Float>,

@@ -33,11 +33,11 @@ public struct StepRecord: Sendable, Codable, Equatable {
 package enum TrainingPhase: CaseIterable, Sendable {
     /// Pre-activations, selection, codes.
     case selection
-    /// Reconstructions, residuals and gradients on the codes.
-    case losses
-    /// The dead latents' loss; only with dead latents.
+    /// The choice among dead latents; only with dead latents.
     case auxiliary
-    /// Transposed codes, gradients of all parameters, their norm.
+    /// Codes by latent; reconstructions, residuals, gradients of codes and decoder.
+    case losses
+    /// Gradients of the encoder, the norm of all.
     case gradients
     /// Clip, Adam, unit rows, threshold.
     case update
@@ -65,16 +65,18 @@ public final class Trainer {
     private let lanes: Lanes
     package let pass: EncodingPass
     package let codes = SparseCodes()
-    let gradient: PrefixGradient
+    private let live: LatentMajorCodes
+    private let gradient: PrefixGradient
     package let gradients: ParameterGradients
     package let auxiliary: AuxiliaryLoss
     private let moments: AdamMoments
     private var centered = Matrix(rows: 0, columns: 0)
-    private let prefixOfLatent: [Int32]
     private var starvedSteps = 0
     /// For a rule that learns.
     private let learned: LearnedTensors?
+    /// Where each candidate of a rule that learns is among the codes, and where each of those is in `live`.
     private var places: [Int] = []
+    private var livePlaces: [Int] = []
     /// Called at the end of each phase, for benchmarks.
     package var onPhase: ((TrainingPhase) -> Void)?
 
@@ -84,7 +86,8 @@ public final class Trainer {
     /// After this many steps in a row in which the core left nothing, training stops.
     public static let starvationLimit = 50
 
-    /// A trainer at step 0; `frozenCount` encoder rows stay as they are (the core's).
+    /// A trainer at step 0; `frozenCount` encoder rows stay as they are (the core's). Decoder rows are scaled to unit norm,
+    /// which every step relies on.
     public init(
         _ sae: SparseAutoencoder, plan: TrainingPlan, rule: any SparsityRule, frozenCount: Int? = nil,
         tokensSinceFired: [Int]? = nil, lanes: Lanes = .shared
@@ -96,12 +99,14 @@ public final class Trainer {
         self.lanes = lanes
         self.tokensSinceFired = tokensSinceFired ?? [Int](repeating: 0, count: sae.dSAE)
         pass = EncodingPass(lanes: lanes)
-        gradient = PrefixGradient(lanes: lanes)
-        gradients = ParameterGradients(sae, lanes: lanes)
+        let panels = ColumnPanels(lanes: lanes)
+        live = LatentMajorCodes(lanes: lanes)
+        gradient = PrefixGradient(lanes: lanes, panels: panels)
+        gradients = ParameterGradients(sae, lanes: lanes, panels: panels)
         auxiliary = AuxiliaryLoss(lanes: lanes)
         moments = AdamMoments(sae, lanes: lanes)
-        prefixOfLatent = sae.layout.prefixOfLatent
         learned = rule.learning.map { LearnedTensors($0, latents: sae.dSAE) }
+        for j in 0..<sae.dSAE { normalizeRow(sae.decoder.row(j), sae.dIn) }
     }
 
     /// One step on x [B, D], already divided by the input scale.
@@ -133,42 +138,34 @@ public final class Trainer {
         try checkStarvation(summary, rows: x.rows)
         let dead = recordFirings(rows: x.rows)
         onPhase?(.selection)
+        let revived = dead.isEmpty ? nil : auxiliary
+        if let revived {
+            revived.select(centered, sae, dead: dead, count: plan.auxiliaryCount)
+            onPhase?(.auxiliary)
+        }
+
+        assembleLive()
+        gradients.begin()
         let squares = gradient.compute(
-            x, codes, sae, weights: plan.groupWeights, keepsResidual: !dead.isEmpty)
+            x, live, sae, weights: plan.groupWeights, revived: revived, into: gradients)
         let prefixLosses = squares.map { $0 / Double(x.rows) }
         let n = Double(prefixLosses.count)
         var loss = zip(plan.groupWeights, prefixLosses).reduce(0) { $0 + $1.0 * $1.1 } / n
-
-        if let learned {
-            let candidates = pass.candidates
-            try pass.selected.withUnsafeBufferPointer {
-                try learned.backward(
-                    candidates, UnsafeBufferPointer(rebasing: $0[..<candidates.count]), places: places,
-                    context(.train, rows: x.rows), deltas: gradient.deltas.elements)
-            }
-            loss += learned.penalty
-            dropSilent(unless: dead)
-        }
-        onPhase?(.losses)
-
-        var sources = prefixOfLatent
-        var parts = [(codes: codes, deltas: UnsafePointer(gradient.deltas.elements))]
+        gradients.completeDecoder(live, factor: 1, projecting: projecting)
         var auxiliaryLoss = 0.0
-        if !dead.isEmpty {
-            auxiliaryLoss = auxiliary.compute(
-                centered, sae, dead: dead, count: plan.auxiliaryCount, weight: plan.auxiliaryWeight, gradient: gradient)
+        if let revived {
+            auxiliaryLoss = revived.finish(weight: plan.auxiliaryWeight)
             loss += plan.auxiliaryWeight * auxiliaryLoss
-            if auxiliary.hasGradient {
-                // A dead latent fired nowhere in this batch: all its entries are the auxiliary loss's.
-                for j in dead { sources[j] = Int32(prefixLosses.count) }
-                parts.append((codes: auxiliary.codes, deltas: UnsafePointer(auxiliary.deltas.elements)))
-            }
-            onPhase?(.auxiliary)
+            gradients.completeDecoder(revived.entries, factor: revived.factor, projecting: projecting)
+        }
+        if let learned {
+            try learnedBackward(learned, rows: x.rows, dead: dead)
+            loss += learned.penalty
         }
         guard loss.isFinite else { throw SparseCodingError.diverged(step: step, loss: loss) }
-        gradients.codes.assemble(latents: sae.dSAE, parts)
-        gradients.compute(
-            centered, sae, gradient, sources: sources, frozen: frozenCount, projecting: projecting)
+        onPhase?(.losses)
+
+        gradients.computeEncoder(centered, [live] + (revived.map { [$0.entries] } ?? []), frozen: frozenCount)
         let norm = gradients.globalNorm()
         onPhase?(.gradients)
         return StepRecord(
@@ -200,25 +197,23 @@ public final class Trainer {
         )
     }
 
-    /// Takes out entries that have neither a value nor a gradient, and those without a value of dead latents: what
-    /// could revive them comes from the auxiliary loss, and a latent's entries have one source.
-    private func dropSilent(unless dead: [Int]) {
-        var isDead = [Bool](repeating: false, count: sae.dSAE)
-        for j in dead { isDead[j] = true }
-        var at = 0
-        for r in 0..<codes.rows {
-            let entries = codes.entries(ofRow: r)
-            codes.rowOffsets[r] = Int64(at)
-            for e in entries {
-                let j = Int(codes.columnIndices[e]), value = codes.values[e], delta = gradient.deltas[e]
-                guard value != 0 || (delta != 0 && !isDead[j]) else { continue }
-                codes.columnIndices[at] = Int32(truncatingIfNeeded: j)
-                codes.values[at] = value
-                gradient.deltas[at] = delta
-                at += 1
-            }
+    private func assembleLive() {
+        guard learned != nil else { return live.assemble(codes) }
+        if livePlaces.count < codes.count { livePlaces = [Int](repeating: 0, count: codes.count * 5 / 4) }
+        livePlaces.withUnsafeMutableBufferPointer { live.assemble(codes, places: $0.baseAddress) }
+    }
+
+    /// Replaces ∂L/∂f of the candidates by ∂(L + penalty)/∂p. Candidates of dead latents have no value, and no gradient
+    /// either: what could revive them comes from the auxiliary loss.
+    private func learnedBackward(_ learned: LearnedTensors, rows: Int, dead: [Int]) throws {
+        let candidates = pass.candidates
+        for e in 0..<candidates.count { places[e] = livePlaces[places[e]] }
+        try pass.selected.withUnsafeBufferPointer {
+            try learned.backward(
+                candidates, UnsafeBufferPointer(rebasing: $0[..<candidates.count]), places: places,
+                context(.train, rows: rows), deltas: live.deltas)
         }
-        codes.rowOffsets[codes.rows] = Int64(at)
+        for j in dead { for e in live.entries(ofLatent: j) { live.deltas[e] = 0 } }
     }
 
     /// Ends the training: the SAE takes the form in which it is used without the rule, and reads raw activations, that is

@@ -28,21 +28,6 @@ let rounding = 0x1p-24
                 size: products.reduce(0) { $0 + abs($1) }))
     }
 
-    @Test(arguments: levels, counts) func dot4IsFourSumsOfProducts(_ level: ProcessorLevel, _ count: Int) {
-        let x = GuardedRow(random: count, seed: 1)
-        let rows = (0..<4).map { GuardedRow(random: count, seed: 60 + UInt64($0)) }
-        let found = level.kernels.dot4(
-            x.pointer, rows[0].pointer, rows[1].pointer, rows[2].pointer, rows[3].pointer, count)
-        for r in 0..<4 {
-            let products = zip(x.doubles, rows[r].doubles).map { $0 * $1 }
-            // 16 partial sums: one addition per 16 elements, 4 to join, 15 of the rest, 1 for products.
-            #expect(
-                near(
-                    found[r], products.reduce(0, +), roundings: count / 16 + 20,
-                    size: products.reduce(0) { $0 + abs($1) }))
-        }
-    }
-
     @Test(arguments: levels, counts) func addScaledAddsARow(_ level: ProcessorLevel, _ count: Int) {
         let (x, y) = (GuardedRow(random: count, seed: 3), GuardedRow(random: count, seed: 4))
         let before = y.doubles
@@ -90,17 +75,6 @@ let rounding = 0x1p-24
         let expected = x.values.map { $0 * 0.37 }
         level.kernels.scale(x.pointer, 0.37, count)
         #expect(x.values == expected && x.isIntact)
-    }
-
-    @Test(arguments: levels, counts) func streamCopiesWhateverTheAlignment(_ level: ProcessorLevel, _ count: Int) {
-        // A guarded row starts 33 floats after a line; 15 more and a line begins.
-        for skipped in [0, 15, 16] where skipped <= count {
-            let (x, y) = (GuardedRow(random: count, seed: 15), GuardedRow(random: count, seed: 16))
-            let before = y.values
-            level.kernels.stream(y.pointer + skipped, x.pointer, count - skipped)
-            let expected = Array(before[..<skipped]) + Array(x.values[..<(count - skipped)])
-            #expect(y.values == expected && y.isIntact)
-        }
     }
 
     @Test(arguments: levels, counts) func maximumIsExact(_ level: ProcessorLevel, _ count: Int) {

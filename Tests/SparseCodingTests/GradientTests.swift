@@ -7,7 +7,7 @@ import SparseCoding
 /// Every gradient of a training step against central differences of the loss in Double.
 ///
 /// Tolerance 2e-5 of the largest element of a parameter's gradient: the step is in single precision, sums of up to
-/// 12 · 9 terms.
+/// 12 · 9 terms. 20 columns are two panels, one of them of four columns.
 @Suite struct GradientTests {
     struct Case: Sendable, CustomTestStringConvertible {
         var testDescription: String
@@ -21,6 +21,8 @@ import SparseCoding
         var lanes = 2
     }
 
+    private let dIn = 20
+
     static let cases = [
         Case(testDescription: "plain"),
         Case(testDescription: "one lane", lanes: 1),
@@ -33,8 +35,8 @@ import SparseCoding
     ]
 
     @Test(arguments: cases) func closedFormEqualsCentralDifferences(_ c: Case) throws {
-        let sae = try smallSAE(dIn: 6, groups: [4, 6, 8, 10], core: c.core, coreIsDense: c.coreIsDense)
-        let x = randomMatrix(12, 6, seed: 9, from: -1.5, to: 1.5)
+        let sae = try smallSAE(dIn: dIn, groups: [4, 6, 8, 10], core: c.core, coreIsDense: c.coreIsDense)
+        let x = randomMatrix(12, dIn, seed: 9, from: -1.5, to: 1.5)
         var settings = TrainingSettings(k: 5, batchSize: 12, steps: 100)
         settings.groupWeights = c.weights
         settings.budget = c.budget
@@ -42,12 +44,12 @@ import SparseCoding
         settings.auxiliaryCount = c.deadLimit
         // A larger share than 1/32, so that an error in it would show.
         settings.auxiliaryWeight = 0.7
-        let plan = try TrainingPlan(settings, dIn: 6, layout: sae.layout)
+        let plan = try TrainingPlan(settings, dIn: dIn, layout: sae.layout)
         let silent = (0..<28).map { c.hasDead && $0 % 2 == 1 ? 5000 : 0 }
         if c.hasDead {
             // Barely above 0 for every input, so that no selection wants them and the auxiliary loss does.
             for j in stride(from: 1, to: 28, by: 2) where j >= sae.exemptCore.count {
-                for i in 0..<6 { sae.encoder[j, i] *= 0.01 }
+                for i in 0..<dIn { sae.encoder[j, i] *= 0.01 }
                 sae.encoderBias[j] = 0.02
             }
         }
@@ -62,7 +64,7 @@ import SparseCoding
         if c.hasDead { #expect(record.auxiliaryLoss > 0 && naive.revived.contains { !$0.isEmpty }) }
 
         func rows(_ row: (Int) -> UnsafePointer<Float>, from first: Int) -> [Float] {
-            (first..<28).flatMap { j in (0..<6).map { row(j)[$0] } }
+            (first..<28).flatMap { j in (0..<dIn).map { row(j)[$0] } }
         }
         func slopes(_ parameter: WritableKeyPath<NaiveLoss, [Double]>, _ range: Range<Int>) -> [Double] {
             range.map { naive.slope(parameter, $0) }
@@ -72,10 +74,10 @@ import SparseCoding
         let frozen = trainer.frozenCount
         #expect(frozen == c.core)
         let parts = [
-            ("W_enc", rows(g.encoderRow, from: frozen), slopes(\.encoder, (frozen * 6)..<168)),
-            ("W_dec", rows(g.decoderRow, from: 0), slopes(\.decoder, 0..<168)),
+            ("W_enc", rows(g.encoderRow, from: frozen), slopes(\.encoder, (frozen * dIn)..<(28 * dIn))),
+            ("W_dec", (0..<28).flatMap(g.decoderRow), slopes(\.decoder, 0..<(28 * dIn))),
             ("b_enc", g.encoderBias.values, slopes(\.encoderBias, 0..<28)),
-            ("b_dec", g.decoderBias.values, slopes(\.decoderBias, 0..<6)),
+            ("b_dec", g.decoderBias.values, slopes(\.decoderBias, 0..<dIn)),
         ]
         var square = 0.0
         for (name, found, expected) in parts {
@@ -86,20 +88,20 @@ import SparseCoding
     }
 
     @Test func aProjectedDecoderGradientHasNoPartAlongItsRow() throws {
-        let sae = try smallSAE(dIn: 6, groups: [4, 6, 8, 10])
-        let plan = try TrainingPlan(TrainingSettings(k: 5, batchSize: 12, steps: 10), dIn: 6, layout: sae.layout)
-        let x = randomMatrix(12, 6, seed: 9)
+        let sae = try smallSAE(dIn: dIn, groups: [4, 6, 8, 10])
+        let plan = try TrainingPlan(TrainingSettings(k: 5, batchSize: 12, steps: 10), dIn: dIn, layout: sae.layout)
+        let x = randomMatrix(12, dIn, seed: 9)
         func gradients(projecting: Bool) throws -> [[Double]] {
             let trainer = Trainer(sae, plan: plan, rule: NaiveBatchTopK())
             _ = try trainer.computeGradients(x, projecting: projecting)
-            return (0..<28).map { j in (0..<6).map { Double(trainer.gradients.decoderRow(j)[$0]) } }
+            return (0..<28).map { trainer.gradients.decoderRow($0).map(Double.init) }
         }
         let (raw, projected) = (try gradients(projecting: false), try gradients(projecting: true))
         for j in 0..<28 {
-            let row = (0..<6).map { Double(sae.decoder[j, $0]) }
+            let row = (0..<dIn).map { Double(sae.decoder[j, $0]) }
             let along = zip(raw[j], row).reduce(0) { $0 + $1.0 * $1.1 }
             let size = raw[j].reduce(0) { $0 + abs($1) }
-            for i in 0..<6 {
+            for i in 0..<dIn {
                 // Rows have norm 1; the ε of 1e-6 in the norm leaves 2e-6 of the parallel part.
                 #expect(abs(projected[j][i] - (raw[j][i] - along * row[i])) <= 3e-6 * size)
             }

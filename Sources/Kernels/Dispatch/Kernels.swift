@@ -7,6 +7,7 @@ import KernelsV4
 
 @_exported import struct KernelTable.AdamStep
 @_exported import struct KernelTable.KernelTable
+@_exported import struct KernelTable.LatentEntries
 
 /// An x86-64 micro-architecture level that kernels are compiled for.
 public enum ProcessorLevel: Int, Sendable, Comparable, CaseIterable {

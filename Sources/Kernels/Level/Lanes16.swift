@@ -1,3 +1,5 @@
+import CIntrinsics
+
 /// Sixteen floats at a time: one AVX-512 register, two AVX2 registers or four SSE registers.
 typealias V = SIMD16<Float>
 
@@ -30,11 +32,6 @@ func multiplyAdd(_ a: Float, _ b: Float, _ c: Float) -> Float {
     #endif
 }
 
-/// Sum of the sixteen, halves first: `SIMD16.sum()` adds them one after the other.
+/// Sum of the sixteen, halves first.
 @inline(__always)
-func horizontalSum(_ v: V) -> Float {
-    let eight = v.lowHalf + v.highHalf
-    let four = eight.lowHalf + eight.highHalf
-    let two = four.lowHalf + four.highHalf
-    return two.x + two.y
-}
+func horizontalSum(_ v: V) -> Float { dmsae_horizontal_sum(v) }

@@ -4,8 +4,10 @@ import KernelTable
 /// This module's kernels. Made when asked for: a global of so many fields would be initialised by weak code.
 public var table: KernelTable {
     KernelTable(
-        dot: dot, dot4: dot4, addScaled: addScaled, addScaled4: addScaled4, combine: combine, scale: scale,
-        stream: stream, maximum: maximum, compactAbove: compactAbove, exponentialSum: exponentialSum, swiGLU: swiGLU,
+        dot: dot, addScaled: addScaled, addScaled4: addScaled4, combine: combine, scale: scale, maximum: maximum,
+        addRowsByLatent: addRowsByLatent, sumRowsByLatent: sumRowsByLatent,
+        sumRowsByLatentWithProducts: sumRowsByLatentWithProducts, compactAbove: compactAbove,
+        exponentialSum: exponentialSum, swiGLU: swiGLU,
         swiGLUBackward: swiGLUBackward, adam: adam, normalize: normalize, normalizeBackward: normalizeBackward,
         rotate: rotate, transpose: transpose)
 }

@@ -20,31 +20,6 @@ func dot(_ x: UnsafePointer<Float>, _ y: UnsafePointer<Float>, _ count: Int) -> 
     return sum
 }
 
-func dot4(
-    _ x: UnsafePointer<Float>, _ y0: UnsafePointer<Float>, _ y1: UnsafePointer<Float>, _ y2: UnsafePointer<Float>,
-    _ y3: UnsafePointer<Float>, _ count: Int
-) -> SIMD4<Float> {
-    var s0 = V.zero, s1 = V.zero, s2 = V.zero, s3 = V.zero
-    var i = 0
-    while i + 16 <= count {
-        let v = load(x, i)
-        s0 = multiplyAdd(s0, v, load(y0, i))
-        s1 = multiplyAdd(s1, v, load(y1, i))
-        s2 = multiplyAdd(s2, v, load(y2, i))
-        s3 = multiplyAdd(s3, v, load(y3, i))
-        i += 16
-    }
-    var sum = SIMD4(horizontalSum(s0), horizontalSum(s1), horizontalSum(s2), horizontalSum(s3))
-    while i < count {
-        sum.x = multiplyAdd(sum.x, x[i], y0[i])
-        sum.y = multiplyAdd(sum.y, x[i], y1[i])
-        sum.z = multiplyAdd(sum.z, x[i], y2[i])
-        sum.w = multiplyAdd(sum.w, x[i], y3[i])
-        i += 1
-    }
-    return sum
-}
-
 func addScaled(_ y: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, _ a: Float, _ count: Int) {
     let va = V(repeating: a)
     var i = 0

@@ -12,9 +12,6 @@ public struct KernelTable: Sendable {
 
     /// Σᵢ x[i]·y[i] over `count` elements, in 64 partial sums.
     public var dot: @Sendable (_ x: Source, _ y: Source, _ count: Int) -> Float
-    /// The dot products of x with four rows, each in 16 partial sums: one load of x for four of the rows.
-    public var dot4:
-        @Sendable (_ x: Source, _ y0: Source, _ y1: Source, _ y2: Source, _ y3: Source, _ count: Int) -> SIMD4<Float>
     /// y += a·x.
     public var addScaled: @Sendable (_ y: Target, _ x: Source, _ a: Float, _ count: Int) -> Void
     /// y += a₀x₀ + a₁x₁ + a₂x₂ + a₃x₃: one pass over y for four rows, which is what bounds sparse decoding.
@@ -26,11 +23,27 @@ public struct KernelTable: Sendable {
     public var combine: @Sendable (_ z: Target, _ a: Float, _ x: Source, _ b: Float, _ y: Source, _ count: Int) -> Void
     /// x *= a.
     public var scale: @Sendable (_ x: Target, _ a: Float, _ count: Int) -> Void
-    /// y = x for a y that is not read again soon: where it is aligned to 64 bytes its lines are not read before they are
-    /// written, and take no place in the caches. Other lanes see it once the run of lanes it is in has ended.
-    public var stream: @Sendable (_ y: Target, _ x: Source, _ count: Int) -> Void
     /// max x[i], −∞ for no elements.
     public var maximum: @Sendable (_ x: Source, _ count: Int) -> Float
+    /// For each latent j of `entries` and each entry e of it: y[rows[e]] += factor·values[e]·x[j], rows of `count`
+    /// columns; the strides are between rows.
+    public var addRowsByLatent:
+        @Sendable (
+            _ y: Target, _ strideY: Int, _ factor: Float, _ entries: LatentEntries, _ x: Source, _ strideX: Int,
+            _ count: Int
+        ) -> Void
+    /// For each latent j of `entries` that has one: y[j] = Σ_e values[e]·x[rows[e]] and squares[j] += ‖y[j]‖².
+    public var sumRowsByLatent:
+        @Sendable (
+            _ y: Target, _ strideY: Int, _ entries: LatentEntries, _ x: Source, _ strideX: Int, _ count: Int,
+            _ squares: UnsafeMutablePointer<Double>
+        ) -> Void
+    /// As `sumRowsByLatent`, and products[e] += ⟨x[rows[e]], w[j]⟩; rows of w are `strideY` apart.
+    public var sumRowsByLatentWithProducts:
+        @Sendable (
+            _ y: Target, _ strideY: Int, _ entries: LatentEntries, _ x: Source, _ strideX: Int, _ count: Int,
+            _ squares: UnsafeMutablePointer<Double>, _ w: Source, _ products: Target
+        ) -> Void
     /// Pre-activations to candidates: with p[i] = x[i] + bias[i], writes i, ascending, and p[i] wherever
     /// p[i] > thresholds[i] and p[i] > floor (both strictly); returns how many. `positions` and `values` have room
     /// for `count`. NaN is never above.
@@ -64,13 +77,18 @@ public struct KernelTable: Sendable {
     /// Collects one level's kernels; called by the level modules only.
     public init(
         dot: @escaping @Sendable (Source, Source, Int) -> Float,
-        dot4: @escaping @Sendable (Source, Source, Source, Source, Source, Int) -> SIMD4<Float>,
         addScaled: @escaping @Sendable (Target, Source, Float, Int) -> Void,
         addScaled4: @escaping @Sendable (Target, Source, Source, Source, Source, SIMD4<Float>, Int) -> Void,
         combine: @escaping @Sendable (Target, Float, Source, Float, Source, Int) -> Void,
         scale: @escaping @Sendable (Target, Float, Int) -> Void,
-        stream: @escaping @Sendable (Target, Source, Int) -> Void,
         maximum: @escaping @Sendable (Source, Int) -> Float,
+        addRowsByLatent: @escaping @Sendable (Target, Int, Float, LatentEntries, Source, Int, Int) -> Void,
+        sumRowsByLatent:
+            @escaping @Sendable (Target, Int, LatentEntries, Source, Int, Int, UnsafeMutablePointer<Double>) -> Void,
+        sumRowsByLatentWithProducts:
+            @escaping @Sendable (
+                Target, Int, LatentEntries, Source, Int, Int, UnsafeMutablePointer<Double>, Source, Target
+            ) -> Void,
         compactAbove:
             @escaping @Sendable (Source, Source, Source, Float, Int, UnsafeMutablePointer<Int32>, Target) -> Int,
         exponentialSum: @escaping @Sendable (Target, Float, Int) -> Double,
@@ -83,13 +101,14 @@ public struct KernelTable: Sendable {
         transpose: @escaping @Sendable (Target, Int, Source, Int, Int, Int) -> Void
     ) {
         self.dot = dot
-        self.dot4 = dot4
         self.addScaled = addScaled
         self.addScaled4 = addScaled4
         self.combine = combine
         self.scale = scale
-        self.stream = stream
         self.maximum = maximum
+        self.addRowsByLatent = addRowsByLatent
+        self.sumRowsByLatent = sumRowsByLatent
+        self.sumRowsByLatentWithProducts = sumRowsByLatentWithProducts
         self.compactAbove = compactAbove
         self.exponentialSum = exponentialSum
         self.swiGLU = swiGLU
@@ -102,8 +121,35 @@ public struct KernelTable: Sendable {
     }
 }
 
+/// Entries of sparse codes ordered by latent (CSC): latent j has `offsets[j]..<offsets[j + 1]`.
+///
+/// Only latents in `first..<end` are looked at; `offsets` are indexed by latent and entries by `offsets`, whatever
+/// `first` is.
+public struct LatentEntries: @unchecked Sendable {
+    /// [latents + 1]
+    public let offsets: UnsafePointer<Int>
+    /// [entries] The row of each.
+    public let rows: UnsafePointer<Int32>
+    /// [entries] What each multiplies.
+    public let values: UnsafePointer<Float>
+    /// The first latent.
+    public let first: Int
+    /// The latent after the last.
+    public let end: Int
+
+    /// The entries of `latents`.
+    public init(
+        offsets: UnsafePointer<Int>, rows: UnsafePointer<Int32>, values: UnsafePointer<Float>, latents: Range<Int>
+    ) {
+        self.offsets = offsets
+        self.rows = rows
+        self.values = values
+        (first, end) = (latents.lowerBound, latents.upperBound)
+    }
+}
+
 /// The scalars of one Adam step (arXiv:1412.6980, as PyTorch computes it):
-/// g ← gradientScale·g; m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; p ← p − stepSize·m / (√v·inverseRootCorrection + ε),
+/// g ← gradientScale·g − along·p; m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; p ← p − stepSize·m / (√v·inverseRootCorrection + ε),
 /// with stepSize = lr/(1−β₁ᵗ) and inverseRootCorrection = 1/√(1−β₂ᵗ).
 public struct AdamStep: Sendable {
     /// β₁.
@@ -118,6 +164,8 @@ public struct AdamStep: Sendable {
     public var inverseRootCorrection: Float
     /// Multiplies the gradient first: the clip factor.
     public var gradientScale: Float
+    /// What is taken from the gradient, in parameters: its component along the row that p is.
+    public var along: Float = 0
 
     /// The scalars of step `t` (counted from 1).
     public init(

@@ -1,0 +1,96 @@
+import Kernels
+import LinearAlgebra
+
+/// A batch [B, D] in panels of a few columns, for the sparse products of a training step.
+///
+/// A latent's decoder row is met by the tokens it fired on, in no order that a cache could follow. In panels so narrow
+/// that B rows of one stay in a core's second-level cache, latents can be taken one after the other: each parameter is
+/// read once, in order, and what is met at random is near. Every lane has panels of its own, so nothing is shared.
+final class ColumnPanels {
+    private let lanes: Lanes
+    /// What a lane's panels are kept in.
+    private var memory: [Matrix]
+
+    init(lanes: Lanes) {
+        self.lanes = lanes
+        memory = (0..<lanes.count).map { _ in Matrix(rows: 1, columns: 0) }
+    }
+
+    /// Some columns of a batch, with room for several matrices [rows, width] of them.
+    struct Panel {
+        let lane: Int
+        let rows: Int
+        let columns: Range<Int>
+        fileprivate let memory: UnsafeMutablePointer<Float>
+
+        var width: Int { columns.count }
+
+        /// Elements of one matrix.
+        var count: Int { rows * width }
+
+        /// Matrix i, row-major.
+        func slot(_ i: Int) -> UnsafeMutablePointer<Float> { memory + i * count }
+    }
+
+    /// Half of the second-level cache of most processors.
+    private static let panelBytes = 512 << 10
+
+    /// Columns of a panel: as many as the cache and the kernels like best, fewer where lanes would go without.
+    static func width(columns: Int, rows: Int, lanes: Int) -> Int {
+        [64, 32].first { 4 * rows * $0 <= panelBytes && columns >= 4 * $0 * lanes } ?? 16
+    }
+
+    /// Cuts `columns` columns into panels of `rows` rows with room for `slots` matrices, and runs `body` on each.
+    func forEach(columns: Int, rows: Int, slots: Int, _ body: (Panel) -> Void) {
+        let width = Self.width(columns: columns, rows: rows, lanes: lanes.count)
+        if memory[0].columns < slots * rows * width {
+            memory = memory.map { _ in Matrix(rows: 1, columns: slots * rows * width) }
+        }
+        lanes.forRanges((columns + width - 1) / width) { lane, range in
+            for i in range {
+                let own = i * width..<min((i + 1) * width, columns)
+                body(Panel(lane: lane, rows: rows, columns: own, memory: memory[lane].elements))
+            }
+        }
+    }
+}
+
+extension ColumnPanels.Panel {
+    /// Slot i = its columns of x + factor·shift, x [B, D] and shift [1, D].
+    func load(_ x: Matrix, plus factor: Float, _ shift: Matrix, into i: Int) {
+        let (first, target) = (columns.lowerBound, slot(i))
+        for b in 0..<rows {
+            kernels.combine(target + b * width, 1, x.row(b) + first, factor, shift.elements + first, width)
+        }
+    }
+
+    /// The sum of squares of slot i, which is also copied to slot i + 1 if the next prefix starts from it.
+    func square(_ i: Int, copying: Bool) -> Double {
+        // Blocks stay in the first-level cache; a block's sum is in single precision, theirs in Double.
+        let (source, target, block) = (slot(i), slot(i + 1), 4096)
+        var sum = 0.0
+        for start in stride(from: 0, to: count, by: block) {
+            let size = min(block, count - start)
+            sum += Double(kernels.dot(source + start, source + start, size))
+            if copying { (target + start).update(from: source + start, count: size) }
+        }
+        return sum
+    }
+
+    /// Σ_b of slot i [1, width]; blocks of rows in single precision, their sum in Double.
+    func sumRows(_ i: Int, into target: UnsafeMutablePointer<Float>) {
+        withUnsafeTemporaryAllocation(of: Double.self, capacity: width) { total in
+            withUnsafeTemporaryAllocation(of: Float.self, capacity: width) { block in
+                total.initialize(repeating: 0)
+                for start in stride(from: 0, to: rows, by: 64) {
+                    block.initialize(repeating: 0)
+                    for b in start..<min(start + 64, rows) {
+                        kernels.addScaled(block.baseAddress!, slot(i) + b * width, 1, width)
+                    }
+                    for c in 0..<width { total[c] += Double(block[c]) }
+                }
+                for c in 0..<width { target[c] = Float(total[c]) }
+            }
+        }
+    }
+}
