@@ -9,11 +9,11 @@
 
 /// `KernelTable.compactAbove`, which says what it does.
 static inline int64_t dmsae_compact_above(const float *x, const float *bias, const float *thresholds, float floor,
-                                          int64_t count, int32_t *positions, float *values) {
+                                          int64_t count, int32_t start, int32_t *positions, float *values) {
     int64_t found = 0, i = 0;
 #if defined(__AVX512F__)
     const __m512 f = _mm512_set1_ps(floor);
-    const __m512i first = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i steps = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     for (; i + 16 <= count; i += 16) {
         const __m512 p = _mm512_add_ps(_mm512_loadu_ps(x + i), _mm512_loadu_ps(bias + i));
         const __mmask16 above = _mm512_mask_cmp_ps_mask(_mm512_cmp_ps_mask(p, f, _CMP_GT_OQ), p,
@@ -22,7 +22,7 @@ static inline int64_t dmsae_compact_above(const float *x, const float *bias, con
         if (above == 0) continue;
         // Compressed in a register and stored whole: found <= i, so there is room, and a compressing store is microcode
         // on some processors.
-        const __m512i at = _mm512_add_epi32(first, _mm512_set1_epi32((int32_t)i));
+        const __m512i at = _mm512_add_epi32(steps, _mm512_set1_epi32(start + (int32_t)i));
         _mm512_storeu_si512(positions + found, _mm512_maskz_compress_epi32(above, at));
         _mm512_storeu_ps(values + found, _mm512_maskz_compress_ps(above, p));
         found += __builtin_popcount(above);
@@ -40,7 +40,7 @@ static inline int64_t dmsae_compact_above(const float *x, const float *bias, con
         }
         for (; above != 0; above &= above - 1) {
             const int64_t at = i + __builtin_ctz(above);
-            positions[found] = (int32_t)at;
+            positions[found] = start + (int32_t)at;
             values[found++] = x[at] + bias[at];
         }
     }
@@ -51,7 +51,7 @@ static inline int64_t dmsae_compact_above(const float *x, const float *bias, con
         const __m128 both = _mm_and_ps(_mm_cmpgt_ps(p, f), _mm_cmpgt_ps(p, _mm_loadu_ps(thresholds + i)));
         for (uint32_t above = (uint32_t)_mm_movemask_ps(both); above != 0; above &= above - 1) {
             const int64_t at = i + __builtin_ctz(above);
-            positions[found] = (int32_t)at;
+            positions[found] = start + (int32_t)at;
             values[found++] = x[at] + bias[at];
         }
     }
@@ -59,7 +59,7 @@ static inline int64_t dmsae_compact_above(const float *x, const float *bias, con
     for (; i < count; i++) {
         const float p = x[i] + bias[i];
         if (p > thresholds[i] && p > floor) {
-            positions[found] = (int32_t)i;
+            positions[found] = start + (int32_t)i;
             values[found++] = p;
         }
     }

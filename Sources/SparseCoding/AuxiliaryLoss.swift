@@ -19,30 +19,24 @@ package final class AuxiliaryLoss {
     package private(set) var denominator = 0.0
     /// What the sums over r − ê are to be multiplied by; 0 where r has no variance.
     private(set) var factor: Float = 0
-    private let pass: EncodingPass
+    /// What z is chosen from.
+    package let candidates: RowCandidates
     private let lanes: Lanes
-    private let positive = SparseCodes()
-    private let largest = SparseCodes()
-    /// [most latents that were dead, D + 1]: their encoders and biases.
-    private var gatheredRows = Matrix(rows: 0, columns: 0)
     /// [lanes]: Σ ‖r − r̄‖² and Σ ‖r − ê‖² of a lane's columns.
     private var variances: [Double]
     private var squares: [Double]
 
-    /// Half of all pre-activations may be positive, and only k_aux of each row stay: so many are looked at together.
-    private static let blockEntries = 8 << 20
-
     init(lanes: Lanes) {
         self.lanes = lanes
-        pass = EncodingPass(lanes: lanes)
+        candidates = RowCandidates(lanes: lanes)
         entries = LatentMajorCodes(lanes: lanes)
         variances = [Double](repeating: 0, count: lanes.count)
         squares = variances
     }
 
-    /// Chooses z among the latents in `dead` (ascending).
-    func select(_ centered: Matrix, _ sae: SparseAutoencoder, dead: [Int], count: Int) {
-        selectDead(centered, sae, dead, min(count, dead.count))
+    /// Chooses z among `candidates`; `again` brings their tiles once more.
+    func select(dead: [Int], of latentCount: Int, count: Int, again: () -> Void) {
+        candidates.largest(min(count, dead.count), among: dead, of: latentCount, into: codes, again: again)
         entries.assemble(codes)
         for lane in 0..<lanes.count { (variances[lane], squares[lane]) = (0, 0) }
     }
@@ -88,41 +82,5 @@ package final class AuxiliaryLoss {
             }
             return sum
         }
-    }
-
-    private func selectDead(_ centered: Matrix, _ sae: SparseAutoencoder, _ dead: [Int], _ count: Int) {
-        let encoder = gathered(sae, dead)
-        codes.reset(rows: centered.rows, columns: sae.dSAE, capacity: 0)
-        let blockRows = max(256, Self.blockEntries / dead.count / 16 * 16)
-        for start in stride(from: 0, to: centered.rows, by: blockRows) {
-            let rows = start..<min(start + blockRows, centered.rows)
-            pass.collect(centered, encoder, rows: rows, thresholds: nil, exempt: 0, limit: nil)
-            positive.assemble(pass.found, rows: rows.count, columns: dead.count, lanes: lanes)
-            largest.becomeLargest(count, ofEachRow: positive, lanes: lanes)
-            codes.append(largest, atRow: start)
-        }
-        for e in 0..<codes.count {
-            codes.columnIndices[e] = Int32(truncatingIfNeeded: dead[Int(codes.columnIndices[e])])
-        }
-    }
-
-    /// The dead latents' encoder as an SAE of its own: few are dead as a rule, and encoding only those costs their
-    /// share of the product.
-    private func gathered(_ sae: SparseAutoencoder, _ dead: [Int]) -> Encoder {
-        let d = sae.dIn
-        if gatheredRows.rows < dead.count {
-            // A multiple of 16 rows, so that the biases behind them are aligned too.
-            gatheredRows = Matrix(rows: (dead.count * 5 / 4 + 15) / 16 * 16, columns: d + 1)
-        }
-        let (rows, biases) = (gatheredRows.elements, gatheredRows.elements + gatheredRows.rows * d)
-        lanes.forRanges(dead.count) { _, range in
-            for i in range {
-                (rows + i * d).update(from: sae.encoder.row(dead[i]), count: d)
-                biases[i] = sae.encoderBias[dead[i]]
-            }
-        }
-        return Encoder(
-            weights: Matrix(rows: dead.count, columns: d, elements: rows, owner: gatheredRows),
-            bias: Matrix(rows: 1, columns: dead.count, elements: biases, owner: gatheredRows))
     }
 }

@@ -29,12 +29,9 @@ final class CandidateList {
         capacity = grown
     }
 
-    /// Takes in `found` entries of row `row` already written behind the last one, columns relative to `firstColumn`.
-    func append(_ found: Int, row: Int, firstColumn: Int) {
-        for e in count..<(count + found) {
-            rows[e] = Int32(truncatingIfNeeded: row)
-            columns[e] &+= Int32(truncatingIfNeeded: firstColumn)
-        }
+    /// Takes in `found` entries of row `row` whose columns and values are already written behind the last one.
+    func append(_ found: Int, row: Int) {
+        (rows + count).update(repeating: Int32(truncatingIfNeeded: row), count: found)
         count += found
     }
 

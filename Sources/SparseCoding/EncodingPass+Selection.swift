@@ -29,10 +29,12 @@ extension EncodingPass {
     /// pre-activation that could be among the rule's upper count is. A budget of k·B entries is the rule's, less,
     /// under `BudgetScope.total`, what the core used.
     ///
+    /// `beside` is brought every tile once.
+    ///
     /// - Throws: what the rule throws, `SparseCodingError.ruleSelectedTooMany`, or `.overflowed` for an infinite pre-activation.
-    public func select(
+    package func select(
         _ centered: Matrix, with sae: SparseAutoencoder, rule: any SparsityRule, mode: SelectionMode, step: Int = 0,
-        totalSteps: Int = 0, k: Double, budget: BudgetScope, into codes: SparseCodes
+        totalSteps: Int = 0, k: Double, budget: BudgetScope, beside: RowCandidates? = nil, into codes: SparseCodes
     ) throws -> SelectionSummary {
         let rowCount = centered.rows
         let exempt = sae.exemptCore.count
@@ -45,10 +47,12 @@ extension EncodingPass {
             let limit = min(try rule.upperCount(context), rowCount * sae.dSAE)
             var floor = forcedFloor ?? startingFloor.value
             var allowed = 0
+            var beside = beside
             while true {
                 let reached = collect(
                     centered, sae.encoderPart, rows: 0..<rowCount, thresholds: nil, exempt: exempt, limit: limit,
-                    floor: floor)
+                    floor: floor, beside: beside)
+                beside = nil
                 summary.coreEntries = core.reduce(0) { $0 + $1.count }
                 if budget == .total { context.batchBudget = max(0, wholeBudget - summary.coreEntries) }
                 allowed = min(limit, try rule.upperCount(context))
@@ -77,7 +81,8 @@ extension EncodingPass {
         let block = SparseCodes()
         for start in stride(from: 0, to: rowCount, by: Self.blockRows) {
             let rows = start..<min(start + Self.blockRows, rowCount)
-            collect(centered, sae.encoderPart, rows: rows, thresholds: nil, exempt: exempt, limit: nil)
+            collect(
+                centered, sae.encoderPart, rows: rows, thresholds: nil, exempt: exempt, limit: nil, beside: beside)
             summary.coreEntries += core.reduce(0) { $0 + $1.count }
             context.firstRow = start
             let allowed = rule.scope == .row ? min(try rule.upperCount(context), sae.dSAE) * rows.count : Int.max
@@ -104,14 +109,15 @@ extension EncodingPass {
     /// - Throws: as `select`.
     func selectLearned(
         _ centered: Matrix, with sae: SparseAutoencoder, rule: any SparsityRule, _ learned: LearnedTensors,
-        _ context: SelectionContext, into codes: SparseCodes, places: inout [Int]
+        _ context: SelectionContext, beside: RowCandidates? = nil, into codes: SparseCodes, places: inout [Int]
     ) throws -> SelectionSummary {
         let exempt = sae.exemptCore.count
         var summary = SelectionSummary()
         try learned.updateFloors(context)
         for j in 0..<sae.dSAE where !(learned.floors[j] > 0) || j < exempt { learned.floors[j] = 0 }
         collect(
-            centered, sae.encoderPart, rows: 0..<centered.rows, thresholds: learned.floors, exempt: exempt, limit: nil)
+            centered, sae.encoderPart, rows: 0..<centered.rows, thresholds: learned.floors, exempt: exempt, limit: nil,
+            beside: beside)
         summary.coreEntries = core.reduce(0) { $0 + $1.count }
         candidates.assemble(found, rows: centered.rows, columns: sae.dSAE, lanes: lanes)
         try mark(rule, context, allowed: .max, &summary)

@@ -80,11 +80,11 @@ public final class EncodingPass {
     /// Streams the pre-activations of `rows` and collects those above `floor` and above their thresholds into `found`,
     /// the positive ones of latents below `exempt` into `core`. With a `limit`, each lane keeps a superset of its
     /// `limit` largest: once it holds twice as many, everything below the limit-th is dropped and can never matter
-    /// again. Returns the largest floor that a lane ended with.
+    /// again. `beside` takes what it wants of each tile. Returns the largest floor that a lane ended with.
     @discardableResult
     func collect(
         _ centered: Matrix, _ encoder: Encoder, rows: Range<Int>, thresholds: Matrix?, exempt: Int, limit: Int?,
-        floor: Float = 0
+        floor: Float = 0, beside: RowCandidates? = nil
     ) -> Float {
         for list in found { list.removeAll() }
         for list in core { list.removeAll() }
@@ -102,16 +102,25 @@ public final class EncodingPass {
                     list.reserve(tile.latents.count)
                     let count = compactAbove(
                         tile.row(r), encoder.bias.elements + first, thresholds.elements + first, floor,
-                        tile.latents.count, list.columns + list.count, list.values + list.count)
-                    list.append(count, row: r - rows.lowerBound, firstColumn: first)
+                        tile.latents.count, Int32(truncatingIfNeeded: first), list.columns + list.count,
+                        list.values + list.count)
+                    list.append(count, row: r - rows.lowerBound)
                 }
                 if let limit, !isCore, list.count > 2 * limit + pruningSlack {
                     floors.pointer[tile.lane] = max(floor, list.prune(to: limit))
                     list.cuts += 1
                 }
+                beside?.take(tile, bias: encoder.bias)
             }
         }
         return floors.max() ?? floor
+    }
+
+    /// Brings the tiles of a batch to `beside` alone.
+    package func bringTiles(of centered: Matrix, _ sae: SparseAutoencoder, to beside: RowCandidates) {
+        tiles.forEach(input: centered, rows: 0..<centered.rows, encoder: sae.encoder) {
+            beside.take($0, bias: sae.encoderBias)
+        }
     }
 
     private func zeros(_ count: Int) -> Matrix {

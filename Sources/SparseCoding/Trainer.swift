@@ -134,13 +134,20 @@ public final class Trainer {
     package func computeGradients(_ x: Matrix, projecting: Bool) throws -> StepRecord {
         if centered.rows != x.rows { centered = Matrix(rows: x.rows, columns: sae.dIn) }
         try pass.center(x, for: sae, into: centered)
-        let summary = try select(centered)
+        let silent = latentsSilent(for: plan.deadAfterTokens - x.rows)
+        if !silent.isEmpty {
+            auxiliary.candidates.begin(
+                silent, of: sae.dSAE, rows: x.rows, k: min(plan.auxiliaryCount, silent.count))
+        }
+        let summary = try select(centered, beside: silent.isEmpty ? nil : auxiliary.candidates)
         try checkStarvation(summary, rows: x.rows)
         let dead = recordFirings(rows: x.rows)
         onPhase?(.selection)
         let revived = dead.isEmpty ? nil : auxiliary
         if let revived {
-            revived.select(centered, sae, dead: dead, count: plan.auxiliaryCount)
+            revived.select(dead: dead, of: sae.dSAE, count: plan.auxiliaryCount) {
+                pass.bringTiles(of: centered, sae, to: revived.candidates)
+            }
             onPhase?(.auxiliary)
         }
 
@@ -186,15 +193,15 @@ public final class Trainer {
         return context
     }
 
-    private func select(_ centered: Matrix) throws -> SelectionSummary {
+    private func select(_ centered: Matrix, beside: RowCandidates?) throws -> SelectionSummary {
         guard let learned else {
             return try pass.select(
                 centered, with: sae, rule: rule, mode: .train, step: step, totalSteps: plan.steps, k: plan.k,
-                budget: plan.budget, into: codes)
+                budget: plan.budget, beside: beside, into: codes)
         }
         return try pass.selectLearned(
-            centered, with: sae, rule: rule, learned, context(.train, rows: centered.rows), into: codes, places: &places
-        )
+            centered, with: sae, rule: rule, learned, context(.train, rows: centered.rows), beside: beside, into: codes,
+            places: &places)
     }
 
     private func assembleLive() {
@@ -275,13 +282,17 @@ public final class Trainer {
         return count
     }
 
-    /// Counts tokens since each latent fired and returns the dead ones, ascending. Latents of a dense core are never
-    /// among them: no selection keeps them from firing, so AuxK has nothing to offer them.
+    /// Counts tokens since each latent fired and returns the dead ones, ascending.
     private func recordFirings(rows: Int) -> [Int] {
         for j in tokensSinceFired.indices { tokensSinceFired[j] += rows }
         for e in 0..<codes.count where codes.values[e] > 0 { tokensSinceFired[Int(codes.columnIndices[e])] = 0 }
-        let exempt = sae.exemptCore.count
-        return (exempt..<sae.dSAE).filter { tokensSinceFired[$0] >= plan.deadAfterTokens }
+        return latentsSilent(for: plan.deadAfterTokens)
+    }
+
+    /// Latents that have not fired for so many tokens. Those of a dense core are never among them: no selection keeps
+    /// them from firing, so AuxK has nothing to offer them.
+    private func latentsSilent(for tokens: Int) -> [Int] {
+        (sae.exemptCore.count..<sae.dSAE).filter { tokensSinceFired[$0] >= tokens }
     }
 
     private func checkStarvation(_ summary: SelectionSummary, rows: Int) throws {

@@ -12,13 +12,13 @@ import Testing
         var expected: [(Int32, Float)] = []
         for i in 0..<count {
             let p = x[i] + bias[i]
-            if p > thresholds[i] && p > floor { expected.append((Int32(i), p)) }
+            if p > thresholds[i] && p > floor { expected.append((1000 + Int32(i), p)) }
         }
         let (gx, gb, gt) = (GuardedRow(x), GuardedRow(bias), GuardedRow(thresholds))
         var positions = [Int32](repeating: -1, count: count + 1)
         let values = GuardedRow([Float](repeating: 0, count: count))
         let found = level.kernels.compactAbove(
-            gx.pointer, gb.pointer, gt.pointer, floor, count, &positions, values.pointer)
+            gx.pointer, gb.pointer, gt.pointer, floor, count, 1000, &positions, values.pointer)
         #expect(found == expected.count, sourceLocation: sourceLocation)
         #expect(Array(positions.prefix(found)) == expected.map(\.0), sourceLocation: sourceLocation)
         #expect(Array(values.values.prefix(found)) == expected.map(\.1), sourceLocation: sourceLocation)

@@ -256,6 +256,45 @@ import SparseCoding
         }
     }
 
+    /// 1200 latents looked at of which all but `fired` turn out dead: the k largest of each row, with rows cut on the way.
+    @Test(
+        arguments: [
+            // No row is ever cut; rows are cut and lose less than they keep beyond k; they lose more.
+            (k: 700, margin: 64, fired: 10, cut: false, again: false),
+            (k: 20, margin: 64, fired: 40, cut: true, again: false),
+            (k: 20, margin: 3, fired: 600, cut: true, again: true),
+            (k: 1, margin: 0, fired: 0, cut: true, again: false),
+        ], [1, 40])
+    func theLargestOfDeadLatentsArePickedUpOnTheWay(
+        _ c: (k: Int, margin: Int, fired: Int, cut: Bool, again: Bool), bound: Int
+    ) throws {
+        let setting = Setting(batch: 1300, latents: 2400, bound: bound)
+        let sae = try sae(setting)
+        let pass = EncodingPass(lanes: Lanes(count: 2))
+        let candidates = RowCandidates(lanes: Lanes(count: 2))
+        candidates.margin = c.margin
+        let silent = (0..<2400).filter { $0 % 2 == 1 }
+        let dead = Array(silent.dropFirst(c.fired / 2).dropLast(c.fired - c.fired / 2))
+        for seed: UInt64 in [3, 4] {
+            let x = wholeMatrix(setting.batch, 8, seed: seed, bound: bound)
+            candidates.begin(silent, of: 2400, rows: setting.batch, k: c.k)
+            pass.bringTiles(of: x, sae, to: candidates)
+            #expect((candidates.cutRowCount > 0) == c.cut)
+            let codes = SparseCodes()
+            candidates.largest(c.k, among: dead, of: 2400, into: codes) {
+                pass.bringTiles(of: x, sae, to: candidates)
+            }
+            let p = preactivations(x, sae)
+            let wanted = Matrix(rows: setting.batch, columns: 2400)
+            for b in 0..<setting.batch {
+                let order = dead.filter { p[b, $0] > 0 }.sorted { (p[b, $0], $1) > (p[b, $1], $0) }
+                for j in order.prefix(c.k) { wanted[b, j] = p[b, j] }
+            }
+            expectSame(codes.dense().values, wanted.values, "codes")
+        }
+        #expect(candidates.repeatCount == (c.again ? 2 : 0))
+    }
+
     @Test func inferenceKeepsWhatExceedsTheThreshold() throws {
         let setting = Setting(batch: 100, latents: 1500, core: 5)
         let sae = try sae(setting)

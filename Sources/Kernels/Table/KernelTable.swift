@@ -44,12 +44,12 @@ public struct KernelTable: Sendable {
             _ y: Target, _ strideY: Int, _ entries: LatentEntries, _ x: Source, _ strideX: Int, _ count: Int,
             _ squares: UnsafeMutablePointer<Double>, _ w: Source, _ products: Target
         ) -> Void
-    /// Pre-activations to candidates: with p[i] = x[i] + bias[i], writes i, ascending, and p[i] wherever
+    /// Pre-activations to candidates: with p[i] = x[i] + bias[i], writes start + i, ascending, and p[i] wherever
     /// p[i] > thresholds[i] and p[i] > floor (both strictly); returns how many. `positions` and `values` have room
     /// for `count`. NaN is never above.
     public var compactAbove:
         @Sendable (
-            _ x: Source, _ bias: Source, _ thresholds: Source, _ floor: Float, _ count: Int,
+            _ x: Source, _ bias: Source, _ thresholds: Source, _ floor: Float, _ count: Int, _ start: Int32,
             _ positions: UnsafeMutablePointer<Int32>, _ values: Target
         ) -> Int
     /// x[i] = exp(x[i] − shift); returns Σ x[i] in Double.
@@ -90,7 +90,9 @@ public struct KernelTable: Sendable {
                 Target, Int, LatentEntries, Source, Int, Int, UnsafeMutablePointer<Double>, Source, Target
             ) -> Void,
         compactAbove:
-            @escaping @Sendable (Source, Source, Source, Float, Int, UnsafeMutablePointer<Int32>, Target) -> Int,
+            @escaping @Sendable (
+                Source, Source, Source, Float, Int, Int32, UnsafeMutablePointer<Int32>, Target
+            ) -> Int,
         exponentialSum: @escaping @Sendable (Target, Float, Int) -> Double,
         swiGLU: @escaping @Sendable (Target, Source, Source, Int) -> Void,
         swiGLUBackward: @escaping @Sendable (Source, Target, Target, Int) -> Void,

@@ -1,0 +1,149 @@
+import Glibc
+import Kernels
+import LinearAlgebra
+
+/// The largest pre-activations of some latents in each row, picked up while a selection's tiles pass by: asked for
+/// afterwards they would cost a product of their own.
+///
+/// Which latents are dead is known after a selection only, since one of them may fire in it. So those are looked at that
+/// are dead unless they fire, and each row keeps a superset of some more than its k largest of them: a row is short only
+/// if it has lost more than that to latents that fired, and then everything is gone through again.
+package final class RowCandidates {
+    /// How many more than k a row keeps.
+    package var margin = 64
+    /// How often a batch was gone through again because a row was short, for tests.
+    package private(set) var repeatCount = 0
+    private var limit = 0
+    private var rows = 0
+    /// Entries that a row has room for.
+    private var capacity = 0
+    /// [1, F]: 0 for a latent that is looked at, ∞ for others.
+    private var thresholds = Matrix(rows: 1, columns: 0)
+    /// [F + 1]: latents looked at below each.
+    private var lookedAt: [Int32] = []
+    /// [rows]: entries, and the value at and below which a row takes no more.
+    private var counts: UnsafeMutablePointer<Int> = allocateAligned(0)
+    private var floors = Matrix(rows: 1, columns: 0)
+    /// [rows, capacity]
+    private var columns: UnsafeMutablePointer<Int32> = allocateAligned(0)
+    private var values: UnsafeMutablePointer<Float> = allocateAligned(0)
+    private var allocated = 0
+    private let lanes: Lanes
+    private let kept = SparseCodes()
+
+    package init(lanes: Lanes) { self.lanes = lanes }
+
+    /// Rows that had more than they keep, for tests.
+    package var cutRowCount: Int { (0..<rows).count { floors[$0] > 0 } }
+
+    deinit {
+        free(counts)
+        free(columns)
+        free(values)
+    }
+
+    /// Forgets everything and looks at `latents` from here on, of which a row will be asked for its `k` largest.
+    package func begin(_ latents: [Int], of latentCount: Int, rows: Int, k: Int) {
+        if thresholds.columns != latentCount {
+            thresholds = Matrix(rows: 1, columns: latentCount)
+            lookedAt = [Int32](repeating: 0, count: latentCount + 1)
+        }
+        thresholds.fill(.infinity)
+        for j in latents { thresholds[j] = 0 }
+        for j in 0..<latentCount { lookedAt[j + 1] = lookedAt[j] + (thresholds[j] == 0 ? 1 : 0) }
+        limit = k + margin
+        // Twice the limit before a row is cut, or all there can be; then what one more tile may bring.
+        capacity = (min(2 * limit, latents.count) + PreactivationTiles.latents + 15) / 16 * 16
+        if self.rows != rows {
+            free(counts)
+            counts = allocateAligned(rows)
+            floors = Matrix(rows: 1, columns: rows)
+            self.rows = rows
+        }
+        if rows * capacity > allocated {
+            free(columns)
+            free(values)
+            allocated = rows * capacity
+            columns = allocateAligned(allocated)
+            values = allocateAligned(allocated)
+        }
+        for r in 0..<rows { (counts[r], floors[r]) = (0, 0) }
+    }
+
+    /// Picks up what a tile has. Tiles of a row come on one lane, latents ascending.
+    func take(_ tile: PreactivationTiles.Tile, bias: Matrix) {
+        let first = tile.latents.lowerBound
+        guard lookedAt[tile.latents.upperBound] > lookedAt[first] else { return }
+        let compactAbove = kernels.compactAbove
+        for r in tile.rows {
+            let (ownColumns, ownValues) = (columns + r * capacity, values + r * capacity)
+            let start = counts[r]
+            let found = compactAbove(
+                tile.row(r), bias.elements + first, thresholds.elements + first, floors[r], tile.latents.count,
+                Int32(truncatingIfNeeded: first), ownColumns + start, ownValues + start)
+            counts[r] = start + found
+            if start + found > 2 * limit { counts[r] = cut(r, ownColumns, ownValues, start + found) }
+        }
+    }
+
+    /// Drops what is below the limit-th largest of a row, and what was found below it is never looked at again.
+    private func cut(
+        _ r: Int, _ columns: UnsafeMutablePointer<Int32>, _ values: UnsafeMutablePointer<Float>, _ count: Int
+    ) -> Int {
+        let least = rankThreshold(values, count, limit).value
+        var kept = 0
+        for e in 0..<count where values[e] >= least {
+            (columns[kept], values[kept]) = (columns[e], values[e])
+            kept += 1
+        }
+        floors[r] = least.nextDown
+        return kept
+    }
+
+    /// The k largest of each row among latents that `isDead`, ties to lower columns, into `codes` [rows, F]. When a row
+    /// is short, `again` must bring all tiles once more.
+    package func largest(
+        _ k: Int, among dead: [Int], of latentCount: Int, into codes: SparseCodes, again: () -> Void
+    ) {
+        var isDead = [Bool](repeating: false, count: latentCount)
+        for j in dead { isDead[j] = true }
+        if !gather(k, isDead) {
+            repeatCount += 1
+            begin(dead, of: latentCount, rows: rows, k: k)
+            again()
+            let isWhole = gather(k, isDead)
+            assert(isWhole, "every latent that was looked at is dead")
+        }
+        codes.becomeLargest(k, ofEachRow: kept, lanes: lanes)
+    }
+
+    /// Collects the entries of dead latents in `kept`; false if a row that was cut has fewer than k of them.
+    private func gather(_ k: Int, _ isDead: [Bool]) -> Bool {
+        kept.reset(rows: rows, columns: isDead.count, capacity: 0)
+        return isDead.withUnsafeBufferPointer { isDead in
+            nonisolated(unsafe) let isDead = isDead
+            lanes.forRanges(rows) { _, range in
+                for r in range {
+                    let own = columns + r * capacity
+                    var count: Int64 = 0
+                    for e in 0..<counts[r] where isDead[Int(own[e])] { count += 1 }
+                    kept.rowOffsets[r + 1] = count
+                }
+            }
+            if (0..<rows).contains(where: { floors[$0] > 0 && kept.rowOffsets[$0 + 1] < k }) { return false }
+            kept.sumRowCounts()
+            lanes.forRanges(rows) { _, range in
+                for r in range {
+                    let (ownColumns, ownValues) = (columns + r * capacity, values + r * capacity)
+                    var at = Int(kept.rowOffsets[r])
+                    for e in 0..<counts[r] where isDead[Int(ownColumns[e])] {
+                        kept.columnIndices[at] = ownColumns[e]
+                        kept.values[at] = ownValues[e]
+                        at += 1
+                    }
+                }
+            }
+            return true
+        }
+    }
+}
