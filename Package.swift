@@ -125,7 +125,9 @@ let package = Package(
             name: "CommandTests", dependencies: ["dmsae", "SparseCoding", "TensorFiles", "TestSupport"]),
         .executableTarget(
             name: "Benchmarks",
-            dependencies: ["Attribution", "SparseCoding", "LanguageModeling", "PluginHost", "TensorFiles"],
+            dependencies: [
+                "Attribution", "Distillation", "SparseCoding", "LanguageModeling", "PluginHost", "TensorFiles",
+            ],
             path: "Tests/Benchmarks",
             exclude: ["README.md", "peers"]),
     ],

@@ -72,7 +72,7 @@ public final class ActivationStore: @unchecked Sendable {
         }
     }
 
-    static func shardPath(_ folder: String, _ index: Int) -> String {
+    package static func shardPath(_ folder: String, _ index: Int) -> String {
         let digits = String(index)
         return folder + "/shard-" + String(repeating: "0", count: max(0, 5 - digits.count)) + digits + ".safetensors"
     }
@@ -94,8 +94,16 @@ public final class ActivationStore: @unchecked Sendable {
         return Reader(store: self, size: size, seed: seed)
     }
 
-    /// Reads batch after batch, epoch after epoch.
+    /// The rows of a chunk, which lie together.
+    private func rows(ofChunk index: Int32) -> UnsafePointer<Float> {
+        let chunk = chunks[Int(index)]
+        return starts[Int(chunk.shard)] + Int(chunk.row) * record.dIn
+    }
+
+    /// Reads batch after batch, epoch after epoch, and asks the disk for the next one while the training is at this one.
     public final class Reader {
+        /// For benchmarks of what it is worth.
+        package var readsAhead = true
         private let store: ActivationStore
         private let size: Int
         private let seed: UInt64
@@ -122,12 +130,14 @@ public final class ActivationStore: @unchecked Sendable {
             let count = ActivationStore.chunkRows * d
             Lanes.shared.forRanges(chunksPerBatch) { _, range in
                 for i in range {
-                    let chunk = store.chunks[Int(order[first + i])]
-                    let source = store.starts[Int(chunk.shard)] + Int(chunk.row) * d
                     let destination = target.elements + i * count
-                    destination.update(from: source, count: count)
+                    destination.update(from: store.rows(ofChunk: order[first + i]), count: count)
                     kernels.scale(destination, 1 / scale, count)
                 }
+            }
+            guard readsAhead, (step + 1) / perEpoch == epoch else { return }
+            for i in (first + chunksPerBatch)..<(first + 2 * chunksPerBatch) {
+                readAhead(store.rows(ofChunk: order[i]), count * MemoryLayout<Float>.stride)
             }
         }
     }

@@ -51,3 +51,10 @@ package final class MappedFile: Sendable {
         return UnsafeRawBufferPointer(start: bytes + range.lowerBound, count: range.count)
     }
 }
+
+/// Has the kernel read mapped memory that is needed soon, and returns at once. Only a hint: it cannot fail.
+package func readAhead(_ address: UnsafeRawPointer, _ byteCount: Int) {
+    let page = Int(sysconf(Int32(_SC_PAGESIZE)))
+    let before = Int(bitPattern: address) % page
+    madvise(UnsafeMutableRawPointer(mutating: address - before), byteCount + before, MADV_WILLNEED)
+}

@@ -4,7 +4,8 @@ import Glibc
 // DMSAE_PEER_MODEL; MODEL itself if it is one), peers are timed too.
 let usage = """
     usage: Benchmarks [sae [all | D F K B] [--core C] [--dead SHARE] [--rounds N]
-                      | lm MODEL [LAYER] | scoring MODEL [LAYER] | plugins MODEL [LAYER]]
+                      | lm MODEL [LAYER] | scoring MODEL [LAYER] | plugins MODEL [LAYER]
+                      | store FOLDER]
                       [--python PYTHON] [--folder FOLDER]
     """
 var arguments = Array(CommandLine.arguments.dropFirst())
@@ -47,6 +48,7 @@ case ("sae", _, _):
 case ("lm", 2...3, let layer?): try languageModel(model, layer)
 case ("scoring", 2...3, let layer?): try ScoringThroughput(path: model, layer: layer).run()
 case ("plugins", 2...3, let layer?): try PluginOverhead(path: model, layer: layer).run()
+case ("store", 2, _): try StoreReading(folder: model).run()
 default:
     print(usage)
     exit(64)
