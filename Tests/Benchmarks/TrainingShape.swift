@@ -60,30 +60,35 @@ struct TrainingShape {
         return x
     }
 
-    /// Bytes a phase has to move: what its inner loops use again is counted once, a line that is written is read first.
-    func bytes(of phase: TrainingPhase, prefixes: Int, lanes: Int) -> Double {
-        let row = 4 * Double(dIn)
-        let (parameters, batch) = (Double(width) * row, Double(batch) * row)
-        let rows = entries * row, auxiliaryRows = Double(self.batch * min(dIn / 2, deadCount)) * row
+    /// Entries of dead latents that the auxiliary loss reconstructs with.
+    var auxiliaryEntries: Double { Double(batch * min(dIn / 2, deadCount)) }
+
+    /// Bytes a phase has to move between memory and the caches: what its inner loops use again is counted once, a line
+    /// that is written is read first. Panels of the batch stay in the second-level cache and are not counted.
+    func bytes(of phase: TrainingPhase, lanes: Int) -> Double {
+        let (parameters, batch) = (4 * Double(width * dIn), 4 * Double(self.batch * dIn))
         switch phase {
         // The encoder, once per lane; x.
         case .selection: return Double(lanes) * parameters + batch
-        // A decoder row per entry; x, and a residual per prefix.
-        case .losses: return rows + batch * Double(1 + 2 * prefixes)
-        // The same for the dead, once for ê and once for the gradient; their encoders, read and gathered.
-        case .auxiliary: return auxiliaryRows + batch * 3 + Double(deadCount) * row * 4
-        // For each entry a row of x and one of S; decoder and encoder rows, gradients written.
-        case .gradients: return 2 * (rows + auxiliaryRows) + parameters * 6
+        // Candidates in, codes out: by token and by latent.
+        case .auxiliary: return 32 * auxiliaryEntries
+        // Decoder rows for the reconstructions and again for the gradients, those read and written; x.
+        case .losses: return 4 * parameters + batch
+        // Encoder rows' gradients, read and written; encoder rows for b_dec's; x.
+        case .gradients: return 3 * parameters + batch
         // Parameter, two moments and gradient in, all but the gradient out, of encoder and decoder.
         case .update: return 2 * parameters * 7
         }
     }
 
-    /// What a training holds, in bytes: encoder and decoder with gradient and two moments each; x, x − b_dec and a
-    /// residual per prefix and one; entries as candidates, codes, by latent and with their gradients; tiles.
+    /// What a training holds, in bytes: encoder and decoder with gradient and two moments each; x and x − b_dec; residuals
+    /// of a panel for each lane and prefix; entries as candidates, codes, by latent and with their gradients; those of
+    /// dead latents, and what they are chosen from; squares of gradient rows for each lane; tiles.
     func residentBytes(prefixes: Int, lanes: Int) -> Double {
-        let d = Double(dIn)
-        return 32 * Double(width) * d + 4 * Double(batch) * d * Double(prefixes + 3) + 64 * entries
-            + 4 * Double(deadCount) * d + Double(lanes << 21)
+        let picked = min(Double(dIn / 2 + 64) * 2, Double(deadCount)) + 512
+        let panels = Double(lanes * (prefixes + 1)) * Double(512 << 10)
+        return 32 * Double(width * dIn) + 8 * Double(batch * dIn) + panels + 64 * entries
+            + (deadCount > 0 ? 48 * auxiliaryEntries + 8 * Double(batch) * picked : 0)
+            + Double(lanes * (16 * width + (2 << 20)))
     }
 }

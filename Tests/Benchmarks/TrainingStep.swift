@@ -28,7 +28,7 @@ struct TrainingStep {
 
         let rounds = try measure(trainer, inputs)
         print("\ntraining step, \(shape.title), rule \(rule.name) \(rule.version)")
-        report(rounds, prefixes: sae.layout.prefixes.count)
+        report(rounds)
         if trainer.pass.repeatCount > 0 { print("  \(trainer.pass.repeatCount) selections were made twice") }
         let formula = shape.residentBytes(prefixes: sae.layout.prefixes.count, lanes: Lanes.shared.count)
         if let peak { printRow("peak memory, and its formula", gigabytes(peak), gigabytes(formula)) }
@@ -61,7 +61,7 @@ struct TrainingStep {
         return rounds
     }
 
-    private func report(_ rounds: Rounds, prefixes: Int) {
+    private func report(_ rounds: Rounds) {
         let floor = rounds.median("product")
         let operations = 2 * Double(shape.batch) * Double(shape.dIn) * Double(shape.width)
         func times(_ part: String) -> String { "\(number(rounds.medianRatio(of: part, to: "product"), 2)) ×" }
@@ -70,7 +70,7 @@ struct TrainingStep {
         printRow("encode product alone", milliseconds(floor), "1 ×", rate("product"))
         printRow("the same in tiles, not kept", milliseconds(rounds.median("tiles")), times("tiles"), rate("tiles"))
         for phase in TrainingPhase.allCases where phase != .auxiliary || shape.dead > 0 {
-            let (name, bytes) = ("\(phase)", shape.bytes(of: phase, prefixes: prefixes, lanes: Lanes.shared.count))
+            let (name, bytes) = ("\(phase)", shape.bytes(of: phase, lanes: Lanes.shared.count))
             let seconds = rounds.median(name)
             printRow(
                 name, milliseconds(seconds), times(name), gigabytes(bytes),
