@@ -36,8 +36,8 @@ final class AdamMoments {
                         step)
                 }
                 var projected = step
-                projected.gradientScale *= gradients.decoderScales[j]
-                projected.along = Float(clip) * gradients.along[j]
+                projected.gradientScale *= gradients.decoderTerms[j].scale
+                projected.along = Float(clip) * gradients.decoderTerms[j].along
                 kernels.adam(
                     sae.decoder.row(j), gradients.unscaledDecoderRow(j), first.decoder.row(j), second.decoder.row(j), d,
                     projected)

@@ -35,20 +35,19 @@ final class ColumnPanels {
     /// Half of the second-level cache of most processors.
     private static let panelBytes = 512 << 10
 
-    /// Columns of a panel: as many as the cache and the kernels like best, fewer where lanes would go without.
-    static func width(columns: Int, rows: Int, lanes: Int) -> Int {
-        [64, 32].first { 4 * rows * $0 <= panelBytes && columns >= 4 * $0 * lanes } ?? 16
-    }
+    /// Columns of a panel: as many as the kernels take at a time, fewer where so many would not fit.
+    private static func width(rows: Int) -> Int { [64, 32].first { 4 * rows * $0 <= panelBytes } ?? 16 }
 
-    /// Cuts `columns` columns into panels of `rows` rows with room for `slots` matrices, and runs `body` on each.
+    /// Cuts `columns` columns into panels of `rows` rows with room for `slots` matrices, and runs `body` on each. Each
+    /// lane cuts a range of columns of its own.
     func forEach(columns: Int, rows: Int, slots: Int, _ body: (Panel) -> Void) {
-        let width = Self.width(columns: columns, rows: rows, lanes: lanes.count)
+        let width = Self.width(rows: rows)
         if memory[0].columns < slots * rows * width {
             memory = memory.map { _ in Matrix(rows: 1, columns: slots * rows * width) }
         }
-        lanes.forRanges((columns + width - 1) / width) { lane, range in
-            for i in range {
-                let own = i * width..<min((i + 1) * width, columns)
+        lanes.forRanges(columns, grain: 16) { lane, range in
+            for first in stride(from: range.lowerBound, to: range.upperBound, by: width) {
+                let own = first..<min(first + width, range.upperBound)
                 body(Panel(lane: lane, rows: rows, columns: own, memory: memory[lane].elements))
             }
         }

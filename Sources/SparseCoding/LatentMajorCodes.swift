@@ -33,6 +33,9 @@ final class LatentMajorCodes {
 
     func entries(ofLatent j: Int) -> Range<Int> { offsets[j]..<offsets[j + 1] }
 
+    /// Whether latent j has an entry above 0.
+    func fired(_ j: Int) -> Bool { entries(ofLatent: j).contains { values[$0] > 0 } }
+
     /// The entries of some latents with their values, for kernels.
     func valued(_ latents: Range<Int>) -> LatentEntries {
         LatentEntries(offsets: offsets, rows: rows, values: values, latents: latents)

@@ -5,22 +5,28 @@ import LinearAlgebra
 /// Gradients of all parameters, one row per latent like the parameters; rows of latents with no entry in the batch
 /// are zero by convention and never written.
 ///
-/// The gradient of decoder row j is `decoderScales[j]` times its row in `decoder`, less `along[j]` times W_dec,j. Neither
-/// factor is known before all columns are done, and Adam reads both rows anyway.
+/// The gradient of decoder row j is its row in `decoder` times a scale, less a part along W_dec,j: see `DecoderTerms`.
 package final class ParameterGradients {
+    /// ∂L/∂W_dec,j = scale · (row j of `decoder`) − along · W_dec,j. Neither is known before all columns are done, and Adam
+    /// reads both rows anyway.
+    struct DecoderTerms {
+        var hasEntries = false
+        var scale: Float = 1
+        var along: Float = 0
+    }
+
     let encoder: Matrix
     let decoder: Matrix
     package let encoderBias: Matrix
     package let decoderBias: Matrix
-    private(set) var decoderScales: [Float]
-    private(set) var along: [Float]
+    /// [F]
+    let decoderTerms: UnsafeMutablePointer<DecoderTerms>
     private let sae: SparseAutoencoder
     private let lanes: Lanes
     private let panels: ColumnPanels
     /// [lanes, F] each: ‖row‖² of the columns that a lane has.
     private let decoderSquares: UnsafeMutablePointer<Double>
     private let encoderSquares: UnsafeMutablePointer<Double>
-    private var hasEntries: [Bool]
     private let zeroRow: Matrix
 
     init(_ sae: SparseAutoencoder, lanes: Lanes, panels: ColumnPanels) {
@@ -31,15 +37,15 @@ package final class ParameterGradients {
         decoder = Matrix(rows: sae.dSAE, columns: sae.dIn)
         encoderBias = Matrix(rows: 1, columns: sae.dSAE)
         decoderBias = Matrix(rows: 1, columns: sae.dIn)
-        decoderScales = [Float](repeating: 1, count: sae.dSAE)
-        along = [Float](repeating: 0, count: sae.dSAE)
-        hasEntries = [Bool](repeating: false, count: sae.dSAE)
+        decoderTerms = allocateAligned(sae.dSAE)
+        decoderTerms.initialize(repeating: DecoderTerms(), count: sae.dSAE)
         decoderSquares = allocateAligned(lanes.count * sae.dSAE)
         encoderSquares = allocateAligned(lanes.count * sae.dSAE)
         zeroRow = Matrix(rows: 1, columns: sae.dIn)
     }
 
     deinit {
+        free(decoderTerms)
         free(decoderSquares)
         free(encoderSquares)
     }
@@ -53,7 +59,7 @@ package final class ParameterGradients {
             decoderSquares(lane).update(repeating: 0, count: latents)
             (encoderSquares + lane * latents).update(repeating: 0, count: latents)
         }
-        for j in 0..<latents { (decoderScales[j], along[j], hasEntries[j]) = (1, 0, false) }
+        decoderTerms.update(repeating: DecoderTerms(), count: latents)
     }
 
     /// Ends the sums over columns for these entries: the loss they were made for is to be multiplied by `factor`.
@@ -62,15 +68,15 @@ package final class ParameterGradients {
     /// at 1 and must not feed Adam's moments. ⟨∂L/∂W_dec,j, W_dec,j⟩ = Σ_b f_bj δ_bj, so no row is read for it.
     func completeDecoder(_ codes: LatentMajorCodes, factor: Float, projecting: Bool) {
         codes.sumProducts(factor: factor)
-        for j in 0..<sae.dSAE {
-            let entries = codes.entries(ofLatent: j)
-            guard !entries.isEmpty else { continue }
-            hasEntries[j] = true
-            decoderScales[j] = factor
-            guard projecting else { continue }
-            var sum = 0.0
-            for e in entries { sum += Double(codes.values[e]) * Double(codes.deltas[e]) }
-            along[j] = Float(sum / Self.squaredNorm)
+        lanes.forRanges(sae.dSAE) { _, latents in
+            for j in latents {
+                let entries = codes.entries(ofLatent: j)
+                guard !entries.isEmpty else { continue }
+                var sum = 0.0
+                if projecting { for e in entries { sum += Double(codes.values[e]) * Double(codes.deltas[e]) } }
+                decoderTerms[j] = DecoderTerms(
+                    hasEntries: true, scale: factor, along: Float(sum / Self.squaredNorm))
+            }
         }
     }
 
@@ -122,7 +128,7 @@ package final class ParameterGradients {
                 rest += encoderSquares[lane * sae.dSAE + j]
             }
             // ‖g − c w‖² for a unit row w with ⟨g, w⟩ = c · squaredNorm.
-            let (scale, c) = (Double(decoderScales[j]), Double(along[j]))
+            let (scale, c) = (Double(decoderTerms[j].scale), Double(decoderTerms[j].along))
             square += max(0, scale * scale * raw - c * c * (2 * Self.squaredNorm - 1)) + rest
         }
         return square.squareRoot()
@@ -130,17 +136,17 @@ package final class ParameterGradients {
 
     /// The gradient row of a latent: zeros if it has no entry.
     package func encoderRow(_ j: Int) -> UnsafePointer<Float> {
-        UnsafePointer(hasEntries[j] ? encoder.row(j) : zeroRow.elements)
+        UnsafePointer(decoderTerms[j].hasEntries ? encoder.row(j) : zeroRow.elements)
     }
 
     /// As `encoderRow`, of the decoder and before scale and projection.
     func unscaledDecoderRow(_ j: Int) -> UnsafePointer<Float> {
-        UnsafePointer(hasEntries[j] ? decoder.row(j) : zeroRow.elements)
+        UnsafePointer(decoderTerms[j].hasEntries ? decoder.row(j) : zeroRow.elements)
     }
 
     /// The gradient of a decoder row, for tests.
     package func decoderRow(_ j: Int) -> [Float] {
         let row = unscaledDecoderRow(j)
-        return (0..<sae.dIn).map { decoderScales[j] * row[$0] - along[j] * sae.decoder[j, $0] }
+        return (0..<sae.dIn).map { decoderTerms[j].scale * row[$0] - decoderTerms[j].along * sae.decoder[j, $0] }
     }
 }

@@ -31,11 +31,11 @@ public struct StepRecord: Sendable, Codable, Equatable {
 
 /// The parts of a step, in order.
 package enum TrainingPhase: CaseIterable, Sendable {
-    /// Pre-activations, selection, codes.
+    /// Pre-activations, selection, codes by token and by latent.
     case selection
     /// The choice among dead latents; only with dead latents.
     case auxiliary
-    /// Codes by latent; reconstructions, residuals, gradients of codes and decoder.
+    /// Reconstructions, residuals, gradients of codes and decoder.
     case losses
     /// Gradients of the encoder, the norm of all.
     case gradients
@@ -141,6 +141,7 @@ public final class Trainer {
         }
         let summary = try select(centered, beside: silent.isEmpty ? nil : auxiliary.candidates)
         try checkStarvation(summary, rows: x.rows)
+        assembleLive()
         let dead = recordFirings(rows: x.rows)
         onPhase?(.selection)
         let revived = dead.isEmpty ? nil : auxiliary
@@ -151,7 +152,6 @@ public final class Trainer {
             onPhase?(.auxiliary)
         }
 
-        assembleLive()
         gradients.begin()
         let squares = gradient.compute(
             x, live, sae, weights: plan.groupWeights, revived: revived, into: gradients)
@@ -275,17 +275,16 @@ public final class Trainer {
     }
 
     private func coreEntries() -> Int {
-        let core = Int32(sae.layout.coreCount)
-        guard core > 0 else { return 0 }
-        var count = 0
-        for e in 0..<codes.count where codes.columnIndices[e] < core && codes.values[e] > 0 { count += 1 }
-        return count
+        (0..<sae.layout.coreCount).reduce(0) { sum, j in
+            sum + live.entries(ofLatent: j).reduce(0) { $0 + (live.values[$1] > 0 ? 1 : 0) }
+        }
     }
 
     /// Counts tokens since each latent fired and returns the dead ones, ascending.
     private func recordFirings(rows: Int) -> [Int] {
-        for j in tokensSinceFired.indices { tokensSinceFired[j] += rows }
-        for e in 0..<codes.count where codes.values[e] > 0 { tokensSinceFired[Int(codes.columnIndices[e])] = 0 }
+        tokensSinceFired.withUnsafeMutableBufferPointer { tokens in
+            for j in tokens.indices { tokens[j] = live.fired(j) ? 0 : tokens[j] + rows }
+        }
         return latentsSilent(for: plan.deadAfterTokens)
     }
 

@@ -7,7 +7,7 @@ import SparseCoding
 /// Every gradient of a training step against central differences of the loss in Double.
 ///
 /// Tolerance 2e-5 of the largest element of a parameter's gradient: the step is in single precision, sums of up to
-/// 12 · 9 terms. 20 columns are two panels, one of them of four columns.
+/// 12 · 9 terms. 20 columns are two panels on two lanes, one of them of four columns.
 @Suite struct GradientTests {
     struct Case: Sendable, CustomTestStringConvertible {
         var testDescription: String
@@ -85,6 +85,29 @@ import SparseCoding
             square += expected.reduce(0) { $0 + $1 * $1 }
         }
         #expect(abs(record.gradientNorm - square.squareRoot()) <= 2e-5 * square.squareRoot())
+    }
+
+    /// 150 columns: panels of 64, 64 and 22 for one lane, of 64 and 16 and of 64 and 6 for two. Every column has its element
+    /// of b_dec, and every latent's dot products run over all of them.
+    @Test(arguments: [1, 2]) func panelsOfColumnsAddUp(lanes: Int) throws {
+        let sae = try smallSAE(dIn: 150, groups: [4, 6, 8, 10])
+        let x = randomMatrix(12, 150, seed: 9, from: -1.5, to: 1.5)
+        var settings = TrainingSettings(k: 5, batchSize: 12, steps: 10)
+        settings.deadAfterTokens = 1000
+        let plan = try TrainingPlan(settings, dIn: 150, layout: sae.layout)
+        let trainer = Trainer(sae, plan: plan, rule: NaiveBatchTopK(), lanes: Lanes(count: lanes))
+        _ = try trainer.computeGradients(x, projecting: false)
+        let naive = NaiveLoss(sae, x: x, plan: plan, active: trainer.codes, revived: SparseCodes())
+        let g = trainer.gradients
+        checkClose(
+            g.encoderBias.values, (0..<28).map { naive.slope(\.encoderBias, $0) }, tolerance: 2e-5, "b_enc")
+        checkClose(
+            g.decoderBias.values, (0..<150).map { naive.slope(\.decoderBias, $0) }, tolerance: 2e-5, "b_dec")
+        checkClose(
+            g.decoderRow(3), (0..<150).map { naive.slope(\.decoder, 3 * 150 + $0) }, tolerance: 2e-5, "W_dec")
+        checkClose(
+            (0..<150).map { g.encoderRow(3)[$0] }, (0..<150).map { naive.slope(\.encoder, 3 * 150 + $0) },
+            tolerance: 2e-5, "W_enc")
     }
 
     @Test func aProjectedDecoderGradientHasNoPartAlongItsRow() throws {
