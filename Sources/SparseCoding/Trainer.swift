@@ -175,11 +175,12 @@ public final class Trainer {
         gradients.computeEncoder(centered, [live] + (revived.map { [$0.entries] } ?? []), frozen: frozenCount)
         let norm = gradients.globalNorm()
         onPhase?(.gradients)
+        let core = coreEntries()
         return StepRecord(
             step: step, loss: loss, prefixLosses: prefixLosses, auxiliaryLoss: auxiliaryLoss,
             learningRate: plan.learningRate(at: step), gradientNorm: norm,
-            meanActiveCore: Double(coreEntries()) / Double(x.rows),
-            meanActiveNonCore: Double(summary.selectedEntries + summary.coreEntries - coreEntries()) / Double(x.rows),
+            meanActiveCore: Double(core) / Double(x.rows),
+            meanActiveNonCore: Double(summary.selectedEntries + summary.coreEntries - core) / Double(x.rows),
             deadCount: dead.count, leastSelected: summary.leastSelected, threshold: sae.threshold,
             penalty: learned?.penalty)
     }
