@@ -129,7 +129,9 @@ package final class ParameterGradients {
             }
             // ‖g − c w‖² for a unit row w with ⟨g, w⟩ = c · squaredNorm.
             let (scale, c) = (Double(decoderTerms[j].scale), Double(decoderTerms[j].along))
-            square += max(0, scale * scale * raw - c * c * (2 * Self.squaredNorm - 1)) + rest
+            let projected = scale * scale * raw - c * c * (2 * Self.squaredNorm - 1)
+            // Below 0 by rounding only; not max, which would hide a NaN.
+            square += (projected < 0 ? 0 : projected) + rest
         }
         return square.squareRoot()
     }

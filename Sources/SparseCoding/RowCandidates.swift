@@ -86,17 +86,22 @@ package final class RowCandidates {
         }
     }
 
-    /// Drops what is below the limit-th largest of a row, and what was found below it is never looked at again.
+    /// Keeps the `limit` largest of a row, of equal ones those of the lower columns: the first, and so nothing that
+    /// comes later can equal its way in.
     private func cut(
         _ r: Int, _ columns: UnsafeMutablePointer<Int32>, _ values: UnsafeMutablePointer<Float>, _ count: Int
     ) -> Int {
-        let least = rankThreshold(values, count, limit).value
-        var kept = 0
-        for e in 0..<count where values[e] >= least {
+        let least = rankThreshold(values, count, limit)
+        var (kept, ties) = (0, least.equalCount)
+        for e in 0..<count where values[e] >= least.value {
+            if values[e] == least.value {
+                guard ties > 0 else { continue }
+                ties -= 1
+            }
             (columns[kept], values[kept]) = (columns[e], values[e])
             kept += 1
         }
-        floors[r] = least.nextDown
+        floors[r] = least.value
         return kept
     }
 

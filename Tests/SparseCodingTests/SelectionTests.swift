@@ -295,6 +295,21 @@ import SparseCoding
         #expect(candidates.repeatCount == (c.again ? 2 : 0))
     }
 
+    /// Latents that died together may be equal to the last bit: a row's room must not depend on how many tie.
+    @Test func deadLatentsThatAllTieKeepTheLowerColumns() throws {
+        let sae = try sae(Setting(latents: 2400))
+        sae.encoder.fill(0)
+        sae.encoderBias.fill(1)
+        let candidates = RowCandidates(lanes: Lanes(count: 2))
+        candidates.margin = 5
+        let x = wholeMatrix(40, 8, seed: 3, bound: 40)
+        candidates.begin(Array(0..<2400), of: 2400, rows: 40, k: 3)
+        EncodingPass(lanes: Lanes(count: 2)).bringTiles(of: x, sae, to: candidates)
+        let codes = SparseCodes()
+        candidates.largest(3, among: Array(2..<2400), of: 2400, into: codes) { Issue.record("no row is short") }
+        #expect((0..<40).allSatisfy { codes.entries(ofRow: $0).map { codes.columnIndices[$0] } == [2, 3, 4] })
+    }
+
     @Test func inferenceKeepsWhatExceedsTheThreshold() throws {
         let setting = Setting(batch: 100, latents: 1500, core: 5)
         let sae = try sae(setting)
