@@ -114,7 +114,11 @@ let package = Package(
         .testTarget(name: "AttributionTests", dependencies: ["Attribution", "LanguageModeling", "TestSupport"]),
         .testTarget(
             name: "PluginHostTests",
-            dependencies: ["PluginHost", "PluginValidation", "CDMSAE", "LanguageModeling", "TestSupport"],
+            // All that its tests import: what is not named here is not built again when it changes.
+            dependencies: [
+                "PluginHost", "PluginValidation", "CDMSAE", "Attribution", "SparseCoding", "LanguageModeling",
+                "LinearAlgebra", "TestSupport",
+            ],
             exclude: ["ABI", "Fixtures"]),
         .testTarget(
             name: "DistillationTests",

@@ -26,6 +26,8 @@ public enum AttributionError: Error, CustomStringConvertible, Equatable {
     case shardsMissing(from: Int, of: Int)
     /// A score whose state no machine holds.
     case stateTooLarge(bytes: Int)
+    /// A scorer whose terms are something else than the changes of the loss that it asked about.
+    case termsAreNotChanges(scorer: String, output: String, latent: Int, sequence: Int, sum: Double, term: Double)
     /// Nothing left to score.
     case nothingScored(tokens: Int)
 
@@ -61,6 +63,10 @@ public enum AttributionError: Error, CustomStringConvertible, Equatable {
             "the shards end before sequence \(from) of \(count); give every shard of the pass, in order, once"
         case .stateTooLarge(let bytes):
             "the scorer asks for a state of \(bytes) bytes, which cannot be had; score fewer sequences or latents"
+        case .termsAreNotChanges(let scorer, let output, let latent, let sequence, let sum, let term):
+            "\(output) of \(scorer) is \(term) for latent \(latent) in sequence \(sequence), and the changes of the loss that it "
+                + "asked about add up to \(sum), so they are not what it is made of token by token; draws of single tokens stand "
+                + "for others: evaluate all, or leave --per-token out"
         case .nothingScored(let tokens):
             "all of \(tokens) tokens are kept as the model's own (first positions, special tokens, attention sinks); "
                 + "score longer sequences or relax --keep-first, --keep-special, --sinks"

@@ -65,6 +65,9 @@ public struct ScoringBatch: @unchecked Sendable {
 }
 
 extension ScoringBatch {
+    /// Its sequences, counted in the pass.
+    var sequences: Range<Int> { firstSequence..<firstSequence + sequenceOffsets.count - 1 }
+
     /// Sequence s alone, as a batch of its own at its place in the pass.
     package func sequence(_ s: Int) -> ScoringBatch {
         let tokens = Int(sequenceOffsets[s])..<Int(sequenceOffsets[s + 1])

@@ -78,35 +78,6 @@ public final class ScoreAccumulator {
     /// The largest relative error that results have because not all scores were kept; 0 where they were.
     public var relativeError: Double { histograms == nil ? 0 : ScoreHistogram.error }
 
-    /// Adds what another accumulator of the same kind was given, of other sequences.
-    public func merge(_ other: ScoreAccumulator) {
-        precondition(
-            other.aggregate == aggregate && other.scope == scope && other.isSigned == isSigned
-                && other.activeCounts.count == activeCounts.count && other.tailLimit == tailLimit,
-            "accumulators of different kinds")
-        tokenCount += other.tokenCount
-        for j in activeCounts.indices {
-            activeCounts[j] += other.activeCounts[j]
-            sums[j] += other.sums[j]
-            squares[j] += other.squares[j]
-            largest[j] = max(largest[j], other.largest[j])
-        }
-        guard tailLimit > 0 else { return }
-        if other.histograms != nil { becomeHistograms() }
-        for j in tails.indices {
-            if histograms == nil {
-                tails[j] += other.tails[j]
-                kept += other.tails[j].count
-                if tailLimit < Int.max / 2 && tails[j].count >= 2 * tailLimit + 64 { trim(j) }
-                if kept > mostKept { becomeHistograms() }
-            } else if let theirs = other.histograms {
-                histograms?[j].add(theirs[j])
-            } else {
-                for score in other.tails[j] { histograms?[j].add(score) }
-            }
-        }
-    }
-
     /// From here on scores are counted instead of kept. What a trimmed tail has lost is below every rank that is asked for.
     private func becomeHistograms() {
         guard histograms == nil else { return }

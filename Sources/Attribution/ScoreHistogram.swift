@@ -2,11 +2,11 @@
 /// keeping all of them would take too much memory.
 ///
 /// A score stands for the middle of its bin, [2ᵉ(1 + i/128), 2ᵉ(1 + (i+1)/128)), so every order statistic, and every
-/// quantile and trimmed mean made of them, is off by at most 2⁻⁸ of its value. Sums of two are exact and do not depend on
-/// the order of scores or shards. A bin is the upper half of the float's bits, so nothing is computed to find it; DDSketch
-/// (Masson, Rim, Lee, VLDB 2019) takes a logarithm for bins of exactly equal ratio, which bounds the same error with a
-/// third fewer of them. Only exponents that occur take memory: 512 bytes each.
-struct ScoreHistogram: Equatable {
+/// quantile and trimmed mean made of them, is off by at most 2⁻⁸ of its value. Counts do not depend on the order of scores,
+/// so neither does anything made of them. A bin is the upper half of the float's bits, so nothing is computed to find it;
+/// DDSketch (Masson, Rim, Lee, VLDB 2019) takes a logarithm for bins of exactly equal ratio, which bounds the same error
+/// with a third fewer of them. Only exponents that occur take memory: 512 bytes each.
+struct ScoreHistogram {
     /// Counts of one sign and exponent, by the upper half of the bits without its last seven.
     private var blocks: [UInt16: [UInt32]] = [:]
 
@@ -16,10 +16,6 @@ struct ScoreHistogram: Equatable {
     mutating func add(_ score: Float) {
         let bin = UInt16(truncatingIfNeeded: score.bitPattern >> 16)
         blocks[bin >> 7, default: [UInt32](repeating: 0, count: 128)][Int(bin & 127)] += 1
-    }
-
-    mutating func add(_ other: ScoreHistogram) {
-        blocks.merge(other.blocks) { a, b in zip(a, b).map { $0 + $1 } }
     }
 
     /// Values that stand for the scores, in falling order, with how many there are of each.

@@ -16,6 +16,7 @@ public final class ScoringPass {
     /// Sequences so far, in the whole pass.
     public private(set) var sequencesSeen = 0
     private var accumulated: AccumulatedScore?
+    private var changes: TokenLossChanges?
 
     /// A pass of one scorer over what `spliced` shows it. Evaluations the scorer asks for are taken from `budget`, and what
     /// it asks of the whole pass is in `means`.
@@ -51,6 +52,27 @@ public final class ScoringPass {
                 latentCount: candidateCount, dimension: spliced.sae.dIn, sequenceCount: sequences, tokenCount: tokens,
                 coreCount: spliced.coreCount, errorTermAdded: spliced.settings.errorTerm,
                 evaluationBudget: budget.groups))
+    }
+
+    /// The output that the scorer's score is the mean of over sequences, sequence by sequence; nil if it has none.
+    public var terms: ScorerOutput? { scorer.accumulation?.outputs.first { $0.role == .terms } }
+
+    /// Keeps what the scorer's terms are made of token by token, from the first sample of a pass over `sequences` sequences of
+    /// `length` tokens on.
+    public func keepLossChanges(sequences: Int, length: Int) {
+        precondition(terms != nil, "\(scorer.name) has no terms")
+        changes = TokenLossChanges(latents: candidateCount, sequences: sequences, length: length)
+    }
+
+    /// Δ [m·B, T − 1] of the sequences so far; nil if it is not kept.
+    ///
+    /// - Throws: `AttributionError.termsAreNotChanges`; what the scorer throws.
+    public func lossChanges() throws -> Matrix? {
+        guard let changes, let (output, values) = try outputs().first(where: { $0.output.role == .terms }) else {
+            return nil
+        }
+        try changes.settle(values, of: 0..<sequencesSeen, scorer: scorer.name, output: output.name)
+        return changes.values
     }
 
     /// Starts at a later sequence, for a part of the pass; all are of one length.
@@ -135,14 +157,18 @@ public final class ScoringPass {
         var batch = sample.batch
         batch.firstToken = tokensSeen
         batch.firstSequence = sequencesSeen
-        batch.evaluation = SpliceEvaluator(sample.replay, batch: batch, budget: budget, means: means)
+        batch.evaluation = SpliceEvaluator(
+            sample.replay, batch: batch, budget: budget, means: means, changes: changes)
         var values: [Float] = []
         if scorer.scoresTokens {
             values = [Float](repeating: 0, count: batch.codes.count)
             try values.withUnsafeMutableBufferPointer { try scorer.score(batch, into: $0) }
             try check(values, batch.codes)
         }
-        try accumulated?.add(batch)
+        do { try accumulated?.add(batch) } catch {
+            changes?.forget(batch.sequences)
+            throw error
+        }
         skip(sample.sample)
         return Scores(
             codes: batch.codes, values: values, loss: batch.loss, scoredCount: sample.scoredCount,

@@ -85,19 +85,22 @@ public final class SpliceEvaluator: SplicedEvaluation, @unchecked Sendable {
     private let batch: ScoringBatch
     private let budget: EvaluationBudget
     private let means: MeanActivations?
+    private let changes: TokenLossChanges?
 
     /// Sequences that gradients are computed for at once; enough for the products, little memory.
     private static let gradientSequences = 8
 
-    /// An evaluator of `batch`, whose reconstruction is the one that `replay` runs suffixes of.
+    /// An evaluator of `batch`, whose reconstruction is the one that `replay` runs suffixes of. What the loss becomes at each
+    /// token is added to `changes`.
     init(
         _ replay: SharedReplay, batch: ScoringBatch, budget: EvaluationBudget = EvaluationBudget(),
-        means: MeanActivations? = nil
+        means: MeanActivations? = nil, changes: TokenLossChanges? = nil
     ) {
         self.replay = replay
         self.batch = batch
         self.budget = budget
         self.means = means
+        self.changes = changes
     }
 
     private var tokens: TokenBatch { replay.tokens }
@@ -110,7 +113,13 @@ public final class SpliceEvaluator: SplicedEvaluation, @unchecked Sendable {
     public var remainingGroups: Int? { budget.remaining }
 
     /// See `SplicedEvaluation`.
-    public func checkpoint() -> () -> Void { budget.checkpoint() }
+    public func checkpoint() -> () -> Void {
+        let giveBack = budget.checkpoint()
+        return { [self] in
+            giveBack()
+            changes?.forget(batch.sequences)
+        }
+    }
 
     /// See `SplicedEvaluation`.
     public func meanActivations() throws -> MeanActivations.Values {
@@ -122,7 +131,7 @@ public final class SpliceEvaluator: SplicedEvaluation, @unchecked Sendable {
     public func lossChanges(_ groups: [EditGroup]) throws -> [Double] {
         try batch.check(groups)
         try budget.spend(groups.count)
-        var changes = [Double](repeating: 0, count: groups.count)
+        var sums = [Double](repeating: 0, count: groups.count)
         var pending: [(group: Int, first: Int, rows: Matrix)] = []
         var rowCount = 0
         func flush() throws {
@@ -139,10 +148,12 @@ public final class SpliceEvaluator: SplicedEvaluation, @unchecked Sendable {
             var at = 0
             for (i, first, rows) in pending {
                 let from = groups[i].sequence * length + first
+                let own = (0..<rows.rows).map { Double(after[at + $0]) - Double(batch.loss[from + $0]) }
                 for t in 0..<rows.rows {
-                    changes[i] += Double(after[at + t]) - Double(batch.loss[from + t])
+                    sums[i] += own[t]
                     groups[i].losses?[first + t] = after[at + t]
                 }
+                keep(groups[i], from: first, own)
                 at += rows.rows
             }
             pending.removeAll(keepingCapacity: true)
@@ -152,14 +163,22 @@ public final class SpliceEvaluator: SplicedEvaluation, @unchecked Sendable {
             if let losses = group.losses {
                 for t in 0..<length { losses[t] = batch.loss[group.sequence * length + t] }
             }
-            guard let first = firstChange(group.edits) else { continue }
+            guard let first = firstChange(group.edits) else {
+                keep(group, from: 0, [])
+                continue
+            }
             let rows = edited(group, from: first)
             pending.append((i, first - group.sequence * length, rows))
             rowCount += rows.rows
             if rowCount >= (try replay.prepared()).preferredRows { try flush() }
         }
         try flush()
-        return changes
+        return sums
+    }
+
+    private func keep(_ group: EditGroup, from first: Int, _ own: [Double]) {
+        guard let changes, let latent = group.latent else { return }
+        changes.add(latent: latent, sequence: batch.firstSequence + group.sequence, from: first, own)
     }
 
     /// See `SplicedEvaluation`.

@@ -16,6 +16,11 @@ struct CompareCommand: ParsableCommand {
             report.html into the folder --out, and goes on where an interrupted comparison stopped. Intervals hold 95 of 100 \
             results from sequences drawn again with replacement. The first scorer is the one that the table compares others with.
 
+            The table: latents in the core at --tau; Spearman's ρ and the cores' Jaccard with the first scorer; ρ between two \
+            random halves of the sequences; removal area and kept area, under the curve of the loss that removing the top n \
+            latents adds and above that of keeping only them, over log n, larger for a better ranking; how often latents of the \
+            core fire; seconds.
+
             Example: dmsae compare --model smollm2.gguf --sae sae --tokens ids.safetensors --scorer gxa \
             --scorer ablation,draws=4 --scorer ig --scorer frequency --scorer random --out comparison
             """)
@@ -33,7 +38,7 @@ struct CompareCommand: ParsableCommand {
     var tau = 0.9
     @Option(help: "Safetensors file with input_ids [B, T] for the loss curves; default the scored tokens.")
     var curveTokens: String?
-    @Option(help: "Sequences of the loss curves; 0 for no curves.")
+    @Option(help: "Sequences of the loss curves, 2 or more; 0 for no curves.")
     var curveSequences = 8
     @Option(help: "Samples of sequences for the intervals.")
     var draws = 200
@@ -51,8 +56,10 @@ struct CompareCommand: ParsableCommand {
             throw ValidationError("a comparison needs two scorers or more; give --scorer again")
         }
         guard Set(scorer).count == scorer.count else { throw ValidationError("a scorer is given twice") }
-        guard curveSequences >= 0, show >= 0, (0...10_000).contains(draws) else {
-            throw ValidationError("--curve-sequences and --show must be 0 or more, --draws 0 to 10000")
+        // One sequence drawn again is itself, and an interval without width would find every difference.
+        guard curveSequences == 0 || curveSequences >= 2, show >= 0, (20...10_000).contains(draws) else {
+            throw ValidationError(
+                "--curve-sequences must be 0, or 2 or more for an interval, --show 0 or more, --draws 20 to 10000")
         }
     }
 
@@ -71,6 +78,7 @@ struct CompareCommand: ParsableCommand {
         try AtomicFile.requireWritable(out + "/comparison.json")
         let loadedPlugins = try scorer.map { try plugins.scorer($0, output: out + "/comparison.json") }
         let loaded = try input.load()
+        try requireSeveral(loaded.tokens, in: input.tokens)
         let curveBatch = try curves(loaded)
         var key = try input.key()
         key["scorers"] = zip(scorer, loadedPlugins).map { "\($0): \($1.identity)" }.joined(separator: "; ")
@@ -164,7 +172,15 @@ struct CompareCommand: ParsableCommand {
     private func curves(_ loaded: ScoringInput.Loaded) throws -> TokenBatch? {
         guard curveSequences > 0 else { return nil }
         let batch = try curveTokens.map { try readTokens($0) } ?? loaded.tokens
+        try requireSeveral(batch, in: curveTokens ?? input.tokens)
         return batch.sequences(0..<min(curveSequences, batch.sequenceCount))
+    }
+
+    private func requireSeveral(_ batch: TokenBatch, in path: String) throws {
+        guard batch.sequenceCount >= 2 else {
+            throw ValidationError(
+                "\(path) holds one sequence, and intervals come from drawing sequences; give two or more")
+        }
     }
 
     /// A method's points as they are kept between runs.

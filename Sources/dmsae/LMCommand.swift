@@ -96,7 +96,7 @@ struct LMCommand: ParsableCommand {
             abstract: "Prints the token ids of a text, or writes them as rows of input_ids.",
             discussion: """
                 The text comes from standard input unless --text names a corpus. With --out, documents are joined by \
-                the end-of-text token, cut into rows of --length tokens, and written as input_ids [B, T].
+                the end-of-text token, cut into rows of --context tokens, and written as input_ids [B, T].
 
                 Example: echo "The quick brown fox" | dmsae lm tokenize --model smollm2.gguf
                 """)
@@ -108,7 +108,9 @@ struct LMCommand: ParsableCommand {
         @Option(help: "Safetensors file to write.")
         var out: String?
         @Option(help: "Tokens per row with --out.")
-        var length = 256
+        var context = 256
+        @Option(help: ArgumentHelp("The older name of --context.", visibility: .hidden))
+        var length: Int?
         @Option(help: "Rows to write with --out.")
         var rows = 64
         @Option(help: "Tokens of the corpus to pass over first.")
@@ -118,8 +120,8 @@ struct LMCommand: ParsableCommand {
         @OptionGroup var output: OutputOptions
 
         func validate() throws {
-            guard length >= 1, rows >= 1, skip >= 0 else {
-                throw ValidationError("--length and --rows must be at least 1, --skip at least 0")
+            guard (2...mostTokens).contains(length ?? context), rows >= 1, skip >= 0 else {
+                throw ValidationError("--context must be at least 2, --rows at least 1, --skip at least 0")
             }
             guard out == nil || text != nil else { throw ValidationError("--out needs --text") }
         }
@@ -131,15 +133,16 @@ struct LMCommand: ParsableCommand {
                 let bytes = try text.map { try wholeCorpus($0) } ?? standardInput()
                 return try printIds(tokenizer.encode(bytes: bytes, allowSpecial: special), tokenizer)
             }
+            let context = length ?? context
             let data = try TokenDataset(
-                corpus: TextCorpus(path: text), tokenizer: tokenizer, length: length, skip: skip)
+                corpus: TextCorpus(path: text), tokenizer: tokenizer, length: context, skip: skip)
             guard let batch = try data.nextBatch(sequences: rows) else {
                 throw TextError.empty(path: text)
             }
             var writer = SafetensorsWriter()
-            writer.add("input_ids", integers: batch.ids.map { Int64($0) }, shape: [batch.sequenceCount, length])
+            writer.add("input_ids", integers: batch.ids.map { Int64($0) }, shape: [batch.sequenceCount, context])
             try writer.write(to: out)
-            print("\(batch.sequenceCount) rows of \(length) tokens written to \(out)")
+            print("\(batch.sequenceCount) rows of \(context) tokens written to \(out)")
         }
 
         private func printIds(_ ids: [Int32], _ tokenizer: Tokenizer) throws {

@@ -12,8 +12,8 @@ struct ScoreCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "score", abstract: "Score an SAE's latents by their attribution to next-token loss.",
         discussion: """
-            Writes scores [m], core (indices, falling score), per_token [B, T, m] on request and each named output of \
-            the scorer. A score is positive where the latent helps.
+            Writes scores [m], core (indices, falling score) and each named output of the scorer; with --per-token also \
+            per_token [B, T, m], or of ablation loss_delta_per_token [m, B, T-1]. A score is positive where the latent helps.
 
             Example: dmsae score --model smollm2.gguf --sae sae --layer 15 --tokens ids.safetensors --scorer gxa \
             --out scores.safetensors
@@ -37,8 +37,14 @@ struct ScoreCommand: ParsableCommand {
     var scoreMemory = 2.0
     @Option(help: "Candidates: the spliced prefix, or all latents.")
     var candidates: Candidates = .inner
-    @Flag(help: "Write the scores of every token too.")
+    @Flag(
+        help: ArgumentHelp(
+            "Write every token too: per_token [B, T, m], the scores, or of ablation loss_delta_per_token [m, B, T-1], what the "
+                + "loss at each position becomes without the latent less what it was."))
     var perToken = false
+    @Option(
+        help: ArgumentHelp("Largest tensor that --per-token may write; it is held in memory too.", valueName: "GiB"))
+    var perTokenLimit = 4.0
     @Option(help: "Safetensors file to write.")
     var out: String
     @Option(
@@ -82,6 +88,13 @@ struct ScoreCommand: ParsableCommand {
     func validate() throws {
         if shard != nil && checkpoint == nil { throw ValidationError("--shard needs --checkpoint, the file to write") }
         guard scoreMemory >= 0, scoreMemory < 1e6 else { throw ValidationError("--score-memory is \(scoreMemory)") }
+        guard perTokenLimit >= 0, perTokenLimit < 1e6 else {
+            throw ValidationError("--per-token-limit is \(perTokenLimit)")
+        }
+        if perToken && (checkpoint != nil || !merge.isEmpty) {
+            throw ValidationError(
+                "a checkpoint keeps no numbers of tokens; leave --per-token out, or --checkpoint and --merge")
+        }
         if !merge.isEmpty && (shard != nil || checkpoint != nil) {
             throw ValidationError("--merge reads finished shards; leave --shard and --checkpoint out")
         }
@@ -111,10 +124,12 @@ struct ScoreCommand: ParsableCommand {
         let accumulator = ScoreAccumulator(
             latents: pass.candidateCount, tokens: batch.tokenCount, aggregate: how, scope: over, isSigned: signed,
             memory: Int(scoreMemory * Double(1 << 30)))
+        if perToken { try checkPerToken(plugin, pass, batch) }
+        let everyToken =
+            perToken && plugin.scoresTokens ? Matrix(rows: batch.tokenCount, columns: pass.candidateCount) : nil
         if perToken && !plugin.scoresTokens {
-            throw ValidationError("scorer \(plugin.name) gives totals and no scores of tokens; leave --per-token out")
+            pass.keepLossChanges(sequences: batch.sequenceCount, length: batch.length)
         }
-        let everyToken = perToken ? Matrix(rows: batch.tokenCount, columns: pass.candidateCount) : nil
         try pass.begin(sequences: batch.sequenceCount, tokens: batch.tokenCount)
         let range = merge.isEmpty ? shard?.range(of: batch.sequenceCount) ?? 0..<batch.sequenceCount : 0..<0
         let key = try stateKey(plugin)
@@ -129,6 +144,8 @@ struct ScoreCommand: ParsableCommand {
                 let scores = try pass.score(sample)
                 scores.add(to: accumulator)
                 if let everyToken { scores.scatter(into: everyToken, firstRow: first * batch.length, signed: signed) }
+                // Terms that are something else are found out here, and not after the last sequence only.
+                if first == range.lowerBound { _ = try pass.lossChanges() }
             } catch let error as PluginError where onPluginCrash == .skip {
                 guard case .crashed = error else { throw error }
                 Terminal.shared.warn("sequences \(first) to \(last - 1) are left out: \(error)")
@@ -156,10 +173,32 @@ struct ScoreCommand: ParsableCommand {
         }
         let core = try CoreSelection(result, fraction: tau, tokens: accumulator.tokenCount, aggregate: how)
         let outputs = try pass.outputs()
-        try write(result, core, everyToken, batch, outputs, plugin, leftOut: leftOut)
+        try write(result, core, everyToken, try pass.lossChanges(), batch, outputs, plugin, leftOut: leftOut)
         let title =
             plugin.scoresTokens ? aggregate : outputs.first.map { "\($0.output.name) [\($0.output.unit)]" } ?? ""
         try report(result, core, scored: accumulator.tokenCount, title: title, outputs.map(\.output), leftOut: leftOut)
+    }
+
+    /// Refuses --per-token for a scorer of which nothing is known token by token, and a file of absurd size.
+    private func checkPerToken(
+        _ plugin: any AttributionScorer & LoadedPlugin, _ pass: ScoringPass, _ batch: TokenBatch
+    ) throws {
+        let outputs = plugin.accumulation?.outputs ?? []
+        guard plugin.scoresTokens || pass.terms != nil else {
+            throw ValidationError(
+                "scorer \(plugin.name) gives totals and no scores of tokens or terms of sequences; leave --per-token out"
+            )
+        }
+        if !plugin.scoresTokens, let name = pass.terms?.perTokenName, outputs.contains(where: { $0.name == name }) {
+            throw ValidationError("scorer \(plugin.name) has an output \(name) of its own; leave --per-token out")
+        }
+        let size = Double(batch.tokenCount) * Double(pass.candidateCount) * 4 / 0x1p30
+        guard size <= perTokenLimit else {
+            throw ValidationError(
+                "--per-token would write \(pass.candidateCount) latents × \(batch.tokenCount) tokens, \(decimals(size, 2)) GiB; "
+                    + "score fewer tokens or a smaller --prefix, or raise --per-token-limit (\(decimals(perTokenLimit, 2)))"
+            )
+        }
     }
 
     /// All that a scorer's state depends on.
@@ -204,7 +243,7 @@ struct ScoreCommand: ParsableCommand {
     }
 
     private func write(
-        _ scores: [Double], _ core: CoreSelection, _ everyToken: Matrix?, _ batch: TokenBatch,
+        _ scores: [Double], _ core: CoreSelection, _ everyToken: Matrix?, _ lossChanges: Matrix?, _ batch: TokenBatch,
         _ outputs: [(output: ScorerOutput, values: [Double])], _ plugin: any LoadedPlugin, leftOut: [Int]
     ) throws {
         var metadata = [
@@ -225,6 +264,10 @@ struct ScoreCommand: ParsableCommand {
         for (output, values) in outputs {
             let shape = output.shape == .latent ? [scores.count] : [scores.count, batch.sequenceCount]
             writer.add(output.name, values.map(Float.init), shape: shape)
+            if let lossChanges, output.role == .terms {
+                writer.add(
+                    output.perTokenName, lossChanges, shape: [scores.count, batch.sequenceCount, batch.length - 1])
+            }
         }
         try writer.write(to: out)
     }
@@ -263,6 +306,11 @@ struct ScoreCommand: ParsableCommand {
         var outputs: [ScorerOutput]
         var left_out_sequences: [Int]
     }
+}
+
+extension ScorerOutput {
+    /// The tensor of what the terms are made of token by token.
+    fileprivate var perTokenName: String { name + "_per_token" }
 }
 
 extension ScoringPass.Scores {

@@ -23,8 +23,8 @@ struct ScoringInput: ParsableArguments {
     var sequences = 8
     @Option(
         help: ArgumentHelp(
-            "Cut sequences into windows of so many tokens: an ablation then costs less where latents are dense, but the model "
-                + "sees less context, and what a latent does further on is not counted.", valueName: "TOKENS"))
+            "Cut sequences into windows of so many tokens: a drawn ablation then costs a window instead of a sequence, but the "
+                + "model sees less context, and what a latent does further on is not counted.", valueName: "TOKENS"))
     var window: Int?
     @Option(
         help: ArgumentHelp(

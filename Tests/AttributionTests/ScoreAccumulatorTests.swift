@@ -156,25 +156,6 @@ private struct NaiveScores {
         }
     }
 
-    @Test(arguments: [0, 1 << 30]) func partsAddUpToTheWhole(_ memory: Int) {
-        for aggregate in Self.ordered + [.mean, .rootMeanSquare, .maximum] {
-            func accumulator() -> ScoreAccumulator {
-                ScoreAccumulator(latents: 6, tokens: 3000, aggregate: aggregate, memory: memory)
-            }
-            let whole = accumulator(), parts = [accumulator(), accumulator(), accumulator()]
-            for (i, (codes, scores)) in batches(3000, latents: 6, seed: 1).enumerated() {
-                scores.withUnsafeBufferPointer {
-                    whole.add(codes, $0, tokens: codes.rows)
-                    parts[i % 3].add(codes, $0, tokens: codes.rows)
-                }
-            }
-            for other in [2, 0] { parts[1].merge(parts[other]) }
-            #expect(parts[1].tokenCount == 3000 && parts[1].activeCounts == whole.activeCounts)
-            // Scores are eighths: sums are exact in any order.
-            #expect(parts[1].result() == whole.result(), "\(aggregate)")
-        }
-    }
-
     /// numpy.quantile([0, 0, 0, 1, 2, 4], q), computed with numpy 2.
     @Test func quantilesMatchNumpysOwnNumbers() {
         for (q, expected) in [(0.0, 0.0), (0.5, 0.5), (0.6, 1.0), (0.7, 1.5), (0.9, 3.0), (0.99, 3.9), (1.0, 4.0)] {

@@ -210,7 +210,19 @@ import Testing
         try fail(
             compare(["gxa", "random"], ["--aggregate", "median"], out: "b"), saying: "\"median\" is no aggregate")
         try fail(compare(["gxa", "random"], ["--tau", "0"], out: "b"), saying: "τ is 0.0")
-        try fail(compare(["gxa", "random"], ["--draws", "-1"], out: "b"), status: 64, saying: "--draws")
+        for few in [["--draws", "0"], ["--draws", "19"], ["--curve-sequences", "1"]] {
+            try fail(
+                compare(["gxa", "random"], few, out: "b"), status: 64,
+                saying: "--curve-sequences must be 0, or 2 or more", "--draws 20 to 10000")
+        }
+        // An interval of one sequence has no width, and would find every difference.
+        try write(
+            ids: Array(try golden.file.integers("input_ids").prefix(24)), shape: [1, 24], to: folder.file("one"))
+        for few in ["--tokens", "--curve-tokens"] {
+            try fail(
+                compare(["gxa", "random"], [few, folder.file("one")], out: "b"), status: 64,
+                saying: "one holds one sequence", "give two or more")
+        }
         try fail(
             compare(["gxa", "random"], ["--curve-tokens", folder.file("none")], out: "b"), saying: "none")
     }

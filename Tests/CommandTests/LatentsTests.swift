@@ -34,7 +34,7 @@ import Testing
         let tokens = folder.file("ids")
         try succeed(
             [
-                "lm", "tokenize", "--model", tiny.model, "--text", tiny.text, "--length", "32", "--rows", "8", "--out",
+                "lm", "tokenize", "--model", tiny.model, "--text", tiny.text, "--context", "32", "--rows", "8", "--out",
                 tokens,
             ])
         try succeed(

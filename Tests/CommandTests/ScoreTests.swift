@@ -37,6 +37,96 @@ import Testing
         #expect(try scores.integers("core") == (try golden.file.integers("f64.p\(prefix).select.q99")))
     }
 
+    /// Of the losses that PyTorch records: differences of losses of 6 nats, each to 1e-5 of one.
+    @Test(arguments: [[], ["--sequences", "1"]]) func whatRemovalDoesToEveryTokenIsAsPyTorchSays(_ more: [String])
+        throws
+    {
+        let scores = try score(
+            asInTheGolden + ["--scorer", "ablation", "--prefix", "32", "--per-token"] + more)
+        #expect(scores.tensors["per_token"] == nil && scores.metadata["loss_delta.unit"] == "nats")
+        try scores.require("loss_delta_per_token", shape: [32, 4, 23])
+        let found = try scores.matrix("loss_delta_per_token").values
+        let expected = try golden.expected("p32.ablation.delta_per_token")
+        #expect(zip(found, expected).allSatisfy { abs(Double($0) - $1) < 1.2e-4 })
+        #expect(found.contains { abs($0) > 1e-2 } && found.contains { $0 == 0 })
+        let sums = try scores.matrix("loss_delta").values
+        for pair in 0..<128 {
+            let own = found[pair * 23..<(pair + 1) * 23].reduce(0.0) { $0 + Double($1) }
+            #expect(abs(own - Double(sums[pair])) < 1e-5, "latent \(pair / 4), sequence \(pair % 4)")
+        }
+        // Asking for it changes nothing else.
+        let plain = try score(asInTheGolden + ["--scorer", "ablation", "--prefix", "32"] + more, out: "plain")
+        for name in plain.tensors.keys where name != "core" {
+            #expect(try plain.matrix(name).values.map(\.bitPattern) == scores.matrix(name).values.map(\.bitPattern))
+        }
+    }
+
+    @Test(arguments: ["at=token", "baseline=mean", "at=token,baseline=mean"])
+    func everyKindOfAblationAddsUpTokenByToken(_ kind: String) throws {
+        let scores = try score(asInTheGolden + ["--scorer", "ablation,\(kind)", "--prefix", "32", "--per-token"])
+        let found = try scores.matrix("loss_delta_per_token").values
+        let whole = try score(
+            asInTheGolden + ["--scorer", "ablation", "--prefix", "32", "--per-token"], out: "whole"
+        ).matrix("loss_delta_per_token").values
+        #expect(found != whole)
+        for (pair, sum) in try scores.matrix("loss_delta").values.enumerated() {
+            let own = found[pair * 23..<(pair + 1) * 23]
+            // At one token after the other up to 24 changes are added in single precision.
+            let size = own.reduce(0.0) { $0 + Double(abs($1)) }
+            #expect(abs(own.reduce(0.0) { $0 + Double($1) } - Double(sum)) <= 1e-4 * size + 1e-6)
+        }
+    }
+
+    /// Drawn pairs have the numbers that all have, the others are not known; in a worker as in the program.
+    @Test func drawnPairsHaveTheirTokensAndAWorkerIsAskedTheSame() throws {
+        let library = folder.file("copy.so")
+        try AtomicFile.write(
+            contents(of: builtProgram.dropLast("dmsae".count) + "libdmsae-plugin-ablation.so"), to: library)
+        func tokens(_ scorer: String, out: String) throws -> ([Float], [Float]) {
+            let scores = try score(
+                asInTheGolden + ["--scorer", scorer, "--prefix", "32", "--per-token", "--sequences", "1"], out: out)
+            return (try scores.matrix("loss_delta_per_token").values, try scores.matrix("loss_delta").values)
+        }
+        let (all, _) = try tokens("ablation", out: "all")
+        let (some, sums) = try tokens("ablation,draws=2", out: "some")
+        var (drawn, missed) = (0, 0)
+        for pair in 0..<128 {
+            let own = some[pair * 23..<(pair + 1) * 23]
+            if sums[pair].isNaN {
+                missed += 1
+                #expect(own.allSatisfy { $0.isNaN })
+            } else {
+                drawn += 1
+                // Other company in a pass: losses of 6 nats to 1e-5.
+                #expect(zip(own, all[pair * 23..<(pair + 1) * 23]).allSatisfy { abs($0 - $1) < 1.2e-4 })
+            }
+        }
+        #expect(drawn > 20 && missed > 5, "\(drawn), \(missed)")
+        let (there, _) = try tokens(library + ",draws=2", out: "there")
+        #expect(there.map(\.bitPattern) == some.map(\.bitPattern))
+    }
+
+    @Test func perTokenIsRefusedWhereItSaysNothingTrueOrTooMuch() throws {
+        let words = [
+            "score", "--model", fixture("models/llama"), "--sae", sae, "--tokens", folder.file("ids"), "--layer", "1",
+            "--out", folder.file("bad"), "--per-token",
+        ]
+        try fail(
+            words + ["--scorer", "frequency"], status: 64, saying: "frequency gives totals and no scores of tokens")
+        try fail(
+            words + ["--scorer", "ablation,at=token,draws=3"], saying: "loss_delta of ablation is",
+            "draws of single tokens stand for others")
+        for scorer in ["gxa", "ablation"] {
+            try fail(
+                words + ["--scorer", scorer, "--prefix", "32", "--per-token-limit", "1e-5"], status: 64,
+                saying: "32 latents × 96 tokens, 0.00 GiB", "raise --per-token-limit (0.00)")
+        }
+        try fail(
+            words + ["--scorer", "ablation", "--checkpoint", folder.file("c")], status: 64,
+            saying: "a checkpoint keeps no numbers of tokens")
+        #expect(!isThere(folder.file("bad")) && !isThere(folder.file("c")))
+    }
+
     @Test func theKeptFirstPositionAndTheMeanMatch() throws {
         let kept = try score(["--keep-special", "no", "--sinks", "off", "--prefix", "32"])
         try golden.check("p32.keep0.q99", try kept.matrix("scores").values.map { $0 / 92 }, tolerance: 1e-4)

@@ -84,7 +84,8 @@ import Testing
         let tiny = try TinyModel()
         let out = tiny.folder.file("ids")
         let words = try succeed([
-            "lm", "tokenize", "--model", tiny.model, "--text", tiny.text, "--out", out, "--length", "32", "--rows", "3",
+            "lm", "tokenize", "--model", tiny.model, "--text", tiny.text, "--out", out, "--context", "32", "--rows",
+            "3",
         ])
         #expect(words == "3 rows of 32 tokens written to \(out)\n")
         let ids = try SafetensorsFile(path: out)
@@ -95,6 +96,13 @@ import Testing
         let whole = try #require(try JSONValue(parsing: all)["input_ids"]?.array).compactMap(\.integer)
         let first = try ids.integers("input_ids").prefix { $0 != 0 }.map { Int($0) }
         #expect(first.count > 20 && Array(whole.prefix(first.count)) == first)
+        // The older name, which scripts may still use.
+        let same = tiny.folder.file("same")
+        try succeed([
+            "lm", "tokenize", "--model", tiny.model, "--text", tiny.text, "--out", same, "--length", "32", "--rows",
+            "3",
+        ])
+        #expect(contents(of: same) == contents(of: out))
         try succeed([
             "lm", "trace", "--model", tiny.model, "--layer", "0", "--tokens", out, "--out", tiny.folder.file("trace"),
         ])
