@@ -100,7 +100,8 @@ public final class ActivationStore: @unchecked Sendable {
         return starts[Int(chunk.shard)] + Int(chunk.row) * record.dIn
     }
 
-    /// Reads batch after batch, epoch after epoch, and asks the disk for the next one while the training is at this one.
+    /// Reads batch after batch, epoch after epoch, and asks the disk for the next one of the epoch while the training is
+    /// at this one.
     public final class Reader {
         /// For benchmarks of what it is worth.
         package var readsAhead = true

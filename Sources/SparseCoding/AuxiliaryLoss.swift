@@ -1,3 +1,4 @@
+import Glibc
 import Kernels
 import LinearAlgebra
 
@@ -15,34 +16,46 @@ package final class AuxiliaryLoss {
     package let codes = SparseCodes()
     /// The same by latent, with ∂(α L_aux)/∂z.
     let entries: LatentMajorCodes
-    /// mean_b ‖r − r̄‖², for tests.
+    /// den = mean_b ‖r − r̄‖² of the last batch.
     package private(set) var denominator = 0.0
     /// What the sums over r − ê are to be multiplied by; 0 where r has no variance.
     private(set) var factor: Float = 0
     /// What z is chosen from.
     package let candidates: RowCandidates
     private let lanes: Lanes
-    /// [lanes]: Σ ‖r − r̄‖² and Σ ‖r − ê‖² of a lane's columns.
-    private var variances: [Double]
-    private var squares: [Double]
+    private var count = 0
+    /// [lanes] each: Σ ‖r − r̄‖² and Σ ‖r − ê‖² of a lane's columns.
+    private let variances: UnsafeMutablePointer<Double>
+    private let squares: UnsafeMutablePointer<Double>
 
     init(lanes: Lanes) {
         self.lanes = lanes
         candidates = RowCandidates(lanes: lanes)
         entries = LatentMajorCodes(lanes: lanes)
-        variances = [Double](repeating: 0, count: lanes.count)
-        squares = variances
+        variances = allocateAligned(lanes.count)
+        squares = allocateAligned(lanes.count)
     }
 
-    /// Chooses z among `candidates`; `again` brings their tiles once more.
-    func select(dead: [Int], of latentCount: Int, count: Int, again: () -> Void) {
+    deinit {
+        free(variances)
+        free(squares)
+    }
+
+    /// Begins a batch in which `silent` latents are dead unless they fire; k_aux is at most `count`.
+    func begin(silent: [Int], of latentCount: Int, rows: Int, count: Int) {
+        self.count = count
+        candidates.begin(silent, of: latentCount, rows: rows, k: min(count, silent.count))
+    }
+
+    /// Chooses z among `candidates` once it is known who is dead; `again` brings their tiles once more.
+    func select(dead: [Int], of latentCount: Int, again: () -> Void) {
         candidates.largest(min(count, dead.count), among: dead, of: latentCount, into: codes, again: again)
         entries.assemble(codes)
         for lane in 0..<lanes.count { (variances[lane], squares[lane]) = (0, 0) }
     }
 
     /// The share of a panel whose slot `slot` holds r: sums of squares, decoder rows and each lane's part of the
-    /// gradients on z. Slots 0 and `slot` are overwritten.
+    /// gradients on z. The slot is overwritten.
     func compute(
         _ panel: ColumnPanels.Panel, residual slot: Int, _ sae: SparseAutoencoder, into gradients: ParameterGradients
     ) {
@@ -50,7 +63,7 @@ package final class AuxiliaryLoss {
         variances[panel.lane] += variance(panel, slot)
         let all = entries.valued(0..<sae.dSAE)
         kernels.addRowsByLatent(residual, width, -1, all, sae.decoder.elements + first, d, width)
-        squares[panel.lane] += panel.square(slot, copying: false)
+        squares[panel.lane] += panel.squaredNorm(of: slot)
         kernels.sumRowsByLatentWithProducts(
             gradients.decoder.elements + first, d, all, residual, width, width, gradients.decoderSquares(panel.lane),
             sae.decoder.elements + first, entries.products(lane: panel.lane))
@@ -59,22 +72,25 @@ package final class AuxiliaryLoss {
     /// L_aux, once all panels are done; sets `factor`.
     func finish(weight: Double) -> Double {
         let batch = Double(codes.rows)
-        denominator = variances.reduce(0, +) / batch
+        denominator = total(variances) / batch
         // Without variance L_aux is NaN → 0 and has no gradient.
         guard denominator > 0 else {
             factor = 0
             return 0
         }
         factor = Float(-2 * weight / (batch * denominator))
-        return squares.reduce(0, +) / batch / denominator
+        return total(squares) / batch / denominator
+    }
+
+    private func total(_ sums: UnsafeMutablePointer<Double>) -> Double {
+        (0..<lanes.count).reduce(0) { $0 + sums[$1] }
     }
 
     /// Σ_b ‖r_b − r̄‖² of a panel.
     private func variance(_ panel: ColumnPanels.Panel, _ slot: Int) -> Double {
         withUnsafeTemporaryAllocation(of: Float.self, capacity: 2 * panel.width) { memory in
             let (mean, difference) = (memory.baseAddress!, memory.baseAddress! + panel.width)
-            panel.sumRows(slot, into: mean)
-            kernels.scale(mean, 1 / Float(panel.rows), panel.width)
+            panel.sumRows(slot, dividedBy: Double(panel.rows), into: mean)
             var sum = 0.0
             for b in 0..<panel.rows {
                 kernels.combine(difference, 1, panel.slot(slot) + b * panel.width, -1, mean, panel.width)

@@ -55,29 +55,34 @@ final class ColumnPanels {
 }
 
 extension ColumnPanels.Panel {
-    /// Slot i = its columns of x + factor·shift, x [B, D] and shift [1, D].
-    func load(_ x: Matrix, plus factor: Float, _ shift: Matrix, into i: Int) {
-        let (first, target) = (columns.lowerBound, slot(i))
+    /// Slot i = its columns of x [B, D].
+    func load(_ x: Matrix, into i: Int) {
+        for b in 0..<rows { (slot(i) + b * width).update(from: x.row(b) + columns.lowerBound, count: width) }
+    }
+
+    /// Slot i = its columns of x − shift, x [B, D] and shift [1, D].
+    func load(_ x: Matrix, minus shift: Matrix, into i: Int) {
+        let first = columns.lowerBound
         for b in 0..<rows {
-            kernels.combine(target + b * width, 1, x.row(b) + first, factor, shift.elements + first, width)
+            kernels.combine(slot(i) + b * width, 1, x.row(b) + first, -1, shift.elements + first, width)
         }
     }
 
-    /// The sum of squares of slot i, which is also copied to slot i + 1 if the next prefix starts from it.
-    func square(_ i: Int, copying: Bool) -> Double {
+    /// The sum of squares of slot i, which is copied to another on the way, if one is given.
+    func squaredNorm(of i: Int, copyingTo other: Int? = nil) -> Double {
         // Blocks stay in the first-level cache; a block's sum is in single precision, theirs in Double.
-        let (source, target, block) = (slot(i), slot(i + 1), 4096)
+        let (source, block) = (slot(i), 4096)
         var sum = 0.0
         for start in stride(from: 0, to: count, by: block) {
             let size = min(block, count - start)
             sum += Double(kernels.dot(source + start, source + start, size))
-            if copying { (target + start).update(from: source + start, count: size) }
+            if let other { (slot(other) + start).update(from: source + start, count: size) }
         }
         return sum
     }
 
-    /// Σ_b of slot i [1, width]; blocks of rows in single precision, their sum in Double.
-    func sumRows(_ i: Int, into target: UnsafeMutablePointer<Float>) {
+    /// Σ_b of slot i, divided by `divisor`, [1, width]; blocks of rows in single precision, their sum in Double.
+    func sumRows(_ i: Int, dividedBy divisor: Double = 1, into target: UnsafeMutablePointer<Float>) {
         withUnsafeTemporaryAllocation(of: Double.self, capacity: width) { total in
             withUnsafeTemporaryAllocation(of: Float.self, capacity: width) { block in
                 total.initialize(repeating: 0)
@@ -88,7 +93,7 @@ extension ColumnPanels.Panel {
                     }
                     for c in 0..<width { total[c] += Double(block[c]) }
                 }
-                for c in 0..<width { target[c] = Float(total[c]) }
+                for c in 0..<width { target[c] = Float(total[c] / divisor) }
             }
         }
     }

@@ -88,9 +88,8 @@ package final class ParameterGradients {
     /// no gradient.
     func computeEncoder(_ centered: Matrix, _ codes: [LatentMajorCodes], frozen: Int) {
         let (d, latents) = (sae.dIn, sae.dSAE)
-        let none = Matrix(rows: 1, columns: d)
         panels.forEach(columns: d, rows: centered.rows, slots: 1) { panel in
-            panel.load(centered, plus: 0, none, into: 0)
+            panel.load(centered, into: 0)
             for part in codes {
                 kernels.sumRowsByLatent(
                     encoder.elements + panel.columns.lowerBound, d, part.differentiated(frozen..<latents),

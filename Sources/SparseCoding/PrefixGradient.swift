@@ -34,11 +34,12 @@ final class PrefixGradient {
             panels.forEach(columns: d, rows: x.rows, slots: n + 1) { panel in
                 let (first, width, sum) = (panel.columns.lowerBound, panel.width, panel.slot(n - 1))
                 let decoder = sae.decoder.elements + first
-                panel.load(x, plus: -1, sae.decoderBias, into: 0)
+                panel.load(x, minus: sae.decoderBias, into: 0)
                 for (i, group) in groups.enumerated() {
                     // r_i = r_{i−1} − f_{group i} W_dec,{group i}
                     kernels.addRowsByLatent(panel.slot(i), width, -1, codes.valued(group), decoder, d, width)
-                    squares.pointer[panel.lane * n + i] += panel.square(i, copying: i < n - 1 || revived != nil)
+                    squares.pointer[panel.lane * n + i] += panel.squaredNorm(
+                        of: i, copyingTo: i < n - 1 || revived != nil ? i + 1 : nil)
                 }
                 for (i, group) in groups.enumerated().reversed() {
                     // S_i = S_{i+1} + factor_i r_i

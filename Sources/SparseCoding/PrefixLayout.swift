@@ -70,16 +70,6 @@ public struct PrefixLayout: Equatable, Sendable {
     /// m₁: core and first group.
     public var innermost: Int { prefixes[0] }
 
-    /// For every latent the index of the first prefix that contains it.
-    public var prefixOfLatent: [Int32] {
-        var result: [Int32] = []
-        result.reserveCapacity(latentCount)
-        for (i, end) in prefixes.enumerated() {
-            result += [Int32](repeating: Int32(i), count: end - result.count)
-        }
-        return result
-    }
-
     /// The fractions 1/32, 1/16, 1/8, 1/4 and the rest, of arXiv:2503.17547's reference runs.
     public static func standardGroups(width: Int) -> [Int] {
         var groups = [width / 32, width / 16, width / 8, width / 4]

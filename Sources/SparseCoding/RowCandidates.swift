@@ -5,9 +5,9 @@ import LinearAlgebra
 /// The largest pre-activations of some latents in each row, picked up while a selection's tiles pass by: asked for
 /// afterwards they would cost a product of their own.
 ///
-/// Which latents are dead is known after a selection only, since one of them may fire in it. So those are looked at that
-/// are dead unless they fire, and each row keeps a superset of some more than its k largest of them: a row is short only
-/// if it has lost more than that to latents that fired, and then everything is gone through again.
+/// Which latents are dead is known after a selection only, since one of them may fire in it. So those are looked at
+/// that are dead unless they fire, and each row keeps some more than its k largest of them: a row is short only if it
+/// has lost more than that to latents that fired, and then everything is gone through again.
 package final class RowCandidates {
     /// How many more than k a row keeps.
     package var margin = 64
@@ -78,6 +78,7 @@ package final class RowCandidates {
         for r in tile.rows {
             let (ownColumns, ownValues) = (columns + r * capacity, values + r * capacity)
             let start = counts[r]
+            precondition(start + tile.latents.count <= capacity, "row \(r) holds \(start) of \(capacity)")
             let found = compactAbove(
                 tile.row(r), bias.elements + first, thresholds.elements + first, floors[r], tile.latents.count,
                 Int32(truncatingIfNeeded: first), ownColumns + start, ownValues + start)
@@ -92,21 +93,21 @@ package final class RowCandidates {
         _ r: Int, _ columns: UnsafeMutablePointer<Int32>, _ values: UnsafeMutablePointer<Float>, _ count: Int
     ) -> Int {
         let least = rankThreshold(values, count, limit)
-        var (kept, ties) = (0, least.equalCount)
+        var (at, ties) = (0, least.equalCount)
         for e in 0..<count where values[e] >= least.value {
             if values[e] == least.value {
                 guard ties > 0 else { continue }
                 ties -= 1
             }
-            (columns[kept], values[kept]) = (columns[e], values[e])
-            kept += 1
+            (columns[at], values[at]) = (columns[e], values[e])
+            at += 1
         }
         floors[r] = least.value
-        return kept
+        return at
     }
 
-    /// The k largest of each row among latents that `isDead`, ties to lower columns, into `codes` [rows, F]. When a row
-    /// is short, `again` must bring all tiles once more.
+    /// The k largest of each row among `dead`, ties to lower columns, into `codes` [rows, F]. When a row is short, `again`
+    /// must bring all tiles once more.
     package func largest(
         _ k: Int, among dead: [Int], of latentCount: Int, into codes: SparseCodes, again: () -> Void
     ) {
@@ -117,7 +118,7 @@ package final class RowCandidates {
             begin(dead, of: latentCount, rows: rows, k: k)
             again()
             let isWhole = gather(k, isDead)
-            assert(isWhole, "every latent that was looked at is dead")
+            precondition(isWhole, "every latent that was looked at is dead, and a row has not \(k)")
         }
         codes.becomeLargest(k, ofEachRow: kept, lanes: lanes)
     }

@@ -25,35 +25,26 @@ extension SparseAutoencoder {
     }
 
     /// target += Σ f_e W_dec[column of e]: four rows a pass, since it is the reads and writes of `target` that cost.
-    func accumulate(_ codes: SparseCodes, _ entries: Range<Int>, into target: UnsafeMutablePointer<Float>) {
-        accumulateRows(
-            of: decoder.elements, dIn, indices: codes.columnIndices, weights: codes.values, entries, into: target)
-    }
-}
-
-/// target += Σ_e weights[e] · (row indices[e] of a matrix of `width` columns) over the entries, four rows a pass.
-func accumulateRows(
-    of matrix: UnsafePointer<Float>, _ width: Int, indices: UnsafePointer<Int32>, weights: UnsafePointer<Float>,
-    _ entries: Range<Int>, into target: UnsafeMutablePointer<Float>
-) {
-    let addScaled4 = kernels.addScaled4
-    var e = entries.lowerBound
-    while e + 4 <= entries.upperBound {
-        addScaled4(
-            target, matrix + Int(indices[e]) * width, matrix + Int(indices[e + 1]) * width,
-            matrix + Int(indices[e + 2]) * width, matrix + Int(indices[e + 3]) * width,
-            SIMD4(weights[e], weights[e + 1], weights[e + 2], weights[e + 3]), width)
-        e += 4
-    }
-    switch entries.upperBound - e {
-    case 0: return
-    case 1: kernels.addScaled(target, matrix + Int(indices[e]) * width, weights[e], width)
-    case let rest:
-        // Two or three in one pass too: the last one takes the missing places, times 0.
-        let (second, third) = (e + 1, e + rest - 1)
-        let last = matrix + Int(indices[third]) * width
-        addScaled4(
-            target, matrix + Int(indices[e]) * width, matrix + Int(indices[second]) * width, last, last,
-            SIMD4(weights[e], weights[second], rest == 3 ? weights[third] : 0, 0), width)
+    private func accumulate(_ codes: SparseCodes, _ entries: Range<Int>, into target: UnsafeMutablePointer<Float>) {
+        let (columns, values, addScaled4) = (codes.columnIndices, codes.values, kernels.addScaled4)
+        var e = entries.lowerBound
+        while e + 4 <= entries.upperBound {
+            addScaled4(
+                target, decoder.row(Int(columns[e])), decoder.row(Int(columns[e + 1])),
+                decoder.row(Int(columns[e + 2])), decoder.row(Int(columns[e + 3])),
+                SIMD4(values[e], values[e + 1], values[e + 2], values[e + 3]), dIn)
+            e += 4
+        }
+        switch entries.upperBound - e {
+        case 0: return
+        case 1: kernels.addScaled(target, decoder.row(Int(columns[e])), values[e], dIn)
+        case let rest:
+            // Two or three in one pass too: the last one takes the missing places, times 0.
+            let (second, third) = (e + 1, e + rest - 1)
+            let last = decoder.row(Int(columns[third]))
+            addScaled4(
+                target, decoder.row(Int(columns[e])), decoder.row(Int(columns[second])), last, last,
+                SIMD4(values[e], values[second], rest == 3 ? values[third] : 0, 0), dIn)
+        }
     }
 }

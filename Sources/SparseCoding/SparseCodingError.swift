@@ -20,6 +20,8 @@ public enum SparseCodingError: Error, CustomStringConvertible, Equatable {
     case starved(step: Int, steps: Int, k: Double, core: Int, meanActiveCore: Double)
     /// The loss is no longer a number.
     case diverged(step: Int, loss: Double)
+    /// The gradients' norm is not a number or infinite.
+    case gradientDiverged(step: Int, norm: Double)
     /// A pre-activation is infinite.
     case overflowed(step: Int, latent: Int)
     /// A rule broke its promise.
@@ -55,6 +57,9 @@ public enum SparseCodingError: Error, CustomStringConvertible, Equatable {
                 + "raise k, lower τ, use the budget non-core, or let `train` go on with --allow-starvation"
         case .diverged(let step, let loss):
             "step \(step): the loss is \(loss); lower the learning rate, or look for NaN in the activations"
+        case .gradientDiverged(let step, let norm):
+            "step \(step): the gradients' norm is \(norm); lower the learning rate, or look for huge numbers in the "
+                + "activations"
         case .overflowed(let step, let latent):
             "step \(step): the pre-activation of latent \(latent) is infinite; lower the learning rate, or look for "
                 + "huge numbers in the activations"

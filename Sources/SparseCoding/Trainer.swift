@@ -86,8 +86,8 @@ public final class Trainer {
     /// After this many steps in a row in which the core left nothing, training stops.
     public static let starvationLimit = 50
 
-    /// A trainer at step 0; `frozenCount` encoder rows stay as they are (the core's). Decoder rows are scaled to unit norm,
-    /// which every step relies on.
+    /// A trainer at step 0; `frozenCount` encoder rows stay as they are (the core's). Decoder rows are scaled to unit
+    /// norm, which every step relies on.
     public init(
         _ sae: SparseAutoencoder, plan: TrainingPlan, rule: any SparsityRule, frozenCount: Int? = nil,
         tokensSinceFired: [Int]? = nil, lanes: Lanes = .shared
@@ -136,8 +136,7 @@ public final class Trainer {
         try pass.center(x, for: sae, into: centered)
         let silent = latentsSilent(for: plan.deadAfterTokens - x.rows)
         if !silent.isEmpty {
-            auxiliary.candidates.begin(
-                silent, of: sae.dSAE, rows: x.rows, k: min(plan.auxiliaryCount, silent.count))
+            auxiliary.begin(silent: silent, of: sae.dSAE, rows: x.rows, count: plan.auxiliaryCount)
         }
         let summary = try select(centered, beside: silent.isEmpty ? nil : auxiliary.candidates)
         try checkStarvation(summary, rows: x.rows)
@@ -146,7 +145,7 @@ public final class Trainer {
         onPhase?(.selection)
         let revived = dead.isEmpty ? nil : auxiliary
         if let revived {
-            revived.select(dead: dead, of: sae.dSAE, count: plan.auxiliaryCount) {
+            revived.select(dead: dead, of: sae.dSAE) {
                 pass.bringTiles(of: centered, sae, to: revived.candidates)
             }
             onPhase?(.auxiliary)
@@ -174,6 +173,7 @@ public final class Trainer {
 
         gradients.computeEncoder(centered, [live] + (revived.map { [$0.entries] } ?? []), frozen: frozenCount)
         let norm = gradients.globalNorm()
+        guard norm.isFinite else { throw SparseCodingError.gradientDiverged(step: step, norm: norm) }
         onPhase?(.gradients)
         let core = coreEntries()
         return StepRecord(

@@ -52,7 +52,7 @@ package final class MappedFile: Sendable {
     }
 }
 
-/// Has the kernel read mapped memory that is needed soon, and returns at once. Only a hint: it cannot fail.
+/// Has the kernel read mapped memory that is needed soon, and returns at once. Only a hint: that it failed would not matter.
 package func readAhead(_ address: UnsafeRawPointer, _ byteCount: Int) {
     let page = Int(sysconf(Int32(_SC_PAGESIZE)))
     let before = Int(bitPattern: address) % page

@@ -17,7 +17,11 @@ import SparseCoding
         var weights: [Double]?
         /// Every second latent has been silent for long.
         var hasDead = false
+        /// All others too, but they fire.
+        var allSilent = false
         var deadLimit: Int?
+        /// Of what rows keep beyond k_aux.
+        var margin = 64
         var lanes = 2
     }
 
@@ -29,6 +33,8 @@ import SparseCoding
         Case(testDescription: "weights of their own", weights: [0.5, 0, 0.3, 0.2]),
         Case(testDescription: "dead latents", hasDead: true),
         Case(testDescription: "fewer revived than dead", hasDead: true, deadLimit: 2, lanes: 3),
+        // What fires is larger than what is dead and all that a row keeps: the batch is encoded again.
+        Case(testDescription: "short rows", hasDead: true, allSilent: true, deadLimit: 1, margin: 0),
         Case(testDescription: "dense core", core: 4),
         Case(testDescription: "dense core, total budget, dead latents", core: 4, budget: .total, hasDead: true),
         Case(testDescription: "sparse core, dead latents", core: 4, coreIsDense: false, hasDead: true),
@@ -45,7 +51,7 @@ import SparseCoding
         // A larger share than 1/32, so that an error in it would show.
         settings.auxiliaryWeight = 0.7
         let plan = try TrainingPlan(settings, dIn: dIn, layout: sae.layout)
-        let silent = (0..<28).map { c.hasDead && $0 % 2 == 1 ? 5000 : 0 }
+        let silent = (0..<28).map { c.allSilent || c.hasDead && $0 % 2 == 1 ? 5000 : 0 }
         if c.hasDead {
             // Barely above 0 for every input, so that no selection wants them and the auxiliary loss does.
             for j in stride(from: 1, to: 28, by: 2) where j >= sae.exemptCore.count {
@@ -55,8 +61,10 @@ import SparseCoding
         }
         let trainer = Trainer(
             sae, plan: plan, rule: NaiveBatchTopK(), tokensSinceFired: silent, lanes: Lanes(count: c.lanes))
+        trainer.auxiliary.candidates.margin = c.margin
         let record = try trainer.computeGradients(x, projecting: false)
         #expect((record.deadCount > 0) == c.hasDead)
+        #expect((trainer.auxiliary.candidates.repeatCount > 0) == c.allSilent)
         let naive = NaiveLoss(
             sae, x: x, plan: plan, active: trainer.codes,
             revived: c.hasDead ? trainer.auxiliary.codes : SparseCodes())
@@ -108,6 +116,39 @@ import SparseCoding
         checkClose(
             (0..<150).map { g.encoderRow(3)[$0] }, (0..<150).map { naive.slope(\.encoder, 3 * 150 + $0) },
             tolerance: 2e-5, "W_enc")
+    }
+
+    /// Batches of other sizes on one trainer: panels of 64, 32 and 16 columns in memory made for others. The decoder's and
+    /// the encoder's biases see every column and every token.
+    @Test func batchesOfOtherSizesAreCutOtherwise() throws {
+        let sae = try smallSAE(dIn: dIn, groups: [4, 6, 8, 10])
+        var settings = TrainingSettings(k: 5, batchSize: 12, steps: 10)
+        settings.deadAfterTokens = 1_000_000
+        let plan = try TrainingPlan(settings, dIn: dIn, layout: sae.layout)
+        let trainer = Trainer(sae, plan: plan, rule: NaiveBatchTopK(), lanes: Lanes(count: 1))
+        for rows in [12, 2100, 4200, 12] {
+            let x = randomMatrix(rows, dIn, seed: 9, from: -1.5, to: 1.5)
+            _ = try trainer.computeGradients(x, projecting: false)
+            let naive = NaiveLoss(sae, x: x, plan: plan, active: trainer.codes, revived: SparseCodes())
+            let (latents, columns) = ([0, 9, 27], [0, 7, 15, 16, 19])
+            checkClose(
+                latents.map { trainer.gradients.encoderBias[$0] }, latents.map { naive.slope(\.encoderBias, $0) },
+                tolerance: 2e-5, "b_enc of \(rows)")
+            checkClose(
+                columns.map { trainer.gradients.decoderBias[$0] }, columns.map { naive.slope(\.decoderBias, $0) },
+                tolerance: 2e-5, "b_dec of \(rows)")
+        }
+    }
+
+    @Test func aTrainerMakesDecoderRowsUnitRows() throws {
+        let sae = try smallSAE(dIn: dIn, groups: [4, 6, 8, 10])
+        for c in 0..<dIn { sae.decoder[3, c] *= 3 }
+        let plan = try TrainingPlan(TrainingSettings(k: 5, batchSize: 12, steps: 10), dIn: dIn, layout: sae.layout)
+        _ = Trainer(sae, plan: plan, rule: NaiveBatchTopK())
+        for j in 0..<28 {
+            let square = (0..<dIn).reduce(0.0) { $0 + Double(sae.decoder[j, $1]) * Double(sae.decoder[j, $1]) }
+            #expect(abs(square - 1) < 1e-6)
+        }
     }
 
     @Test func aProjectedDecoderGradientHasNoPartAlongItsRow() throws {

@@ -4,7 +4,7 @@ import Testing
 
 import SparseCoding
 
-/// Keeps the odd columns of all that is above the floors, passes gradients on as they come, and remembers them.
+/// Keeps the odd columns of all that is above the floors, remembers the gradients it is told and answers −2g + 0.01.
 private final class PassingRule: SparsityRule, SparsityRuleLearning, @unchecked Sendable {
     let name = "passing"
     let version = "0"
@@ -39,7 +39,7 @@ private final class PassingRule: SparsityRule, SparsityRuleLearning, @unchecked 
         for r in 0..<candidates.rows {
             for e in candidates.entries(ofRow: r) {
                 self.codeGradient[r, Int(candidates.columnIndices[e])] = codeGradient[e]
-                preactivationGradient[e] = codeGradient[e]
+                preactivationGradient[e] = -2 * codeGradient[e] + 0.01
             }
         }
         return 0
@@ -56,7 +56,9 @@ private final class PassingRule: SparsityRule, SparsityRuleLearning, @unchecked 
     private let latents = 28
     private let core = 3
 
-    private func step(lanes: Int, silent: [Int]) throws -> (Trainer, PassingRule, Matrix, StepRecord) {
+    private func step(lanes: Int, silent: [Int], projecting: Bool = false) throws -> (
+        Trainer, PassingRule, Matrix, StepRecord
+    ) {
         let sae = try smallSAE(dIn: d, groups: [4, 6, 8, 10], core: core)
         var settings = TrainingSettings(k: 5, batchSize: batch, steps: 100)
         settings.deadAfterTokens = 1000
@@ -65,7 +67,7 @@ private final class PassingRule: SparsityRule, SparsityRuleLearning, @unchecked 
             sae, plan: try TrainingPlan(settings, dIn: d, layout: sae.layout), rule: rule, tokensSinceFired: silent,
             lanes: Lanes(count: lanes))
         let x = randomMatrix(batch, d, seed: 9, from: -1.5, to: 1.5)
-        return (trainer, rule, x, try trainer.computeGradients(x, projecting: false))
+        return (trainer, rule, x, try trainer.computeGradients(x, projecting: projecting))
     }
 
     /// ⟨S_bg, W_dec,j⟩ for every b and j, kept or not.
@@ -97,12 +99,19 @@ private final class PassingRule: SparsityRule, SparsityRuleLearning, @unchecked 
         let (trainer, rule, x, _) = try step(lanes: lanes, silent: [Int](repeating: 0, count: latents))
         let expected = expectedCodeGradient(trainer.sae, x, trainer.codes.dense())
         var (told, wanted, bias) = ([Float](), [Double](), [Double](repeating: 0, count: latents))
+        var encoder = [Double](repeating: 0, count: latents * d)
         var unkept = 0
         for b in 0..<batch {
             for j in 0..<latents {
                 let isCandidate = rule.candidates[b, j] != 0
                 let isCore = j < core && trainer.codes.dense()[b, j] > 0
-                if isCandidate || isCore { bias[j] += expected[b][j] }
+                if isCandidate || isCore {
+                    let answer = isCore ? expected[b][j] : -2 * expected[b][j] + 0.01
+                    bias[j] += answer
+                    for c in 0..<d where j >= core {
+                        encoder[j * d + c] += answer * (Double(x[b, c]) - Double(trainer.sae.decoderBias[c]))
+                    }
+                }
                 guard isCandidate else { continue }
                 told.append(rule.codeGradient[b, j])
                 wanted.append(expected[b][j])
@@ -112,6 +121,23 @@ private final class PassingRule: SparsityRule, SparsityRuleLearning, @unchecked 
         #expect(unkept > 20 && told.count - unkept > 20, "both kinds are there")
         checkClose(told, wanted, tolerance: 2e-5, "∂L/∂f")
         checkClose(trainer.gradients.encoderBias.values, bias, tolerance: 2e-5, "∂L/∂b_enc")
+        checkClose(
+            (core..<latents).flatMap { j in (0..<d).map { trainer.gradients.encoderRow(j)[$0] } },
+            Array(encoder[(core * d)...]), tolerance: 2e-5, "∂L/∂W_enc")
+    }
+
+    @Test func `a decoder row's gradient has no part of the rule's answer, projected or not`() throws {
+        let silent = [Int](repeating: 0, count: latents)
+        let (raw, _, _, _) = try step(lanes: 2, silent: silent)
+        let (projected, _, _, _) = try step(lanes: 2, silent: silent, projecting: true)
+        for j in stride(from: core, to: latents, by: 2) {
+            let (row, g) = (raw.sae.decoder.row(j), raw.gradients.decoderRow(j))
+            let along = (0..<d).reduce(0.0) { $0 + Double(g[$1]) * Double(row[$1]) }
+            // ε of 1e-6 in the norm, as in GradientTests.
+            checkClose(
+                projected.gradients.decoderRow(j), (0..<d).map { Double(g[$0]) - along * Double(row[$0]) },
+                tolerance: 2e-5, "∂L/∂W_dec of latent \(j)")
+        }
     }
 
     @Test func `candidates of a dead latent move it by the auxiliary loss alone`() throws {

@@ -7,10 +7,6 @@ import SparseCoding
     @Test func prefixesEndWhereTheirGroupsDo() throws {
         let layout = try PrefixLayout(groups: [8, 24, 32, 64])
         #expect(layout.prefixes == [8, 32, 64, 128] && layout.innermost == 8 && layout.latentCount == 128)
-        #expect(layout.prefixOfLatent.count == 128)
-        for (j, prefix) in layout.prefixOfLatent.enumerated() {
-            #expect(Int(prefix) == layout.prefixes.firstIndex { j < $0 })
-        }
     }
 
     @Test func aCoreComesFirstAndShrinksTheGroupsInProportion() throws {

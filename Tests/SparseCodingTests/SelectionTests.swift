@@ -295,6 +295,36 @@ import SparseCoding
         #expect(candidates.repeatCount == (c.again ? 2 : 0))
     }
 
+    /// Whatever a rule is shown, in blocks of rows or twice over, `beside` gets every tile once.
+    @Test func aSelectionBringsEveryTileOnce() throws {
+        let setting = Setting(batch: 1100, latents: 700, core: 5, k: 7)
+        let sae = try sae(setting)
+        let x = wholeMatrix(setting.batch, 8, seed: 3, bound: setting.bound)
+        let looked = Array(100..<600)
+        func largest(_ bring: (EncodingPass, RowCandidates) throws -> Void) throws -> [Float] {
+            let candidates = RowCandidates(lanes: Lanes(count: 2))
+            candidates.begin(looked, of: 700, rows: setting.batch, k: 20)
+            try bring(EncodingPass(lanes: Lanes(count: 2)), candidates)
+            let codes = SparseCodes()
+            candidates.largest(20, among: looked, of: 700, into: codes) { Issue.record("no row is short") }
+            return codes.dense().values
+        }
+        let wanted = try largest { $0.bringTiles(of: x, sae, to: $1) }
+        let rules: [(any SparsityRule, Float?)] = [
+            (NaiveBatchTopK(), nil), (NaiveBatchTopK(), .infinity), (NaiveTopK(), nil), (FixedThreshold(2000), nil),
+        ]
+        for (rule, floor) in rules {
+            let found = try largest { pass, candidates in
+                pass.forcedFloor = floor
+                _ = try pass.select(
+                    x, with: sae, rule: rule, mode: .train, k: 7, budget: .nonCore, beside: candidates,
+                    into: SparseCodes())
+                #expect((pass.repeatCount > 0) == (floor != nil))
+            }
+            expectSame(found, wanted, rule.name)
+        }
+    }
+
     /// Latents that died together may be equal to the last bit: a row's room must not depend on how many tie.
     @Test func deadLatentsThatAllTieKeepTheLowerColumns() throws {
         let sae = try sae(Setting(latents: 2400))

@@ -11,9 +11,15 @@ import KernelTable
 /// Rows that are a stride apart are not foreseen by the processor: so many latents ahead they are asked for.
 private let ahead = 16
 
+/// Asks for the row of a latent some way after j, if it has entries.
 @inline(__always)
-private func prefetch(_ row: UnsafePointer<Float>, _ vectors: Int) {
-    for i in 0..<vectors { dmsae_prefetch(row + 16 * i) }
+private func prefetch(
+    _ vectors: Int, _ entries: LatentEntries, after j: Int, _ rows: UnsafePointer<Float>, _ stride: Int
+) {
+    let next = j + ahead
+    if next < entries.end && entries.offsets[next] < entries.offsets[next + 1] {
+        for i in 0..<vectors { dmsae_prefetch(rows + next * stride + 16 * i) }
+    }
 }
 
 @inline(__always)
@@ -38,7 +44,7 @@ private func addRows(
 ) {
     var j = entries.first
     while j < entries.end {
-        prefetch(x + min(j + ahead, entries.end - 1) * strideX, vectors)
+        prefetch(vectors, entries, after: j, x, strideX)
         var e = entries.offsets[j]
         let end = entries.offsets[j + 1]
         j += 1
@@ -99,7 +105,7 @@ private func sumRows(
 ) {
     var j = entries.first
     while j < entries.end {
-        if let w { prefetch(w + min(j + ahead, entries.end - 1) * strideY, vectors) }
+        if let w { prefetch(vectors, entries, after: j, w, strideY) }
         var e = entries.offsets[j]
         let end = entries.offsets[j + 1]
         let latent = j
