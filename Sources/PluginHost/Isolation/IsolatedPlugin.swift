@@ -158,11 +158,11 @@ public struct CrashBundle: Codable, Sendable {
     }
 
     /// Makes the call again in a fresh worker; returns in words that it went well.
-    /// - Throws: `PluginError.crashed` if it did not, `.unreadable` for a folder that is no bundle.
+    /// - Throws: `PluginError.crashed` if it did not, `.badBundle` for a folder that is none.
     public static func replay(_ folder: String, _ isolation: PluginIsolation, _ services: PluginServices) throws
         -> String
     {
-        func bad(_ reason: String) -> PluginError { .unreadable(path: folder, reason: reason) }
+        func bad(_ reason: String) -> PluginError { .badBundle(path: folder, reason: reason) }
         guard let json = try? Data(contentsOf: URL(filePath: folder + "/call.json")),
             let bundle = try? JSONDecoder().decode(CrashBundle.self, from: json),
             let kind = WorkerChannel.Kind(rawValue: bundle.kind)
