@@ -233,6 +233,68 @@ struct IsolationTests: MisbehavingPluginTests {
         #expect(try scorer.scores(batch) == expected)
     }
 
+    @Test func `a file that is gone when its worker crashes hides neither the crash nor what it crashed on`() throws {
+        let path = folder.file("short-lived.so")
+        try compileMisbehavingPlugin(to: path)
+        let scorer = try scorer(",fault=second", path: path)
+        _ = try scorer.scores(batch)
+        unlink(path)
+        var bad = batch
+        bad.firstSequence = 1
+        let text = message { _ = try scorer.scores(bad) }
+        #expect(
+            text.contains("crashed (SIGABRT: it gave up by itself), and could not be started again (plugin file"),
+            "\(text)")
+        #expect(text.contains("No such file") && text.contains("dmsae plugin replay \(folder.file("plugin-crash-1"))"))
+        #expect(message { _ = try scorer.scores(batch) }.contains("plugin file \(path) cannot be read"))
+    }
+
+    /// The fixture as one that asks the model.
+    private func asking(_ fault: String) throws -> any AttributionScorer {
+        let path = folder.file("asking.so")
+        try compileMisbehavingPlugin(["FLAGS=DMSAE_PLUGIN_NEEDS_EVALUATION"], to: path)
+        return try scorer(fault, path: path)
+    }
+
+    @Test func `a call made again spends the budget once`() throws {
+        let splice = try GoldenSplice()
+        var settings = ScoringSettings()
+        settings.prefix = 8
+        // Of the 7, 5 are spent before the crash.
+        let budget = EvaluationBudget(groups: 7)
+        let pass = ScoringPass(
+            try SplicedPass(model: splice.model, layer: 1, sae: try splice.sae(), settings: settings),
+            scorer: try asking(",fault=once,once=\(folder.file("mark"))"), budget: budget)
+        try pass.begin(sequences: 4, tokens: 96)
+        _ = try pass.score(try splice.sample())
+        #expect(services.messages.count { $0.text.contains("once, and not when the call was made again") } == 1)
+        #expect(budget.remaining == 2 && budget.spent == 5)
+    }
+
+    /// An evaluation during which the user asks for an end.
+    private final class Interrupted: SplicedEvaluation {
+        let preferredGroups = 1
+        let remainingGroups: Int? = nil
+        private let services: Services
+
+        init(_ services: Services) { self.services = services }
+
+        func lossChanges(_ groups: [EditGroup]) throws -> [Double] {
+            services.cancel()
+            return groups.map { _ in 0 }
+        }
+        func gradients(at points: [GradientPoint]) throws -> [Double] { [] }
+        func gradients(along paths: [GradientPath], alphas: [Double], weights: [Double]) throws {}
+        func meanActivations() throws -> MeanActivations.Values { throw AttributionError.passUnknown }
+    }
+
+    @Test func `a plugin that asks without pause stops when the user asks for it`() throws {
+        let scorer = try asking(",fault=asks")
+        var batch = batch
+        batch.evaluation = Interrupted(services)
+        #expect(message { _ = try scorer.scores(batch) } == "score of plugin 'misbehaving' was cancelled")
+    }
+
     @Test func `a call stops when the user asks for it`() throws {
         let scorer = try scorer(",fault=waits")
         services.cancel()

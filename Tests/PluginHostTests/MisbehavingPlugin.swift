@@ -5,17 +5,20 @@ import TestSupport
 
 /// `Fixtures/misbehaving.c`, compiled once for all tests and removed when they end.
 let misbehavingPlugin: Result<String, any Error> = Result {
-    let path = misbehavingPath
-    let result = try run([
-        "cc", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-I", "Include",
-        "Tests/PluginHostTests/Fixtures/misbehaving.c", "-o", path,
-    ])
-    guard result.status == 0 else { throw CompilationFailed(description: result.output) }
+    try compileMisbehavingPlugin(to: misbehavingPath)
     atexit { unlink(misbehavingPath) }
-    return path
+    return misbehavingPath
 }
 
 private let misbehavingPath = NSTemporaryDirectory() + "dmsae-misbehaving-\(getpid()).so"
+
+/// Compiles the fixture, with `macros`, into a file at `path`.
+func compileMisbehavingPlugin(_ macros: [String] = [], to path: String) throws {
+    let result = try run(
+        ["cc", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-I", "Include"] + macros.map { "-D" + $0 }
+            + ["Tests/PluginHostTests/Fixtures/misbehaving.c", "-o", path])
+    guard result.status == 0 else { throw CompilationFailed(description: result.output) }
+}
 
 /// Tests that keep the misbehaving plugin in workers. The host that survives is the test.
 protocol MisbehavingPluginTests {
@@ -29,11 +32,11 @@ extension MisbehavingPluginTests {
         PluginIsolation(executable: builtProgram, timeout: timeout, memory: memory, crashFolder: folder.path)
     }
 
-    func scorer(_ parameters: String, _ isolation: PluginIsolation? = nil) throws
+    func scorer(_ parameters: String, _ isolation: PluginIsolation? = nil, path: String? = nil) throws
         -> any AttributionScorer & LoadedPlugin
     {
         try PluginCatalog(executableFolder: "/nowhere").scorer(
-            try misbehavingPlugin.get() + ":misbehaving" + parameters, services: services.value,
+            try (path ?? misbehavingPlugin.get()) + ":misbehaving" + parameters, services: services.value,
             isolation: isolation ?? self.isolation())
     }
 
