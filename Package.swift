@@ -76,7 +76,7 @@ let package = Package(
         .target(
             name: "PluginHost",
             dependencies: [
-                "CDMSAE", "CLinux", "CLibFFI", "Attribution", "SparseCoding",
+                "CDMSAE", "CLinux", "CLibFFI", "Attribution", "SparseCoding", "TensorFiles",
                 .product(name: "TOMLKit", package: "TOMLKit"),
             ]),
         .target(

@@ -3,9 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/memfd.h>
+#include <linux/seccomp.h>
 #include <malloc.h>
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -27,10 +30,14 @@ int dmsae_memfd_seal(int file) {
     return fcntl(file, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
 }
 
+int dmsae_memfd_keep_size(int file) { return fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW); }
+
 int dmsae_memfd_is_sealed(int file) {
     const int wanted = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW, seals = fcntl(file, F_GET_SEALS);
     return seals >= 0 && (seals & wanted) == wanted;
 }
+
+int dmsae_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
 
 long dmsae_send(int socket, const void *message, size_t count, int descriptor) {
     struct iovec part = {(void *)message, count};
@@ -64,6 +71,50 @@ long dmsae_receive(int socket, void *message, size_t count, int *descriptor) {
 }
 
 int dmsae_no_new_privileges(void) { return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); }
+
+int dmsae_stay_in_group(void) {
+    // Numbers of this architecture. The other tables of calls that a kernel may have (32 bits, x32) stay open: this is
+    // against mistakes.
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_setsid, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_setpgid, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const struct sock_fprog program = {sizeof filter / sizeof filter[0], filter};
+    // For threads that run already too; and without the slower speculation that older kernels give a filtered process.
+    const unsigned flags = SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_SPEC_ALLOW;
+    return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program) == 0 ? 0 : -1;
+}
+
+static struct dmsae_ending *recorded_ending;
+static uint64_t page_size;
+
+// Calls only what a signal handler may.
+static void record_ending(int signal) {
+    const int reason = errno;
+    char text[32] = {0};
+    const int file = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    if (file >= 0 && read(file, text, sizeof text - 1) > 0) {
+        uint64_t pages = 0;
+        for (const char *c = text; *c >= '0' && *c <= '9'; c++) pages = 10 * pages + (uint64_t)(*c - '0');
+        recorded_ending->was_refused_memory = reason == ENOMEM;
+        recorded_ending->address_space = pages * page_size;
+    }
+    // Its action is the default again; it waits until this returns.
+    raise(signal);
+}
+
+void dmsae_record_ending(struct dmsae_ending *ending) {
+    recorded_ending = ending;
+    page_size = (uint64_t)sysconf(_SC_PAGESIZE);
+    // Without a stack of its own: after an overflow the handler has no room, and the signal ends the process at once.
+    const struct sigaction action = {.sa_handler = record_ending, .sa_flags = SA_RESETHAND};
+    const int signals[] = {SIGSEGV, SIGABRT, SIGILL, SIGTRAP, SIGBUS, SIGFPE};
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) sigaction(signals[i], &action, NULL);
+}
 
 void dmsae_wait_for_hangup(int socket) {
     struct pollfd line = {socket, POLLRDHUP, 0};

@@ -47,7 +47,9 @@ public struct PluginCatalog: Sendable {
     /// program that runs with more rights than its caller.
     public init() throws {
         guard let resolved = realpath("/proc/self/exe", nil) else {
-            throw PluginError.unreadable(path: "/proc/self/exe", reason: String(cString: strerror(errno)))
+            throw PluginError.reported(
+                "/proc/self/exe, which says where the plugins are, cannot be read: \(String(cString: strerror(errno))); "
+                    + "mount /proc")
         }
         defer { free(resolved) }
         let executable = String(cString: resolved)

@@ -15,8 +15,10 @@ public enum PluginError: Error, Equatable, Sendable {
     case wrongKind(plugin: String, path: String, kind: PluginKind, wanted: PluginKind)
 
     // The file.
-    /// The file cannot be read.
+    /// The file or folder cannot be read.
     case unreadable(path: String, reason: String)
+    /// The system refused what running a plugin takes.
+    case refused(what: String, reason: String)
     /// Everybody may change the file.
     case worldWritable(path: String)
     /// The file is not a shared object of this system.
@@ -87,6 +89,8 @@ public enum PluginError: Error, Equatable, Sendable {
     case crashed(plugin: String, path: String, function: String, how: String, lastWords: String, bundle: String?)
     /// It crashed so often that it is left alone.
     case notStartedAgain(plugin: String, path: String, crashes: Int)
+    /// A folder that holds no crash to replay.
+    case badBundle(path: String, reason: String)
     /// What a worker reported, in its words.
     case reported(String)
     /// A scope that this host does not know.
@@ -104,10 +108,11 @@ extension PluginError: CustomStringConvertible {
     public var description: String {
         switch self {
         case .badReference, .unknownName, .unknownID, .ambiguous, .wrongKind: referenceDescription
-        case .unreadable, .worldWritable, .notASharedObject, .wrongMachine, .notLoaded: fileDescription
+        case .unreadable, .refused, .worldWritable, .notASharedObject, .wrongMachine, .notLoaded: fileDescription
         case .unknownParameter, .badParameter, .missingParameter: parameterDescription
         case .failed, .cancelled, .lost, .unwrittenScore, .nonFiniteScore, .badOutputValue, .badLearnable,
-            .badRuleValue, .wroteOutside, .crashed, .notStartedAgain, .reported, .unknownScope,
+            .badRuleValue, .wroteOutside, .crashed, .notStartedAgain, .badBundle, .reported,
+            .unknownScope,
             .negativeUpperCount, .badMark, .tooManySelected:
             callDescription
         default: exportDescription
@@ -138,6 +143,9 @@ extension PluginError: CustomStringConvertible {
     private var fileDescription: String {
         switch self {
         case .unreadable(let path, let reason): "plugin file \(path) cannot be read: \(reason); correct the path"
+        case .refused(let what, let reason):
+            "the system refused \(what), which a plugin needs: \(reason); free some, or raise the limit (`ulimit -a`, "
+                + "--plugin-memory)"
         case .worldWritable(let path):
             "plugin file \(path) can be changed by every user of this machine; chmod o-w it once you trust its content"
         case .notASharedObject(let path, let found):
@@ -233,6 +241,8 @@ extension PluginError: CustomStringConvertible {
                 + (bundle.map { "; what it was given is kept: dmsae plugin replay \($0)" } ?? "")
         case .notStartedAgain(let plugin, let path, let crashes):
             "plugin '\(plugin)' is not started again after \(crashes) crashes; correct \(path)"
+        case .badBundle(let path, let reason):
+            "\(path) is not what a crash leaves: \(reason); name a folder that the message of a crash named"
         case .reported(let text): text
         case .unknownScope(let plugin, let path, let scope):
             "rule '\(plugin)' declares scope \(scope), which this dmsae does not know (1 row, 2 batch, 3 all); "

@@ -1,5 +1,6 @@
 import CDMSAE
 import FoundationEssentials
+import TensorFiles
 
 /// What a plugin file says about itself without being run: the JSON of its ELF note, manifest.h.
 public struct PluginManifest: Codable, Equatable, Sendable {
@@ -78,7 +79,7 @@ public struct PluginManifest: Codable, Equatable, Sendable {
         do {
             self = try JSONDecoder().decode(PluginManifest.self, from: Data(note.prefix { $0 != 0 }))
         } catch {
-            throw bad("it is not the JSON of manifest.h: \(error)")
+            throw bad("it is not the JSON of manifest.h: \(JSONRecord.reason(error))")
         }
         guard manifest == 1 else { throw bad("it is of version \(manifest), this dmsae reads 1") }
     }

@@ -54,17 +54,32 @@ public enum JSONRecord {
         }
     }
 
-    private static func reason(_ error: any Error) -> String {
+    /// Why JSON cannot be read as a value, in words: an error that a decoder threw.
+    public static func reason(_ error: any Error) -> String {
         func place(_ context: DecodingError.Context) -> String {
-            let path = context.codingPath.map(\.stringValue).joined(separator: ".")
-            return path.isEmpty ? "" : " at \(path)"
+            let path = context.codingPath.map { $0.intValue.map { "[\($0)]" } ?? ".\($0.stringValue)" }.joined()
+            return path.isEmpty ? "" : " at \(path.hasPrefix(".") ? String(path.dropFirst()) : path)"
         }
         switch error as? DecodingError {
         case .keyNotFound(let key, let context): return "\"\(key.stringValue)\" is missing" + place(context)
-        case .typeMismatch(let type, let context): return "it holds no \(type)" + place(context)
-        case .valueNotFound(let type, let context): return "it holds null for a \(type)" + place(context)
+        case .typeMismatch(let type, let context): return "\(noun(type)) is wanted" + place(context)
+        case .valueNotFound(let type, let context): return "\(noun(type)) is wanted, not null," + place(context)
+        case .dataCorrupted(let context) where context.codingPath.isEmpty:
+            // All that Foundation says of a number too large for its type, too, is "not valid JSON".
+            return "it is no JSON, or a number in it does not fit"
         case .dataCorrupted(let context): return context.debugDescription + place(context)
         default: return "\(error)"
+        }
+    }
+
+    /// What JSON calls a type.
+    private static func noun(_ type: any Any.Type) -> String {
+        switch type {
+        case is String.Type: "a text"
+        case is Bool.Type: "true or false"
+        case is any BinaryInteger.Type: "a whole number"
+        case is any BinaryFloatingPoint.Type: "a number"
+        default: "\(type)".hasPrefix("Array<") ? "a list" : "an object"
         }
     }
 }

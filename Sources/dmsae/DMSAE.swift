@@ -1,8 +1,7 @@
 import ArgumentParser
 import Distillation
 import PluginHost
-@preconcurrency import Glibc
-import TensorFiles
+import Glibc
 
 /// The program: one file per subcommand, and no arithmetic.
 @main
@@ -32,7 +31,7 @@ struct DMSAE: ParsableCommand {
                 Terminal.shared.conclude("Error: \(error.message)")
                 Glibc.exit(EX_USAGE)
             }
-            try requireWrittenOutput()
+            try Results.requireWritten()
         } catch DistillationError.interrupted {
             Terminal.shared.end()
             Terminal.shared.conclude(Interruption.advice)
@@ -44,15 +43,6 @@ struct DMSAE: ParsableCommand {
         } catch {
             Terminal.shared.end()
             exit(withError: error)
-        }
-    }
-
-    /// `print` does not say that a disk was full or a descriptor closed; a result that was lost is a failure.
-    private static func requireWrittenOutput() throws {
-        errno = 0
-        guard fflush(stdout) == 0, ferror(stdout) == 0 else {
-            throw TensorFileError.unwritable(
-                file: "standard output", reason: errno == 0 ? "a write failed" : String(cString: strerror(errno)))
         }
     }
 }

@@ -29,7 +29,10 @@ struct PluginOptions: ParsableArguments {
     ///
     /// - Parameter crashFolder: where what they crashed on is kept.
     func isolation(crashFolder: String?) -> PluginIsolation? {
-        if inProcess { return nil }
+        if inProcess {
+            Results.keepToThemselves()
+            return nil
+        }
         var isolation = PluginIsolation(executable: "/proc/self/exe", timeout: pluginTimeout, crashFolder: crashFolder)
         if let pluginMemory { isolation.memory = UInt64(pluginMemory * Double(1 << 30)) }
         return isolation

@@ -7,39 +7,11 @@ import TestSupport
 import Testing
 
 /// Plugins in workers: the same numbers, and faults that stay there. The host that survives is this test.
-struct IsolationTests {
+struct IsolationTests: MisbehavingPluginTests {
     let services = Services()
     let folder = TemporaryFolder()
 
-    /// The fixture, compiled once for all tests.
-    private static let misbehaving: Result<String, any Error> = Result {
-        let path = NSTemporaryDirectory() + "dmsae-misbehaving-\(getpid()).so"
-        let result = try run([
-            "cc", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-I", "Include",
-            "Tests/PluginHostTests/Fixtures/misbehaving.c", "-o", path,
-        ])
-        guard result.status == 0 else { throw CompilationFailed(description: result.output) }
-        return path
-    }
-
-    private func isolation(timeout: Double = 30, memory: UInt64 = 8 << 30) -> PluginIsolation {
-        PluginIsolation(executable: builtProgram, timeout: timeout, memory: memory, crashFolder: folder.path)
-    }
-
-    private func scorer(_ parameters: String, _ isolation: PluginIsolation? = nil) throws
-        -> any AttributionScorer & LoadedPlugin
-    {
-        try PluginCatalog(executableFolder: "/nowhere").scorer(
-            try Self.misbehaving.get() + ":misbehaving" + parameters, services: services.value,
-            isolation: isolation ?? self.isolation())
-    }
-
-    private func message(_ body: () throws -> Void) -> String {
-        do { try body() } catch { return "\(error)" }
-        return "nothing failed"
-    }
-
-    private let batch = randomBatch(tokens: 20, latents: 30, dimensions: 8, perToken: 4)
+    let batch = randomBatch(tokens: 20, latents: 30, dimensions: 8, perToken: 4)
 
     // MARK: The same numbers
 
@@ -130,7 +102,7 @@ struct IsolationTests {
             let there = message { _ = try scorer(",fault=\(fault)").scores(batch) }
             let here = message {
                 _ = try PluginCatalog(executableFolder: "/nowhere").scorer(
-                    try Self.misbehaving.get() + ":misbehaving,fault=\(fault)", services: services.value
+                    try misbehavingPlugin.get() + ":misbehaving,fault=\(fault)", services: services.value
                 ).scores(batch)
             }
             #expect(here == there && here != "nothing failed")
@@ -160,11 +132,6 @@ struct IsolationTests {
         #expect(text.contains("wrote beside the memory it was given"), "\(text)")
     }
 
-    @Test func `a plugin that takes all memory is stopped by its limit`() throws {
-        let text = message { _ = try scorer(",fault=memory", isolation(memory: 1 << 30)).scores(batch) }
-        #expect(text.contains("SIGSEGV"), "\(text)")  // memset of what malloc did not give
-    }
-
     @Test(arguments: ["loop", "sleep", "stops"]) func `silence is ended`(fault: String) throws {
         let text = message { _ = try scorer(",fault=\(fault)", isolation(timeout: 1)).scores(batch) }
         #expect(text.contains("gave no sign of life for 1 s"), "\(text)")
@@ -177,17 +144,11 @@ struct IsolationTests {
         #expect(services.messages.map(\.text) == [String](repeating: "still here", count: 5))
     }
 
-    @Test func `modes left on and words on standard output reach nobody`() throws {
-        let expected = try scorer("").scores(batch)
-        #expect(try scorer(",fault=flush").scores(batch) == expected)
-        #expect(try scorer(",fault=stdout").scores(batch) == expected)
-        #expect(Float.leastNormalMagnitude / 2 > 0)
-    }
-
     @Test func `a rule's faults stay in its worker too`() throws {
         for (fault, part) in [("segfault", "SIGSEGV"), ("near", "wrote beside")] {
             let rule = try PluginCatalog(executableFolder: "/nowhere").sparsityRule(
-                try Self.misbehaving.get() + ":unruly,fault=\(fault)", services: services.value, isolation: isolation())
+                try misbehavingPlugin.get() + ":unruly,fault=\(fault)", services: services.value, isolation: isolation()
+            )
             let context = SelectionContext(mode: .train, batchRows: 20, latentCount: 30, meanActive: 1, batchBudget: 20)
             var marks = [UInt8](repeating: 0, count: batch.codes.count)
             let text = message {
@@ -272,6 +233,68 @@ struct IsolationTests {
         #expect(try scorer.scores(batch) == expected)
     }
 
+    @Test func `a file that is gone when its worker crashes hides neither the crash nor what it crashed on`() throws {
+        let path = folder.file("short-lived.so")
+        try compileMisbehavingPlugin(to: path)
+        let scorer = try scorer(",fault=second", path: path)
+        _ = try scorer.scores(batch)
+        unlink(path)
+        var bad = batch
+        bad.firstSequence = 1
+        let text = message { _ = try scorer.scores(bad) }
+        #expect(
+            text.contains("crashed (SIGABRT: it gave up by itself), and could not be started again (plugin file"),
+            "\(text)")
+        #expect(text.contains("No such file") && text.contains("dmsae plugin replay \(folder.file("plugin-crash-1"))"))
+        #expect(message { _ = try scorer.scores(batch) }.contains("plugin file \(path) cannot be read"))
+    }
+
+    /// The fixture as one that asks the model.
+    private func asking(_ fault: String) throws -> any AttributionScorer {
+        let path = folder.file("asking.so")
+        try compileMisbehavingPlugin(["FLAGS=DMSAE_PLUGIN_NEEDS_EVALUATION"], to: path)
+        return try scorer(fault, path: path)
+    }
+
+    @Test func `a call made again spends the budget once`() throws {
+        let splice = try GoldenSplice()
+        var settings = ScoringSettings()
+        settings.prefix = 8
+        // Of the 7, 5 are spent before the crash.
+        let budget = EvaluationBudget(groups: 7)
+        let pass = ScoringPass(
+            try SplicedPass(model: splice.model, layer: 1, sae: try splice.sae(), settings: settings),
+            scorer: try asking(",fault=once,once=\(folder.file("mark"))"), budget: budget)
+        try pass.begin(sequences: 4, tokens: 96)
+        _ = try pass.score(try splice.sample())
+        #expect(services.messages.count { $0.text.contains("once, and not when the call was made again") } == 1)
+        #expect(budget.remaining == 2 && budget.spent == 5)
+    }
+
+    /// An evaluation during which the user asks for an end.
+    private final class Interrupted: SplicedEvaluation {
+        let preferredGroups = 1
+        let remainingGroups: Int? = nil
+        private let services: Services
+
+        init(_ services: Services) { self.services = services }
+
+        func lossChanges(_ groups: [EditGroup]) throws -> [Double] {
+            services.cancel()
+            return groups.map { _ in 0 }
+        }
+        func gradients(at points: [GradientPoint]) throws -> [Double] { [] }
+        func gradients(along paths: [GradientPath], alphas: [Double], weights: [Double]) throws {}
+        func meanActivations() throws -> MeanActivations.Values { throw AttributionError.passUnknown }
+    }
+
+    @Test func `a plugin that asks without pause stops when the user asks for it`() throws {
+        let scorer = try asking(",fault=asks")
+        var batch = batch
+        batch.evaluation = Interrupted(services)
+        #expect(message { _ = try scorer.scores(batch) } == "score of plugin 'misbehaving' was cancelled")
+    }
+
     @Test func `a call stops when the user asks for it`() throws {
         let scorer = try scorer(",fault=waits")
         services.cancel()
@@ -290,7 +313,7 @@ struct IsolationTests {
     @Test func `a plugin that is never silent stops when the user asks for it`() throws {
         let talk = PluginServices(log: { [services] _ in services.cancel() }, isCancelled: services.value.isCancelled)
         let scorer = try PluginCatalog(executableFolder: "/nowhere").scorer(
-            try Self.misbehaving.get() + ":misbehaving,fault=chatters", services: talk, isolation: isolation())
+            try misbehavingPlugin.get() + ":misbehaving,fault=chatters", services: talk, isolation: isolation())
         #expect(message { _ = try scorer.scores(batch) } == "score of plugin 'misbehaving' was cancelled")
     }
 
@@ -303,7 +326,7 @@ struct IsolationTests {
 
     @Test func `a name of the search path runs in a worker`() throws {
         let (empty, path) = (TemporaryFolder(), TemporaryFolder())
-        try FileManager.default.copyItem(atPath: try Self.misbehaving.get(), toPath: path.file("anything.so"))
+        try FileManager.default.copyItem(atPath: try misbehavingPlugin.get(), toPath: path.file("anything.so"))
         let catalog = PluginCatalog(executableFolder: empty.path, searchPath: [path.path])
         let scorer = try catalog.scorer(
             "misbehaving,fault=segfault", services: services.value, isolation: isolation())

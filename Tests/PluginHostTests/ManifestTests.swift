@@ -55,8 +55,17 @@ struct ManifestTests {
 
     @Test(arguments: [
         (#"DMSAE_MANIFEST({"manifest": 2, "abi": {"major": 0, "minor_min": 0}, "plugins": []});"#, "version 2"),
-        (#"DMSAE_MANIFEST({"manifest": 1);"#, "not the JSON"), (#"DMSAE_MANIFEST([]);"#, "not the JSON"),
-        (#"DMSAE_MANIFEST({"manifest": 1, "abi": {"major": -1, "minor_min": 0}, "plugins": []});"#, "not the JSON"),
+        (#"DMSAE_MANIFEST({"manifest": 1);"#, "manifest.h: it is no JSON"),
+        (#"DMSAE_MANIFEST([]);"#, "manifest.h: an object is wanted; correct the plugin"),
+        (#"DMSAE_MANIFEST({"manifest": 1, "plugins": []});"#, "manifest.h: \"abi\" is missing;"),
+        (
+            #"DMSAE_MANIFEST({"manifest": 1, "abi": {"major": -1, "minor_min": 0}, "plugins": []});"#,
+            "a number in it does not fit"
+        ),
+        (
+            #"DMSAE_MANIFEST({"manifest": 1, "abi": {"major": 0, "minor_min": 0}, "plugins": [{"id": 3}]});"#,
+            "manifest.h: a text is wanted at plugins[0].id;"
+        ),
     ])
     func `a manifest that cannot be used is an error, not nothing`(source: String, part: String) throws {
         let path = try build("#include \"dmsae/dmsae.h\"\n" + source)

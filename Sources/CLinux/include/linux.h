@@ -5,6 +5,7 @@
 #define DMSAE_LINUX_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /// A descriptor that becomes readable when the process ends, close-on-exec; -1 with errno.
@@ -16,8 +17,14 @@ int dmsae_memfd(const char *name);
 /// Nobody changes the file any more, in any way. -1 with errno.
 int dmsae_memfd_seal(int file);
 
+/// The file stays as long as it is; a write beyond its end fails. -1 with errno.
+int dmsae_memfd_keep_size(int file);
+
 /// Whether nobody can change the file any more.
 int dmsae_memfd_is_sealed(int file);
+
+/// The two ends of a pipe, for reading and for writing, close-on-exec. -1 with errno.
+int dmsae_pipe(int ends[2]);
 
 /// Sends a message with a descriptor (-1: none) over a socket; never raises SIGPIPE. -1 with errno.
 long dmsae_send(int socket, const void *message, size_t count, int descriptor);
@@ -27,6 +34,25 @@ long dmsae_receive(int socket, void *message, size_t count, int *descriptor);
 
 /// No program that this process starts has more rights than it has itself. -1 with errno.
 int dmsae_no_new_privileges(void);
+
+/// Keeps this process, and all it starts from now on, in its process group, so that the group ends as a whole. -1 with
+/// errno on a kernel that cannot; then only what stays there by itself does.
+///
+/// setsid is refused (EPERM). setpgid changes nothing and returns 0: Foundation's Process and some shells ask for a group
+/// of each child without need, and would not start it otherwise.
+int dmsae_stay_in_group(void);
+
+/// How a process was when a signal ended it.
+struct dmsae_ending {
+    /// Bytes of its address space; 0 if no signal came, or nobody could look.
+    uint64_t address_space;
+    /// Whether the last of its calls that failed, in the thread of the signal, failed for want of memory.
+    uint32_t was_refused_memory;
+    uint32_t reserved;
+};
+
+/// Has the signals of a crash fill `ending`, which outlives the process in shared memory, before they end it as ever.
+void dmsae_record_ending(struct dmsae_ending *ending);
 
 /// Returns when the other end of a socket was closed.
 void dmsae_wait_for_hangup(int socket);

@@ -9,8 +9,10 @@ import Glibc
 /// worker, and takes nothing in it on trust.
 final class Arena: @unchecked Sendable {
     /// A file that is not an arena.
-    struct Malformed: Error {
+    struct Malformed: Error, CustomStringConvertible {
         let reason: String
+
+        var description: String { "shared memory: \(reason)" }
     }
 
     /// Where each block lies.
@@ -22,7 +24,7 @@ final class Arena: @unchecked Sendable {
     private static func aligned(_ offset: Int) -> Int { (offset + 63) / 64 * 64 }
 
     /// Writes `blocks` into a new sealed file and returns its descriptor, which is the caller's to close.
-    /// - Throws: `PluginError.unreadable` with the system's reason.
+    /// - Throws: `PluginError.refused` with the system's reason.
     static func write(_ blocks: [UnsafeRawBufferPointer]) throws -> Int32 {
         var offsets: [Int] = []
         var size = aligned(16 + 8 * blocks.count)
@@ -53,7 +55,7 @@ final class Arena: @unchecked Sendable {
 
     private static func sealed(size: Int, _ fill: (UnsafeMutableRawPointer) -> Void) throws -> Int32 {
         func failed() -> PluginError {
-            .unreadable(path: "shared memory", reason: String(cString: strerror(errno)))
+            .refused(what: "shared memory", reason: String(cString: strerror(errno)))
         }
         let file = dmsae_memfd("dmsae")
         guard file >= 0 else { throw failed() }
@@ -81,7 +83,7 @@ final class Arena: @unchecked Sendable {
         }
         let size = Int(status.st_size)
         guard let memory = mmap(nil, size, PROT_READ, MAP_SHARED, file, 0), memory != MAP_FAILED else {
-            throw Malformed(reason: String(cString: strerror(errno)))
+            throw Malformed(reason: "\(size) bytes: \(String(cString: strerror(errno)))")
         }
         do {
             blocks = try Self.blocks(UnsafeRawBufferPointer(start: memory, count: size))

@@ -26,7 +26,7 @@ package final class ChildProcess: @unchecked Sendable {
     ///   - environment: all of it, as `KEY=VALUE`.
     ///   - descriptors: descriptors of this process and the numbers under which the child has them; it has no others
     ///     but those that are not close-on-exec here.
-    /// - Throws: `PluginError.unreadable` with the system's reason.
+    /// - Throws: `PluginError.refused` with the system's reason.
     package init(
         executable: String, arguments: [String], environment: [String], descriptors: [(here: Int32, there: Int32)]
     ) throws {
@@ -43,7 +43,7 @@ package final class ChildProcess: @unchecked Sendable {
         let sources = descriptors.map { fcntl($0.here, F_DUPFD_CLOEXEC, clear) }
         defer { for source in sources where source >= 0 { close(source) } }
         guard sources.allSatisfy({ $0 >= 0 }) else {
-            throw PluginError.unreadable(path: "descriptors of \(executable)", reason: String(cString: strerror(errno)))
+            throw PluginError.refused(what: "a descriptor", reason: String(cString: strerror(errno)))
         }
         for (source, wanted) in zip(sources, descriptors) {
             posix_spawn_file_actions_adddup2(&actions, source, wanted.there)
@@ -62,7 +62,7 @@ package final class ChildProcess: @unchecked Sendable {
         var child: pid_t = 0
         let failure = posix_spawn(&child, executable, &actions, &attributes, &arguments, &environment)
         guard failure == 0 else {
-            throw PluginError.unreadable(path: executable, reason: String(cString: strerror(failure)))
+            throw PluginError.refused(what: "to start \(executable)", reason: String(cString: strerror(failure)))
         }
         id = child
         descriptor = dmsae_pidfd_open(child)
@@ -70,7 +70,7 @@ package final class ChildProcess: @unchecked Sendable {
             let reason = String(cString: strerror(errno))
             kill(-child, SIGKILL)
             waitpid(child, nil, 0)
-            throw PluginError.unreadable(path: "pidfd of \(executable)", reason: reason)
+            throw PluginError.refused(what: "a descriptor of a process", reason: reason)
         }
     }
 
@@ -82,7 +82,8 @@ package final class ChildProcess: @unchecked Sendable {
     /// Becomes readable when the process has ended; for `poll` beside other descriptors.
     package var endDescriptor: Int32 { descriptor }
 
-    /// How it ended, waiting for at most `milliseconds`; -1 waits for ever. nil: it still runs.
+    /// How it ended, waiting for at most `milliseconds`; -1 waits for ever. nil: it still runs. When it has ended, so has
+    /// its group.
     package func wait(milliseconds: Int32) -> End? {
         if let end { return end }
         var watched = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
@@ -93,6 +94,8 @@ package final class ChildProcess: @unchecked Sendable {
             if ready < 0 && errno == EINTR && milliseconds < 0 { continue }
             return nil
         }
+        // What it started and left behind ends with it. Now, because its number is nobody else's until it is reaped.
+        kill(-id, SIGKILL)
         var status: Int32 = 0
         guard waitpid(id, &status, 0) == id else { return nil }
         let signal = status & 0x7f
@@ -107,8 +110,7 @@ package final class ChildProcess: @unchecked Sendable {
             kill(-id, SIGTERM)
             _ = wait(milliseconds: grace)
         }
-        // The group may hold processes that it started and that outlived it.
-        kill(-id, SIGKILL)
+        if end == nil { kill(-id, SIGKILL) }
         return wait(milliseconds: -1)
     }
 }

@@ -9,12 +9,12 @@ final class GuardedMemory {
     private let page = Int(sysconf(Int32(_SC_PAGESIZE)))
     private static let mark: UInt8 = 0xA5
 
-    /// - Throws: `PluginError.unreadable` without memory.
+    /// - Throws: `PluginError.refused` without memory.
     init(count: Int) throws {
         let room = (count + 63) / 64 * 64, pages = max(1, (room + page - 1) / page) * page
         guard let memory = mmap(nil, pages + 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
             memory != MAP_FAILED
-        else { throw PluginError.unreadable(path: "memory", reason: String(cString: strerror(errno))) }
+        else { throw PluginError.refused(what: "\(pages) bytes of memory", reason: String(cString: strerror(errno))) }
         mprotect(memory, page, PROT_NONE)
         mprotect(memory + page + pages, page, PROT_NONE)
         all = UnsafeMutableRawBufferPointer(start: memory, count: pages + 2 * page)

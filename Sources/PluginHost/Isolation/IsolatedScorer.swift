@@ -102,8 +102,7 @@ private final class IsolatedAccumulation: AccumulatingScore {
 func received<Value>(_ worker: IsolatedPlugin, _ body: () throws -> Value) throws -> Value {
     do { return try body() } catch {
         throw PluginError.crashed(
-            plugin: worker.name, path: worker.path, function: "a call", how: "sent back what does not fit",
-            lastWords: "\(error)",
-            bundle: nil)
+            plugin: worker.name, path: worker.path, function: "a call", how: "sent back what does not fit (\(error))",
+            lastWords: "", bundle: nil)
     }
 }

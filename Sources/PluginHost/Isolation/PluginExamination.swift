@@ -55,8 +55,8 @@ extension PluginUnderTest {
             let create = CreateRequest(
                 path: path, id: plugin.id, isRule: isRule, parameters: parameters.map { [$0.key, $0.value] },
                 memory: isolation.memory)
-            let reply = try worker.ask(.directly, DirectRequest(attempt: attempt, create: create))
-            return try reply.header(DirectReply.self).problem
+            let request = DirectRequest(attempt: attempt, create: create)
+            return try worker.ask(.directly, request, reply: DirectReply.self).problem
         } catch let failure as WorkerFailure {
             throw PluginError.crashed(
                 plugin: plugin.id, path: path, function: attempt.rawValue, how: failure.how,
@@ -82,6 +82,7 @@ extension PluginWorker {
             try channel.send(.done, watch.traces())
         case .directly:
             let request = try arena.header(DirectRequest.self)
+            limitMemory(to: request.create.memory)
             try channel.send(.done, DirectReply(problem: try request.problem()))
         default:
             try channel.send(.done, Difference(number: scorer == nil ? try selecting(arena) : try scoring(arena)))

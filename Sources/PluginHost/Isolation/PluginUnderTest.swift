@@ -22,7 +22,7 @@ public struct PluginUnderTest: Sendable {
         do {
             let worker = try WorkerProcess(isolation, services)
             let request = CreateRequest(path: path, id: nil, isRule: false, parameters: [], memory: isolation.memory)
-            return try worker.ask(.describe, request).header(PluginManifest.self)
+            return try worker.ask(.describe, request, reply: PluginManifest.self)
         } catch let failure as WorkerFailure {
             throw PluginError.crashed(
                 plugin: path, path: path, function: "loading", how: failure.how, lastWords: failure.lastWords,

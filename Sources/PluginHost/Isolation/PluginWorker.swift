@@ -7,31 +7,33 @@ import SparseCoding
 /// The other side of isolation: a process that loads one plugin and does what the host asks, one request at a time.
 ///
 /// It runs the same code as a plugin in the host would, checks included, so both modes agree bit for bit. It has the
-/// host's line as descriptor 3 and a page with the host's wish to stop as descriptor 4.
+/// host's line as descriptor 3 and what they share as descriptor 4. Processes that the plugin starts stay in its process
+/// group and end with it.
 public final class PluginWorker {
     let channel: WorkerChannel
-    private let stop: UnsafePointer<UInt8>
+    private let pages: SharedPages
     private(set) var scorer: (any AttributionScorer & LoadedPlugin)?
     private var rule: PluginSparsityRule?
     private(set) var watch: ProcessWatch?
 
-    /// Serves until the host hangs up.
-    /// - Throws: `PluginError.unreadable` if it was not started by a host.
+    /// Serves until the host hangs up, and then ends the process and all it started.
+    /// - Throws: `PluginError.reported` if it was not started by a host, or the plugin closed the line.
     public static func serve() throws {
-        try PluginWorker().run()
+        guard fcntl(3, F_GETFD) >= 0, let pages = try? SharedPages(descriptor: 4, isWorker: true) else {
+            throw PluginError.reported(
+                "this is the part of dmsae that runs a plugin; it is only started by dmsae itself")
+        }
+        close(4)
+        try PluginWorker(pages).run()
     }
 
-    private init() throws {
-        guard fcntl(3, F_GETFD) >= 0, let page = mmap(nil, 1, PROT_READ, MAP_SHARED, 4, 0), page != MAP_FAILED else {
-            throw PluginError.unreadable(
-                path: "descriptors 3 and 4", reason: "a worker is only started by dmsae itself")
-        }
+    private init(_ pages: SharedPages) {
         channel = WorkerChannel(socket: 3)
-        stop = UnsafePointer(page.assumingMemoryBound(to: UInt8.self))
-        close(4)
+        self.pages = pages
         var none = rlimit(rlim_cur: 0, rlim_max: 0)
         setrlimit(__rlimit_resource_t(RLIMIT_CORE.rawValue), &none)
         _ = dmsae_no_new_privileges()
+        _ = dmsae_stay_in_group()
         Self.endWithHost()
     }
 
@@ -42,24 +44,30 @@ public final class PluginWorker {
             &thread, nil,
             { _ in
                 dmsae_wait_for_hangup(3)
-                _exit(0)
+                PluginWorker.end()
             }, nil)
         pthread_detach(thread)
     }
 
+    /// Ends this process with its group, which is all that the plugin started.
+    private static func end() -> Never {
+        if getpgrp() == getpid() { kill(0, SIGKILL) }
+        _exit(0)
+    }
+
     private func run() throws {
         while true {
-            let message: (kind: WorkerChannel.Kind, arena: Arena)
-            do { message = try channel.receive() } catch { return }
             do {
-                try serve(message.kind, message.arena)
-            } catch let error as PluginError {
-                var isCancelled = false, isLost = false
-                if case .cancelled = error { isCancelled = true }
-                if case .lost = error { isLost = true }
-                try channel.send(.failed, FailureReply(text: "\(error)", isCancelled: isCancelled, isLost: isLost))
+                let (kind, arena) = try channel.receive()
+                try serve(kind, arena)
+            } catch let broken as WorkerChannel.Broken where broken.part != .message {
+                if broken.part == .end { Self.end() }
+                throw PluginError.reported(
+                    "the line to the host broke (\(broken.reason)); a plugin closes only descriptors that it opened")
             } catch {
-                try channel.send(.failed, FailureReply(text: "\(error)", isCancelled: false, isLost: false))
+                var reply = FailureReply(text: "\(error)", isCancelled: false)
+                if case PluginError.cancelled = error { reply.isCancelled = true }
+                try channel.send(.failed, reply)
             }
         }
     }
@@ -68,7 +76,9 @@ public final class PluginWorker {
         switch kind {
         case .create: try create(try arena.header(CreateRequest.self))
         case .describe:
-            let library = try PluginLibrary(path: try arena.header(CreateRequest.self).path)
+            let request = try arena.header(CreateRequest.self)
+            limitMemory(to: request.memory)
+            let library = try PluginLibrary(path: request.path)
             try channel.send(.done, PluginManifest(describing: library))
         case .score: try score(try arena.header(BatchHeader.self), arena)
         case .stateSize:
@@ -104,19 +114,22 @@ public final class PluginWorker {
     }
 
     private var services: PluginServices {
-        let (channel, stop) = (channel, StopFlag(pointer: stop))
+        let (channel, pages) = (channel, pages)
         return PluginServices(
             log: { try? channel.send(.log, LogLine(level: $0.level.rawValue, plugin: $0.plugin, text: $0.text)) },
-            isCancelled: { stop.pointer.pointee != 0 })
+            isCancelled: { pages.isStopWanted })
     }
 
-    private struct StopFlag: @unchecked Sendable { let pointer: UnsafePointer<UInt8> }
+    /// Limits the address space, and has a crash say how much of it was in use; 0 is no limit.
+    func limitMemory(to bytes: UInt64) {
+        guard bytes > 0 else { return }
+        var limit = rlimit(rlim_cur: rlim_t(bytes), rlim_max: rlim_t(bytes))
+        setrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &limit)
+        pages.recordEnding()
+    }
 
     private func create(_ request: CreateRequest) throws {
-        if request.memory > 0 {
-            var limit = rlimit(rlim_cur: rlim_t(request.memory), rlim_max: rlim_t(request.memory))
-            setrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &limit)
-        }
+        limitMemory(to: request.memory)
         let parameters = request.parameters.map { PluginReference.Parameter(key: $0[0], value: $0[1]) }
         if !request.isRule, let signature = try KernelSignature.read(of: request.path) {
             let made = try KernelScorer(

@@ -17,19 +17,22 @@ public struct ProcessTraces: Codable, Sendable {
 
 /// Remembers how a worker was, so that what a plugin changes in it can be told.
 ///
-/// Standard output and error become files that nobody reads, so that what is written there is known to the byte; a crash
-/// of a watched plugin has no last words.
+/// Standard output and error become files that nobody reads, so that what is written there is known to the byte, up to a
+/// MiB, when they are full; a crash of a watched plugin has no last words.
 final class ProcessWatch {
     private let before: [String: String]
     private let output: [(name: String, file: Int32)]
     private var modesAtStart = 0
+    private static let mostOutput = off_t(1 << 20)
 
-    /// - Throws: `PluginError.unreadable` without descriptors.
+    /// - Throws: `PluginError.refused` without descriptors.
     init() throws {
         output = try [("standard output", Int32(1)), ("standard error", Int32(2))].map { name, number in
             let file = dmsae_memfd(name)
-            guard file >= 0, fcntl(file, F_SETFL, O_APPEND) == 0, dup2(file, number) >= 0 else {
-                throw PluginError.unreadable(path: name, reason: String(cString: strerror(errno)))
+            guard file >= 0, ftruncate(file, Self.mostOutput) == 0, dmsae_memfd_keep_size(file) == 0,
+                dup2(file, number) >= 0
+            else {
+                throw PluginError.refused(what: name, reason: String(cString: strerror(errno)))
             }
             return (name, file)
         }
@@ -48,9 +51,10 @@ final class ProcessWatch {
         }
         fflush(nil)
         for (name, file) in output {
-            var status = stat()
-            if fstat(file, &status) == 0, status.st_size > 0 {
-                changes.append("\(status.st_size) bytes went to \(name)")
+            // All who write there share this place in the file.
+            let written = lseek(file, 0, SEEK_CUR)
+            if written > 0 {
+                changes.append("\(written) bytes\(written < Self.mostOutput ? "" : " or more") went to \(name)")
             }
         }
         let modes = changedModes.load(ordering: .relaxed) - modesAtStart

@@ -15,8 +15,21 @@ final class WorkerChannel: @unchecked Sendable {
     }
 
     /// The line is broken, or what came over it makes no sense.
-    struct Broken: Error {
+    struct Broken: Error, CustomStringConvertible {
+        /// What is broken.
+        enum Part {
+            /// A message; the next one may be sound.
+            case message
+            /// The line.
+            case line
+            /// Nothing: the other side hung up.
+            case end
+        }
+
         let reason: String
+        var part = Part.message
+
+        var description: String { "between the host and a plugin's process: \(reason)" }
     }
 
     private(set) var socket: Int32
@@ -37,12 +50,12 @@ final class WorkerChannel: @unchecked Sendable {
         var ends: [Int32] = [-1, -1]
         guard
             socketpair(AF_UNIX, Int32(SOCK_SEQPACKET.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0, &ends) == 0
-        else { throw PluginError.unreadable(path: "socket", reason: String(cString: strerror(errno))) }
+        else { throw PluginError.refused(what: "a socket", reason: String(cString: strerror(errno))) }
         return (WorkerChannel(socket: ends[0]), WorkerChannel(socket: ends[1]))
     }
 
     /// Sends a message whose block 0 is `header`.
-    /// - Throws: `Broken`; `PluginError.unreadable` without memory.
+    /// - Throws: `Broken`; `PluginError.refused` without memory.
     func send(_ kind: Kind, _ header: some Encodable, _ blocks: ArenaBlocks = ArenaBlocks()) throws {
         var all = ArenaBlocks()
         all.add(Array(try JSONEncoder().encode(header)))
@@ -65,8 +78,14 @@ final class WorkerChannel: @unchecked Sendable {
     private func send(_ kind: Kind, arena file: Int32) throws {
         var word = kind.rawValue
         while dmsae_send(socket, &word, 4, file) < 0 {
-            if errno != EINTR { throw Broken(reason: String(cString: strerror(errno))) }
+            if errno != EINTR { throw Self.brokenLine }
         }
+    }
+
+    /// The error for what the system just refused; a host that is gone has hung up.
+    private static var brokenLine: Broken {
+        let isEnd = errno == EPIPE || errno == ECONNRESET
+        return Broken(reason: String(cString: strerror(errno)), part: isEnd ? .end : .line)
     }
 
     /// Waits for a message.
@@ -77,7 +96,8 @@ final class WorkerChannel: @unchecked Sendable {
         var got = dmsae_receive(socket, &word, 4, &file)
         while got < 0 && errno == EINTR { got = dmsae_receive(socket, &word, 4, &file) }
         defer { if file >= 0 { Glibc.close(file) } }
-        guard got != 0 else { throw Broken(reason: "the line was closed") }
+        guard got >= 0 else { throw Self.brokenLine }
+        guard got != 0 else { throw Broken(reason: "the line was closed", part: .end) }
         guard got == 4, let kind = Kind(rawValue: word) else { throw Broken(reason: "a message of no known kind") }
         do {
             return (kind, try Arena(descriptor: file))

@@ -39,7 +39,6 @@ struct CreateReply: Codable {
 struct FailureReply: Codable {
     var text: String
     var isCancelled: Bool
-    var isLost: Bool
 }
 
 /// A line for the log.

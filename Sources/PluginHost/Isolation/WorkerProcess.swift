@@ -21,7 +21,7 @@ final class WorkerProcess {
     /// - Throws: `WorkerFailure`; `PluginError` for what the plugin, or the system, refused.
     convenience init(_ request: CreateRequest, _ isolation: PluginIsolation, _ services: PluginServices) throws {
         try self.init(isolation, services)
-        made = try ask(.create, request).header(CreateReply.self)
+        made = try ask(.create, request, reply: CreateReply.self)
     }
 
     /// What was created in it.
@@ -33,27 +33,25 @@ final class WorkerProcess {
     private var name: String { made?.id ?? "" }
 
     /// Starts a worker.
-    /// - Throws: `PluginError` for what the system refused.
+    /// - Throws: `PluginError.refused`.
     init(_ isolation: PluginIsolation, _ services: PluginServices) throws {
-        func failed(_ what: String) -> PluginError {
-            .unreadable(path: what, reason: String(cString: strerror(errno)))
-        }
-        let page = dmsae_memfd("dmsae-stop"), errors = dmsae_memfd("dmsae-errors")
+        let pages = try SharedPages(), lastWords = try LastWords()
         let nothing = open("/dev/null", O_RDWR | O_CLOEXEC)
-        defer { for file in [page, nothing] { close(file) } }
-        guard page >= 0, errors >= 0, nothing >= 0, ftruncate(page, off_t(1)) == 0,
-            let memory = mmap(nil, 1, PROT_READ | PROT_WRITE, MAP_SHARED, page, 0), memory != MAP_FAILED
-        else {
-            defer { close(errors) }
-            throw failed("shared memory")
+        defer {
+            close(pages.descriptor)
+            lastWords.closeWritingEnd()
+            if nothing >= 0 { close(nothing) }
         }
-        // Appended to, so that what two threads write does not cover each other.
-        _ = fcntl(errors, F_SETFL, O_APPEND)
+        guard nothing >= 0 else {
+            throw PluginError.refused(what: "/dev/null", reason: String(cString: strerror(errno)))
+        }
         let (host, worker) = try WorkerChannel.pair()
-        line = Line(channel: host, services: services, errors: errors, stop: memory, timeout: isolation.timeout)
+        line = Line(channel: host, services: services, lastWords: lastWords, pages: pages, isolation: isolation)
         process = try ChildProcess(
             executable: isolation.executable, arguments: isolation.arguments, environment: Self.environment,
-            descriptors: [(nothing, 0), (nothing, 1), (errors, 2), (worker.socket, 3), (page, 4)])
+            descriptors: [
+                (nothing, 0), (nothing, 1), (lastWords.writingEnd, 2), (worker.socket, 3), (pages.descriptor, 4),
+            ])
         // With our copy of its end closed, its death closes the line.
         worker.close()
     }
@@ -77,6 +75,16 @@ final class WorkerProcess {
         }
     }
 
+    /// As `ask`, for an answer that is all in its header.
+    /// - Throws: as `ask`; `WorkerFailure` also for another answer.
+    func ask<Reply: Decodable>(_ kind: WorkerChannel.Kind, _ header: some Encodable, reply: Reply.Type) throws -> Reply
+    {
+        let arena = try ask(kind, header)
+        do { return try arena.header(Reply.self) } catch let broken as WorkerChannel.Broken {
+            throw WorkerFailure(how: "sent back what does not fit (\(broken.reason))", lastWords: "")
+        }
+    }
+
     /// As `ask`, with the bytes of an arena that was kept.
     func repeats(_ kind: WorkerChannel.Kind, _ arena: [UInt8]) throws -> Arena {
         try line.exchange(with: process, plugin: name, function: "\(kind)", nil) { try $0.send(kind, copyOf: arena) }
@@ -87,11 +95,9 @@ final class WorkerProcess {
 private final class Line {
     let channel: WorkerChannel
     let services: PluginServices
-    /// Descriptor of the file that takes its standard error.
-    let errors: Int32
-    /// The page in which it sees that it should stop.
-    let stop: UnsafeMutableRawPointer
-    let timeout: Double
+    let lastWords: LastWords
+    let pages: SharedPages
+    let isolation: PluginIsolation
     /// When the second began in which lines are counted, and how many there were.
     private var recent = (start: 0.0, lines: 0)
 
@@ -99,18 +105,14 @@ private final class Line {
     private static let mostLines = 100
 
     init(
-        channel: WorkerChannel, services: PluginServices, errors: Int32, stop: UnsafeMutableRawPointer, timeout: Double
+        channel: WorkerChannel, services: PluginServices, lastWords: LastWords, pages: SharedPages,
+        isolation: PluginIsolation
     ) {
         self.channel = channel
         self.services = services
-        self.errors = errors
-        self.stop = stop
-        self.timeout = timeout
-    }
-
-    deinit {
-        munmap(stop, 1)
-        close(errors)
+        self.lastWords = lastWords
+        self.pages = pages
+        self.isolation = isolation
     }
 
     /// Sends, and waits for the answer.
@@ -122,11 +124,11 @@ private final class Line {
         with process: ChildProcess, plugin: String, function: String, _ evaluation: EvaluationService?,
         _ send: (WorkerChannel) throws -> Void
     ) throws -> Arena {
-        func failure(_ how: String) -> WorkerFailure { WorkerFailure(how: how, lastWords: lastWords()) }
+        func failure(_ how: String) -> WorkerFailure { WorkerFailure(how: how, lastWords: lastWords.text()) }
         func gone() -> WorkerFailure {
             switch process.wait(milliseconds: 2000) ?? process.terminate(grace: 0) {
             case .exited(let status): failure("ended its process with status \(status)")
-            case .killed(let signal): failure("crashed (\(signalInWords(signal)))")
+            case .killed(let signal): failure("crashed (\(signalInWords(signal))\(memoryInWords()))")
             case nil: failure("left the line")
             }
         }
@@ -137,22 +139,25 @@ private final class Line {
                 var watched = [
                     pollfd(fd: channel.socket, events: Int16(POLLIN), revents: 0),
                     pollfd(fd: process.endDescriptor, events: Int16(POLLIN), revents: 0),
+                    pollfd(fd: lastWords.descriptor, events: Int16(POLLIN), revents: 0),
                 ]
-                let ready = poll(&watched, 2, 50)
+                poll(&watched, 3, 50)
+                // Taken out, so that it can go on writing; no sign of life, since a loop may do that too.
+                if watched[2].revents != 0 { lastWords.read() }
                 // At every turn: a worker that asks or logs without pause is never silent.
                 if services.isCancelled() && stopped == nil {
-                    stop.storeBytes(of: 1, as: UInt8.self)
+                    pages.isStopWanted = true
                     stopped = now()
                 }
                 if let stopped, now() - stopped > 5 {
                     process.terminate(grace: 0)
                     throw PluginError.cancelled(plugin: plugin, function: function)
                 }
-                if ready <= 0 || watched[0].revents & Int16(POLLIN) == 0 {
-                    if ready > 0 { throw gone() }
-                    if now() - life > timeout {
+                if watched[0].revents & Int16(POLLIN) == 0 {
+                    if watched[0].revents != 0 || watched[1].revents != 0 { throw gone() }
+                    if now() - life > isolation.timeout {
                         process.terminate(grace: 0)
-                        throw failure("gave no sign of life for \(Int(timeout)) s")
+                        throw failure("gave no sign of life for \(Int(isolation.timeout)) s")
                     }
                     continue
                 }
@@ -173,12 +178,7 @@ private final class Line {
             }
         } catch let broken as WorkerChannel.Broken {
             // A process that ended tells more than the line that broke with it.
-            if let end = process.wait(milliseconds: 500) {
-                switch end {
-                case .exited: throw gone()
-                case .killed: throw gone()
-                }
-            }
+            if process.wait(milliseconds: 500) != nil { throw gone() }
             process.terminate(grace: 0)
             throw failure("sent what is no message: \(broken.reason)")
         }
@@ -205,14 +205,14 @@ private final class Line {
         return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
     }
 
-    /// The last 2000 bytes of standard error, on one line.
-    private func lastWords() -> String {
-        var status = stat()
-        guard fstat(errors, &status) == 0 else { return "" }
-        var bytes = [UInt8](repeating: 0, count: 2000)
-        let got = pread(errors, &bytes, bytes.count, max(0, status.st_size - off_t(bytes.count)))
-        let text = String(decoding: bytes.prefix(max(0, got)), as: UTF8.self)
-        return text.split(whereSeparator: \.isNewline).map { printable(String($0)) }.joined(separator: " | ")
+    /// What is known of a crash that may be the memory limit's work, which looks like any other: facts, not a verdict.
+    private func memoryInWords() -> String {
+        let ending = pages.ending, limit = Double(isolation.memory), used = Double(ending.address_space)
+        let isRefused = ending.was_refused_memory != 0
+        guard limit > 0, used > 0, used <= limit, isRefused || used > 0.9 * limit else { return "" }
+        func mebibytes(_ bytes: Double) -> Int { Int(bytes / Double(1 << 20)) }
+        return "; it had \(mebibytes(used)) of the \(mebibytes(limit)) MiB that --plugin-memory allows"
+            + (isRefused ? " and was refused more" : "")
     }
 
     private func signalInWords(_ signal: Int32) -> String {

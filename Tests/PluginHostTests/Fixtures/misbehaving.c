@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #ifndef FLAGS
@@ -23,12 +24,59 @@ struct dmsae_instance {
     char fault[32];
     char once[256];
     int calls, is_stopped;
+    pthread_t writer;
 };
+
+/* Writes `mebibytes` of lines to standard error. */
+static void spill(int mebibytes) {
+    char lines[1024];
+    memset(lines, '~', sizeof lines);
+    lines[1023] = '\n';
+    for (int i = 0; i < 1024 * mebibytes; i++)
+        if (write(2, lines, sizeof lines) != sizeof lines) abort();
+}
+
+static void *spill_slowly(void *nothing) {
+    spill(1);
+    return nothing;
+}
+
+/* Leaves a process behind that would live on, as far from this one as `how` says, and adds its id to `file`. */
+static void leave(const char *how, const char *file) {
+    int ready[2];
+    char byte = 0;
+    if (pipe(ready) != 0) abort();
+    if (fork() == 0) {
+        if (strncmp(how, "group", 5) == 0 && setpgid(0, 0) != 0) byte = 1;
+        if (strncmp(how, "session", 7) == 0) {
+            setsid();
+            if (fork() != 0) _exit(0);
+        }
+        FILE *list = fopen(file, "a");
+        fprintf(list, "%d\n", (int)getpid());
+        fclose(list);
+        if (write(ready[1], &byte, 1) != 1) _exit(1);
+        for (;;) pause();
+    }
+    if (read(ready[0], &byte, 1) != 1 || byte != 0) abort();
+}
 
 static int deeper(volatile char *above) {
     volatile char page[4096];
     page[0] = above[0];
     return deeper(page) + page[0];
+}
+
+/* Asks what the losses are if nothing is changed, `count` times, or until it is told to stop. */
+static dmsae_status ask(dmsae_instance *self, const dmsae_scorer_batch *batch, int count, dmsae_call *call) {
+    const dmsae_host_eval *eval = self->host->get_extension(self->host, DMSAE_EVAL);
+    dmsae_status status = DMSAE_OK;
+    for (int i = 0; i < count && status == DMSAE_OK; i++) {
+        dmsae_edit_group group = {0, 0, 0, NULL, 0, {0, 0}};
+        const dmsae_edit none = {0, 0, 0, DMSAE_EDIT_SCALE, 1, 0, NULL, 0};
+        status = eval->losses(self->host, batch, &group, 1, &none, 1, call);
+    }
+    return status;
 }
 
 static void misbehave(dmsae_instance *self, const dmsae_scorer_batch *batch, float *scores) {
@@ -48,6 +96,7 @@ static void misbehave(dmsae_instance *self, const dmsae_scorer_batch *batch, flo
     if (IS("sleep")) for (;;) sleep(1);
     if (IS("stack")) scores[0] = (float)deeper((volatile char *)fault);
     if (IS("memory")) for (;;) memset(malloc(1 << 24), 1, 1 << 24);
+    if (IS("gulp")) memset(malloc((size_t)1 << 44), 1, 64);
     if (IS("exit")) exit(0);
     if (IS("kill")) kill(getpid(), SIGKILL);
     if (IS("input")) ((float *)(uintptr_t)batch->codes->values)[0] = 7;
@@ -61,6 +110,24 @@ static void misbehave(dmsae_instance *self, const dmsae_scorer_batch *batch, flo
 #if defined(__x86_64__)
     if (IS("flush")) __builtin_ia32_ldmxcsr(__builtin_ia32_stmxcsr() | 0x8040);
 #endif
+    if (IS("spills")) {
+        struct stat status;
+        spill(64);
+        scores[0] = fstat(2, &status) == 0 ? (float)status.st_size : -1;
+    }
+    if (IS("drowns")) {
+        spill(1);
+        fprintf(stderr, "and is drowned\n");
+        abort();
+    }
+    /* The second call waits for what the first began. */
+    if (IS("trickles") && self->calls++ == 0) pthread_create(&self->writer, NULL, spill_slowly, NULL);
+    else if (IS("trickles")) pthread_join(self->writer, NULL);
+    if (strncmp(fault, "fork-", 5) == 0 || strncmp(fault, "group-", 6) == 0 || strncmp(fault, "session-", 8) == 0) {
+        leave(fault, self->once);
+        if (strstr(fault, "-abort")) abort();
+        if (strstr(fault, "-loop")) for (;;) pause();
+    }
     if (IS("talks") || IS("stops")) {
         const dmsae_host_log *log = self->host->get_extension(self->host, DMSAE_LOG);
         for (int i = 0; i < 5; i++) {
@@ -106,8 +173,12 @@ static void misbehave(dmsae_instance *self, const dmsae_scorer_batch *batch, flo
 }
 
 static dmsae_status score(dmsae_instance *self, const dmsae_scorer_batch *batch, float *scores, dmsae_call *call) {
-    (void)call;
     for (int64_t e = 0; e < batch->codes->count; e++) scores[e] = batch->codes->values[e];
+    if (strcmp(self->fault, "asks") == 0) return ask(self, batch, 20000, call);
+    if (strcmp(self->fault, "once") == 0 && FLAGS & DMSAE_PLUGIN_NEEDS_EVALUATION) {
+        const dmsae_status status = ask(self, batch, 5, call);
+        if (status != DMSAE_OK) return status;
+    }
     misbehave(self, batch, scores);
     if (self->is_stopped || strcmp(self->fault, "waits") == 0 || strcmp(self->fault, "quits") == 0)
         return DMSAE_CANCELLED;

@@ -1,0 +1,60 @@
+import CLinux
+import Glibc
+
+/// The end of what a worker writes to standard error, taken from a pipe while the host waits for an answer.
+///
+/// A pipe holds 64 KiB and this a few more, however much is written. Nobody is stopped by it for good: a plugin that
+/// writes while no call is made waits in `write` for the next one, and the worker itself writes nothing there.
+final class LastWords {
+    /// For the worker; the host closes it once the worker has its copy.
+    private(set) var writingEnd: Int32
+    private var readingEnd: Int32
+    private var end: [UInt8] = []
+    private var chunk = [UInt8](repeating: 0, count: 1 << 16)
+
+    /// Bytes that are kept.
+    private static let kept = 2000
+
+    /// - Throws: `PluginError.refused`.
+    init() throws {
+        var ends: [Int32] = [-1, -1]
+        // Reading must never wait: what a worker started may hold its end of the pipe open when it is gone.
+        guard dmsae_pipe(&ends) == 0, fcntl(ends[0], F_SETFL, O_NONBLOCK) == 0 else {
+            throw PluginError.refused(what: "a pipe", reason: String(cString: strerror(errno)))
+        }
+        (readingEnd, writingEnd) = (ends[0], ends[1])
+    }
+
+    deinit {
+        closeWritingEnd()
+        if readingEnd >= 0 { close(readingEnd) }
+    }
+
+    /// Lets go of the worker's end.
+    func closeWritingEnd() {
+        if writingEnd >= 0 { close(writingEnd) }
+        writingEnd = -1
+    }
+
+    /// For `poll`; -1, which it passes over, when all writers are gone.
+    var descriptor: Int32 { readingEnd }
+
+    /// Takes in what the pipe holds.
+    func read() {
+        guard readingEnd >= 0 else { return }
+        let count = Glibc.read(readingEnd, &chunk, chunk.count)
+        if count == 0 {
+            close(readingEnd)
+            readingEnd = -1
+        }
+        if count > 0 { end = Array((end + chunk[..<count]).suffix(Self.kept)) }
+    }
+
+    /// What is kept, with what the pipe still holds, on one line.
+    func text() -> String {
+        // Once: somebody who still writes may do so faster than this reads.
+        read()
+        return String(decoding: end, as: UTF8.self).split(whereSeparator: \.isNewline).map { printable(String($0)) }
+            .joined(separator: " | ")
+    }
+}

@@ -1,0 +1,41 @@
+@preconcurrency import Glibc
+import Synchronization
+import TensorFiles
+
+/// Standard output, where results go and nothing else; `print` of this module writes here.
+enum Results {
+    private static let stream = Mutex(Stream(file: stdout))
+
+    private struct Stream: @unchecked Sendable {
+        var file: UnsafeMutablePointer<FILE>?
+    }
+
+    /// From now on what others write to standard output, as a plugin in this process may, goes to standard error.
+    static func keepToThemselves() {
+        stream.withLock {
+            guard $0.file == stdout else { return }
+            fflush(stdout)
+            // Where standard output is closed there is nothing to keep, and the first result says so.
+            let copy = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)
+            guard copy >= 0, let own = fdopen(copy, "w"), dup2(STDERR_FILENO, STDOUT_FILENO) >= 0 else { return }
+            $0.file = own
+        }
+    }
+
+    fileprivate static func write(_ text: String) { stream.withLock { _ = fputs(text, $0.file) } }
+
+    /// `print` does not say that a disk was full or a descriptor closed; a result that was lost is a failure.
+    /// - Throws: `TensorFileError.unwritable`.
+    static func requireWritten() throws {
+        try stream.withLock {
+            errno = 0
+            guard fflush($0.file) == 0, ferror($0.file) == 0 else {
+                throw TensorFileError.unwritable(
+                    file: "standard output", reason: errno == 0 ? "a write failed" : String(cString: strerror(errno)))
+            }
+        }
+    }
+}
+
+/// Prints a result; in place of the standard library's.
+func print(_ text: String, terminator: String = "\n") { Results.write(text + terminator) }

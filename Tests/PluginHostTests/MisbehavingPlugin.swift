@@ -1,0 +1,47 @@
+import Attribution
+import Foundation
+import PluginHost
+import TestSupport
+
+/// `Fixtures/misbehaving.c`, compiled once for all tests and removed when they end.
+let misbehavingPlugin: Result<String, any Error> = Result {
+    try compileMisbehavingPlugin(to: misbehavingPath)
+    atexit { unlink(misbehavingPath) }
+    return misbehavingPath
+}
+
+private let misbehavingPath = NSTemporaryDirectory() + "dmsae-misbehaving-\(getpid()).so"
+
+/// Compiles the fixture, with `macros`, into a file at `path`.
+func compileMisbehavingPlugin(_ macros: [String] = [], to path: String) throws {
+    let result = try run(
+        ["cc", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-I", "Include"] + macros.map { "-D" + $0 }
+            + ["Tests/PluginHostTests/Fixtures/misbehaving.c", "-o", path])
+    guard result.status == 0 else { throw CompilationFailed(description: result.output) }
+}
+
+/// Tests that keep the misbehaving plugin in workers. The host that survives is the test.
+protocol MisbehavingPluginTests {
+    var services: Services { get }
+    /// Where crashes are kept.
+    var folder: TemporaryFolder { get }
+}
+
+extension MisbehavingPluginTests {
+    func isolation(timeout: Double = 30, memory: UInt64 = 8 << 30) -> PluginIsolation {
+        PluginIsolation(executable: builtProgram, timeout: timeout, memory: memory, crashFolder: folder.path)
+    }
+
+    func scorer(_ parameters: String, _ isolation: PluginIsolation? = nil, path: String? = nil) throws
+        -> any AttributionScorer & LoadedPlugin
+    {
+        try PluginCatalog(executableFolder: "/nowhere").scorer(
+            try (path ?? misbehavingPlugin.get()) + ":misbehaving" + parameters, services: services.value,
+            isolation: isolation ?? self.isolation())
+    }
+
+    func message(_ body: () throws -> Void) -> String {
+        do { try body() } catch { return "\(error)" }
+        return "nothing failed"
+    }
+}
