@@ -8,6 +8,8 @@ enum Results {
 
     private struct Stream: @unchecked Sendable {
         var file: UnsafeMutablePointer<FILE>?
+        /// Why the first write failed that did.
+        var failure: Int32?
     }
 
     /// From now on what others write to standard output, as a plugin in this process may, goes to standard error.
@@ -22,16 +24,17 @@ enum Results {
         }
     }
 
-    fileprivate static func write(_ text: String) { stream.withLock { _ = fputs(text, $0.file) } }
+    fileprivate static func write(_ text: String) {
+        stream.withLock { if fputs(text, $0.file) < 0 && $0.failure == nil { $0.failure = errno } }
+    }
 
     /// `print` does not say that a disk was full or a descriptor closed; a result that was lost is a failure.
     /// - Throws: `TensorFileError.unwritable`.
     static func requireWritten() throws {
         try stream.withLock {
-            errno = 0
-            guard fflush($0.file) == 0, ferror($0.file) == 0 else {
-                throw TensorFileError.unwritable(
-                    file: "standard output", reason: errno == 0 ? "a write failed" : String(cString: strerror(errno)))
+            if fflush($0.file) != 0 && $0.failure == nil { $0.failure = errno }
+            if let failure = $0.failure {
+                throw TensorFileError.unwritable(file: "standard output", reason: String(cString: strerror(failure)))
             }
         }
     }
