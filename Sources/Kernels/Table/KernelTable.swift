@@ -32,13 +32,15 @@ public struct KernelTable: Sendable {
             _ y: Target, _ strideY: Int, _ factor: Float, _ entries: LatentEntries, _ x: Source, _ strideX: Int,
             _ count: Int
         ) -> Void
-    /// For each latent j of `entries` that has one: y[j] = Σ_e values[e]·x[rows[e]] and squares[j] += ‖y[j]‖².
+    /// For each latent j of `entries` that has one: y[j] = Σ_e values[e]·x[rows[e]] and squares[j] += ‖y[j]‖². A square
+    /// is summed in single precision over 64 columns at most, those in Double.
     public var sumRowsByLatent:
         @Sendable (
             _ y: Target, _ strideY: Int, _ entries: LatentEntries, _ x: Source, _ strideX: Int, _ count: Int,
             _ squares: UnsafeMutablePointer<Double>
         ) -> Void
-    /// As `sumRowsByLatent`, and products[e] += ⟨x[rows[e]], w[j]⟩; rows of w are `strideY` apart.
+    /// As `sumRowsByLatent`, and products[e] += ⟨x[rows[e]], w[j]⟩; rows of w are `strideY` apart. Products are in single
+    /// precision like any of the dense ones, in 16 partial sums of 64 columns at most.
     public var sumRowsByLatentWithProducts:
         @Sendable (
             _ y: Target, _ strideY: Int, _ entries: LatentEntries, _ x: Source, _ strideX: Int, _ count: Int,
