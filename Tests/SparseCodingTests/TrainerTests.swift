@@ -132,6 +132,20 @@ import SparseCoding
         #expect(message { _ = try trainer.update(x) } == expected)
     }
 
+    @Test func gradientsBeyondSinglePrecisionStopTheTraining() throws {
+        let sae = try smallSAE(dIn: 20, groups: [16, 48])
+        let trainer = Trainer(sae, plan: try plan(sae) { $0.decoderBiasStart = .keep }, rule: NaiveBatchTopK())
+        // Pre-activations and residuals near 1e17 and their squares are finite; a gradient is a product of two, and its
+        // square is not. A clip by an infinite norm would be a step of 0, for ever.
+        let x = batch(0)
+        for i in 0..<x.count { x[i] *= 1e17 }
+        #expect(throws: SparseCodingError.gradientDiverged(step: 0, norm: .infinity)) { _ = try trainer.update(x) }
+        #expect(
+            "\(SparseCodingError.gradientDiverged(step: 0, norm: .infinity))"
+                == "step 0: the gradients' norm is inf; lower the learning rate, or look for huge numbers in the "
+                + "activations")
+    }
+
     @Test func aBatchOfAnotherWidthIsRefused() throws {
         let sae = try smallSAE(dIn: 20, groups: [16, 48])
         let trainer = Trainer(sae, plan: try plan(sae) { $0.decoderBiasStart = .keep }, rule: NaiveBatchTopK())
