@@ -1,5 +1,6 @@
 import Glibc
 import TOMLKit
+import TensorFiles
 
 /// What a plain function is called with: the TOML file beside its shared object.
 ///

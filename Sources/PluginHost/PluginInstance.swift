@@ -2,6 +2,7 @@ import Attribution
 import CDMSAE
 import Glibc
 import Synchronization
+import TensorFiles
 
 /// A created plugin: the one place that calls into it, so that turns, status codes and error texts are dealt with
 /// once.

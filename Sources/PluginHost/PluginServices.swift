@@ -1,5 +1,6 @@
 import CDMSAE
 import Synchronization
+import TensorFiles
 
 /// A line that a plugin wrote to the log.
 public struct PluginMessage: Equatable, Sendable {
@@ -30,16 +31,6 @@ public struct PluginMessage: Equatable, Sendable {
         self.plugin = printable(plugin)
         self.text = printable(text)
     }
-}
-
-/// A plugin's text on one line: control characters, which could clear a screen or forge lines, are written out.
-func printable(_ text: String) -> String {
-    text.unicodeScalars.map { scalar in
-        switch scalar.properties.generalCategory {
-        case .control, .lineSeparator, .paragraphSeparator: scalar.escaped(asASCII: true)
-        default: String(scalar)
-        }
-    }.joined()
 }
 
 /// What the host offers to plugins.

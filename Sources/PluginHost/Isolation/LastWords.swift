@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import TensorFiles
 
 /// The end of what a worker writes to standard error, taken from a pipe while the host waits for an answer.
 ///
