@@ -90,6 +90,12 @@ public final class Distillation {
             throw LanguageModelError.sequenceTooLong(
                 length: recipe.context, contextLength: parts.model.configuration.contextLength)
         }
+        let dIn = parts.model.configuration.dModel
+        let layout = try PrefixLayout(groups: recipe.resolvedGroups, width: recipe.width)
+        // Before there is a run to resume: every cycle trains the same number of latents.
+        try TrainingPlan.memory(
+            dIn: dIn, layout: layout, k: max(recipe.k, recipe.resolvedFinalK.max() ?? 0), batch: recipe.batch
+        ).check()
         let seeds = (0...(recipe.cycles + 1)).map(seed)
         // Before run.json is read or written: the lock is on the log.
         if run.has("run.json") { log = try EventLog(run.path + "/events.jsonl") }

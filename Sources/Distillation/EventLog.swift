@@ -36,7 +36,9 @@ public final class EventLog {
         let line = Array((try JSONRecord.text(event, pretty: false) + "\n").utf8)
         let written = line.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
         guard written == line.count else {
-            let reason = written < 0 ? String(cString: strerror(errno)) : "the disk is full"
+            // Cut short by a limit, the next write would say so.
+            let reason =
+                written < 0 ? AtomicFile.reason(errno) : "the disk is full, or the file at its limit (ulimit -f)"
             throw TensorFileError.unwritable(file: path, reason: reason)
         }
     }

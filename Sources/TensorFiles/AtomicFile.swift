@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import Synchronization
 
@@ -7,6 +8,8 @@ public final class AtomicFile {
     private let path: String
     private let temporaryPath: String
     private var descriptor: Int32
+    /// Where the temporary file is remembered, so that a signal that ends the program removes it.
+    private var slot: Int32 = -1
 
     private static let serial = Atomic<Int>(0)
 
@@ -32,6 +35,7 @@ public final class AtomicFile {
             descriptor = open(candidate, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
             if descriptor >= 0 {
                 temporaryPath = candidate
+                slot = dmsae_remember_temporary(candidate)
                 return
             }
             // Left behind by an earlier process of the same number.
@@ -45,6 +49,7 @@ public final class AtomicFile {
         if descriptor >= 0 {
             close(descriptor)
             unlink(temporaryPath)
+            dmsae_forget_temporary(slot)
         }
     }
 
@@ -64,6 +69,7 @@ public final class AtomicFile {
         guard fsync(descriptor) == 0, rename(temporaryPath, path) == 0 else { throw unwritable() }
         close(descriptor)
         descriptor = -1
+        dmsae_forget_temporary(slot)
         // The name itself is safe once the folder is synced; a folder that cannot be opened for that (no read
         // permission) or a file system without folder syncing leaves only that last guarantee out.
         let cut = path.lastIndex(of: "/").map { path.index(after: $0) } ?? path.startIndex
@@ -108,6 +114,18 @@ public final class AtomicFile {
     }
 
     private func unwritable() -> TensorFileError {
-        .unwritable(file: path, reason: String(cString: strerror(errno)))
+        .unwritable(file: path, reason: Self.reason(errno))
+    }
+
+    /// What an error of writing means. The C library's "File too large" does not say whose limit it is.
+    public static func reason(_ number: Int32) -> String {
+        let text = String(cString: strerror(number))
+        guard number == EFBIG else { return text }
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_FSIZE.rawValue), &limit) == 0, limit.rlim_cur < UInt64(Int.max)
+        else {
+            return text + " for the file system"
+        }
+        return text + ", the limit on files is \(limit.rlim_cur) bytes (ulimit -f)"
     }
 }

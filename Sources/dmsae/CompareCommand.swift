@@ -57,15 +57,19 @@ struct CompareCommand: ParsableCommand {
         }
         guard Set(scorer).count == scorer.count else { throw ValidationError("a scorer is given twice") }
         // One sequence drawn again is itself, and an interval without width would find every difference.
-        guard curveSequences == 0 || curveSequences >= 2, show >= 0, (20...10_000).contains(draws) else {
+        guard curveSequences == 0 || curveSequences >= 2 else {
             throw ValidationError(
-                "--curve-sequences must be 0, or 2 or more for an interval, --show 0 or more, --draws 20 to 10000")
+                "--curve-sequences is \(curveSequences); it must be 0, or 2 or more for an interval")
         }
+        try require("--show", show, in: 0...Int.max)
+        try require("--draws", draws, in: 20...10_000)
     }
 
     func run() throws {
         output.apply()
         Interruption.install(advice: "interrupted; run the same command again to go on from \(out)")
+        try Surroundings.prepareToCompute(
+            advice: "lower --sequences, --prefix or --curve-sequences, or give fewer tokens or scorers")
         guard tau > 0 && tau <= 1 else { throw AttributionError.badFraction(tau) }
         var settings = Comparison.Settings()
         settings.aggregate = try Aggregate(aggregate)

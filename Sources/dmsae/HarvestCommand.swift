@@ -28,14 +28,14 @@ struct HarvestCommand: ParsableCommand {
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
-        guard (1...mostTokens).contains(tokens), seed >= 0 else {
-            throw ValidationError("--tokens must be at least 1, --seed at least 0")
-        }
+        try require("--tokens", tokens, in: OptionRange.tokens)
+        try require("--seed", seed, in: 0...Int.max)
     }
 
     func run() throws {
         output.apply()
         Interruption.install(advice: "interrupted; \(out) is incomplete, harvest it again")
+        try Surroundings.prepareToCompute(advice: "lower --sequences or --context")
         if exists(out + "/store.json") {
             throw DistillationError.storeExists(folder: out)
         }

@@ -42,15 +42,16 @@ struct LatentsCommand: ParsableCommand {
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
-        guard (1...mostTokens).contains(tokens), count >= 1, contexts >= 0 else {
-            throw ValidationError("--tokens and --count must be at least 1, --contexts at least 0")
-        }
+        try require("--tokens", tokens, in: OptionRange.tokens)
+        try require("--count", count, in: 1...Int.max)
+        try require("--contexts", contexts, in: 0...Int.max)
         guard core == nil || latents == nil else { throw ValidationError("give --core or --latents, not both") }
     }
 
     func run() throws {
         output.apply()
-        Interruption.install(advice: "interrupted")
+        Interruption.install(advice: "interrupted; run the same command again to look from the start")
+        try Surroundings.prepareToCompute(advice: "lower --tokens, --count, --sequences or --context")
         if let html { try AtomicFile.requireWritable(html) }
         let (autoencoder, provenance) = try SAEFolder.read(sae)
         guard let layer = layer ?? provenance.layer else {

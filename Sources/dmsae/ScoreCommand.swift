@@ -72,7 +72,9 @@ struct ScoreCommand: ParsableCommand {
 
         init?(argument: String) {
             let parts = argument.split(separator: "/", omittingEmptySubsequences: false).map { Int($0) }
-            guard parts.count == 2, let index = parts[0], let count = parts[1], count >= 1, (1...count).contains(index)
+            // So few that no product with a number of sequences overflows.
+            guard parts.count == 2, let index = parts[0], let count = parts[1], (1...1_000_000).contains(count),
+                (1...count).contains(index)
             else { return nil }
             (self.index, self.count) = (index, count)
         }
@@ -87,10 +89,8 @@ struct ScoreCommand: ParsableCommand {
 
     func validate() throws {
         if shard != nil && checkpoint == nil { throw ValidationError("--shard needs --checkpoint, the file to write") }
-        guard scoreMemory >= 0, scoreMemory < 1e6 else { throw ValidationError("--score-memory is \(scoreMemory)") }
-        guard perTokenLimit >= 0, perTokenLimit < 1e6 else {
-            throw ValidationError("--per-token-limit is \(perTokenLimit)")
-        }
+        try require("--score-memory", scoreMemory, in: 0...1e6)
+        try require("--per-token-limit", perTokenLimit, in: 0...1e6)
         if perToken && (checkpoint != nil || !merge.isEmpty) {
             throw ValidationError(
                 "a checkpoint keeps no numbers of tokens; leave --per-token out, or --checkpoint and --merge")
@@ -110,6 +110,7 @@ struct ScoreCommand: ParsableCommand {
         Interruption.install(
             advice: checkpoint.map { "interrupted; run the same command again to go on from \($0)" }
                 ?? "interrupted; nothing was written to \(out)")
+        try Surroundings.prepareToCompute(advice: "lower --sequences, --score-memory or --prefix, or give fewer tokens")
         // What can be refused is refused before the work, not after it.
         try AtomicFile.requireWritable(out)
         guard tau > 0 && tau <= 1 else { throw AttributionError.badFraction(tau) }

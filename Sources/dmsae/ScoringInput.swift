@@ -34,8 +34,8 @@ struct ScoringInput: ParsableArguments {
     @OptionGroup var splice: SpliceOptions
 
     func validate() throws {
-        guard sequences >= 1 else { throw ValidationError("--sequences must be at least 1") }
-        if let window, window < 2 { throw ValidationError("--window is \(window); it must be 2 or more") }
+        try require("--sequences", sequences, in: OptionRange.sequences)
+        if let window { try require("--window", window, in: OptionRange.context) }
     }
 
     /// All of it, read.

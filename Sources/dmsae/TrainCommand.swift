@@ -79,13 +79,15 @@ struct TrainCommand: ParsableCommand {
     }
 
     func validate() throws {
-        guard seed >= 0 else { throw ValidationError("--seed is \(seed); it must be 0 or more") }
-        guard batch >= 1 else { throw ValidationError("--batch is \(batch); it must be at least 1") }
+        try require("--seed", seed, in: 0...Int.max)
+        try require("--batch", batch, in: 1...Int(Int32.max))
+        // The other numbers are `TrainingPlan`'s to check.
     }
 
     func run() throws {
         output.apply()
         Interruption.install(advice: "interrupted; no SAE was written to \(out), start again")
+        try Surroundings.prepareToCompute(advice: "lower --width or --batch")
         let rule = try plugins.rule(sparsity, output: out)
         let source = try TrainingRows(
             activations, batch: batch, inOrder: noShuffle, seed: UInt64(seed), scaled: inputScale == .measured)
@@ -154,9 +156,10 @@ struct TrainCommand: ParsableCommand {
             ?? inherited.map { $0.encoder.copy(rows: 0..<$0.layout.coreCount) }
         let total = width ?? groups.map { PrefixLayout.sum($0.values) } ?? loaded?.sae.dSAE
         guard let total else { throw ValidationError("give --width, --groups or --init") }
-        guard total >= 1 else { throw ValidationError("--width is \(total); it must be at least 1") }
+        try require("--width", total, in: 1...Int.max)
         let sizes = groups?.values ?? loaded?.sae.layout.groups ?? PrefixLayout.standardGroups(width: total)
         let layout = try PrefixLayout(groups: sizes, width: total, coreCount: frozen?.rows ?? 0)
+        try TrainingPlan.memory(dIn: dIn, layout: layout, k: k, batch: batch, copies: loaded == nil ? 0 : 1).check()
         let sae = SparseAutoencoder(dIn: dIn, layout: layout)
         guard let loaded else {
             sae.initialize(seed: UInt64(seed), core: frozen, coreDecoder: coreDecoderInit)

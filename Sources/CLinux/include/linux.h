@@ -1,4 +1,4 @@
-/// What Linux offers for keeping a process in its place, where the C functions are variadic, macros, or hidden behind
+/// What Linux offers for keeping another process in its place (how this one ends is in ending.h), where the C functions are variadic, macros, or hidden behind
 /// _GNU_SOURCE, and so out of Swift's sight. Without that macro here: it changes the fields of structs that other C
 /// modules show Swift too.
 #ifndef DMSAE_LINUX_H
