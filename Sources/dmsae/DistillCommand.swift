@@ -49,7 +49,6 @@ struct DistillCommand: ParsableCommand {
                 fflush(nil)
             }
         }
-        try JSONRecord.write(record, to: folder + "/result.json")
         if output.json {
             print(try JSONRecord.text(record))
         } else {

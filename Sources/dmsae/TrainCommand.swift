@@ -3,6 +3,7 @@ import Attribution
 import Distillation
 import Kernels
 import LinearAlgebra
+import PluginHost
 import SparseCoding
 import TensorFiles
 
@@ -79,6 +80,7 @@ struct TrainCommand: ParsableCommand {
     }
 
     func validate() throws {
+        guard steps >= 1 else { throw ValidationError("--steps is \(steps); it must be at least 1") }
         guard seed >= 0 else { throw ValidationError("--seed is \(seed); it must be 0 or more") }
         guard batch >= 1 else { throw ValidationError("--batch is \(batch); it must be at least 1") }
     }
@@ -92,21 +94,27 @@ struct TrainCommand: ParsableCommand {
         let (sae, inherited) = try startingPoint(dIn: source.dIn)
         let plan = try TrainingPlan(settings(), dIn: source.dIn, layout: sae.layout)
         if inputScale == .measured && self.`init` != nil { sae.fold(inputScale: 1 / source.scale) }
-        if budget == .total, sae.layout.coreCount > 0,
+        if budget == .total, !sae.exemptCore.isEmpty,
             let warning = FailureSignature.beforeTotalBudget(core: sae.layout.coreCount, k: k)
         {
             Terminal.shared.warn(warning)
         }
-        try createFolder(out)
         let trainer = Trainer(sae, plan: plan, rule: rule)
+        if self.`init` != nil { try trainer.continueForm() }
+        let hashes = try hashes(source, rule)
+        let lock = try OutputLock.folder(out)
+        let log = try EventLog(replacing: out + "/events.jsonl")
         let training = TrainingRun(
-            name: out, steps: steps, progress: Terminal.shared, stop: Interruption.request)
-        let last = try training.train(trainer, from: source.read, log: try EventLog(out + "/events.jsonl", anew: true))
-        try trainer.finish(inputScale: source.scale)
+            name: out, steps: steps, progress: Terminal.shared, stop: Interruption.request, lock: lock)
+        let outcome = try training.train(trainer, from: source.read, log: log, inputScale: source.scale)
+        let last = outcome.last
         var provenance = inherited
         provenance.seed = UInt64(seed)
         provenance.inputScale = Double(source.scale)
         provenance.rule = "\(rule.name) \(rule.version)"
+        provenance.ruleSettings = rule.settings
+        provenance.settings = otherSettings
+        provenance.hashes = hashes
         provenance.plan = plan
         provenance.steps = steps
         if let record = source.record {
@@ -114,7 +122,9 @@ struct TrainCommand: ParsableCommand {
             provenance.layer = record.layer
             provenance.contextLength = record.contextLength
         }
-        try SAEFolder.write(sae, provenance, to: out)
+        try lock.requireInPlace()
+        try SAEFolder.write(sae, provenance, to: out, log: log.replacement)
+        if let warning = outcome.warning(rule: rule) { Terminal.shared.warn(warning) }
         if output.json { return print(try JSONRecord.text(last)) }
         print(
             "loss \(decimals(last.loss, 5)), L0 \(decimals(last.meanActiveCore + last.meanActiveNonCore, 1))"
@@ -125,6 +135,25 @@ struct TrainCommand: ParsableCommand {
                 "the threshold was never updated (\(steps) steps, --threshold-start \(plan.thresholdStart)), so this "
                     + "SAE cannot be applied to single tokens yet")
         }
+    }
+
+    /// What decides about the result and is no number of the plan.
+    private var otherSettings: [String: String] {
+        [
+            "activations": lastComponent(activations), "sparsity": sparsity, "input scale": inputScale.rawValue,
+            "order": noShuffle ? "as in the file" : "shuffled", "core decoder start": coreDecoderInit.rawValue,
+            "start": self.`init`.map(lastComponent) ?? "random", "core": core.map(lastComponent) ?? "none given",
+        ]
+    }
+
+    /// SHA-256 of all that the training is made from. Of a store it is that of its record, which has the shards' own.
+    private func hashes(_ source: TrainingRows, _ rule: any LoadedPlugin) throws -> [String: String] {
+        try fileHashes([
+            ("activations", [source.record == nil ? activations : activations + "/store.json"]),
+            ("sparsity rule", [rule.path]),
+            ("start", self.`init`.map { folder in SAEFolder.files.map { folder + "/" + $0 } } ?? []),
+            ("core", core.map { [Core.encoderFile(at: $0)] } ?? []),
+        ])
     }
 
     private func settings() -> TrainingSettings {
@@ -157,7 +186,9 @@ struct TrainCommand: ParsableCommand {
         guard total >= 1 else { throw ValidationError("--width is \(total); it must be at least 1") }
         let sizes = groups?.values ?? loaded?.sae.layout.groups ?? PrefixLayout.standardGroups(width: total)
         let layout = try PrefixLayout(groups: sizes, width: total, coreCount: frozen?.rows ?? 0)
-        let sae = SparseAutoencoder(dIn: dIn, layout: layout)
+        // A core that is given is dense; one that is inherited is what it was.
+        let sae = SparseAutoencoder(
+            dIn: dIn, layout: layout, coreIsDense: core != nil || loaded?.sae.coreIsDense ?? true)
         guard let loaded else {
             sae.initialize(seed: UInt64(seed), core: frozen, coreDecoder: coreDecoderInit)
             return (sae, SAEProvenance())
@@ -171,6 +202,8 @@ struct TrainCommand: ParsableCommand {
         sae.decoderBias.assign(loaded.sae.decoderBias)
         sae.subtractsDecoderBias = loaded.sae.subtractsDecoderBias
         sae.threshold = loaded.sae.threshold
+        sae.latentThresholds = loaded.sae.latentThresholds?.copy()
+        sae.rowTopK = loaded.sae.rowTopK
         if let frozen { sae.replaceCoreEncoder(frozen) }
         return (sae, loaded.provenance)
     }
@@ -190,6 +223,7 @@ private final class TrainingRows {
                 throw DistillationError.batchNotInChunks(batch: batch, chunk: ActivationStore.chunkRows)
             }
             let store = try ActivationStore(path)
+            try store.verify(progress: Terminal.shared, stop: Interruption.request)
             let reader = try store.reader(batch: batch, seed: seed)
             let factor = scaled ? Float(store.record.inputScale) : 1
             dIn = store.record.dIn
