@@ -46,7 +46,7 @@ public struct ActivationStoreRecord: Codable, Sendable, Equatable {
     static let currentFormat = 2
 
     /// The record with its seal.
-    func sealed() throws -> ActivationStoreRecord {
+    package func sealed() throws -> ActivationStoreRecord {
         var result = self
         result.seal = ""
         result.seal = SHA256.hexadecimal(SHA256.digest(of: try JSONRecord.text(result)))

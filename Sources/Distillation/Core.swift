@@ -92,10 +92,11 @@ public struct Core: Codable, Sendable, Equatable {
     /// Reads core.json back and checks that it is one of an SAE of `width` latents.
     ///
     /// - Throws: `TensorFileError` for a file that is no core.json, `DistillationError.badCore`.
-    static func read(_ path: String, width: Int) throws -> Core {
+    package static func read(_ path: String, width: Int) throws -> Core {
         let core = try JSONRecord.read(Core.self, from: path)
         let indices = Set(core.latents.map(\.index))
-        guard indices.count == core.latents.count, indices.allSatisfy({ (0..<width).contains($0) }),
+        guard (0...width).contains(core.previousSize), indices.count == core.latents.count,
+            indices.allSatisfy({ (0..<width).contains($0) }),
             core.latents.allSatisfy({ $0.previousIndex == nil || $0.previousIndex == $0.index }),
             core.latents.allSatisfy({ ($0.previousIndex != nil) == ($0.index < core.previousSize) })
         else {

@@ -65,7 +65,8 @@ extension Distillation {
             mark = try StepMark.check(Self.cycleFiles, of: folder, run: identity, after: mark)
             let record = try JSONRecord.read(CycleRecord.self, from: folder + "/metrics.json")
             let core = try Core.read(folder + "/core.json", width: recipe.width)
-            guard record.cycle == t, core.cycle == t, record.sae.seed == seed(t), record.sae.width == recipe.width else {
+            guard record.cycle == t, core.cycle == t, record.sae.seed == seed(t), record.sae.width == recipe.width
+            else {
                 throw DistillationError.stepDiffers("\(folder)/metrics.json is of another cycle or seed")
             }
             guard record.coreSize == core.latents.count, record.carriedOver == core.carriedOver else {

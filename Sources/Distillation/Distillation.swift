@@ -234,11 +234,14 @@ public final class Distillation {
         let evaluated = recipe.wholeContexts(recipe.evaluationTokens)
         let own = parts.evaluationText == nil ? evaluated : 0
         var wanted = [(harvestTokens, "harvesting"), (scoreTokens, "scoring"), (own, "evaluation")]
-        var found = try count(try parts.text(0, harvestTokens + scoreTokens + own), harvestTokens + scoreTokens + own)
+        let ofText = [harvestTokens, scoreTokens, own].reduce(0) { sum, tokens in
+            let (sum, overflow) = sum.addingReportingOverflow(tokens)
+            return overflow ? .max : sum
+        }
+        var found = try count(try parts.text(0, ofText), ofText)
         if let text = parts.evaluationText {
             wanted.append((evaluated, "evaluation"))
-            found = min(found, harvestTokens + scoreTokens)
-            found += found < harvestTokens + scoreTokens ? 0 : try count(try text(evaluated), evaluated)
+            if found == ofText { found += try count(try text(evaluated), evaluated) }
         }
         for (tokens, purpose) in wanted {
             guard found >= tokens else {

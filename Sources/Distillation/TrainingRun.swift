@@ -28,7 +28,8 @@ public struct TrainingOutcome: Sendable {
     /// What is to be said when the SAE as it is used is of another sparsity than the one that was trained.
     public func warning(rule: any SparsityRule) -> String? {
         guard let finalActive, abs(finalActive - trainedActive) > max(1, trainedActive / 4) else { return nil }
-        return "in the last batch the sparsity rule \(rule.name) kept \(decimals(trainedActive, 1)) latents a token, and "
+        return
+            "in the last batch the sparsity rule \(rule.name) kept \(decimals(trainedActive, 1)) latents a token, and "
             + "the SAE as it is used without the rule keeps \(decimals(finalActive, 1)): its results are those of another "
             + "sparsity than the one that was trained"
             + (rule.inference == nil

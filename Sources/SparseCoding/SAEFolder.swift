@@ -70,8 +70,8 @@ public enum SAEFolder {
             Configuration(sae, provenance), at: folder + "/" + configurationName)
         try log?.sync()
         unlink(folder + "/" + configurationName)
-        try weights.commit()
-        try log?.commit()
+        try weights.commit(syncingFolder: false)
+        try log?.commit(syncingFolder: false)
         try configuration.commit()
     }
 

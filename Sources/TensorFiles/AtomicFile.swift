@@ -76,11 +76,14 @@ public final class AtomicFile {
     }
 
     /// Syncs the contents and gives the file its name, replacing what had it, a link as well.
-    public func commit() throws {
+    ///
+    /// - Parameter syncingFolder: false where another file of the same folder is committed right after.
+    public func commit(syncingFolder: Bool = true) throws {
         if !isSynced { try sync() }
         guard rename(temporaryPath, path) == 0 else { throw unwritable() }
         close(descriptor)
         descriptor = -1
+        guard syncingFolder else { return }
         // The name itself is safe once the folder is synced; a folder that cannot be opened for that (no read
         // permission) or a file system without folder syncing leaves only that last guarantee out.
         let cut = path.lastIndex(of: "/").map { path.index(after: $0) } ?? path.startIndex

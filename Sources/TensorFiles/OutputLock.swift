@@ -32,9 +32,6 @@ public final class OutputLock: Sendable {
     }
 
     private init(output: String, in folderPath: String, name: String) throws {
-        func unwritable(_ path: String, _ reason: String) -> TensorFileError {
-            .unwritable(file: path, reason: reason)
-        }
         let place = folderPath.hasSuffix("/") ? folderPath + name : folderPath + "/" + name
         let folder = open(folderPath, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         var kept: Int32 = -1
@@ -64,7 +61,7 @@ public final class OutputLock: Sendable {
             let descriptor = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0o666)
             guard descriptor >= 0 else {
                 let reason = errno == ELOOP ? "it is a link" : String(cString: strerror(errno))
-                throw TensorFileError.unwritable(file: path, reason: reason)
+                throw TensorFileError.unwritable(file: errno == ELOOP ? path : output, reason: reason)
             }
             guard let own = identity(descriptor) else {
                 close(descriptor)
@@ -142,7 +139,7 @@ public enum OutputLockError: Error, CustomStringConvertible, Equatable {
         switch self {
         case .inUse(let output, let process):
             "\(output) is being written by another program" + (process.map { " (process \($0))" } ?? "")
-                + "; wait for it or choose another --out"
+                + "; wait for it or write elsewhere"
         case .moved(let output, let now):
             "\(output) was moved, or its lock removed, while it was being written; what is finished is in \(now), and "
                 + "nothing more is written: go on from there"

@@ -21,14 +21,14 @@ package struct RememberedHashes: Sendable {
     private static let mostLines = 200
 
     /// What is known of a file in this state.
-    func hash(of status: stat) -> String? {
+    package func hash(of status: stat) -> String? {
         guard Int(status.st_size) >= leastSize else { return nil }
         let wanted = Self.state(status)
         return lines().first { $0.state == wanted }?.hash
     }
 
     /// Keeps the hash of a file that was in the state `before` when it was begun and is in `after` now.
-    func remember(_ hash: String, of before: stat, unchanged after: stat) {
+    package func remember(_ hash: String, of before: stat, unchanged after: stat) {
         guard let path, Int(before.st_size) >= leastSize, Self.state(before) == Self.state(after) else { return }
         // The kernel's clock for these times ticks every few milliseconds: of a change younger than that, the next one
         // could bear the same time.

@@ -80,11 +80,11 @@ extension SHA256 {
 }
 
 /// A file open for hashing: read, not mapped, so that one that shrinks meanwhile is no more than a shorter one.
-struct OpenFile: ~Copyable {
+package struct OpenFile: ~Copyable {
     private let path: String
     private let descriptor: Int32
 
-    init(_ path: String) throws {
+    package init(_ path: String) throws {
         self.path = path
         descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { throw Self.unreadable(path) }
@@ -92,13 +92,13 @@ struct OpenFile: ~Copyable {
 
     deinit { close(descriptor) }
 
-    func status() throws -> stat {
+    package func status() throws -> stat {
         var status = stat()
         guard fstat(descriptor, &status) == 0 else { throw Self.unreadable(path) }
         return status
     }
 
-    func hexadecimal(_ remembered: RememberedHashes, _ progress: (Int) throws -> Void) throws -> String {
+    package func hexadecimal(_ remembered: RememberedHashes, _ progress: (Int) throws -> Void) throws -> String {
         let before = try status()
         guard before.st_mode & S_IFMT == S_IFREG else {
             throw TensorFileError.unreadable(file: path, reason: "not a regular file")

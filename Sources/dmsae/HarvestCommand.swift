@@ -38,6 +38,7 @@ struct HarvestCommand: ParsableCommand {
         output.apply()
         Interruption.install(advice: "interrupted; \(out) is incomplete, harvest it again")
         let lock = try OutputLock.folder(out)
+        defer { withExtendedLifetime(lock) {} }
         if exists(out + "/store.json") {
             throw DistillationError.storeExists(folder: out)
         }

@@ -103,6 +103,7 @@ struct TrainCommand: ParsableCommand {
         if self.`init` != nil { try trainer.continueForm() }
         let hashes = try hashes(source, rule)
         let lock = try OutputLock.folder(out)
+        defer { withExtendedLifetime(lock) {} }
         let log = try EventLog(replacing: out + "/events.jsonl")
         let training = TrainingRun(
             name: out, steps: steps, progress: Terminal.shared, stop: Interruption.request, lock: lock)
