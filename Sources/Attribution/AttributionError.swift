@@ -30,6 +30,10 @@ public enum AttributionError: Error, CustomStringConvertible, Equatable {
     case termsAreNotChanges(scorer: String, output: String, latent: Int, sequence: Int, sum: Double, term: Double)
     /// Nothing left to score.
     case nothingScored(tokens: Int)
+    /// No position at which a loss is averaged.
+    case noLoss(tokens: Int)
+    /// A measure of an evaluation that is no number.
+    case measureUndefined(name: String, why: String)
 
     /// What failed, on which value, what to do next.
     public var description: String {
@@ -67,9 +71,14 @@ public enum AttributionError: Error, CustomStringConvertible, Equatable {
             "\(output) of \(scorer) is \(term) for latent \(latent) in sequence \(sequence), and the changes of the loss that it "
                 + "asked about add up to \(sum), so they are not what it is made of token by token; draws of single tokens stand "
                 + "for others: evaluate all, or leave --per-token out"
+        case .noLoss(let tokens):
+            "no position of \(tokens) tokens has a loss to average: its own token or its target is special everywhere; "
+                + "give other text"
+        case .measureUndefined(let name, let why):
+            "\(name) has no value: \(why); evaluate on more tokens, or look for huge numbers in the SAE"
         case .nothingScored(let tokens):
             "all of \(tokens) tokens are kept as the model's own (first positions, special tokens, attention sinks); "
-                + "score longer sequences or relax --keep-first, --keep-special, --sinks"
+                + "give longer sequences or relax --keep-first, --keep-special, --sinks"
         }
     }
 }

@@ -81,7 +81,8 @@ package struct Axis {
 
 /// A range that holds all finite values, a little wider, 0…1 where there are none; `low` is its lower end, if given.
 package func range(_ values: some Sequence<Double>, from low: Double? = nil) -> ClosedRange<Double> {
-    let known = values.filter(\.isFinite)
+    // Numbers whose differences Double can hold, at both of its ends: records are read from files.
+    let known = values.filter(\.isFinite).map { abs($0) < 1e-290 ? 0 : min(max($0, -1e300), 1e300) }
     guard let least = known.min(), let most = known.max() else { return 0...1 }
     // One value, or many that are the same, need a width that can be seen as a width.
     let margin = most > least ? (most - least) * 0.05 : max(abs(most) * 0.05, 1e-3)

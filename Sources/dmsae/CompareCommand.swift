@@ -78,6 +78,8 @@ struct CompareCommand: ParsableCommand {
         settings.tau = tau
         settings.draws = draws
         settings.seed = seed
+        let lock = try OutputLock.folder(out)
+        defer { withExtendedLifetime(lock) {} }
         try createFolder(out + "/parts")
         try AtomicFile.requireWritable(out + "/comparison.json")
         let loadedPlugins = try scorer.map { try plugins.scorer($0, output: out + "/comparison.json") }
@@ -96,7 +98,10 @@ struct CompareCommand: ParsableCommand {
             },
             sequences: loaded.tokens.sequenceCount, length: loaded.tokens.length,
             means: loaded.means(step: input.sequences), clock: seconds)
-        try score(pass, loaded, key: try JSONRecord.text(key, pretty: false))
+        try score(pass, loaded, key: try JSONRecord.text(key, pretty: false), lock)
+        guard pass.scoredTokenCount > 0 else {
+            throw AttributionError.nothingScored(tokens: loaded.tokens.tokenCount)
+        }
         for compared in pass.scorers {
             if let failure = compared.failure { Terminal.shared.warn("\(compared.label) is left out: \(failure)") }
         }
@@ -107,7 +112,7 @@ struct CompareCommand: ParsableCommand {
         var (points, counts, losses): ([String: CurvePoints], [Int], ComparisonRecord.CurveLosses) = ([:], [], .init())
         if let curveBatch {
             (points, counts, losses) = try curves(
-                comparison, loaded, curveBatch, key: try JSONRecord.text(key, pretty: false))
+                comparison, loaded, curveBatch, key: try JSONRecord.text(key, pretty: false), lock)
         }
         Terminal.shared.begin("draw sequences again", total: draws, unit: "draws")
         var record = try comparison.record(curves: points, counts: counts) {
@@ -121,6 +126,8 @@ struct CompareCommand: ParsableCommand {
         record.summary = record.findings()
         let inspection = pass.inspection(sae: loaded.sae, tokenizer: loaded.tokenizer, tokens: loaded.tokens)
         record.latents = inspection.records(of: shown(record))
+        record.settings = try self.settings(loadedPlugins)
+        try lock.requireInPlace()
         try JSONRecord.write(record, to: out + "/comparison.json")
         try write(record, pass)
         try AtomicFile.write(ComparisonReport(record).html(), to: out + "/report.html")
@@ -142,7 +149,9 @@ struct CompareCommand: ParsableCommand {
     }
 
     /// Runs the sequences that no part in the folder holds.
-    private func score(_ pass: ComparisonPass, _ loaded: ScoringInput.Loaded, key: String) throws {
+    private func score(
+        _ pass: ComparisonPass, _ loaded: ScoringInput.Loaded, key: String, _ lock: OutputLock
+    ) throws {
         Terminal.shared.begin("score", total: loaded.tokens.tokenCount, unit: "tokens")
         var number = 0
         while pass.sequencesSeen < loaded.tokens.sequenceCount {
@@ -167,6 +176,7 @@ struct CompareCommand: ParsableCommand {
                 if case PluginError.cancelled = error { return true }
                 return error is TensorFileError || error is LanguageModelError
             }
+            try lock.requireInPlace()
             try part.write(to: path, key: key)
             Terminal.shared.advance(by: (last - first) * loaded.tokens.length, detail: "")
         }
@@ -194,7 +204,7 @@ struct CompareCommand: ParsableCommand {
     }
 
     private func curves(
-        _ comparison: Comparison, _ loaded: ScoringInput.Loaded, _ batch: TokenBatch, key: String
+        _ comparison: Comparison, _ loaded: ScoringInput.Loaded, _ batch: TokenBatch, key: String, _ lock: OutputLock
     ) throws -> ([String: CurvePoints], [Int], ComparisonRecord.CurveLosses) {
         let samples = try stride(from: 0, to: batch.sequenceCount, by: input.sequences).map {
             try loaded.sample(batch.sequences($0..<min($0 + input.sequences, batch.sequenceCount)))
@@ -224,6 +234,7 @@ struct CompareCommand: ParsableCommand {
             let kept = try inner.map { try point(order, $0, removed: false, name) }
             let removed = try inner.map { try point(order, $0, removed: true, name) }
             let own = CurvePoints(kept: [none] + kept + [every], removed: [every] + removed + [none])
+            try lock.requireInPlace()
             try JSONRecord.write(Kept(key: key + name, points: own), to: path)
             points[name] = own
         }
@@ -236,6 +247,22 @@ struct CompareCommand: ParsableCommand {
         losses.every = every.mean(ones)
         losses.none = none.mean(ones)
         return (points, curves.counts, losses)
+    }
+
+    private func settings(_ plugins: [any LoadedPlugin]) throws -> [String: String] {
+        var result = try input.record()
+        result["scorers"] = zip(scorer, plugins).map { "\($0): \($1.identity)" }.joined(separator: "; ")
+        result["aggregate"] = aggregate
+        result["over"] = over.rawValue
+        result["signed"] = "\(signed)"
+        result["tau"] = "\(tau)"
+        result["curve sequences"] = "\(curveSequences)"
+        result["draws"] = "\(draws)"
+        result["seed"] = "\(seed)"
+        for (name, hash) in try fileHashes([("curve tokens", curveTokens.map { [$0] } ?? [])]) {
+            result["sha256.\(name)"] = hash
+        }
+        return result
     }
 
     private func about(_ loaded: ScoringInput.Loaded, _ plugins: [any LoadedPlugin]) -> [ComparisonRecord.Fact] {

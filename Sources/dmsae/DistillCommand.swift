@@ -51,7 +51,6 @@ struct DistillCommand: ParsableCommand {
                 Results.flush()
             }
         }
-        try JSONRecord.write(record, to: folder + "/result.json")
         if output.json {
             print(try JSONRecord.text(record))
         } else {

@@ -134,6 +134,8 @@ struct ScoreCommand: ParsableCommand {
         try pass.begin(sequences: batch.sequenceCount, tokens: batch.tokenCount)
         let range = merge.isEmpty ? shard?.range(of: batch.sequenceCount) ?? 0..<batch.sequenceCount : 0..<0
         let key = try stateKey(plugin)
+        let lock = try checkpoint.map { try OutputLock.file($0) }
+        defer { withExtendedLifetime(lock) {} }
         var first = try prepare(pass, accumulator, plugin, batch, range, key: key)
         var leftOut: [Int] = []
         Terminal.shared.begin("score", total: (range.upperBound - first) * batch.length, unit: "tokens")
@@ -155,6 +157,7 @@ struct ScoreCommand: ParsableCommand {
             }
             Terminal.shared.advance(by: sample.tokenCount, detail: "")
             first = last
+            try lock?.requireInPlace()
             if let checkpoint { try pass.state(key: key, from: range.lowerBound, accumulator).write(to: checkpoint) }
         }
         Terminal.shared.end()
@@ -251,6 +254,12 @@ struct ScoreCommand: ParsableCommand {
             "scorer": scorer, "aggregate": aggregate, "tau": "\(tau)", "scorer.id": plugin.name,
             "scorer.version": plugin.version, "scorer.sha256": try SHA256.hexadecimal(ofFile: plugin.path),
         ]
+        metadata.merge(try input.record()) { own, _ in own }
+        metadata.merge([
+            "over": over.rawValue, "signed": "\(signed)", "candidates": candidates.rawValue,
+            "score_memory": "\(scoreMemory)",
+        ]) { own, _ in own }
+        for (key, value) in plugin.settings { metadata["scorer.setting.\(key)"] = value }
         if !leftOut.isEmpty { metadata["left_out_sequences"] = "\(leftOut)" }
         for (output, _) in outputs {
             metadata["\(output.name).unit"] = output.unit

@@ -90,6 +90,25 @@ struct ScoringInput: ParsableArguments {
             policy: splice.policy(loaded.configuration, tokenizer: tokenizer), spliced: spliced)
     }
 
+    /// What an artefact made from this says about it: every setting, and SHA-256 of every file.
+    func record() throws -> [String: String] {
+        var result: [String: String] = ["dmsae": DMSAE.version]
+        result["layer"] = layer.map(String.init) ?? "the SAE's"
+        result["prefix"] = prefix.map(String.init) ?? "innermost"
+        result["error_term"] = "\(errorTerm)"
+        result["sequences"] = "\(sequences)"
+        result["window"] = window.map(String.init) ?? "whole"
+        result["budget"] = budget.map { "\($0)" } ?? "none"
+        result["keep_first"] = "\(splice.keepFirst)"
+        result["keep_special"] = splice.keepSpecial.rawValue
+        result["sinks"] = splice.sinks.defaultValueDescription
+        let files = [
+            ("model", try modelFiles(model)), ("SAE", SAEFolder.files.map { sae + "/" + $0 }), ("tokens", [tokens]),
+        ]
+        for (name, hash) in try fileHashes(files) { result["sha256.\(name)"] = hash }
+        return result
+    }
+
     /// All that scores depend on, but for the scorer: what is kept of one pass is not taken up by another.
     func key() throws -> [String: String] {
         let files = try modelFiles(model) + [sae + "/sae_weights.safetensors", sae + "/cfg.json", tokens]

@@ -28,6 +28,16 @@ struct SelectCommand: ParsableCommand {
         guard (sae == nil) == (out == nil) else { throw ValidationError("--sae and --out go together") }
     }
 
+    /// The scores' own account of themselves, and what was done with them here.
+    private func origin(_ file: SafetensorsFile) throws -> [String: String] {
+        var result: [String: String] = [:]
+        for (key, value) in file.metadata { result["scores.\(key)"] = value }
+        result["tau"] = "\(tau)"
+        let files = sae.map { folder in SAEFolder.files.map { folder + "/" + $0 } } ?? []
+        for (name, hash) in try fileHashes([("scores", [scores]), ("SAE", files)]) { result["sha256.\(name)"] = hash }
+        return result
+    }
+
     func run() throws {
         output.apply()
         let file = try SafetensorsFile(path: scores)
@@ -37,7 +47,8 @@ struct SelectCommand: ParsableCommand {
             throw TensorFileError.malformed(file: scores, what: "scores hold NaN or infinity", next: "score again")
         }
         let selection = try CoreSelection(values, fraction: tau)
-        let core = Core(selection, scores: values, cycle: 0, previous: nil)
+        var core = Core(selection, scores: values, cycle: 0, previous: nil)
+        core.origin = try origin(file)
         if let sae, let out {
             let autoencoder = try SAEFolder.read(sae).sae
             guard values.count <= autoencoder.dSAE else {

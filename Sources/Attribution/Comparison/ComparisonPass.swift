@@ -36,6 +36,9 @@ public final class ComparisonPass {
     /// Sequences so far.
     public var sequencesSeen: Int { fired.sequenceCount }
 
+    /// Tokens that were scored so far.
+    public var scoredTokenCount: Int { fired.scoredTokens.reduce(0, +) }
+
     /// What the scorer's totals are planned for.
     package func plan(_ scorer: ComparedScorer) -> ScoringPlan {
         ScoringPlan(
