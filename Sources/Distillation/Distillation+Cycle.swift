@@ -123,7 +123,9 @@ extension Distillation {
         }
         let scores = try pass.totals(accumulator)
         let selection = try CoreSelection(
-            scores, fraction: recipe.tau, tokens: accumulator.tokenCount, aggregate: aggregate)
+            scores, fraction: recipe.tau, tokens: accumulator.tokenCount,
+            measure: parts.scorer.scoresTokens
+                ? .aggregate(aggregate, recipe.over, isSigned: recipe.signed) : .total(parts.scorer.name))
         return (Core(selection, scores: scores, cycle: t, previous: previous), scores)
     }
 }

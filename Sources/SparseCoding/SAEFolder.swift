@@ -34,6 +34,12 @@ public enum SAEFolder {
     static let weightsName = "sae_weights.safetensors"
     static let configurationName = "cfg.json"
 
+    /// The file of an SAE's tensors.
+    public static func weights(in folder: String) -> String { folder + "/" + weightsName }
+
+    /// The file that says what they are.
+    public static func configuration(in folder: String) -> String { folder + "/" + configurationName }
+
     /// Writes the folder; each file appears whole or not at all, `cfg.json`, without which there is no SAE, last.
     ///
     /// - Throws: `TensorFileError` when the folder cannot be written.

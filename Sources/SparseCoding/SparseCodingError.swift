@@ -28,6 +28,8 @@ public enum SparseCodingError: Error, CustomStringConvertible, Equatable {
     case ruleSelectedTooMany(rule: String, selected: Int, allowed: Int)
     /// A folder that does not hold an SAE this program reads.
     case badFolder(path: String, reason: String, advice: String)
+    /// Decoder norms that cannot be folded into the latents without making another function of the SAE.
+    case cannotFold(reason: String)
 
     /// What failed, on which value, what to do next.
     public var description: String {
@@ -67,6 +69,9 @@ public enum SparseCodingError: Error, CustomStringConvertible, Equatable {
             "sparsity rule \(rule) selected \(selected) entries after promising at most \(allowed); report this to its author"
         case .badFolder(let path, let reason, let advice):
             "\(path) is not an SAE this program reads: \(reason); \(advice)"
+        case .cannotFold(let reason):
+            "the SAE's decoder rows have other norms than 1, which cannot be folded into its latents: \(reason); --no-fold takes "
+                + "the latents on the scale that the file gives them"
         }
     }
 
