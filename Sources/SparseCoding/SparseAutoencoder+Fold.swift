@@ -1,3 +1,4 @@
+import Glibc
 import LinearAlgebra
 
 /// Norms of an SAE's decoder rows that are neither 0 nor, but for roundings, 1.
@@ -6,6 +7,15 @@ public struct DecoderNorms: Equatable, Sendable {
     public let latents: [Int]
     /// The smallest and the largest of their norms.
     public let range: ClosedRange<Double>
+
+    /// "0.3124 to 2.9", for messages.
+    public var extent: String {
+        func short(_ norm: Double) -> String {
+            let unit = pow(10, floor(log10(norm)) - 3)
+            return "\(Float((norm / unit).rounded() * unit))"
+        }
+        return "\(short(range.lowerBound)) to \(short(range.upperBound))"
+    }
 }
 
 extension SparseAutoencoder {
@@ -46,11 +56,11 @@ extension SparseAutoencoder {
         guard let found = Self.others(among: factors) else { return nil }
         if let k = rowTopK {
             let known = factors.filter { $0 > 0 }
-            let (least, most) = (known.min() ?? 1, known.max() ?? 1)
-            guard most - least <= Self.roundings * most else {
+            let all = DecoderNorms(latents: found.latents, range: (known.min() ?? 1)...(known.max() ?? 1))
+            guard all.range.upperBound - all.range.lowerBound <= Self.roundings * all.range.upperBound else {
                 throw SparseCodingError.cannotFold(
-                    reason: "it keeps the \(k) largest activations of a token, and with norms from \(Float(least)) to "
-                        + "\(Float(most)) folded in, others would be the largest")
+                    reason: "it keeps the \(k) largest activations of a token, and with norms from \(all.extent) folded in, "
+                        + "others would be the largest")
             }
             // One factor for all, dead latents too, which take places: their order stays what it was.
             factors = [Double](repeating: known[0], count: dSAE)

@@ -17,9 +17,8 @@ struct ScaleOptions: ParsableArguments {
         let (sae, provenance) = try SAEFolder.read(path)
         if noFold { return (sae, provenance, sae.decoderNorms == nil ? .unit : .own) }
         guard let norms = try sae.foldDecoderNorms() else { return (sae, provenance, .unit) }
-        let (least, most) = (Float(norms.range.lowerBound), Float(norms.range.upperBound))
         Terminal.shared.note(
-            "decoder rows of \(norms.latents.count) of the SAE's \(sae.dSAE) latents have norms from \(least) to \(most); they are "
+            "decoder rows of \(norms.latents.count) of the SAE's \(sae.dSAE) latents have norms from \(norms.extent); they are "
                 + "folded into the latents (--no-fold leaves them)")
         return (sae, provenance, .folded)
     }

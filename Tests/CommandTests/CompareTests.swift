@@ -169,7 +169,7 @@ import Testing
 
     @Test func cellsOfTheTableKeepAGap() throws {
         let library = folder.file("点数の名前がとても長いファイル名のプラグイン.so")
-        _ = try scorer("return DMSAE_OK;")
+        _ = try scorer("")
         try FileManager.default.moveItem(atPath: folder.file("odd.so"), toPath: library)
         let result = try run(
             builtProgram, compare([library, "frequency", "gxa"], ["--curve-sequences", "0"], out: "c"))

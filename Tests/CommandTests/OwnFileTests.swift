@@ -45,7 +45,9 @@ import Testing
                 if let result { #expect(contents(of: result) == expected, "\(what)") }
             } else {
                 #expect([1, 64].contains(outcome.status) && outcome.errors.contains("Error: "), "\(what)")
-                #expect(outcome.errors.contains(path) && outcome.errors.contains(";"), "\(what)")
+                // A time that became another number makes the parts beside it those of another comparison.
+                let named = path.hasSuffix("budget.json") ? folder.file("c/parts/") : path
+                #expect(outcome.errors.contains(named) && outcome.errors.contains(";"), "\(what)")
             }
         }
         try AtomicFile.write(whole, to: path)

@@ -8,7 +8,7 @@ extension ComparisonRecord {
         sentences += ["frequency", "random", "reconstruction"].compactMap { id in
             ranked.first { $0.name == id || $0.name.hasPrefix(id + ",") }.flatMap { against($0, ranked) }
         }
-        if !ranked.isEmpty, !(curve_losses.none > curve_losses.every) {
+        if !ranked.isEmpty, curve_losses.none <= curve_losses.every {
             sentences.append(
                 "Without any latent of the spliced prefix the loss is \(short(curve_losses.none)), with all of them "
                     + "\(short(curve_losses.every)): no higher, so the curves and their areas say nothing of what latents are good for."
