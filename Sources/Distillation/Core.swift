@@ -100,7 +100,8 @@ public struct Core: Codable, Sendable, Equatable {
             core.latents.allSatisfy({ $0.previousIndex == nil || $0.previousIndex == $0.index }),
             core.latents.allSatisfy({ ($0.previousIndex != nil) == ($0.index < core.previousSize) })
         else {
-            throw DistillationError.badCore(path: path, reason: "it lists latents that this run does not have")
+            throw DistillationError.badCore(
+                path: path, reason: "it lists a latent twice, or one that is none of \(width), or with another history")
         }
         return core
     }

@@ -53,8 +53,8 @@ extension Distillation {
             "aggregate": recipe.aggregate, "over": recipe.over.rawValue, "signed": "\(recipe.signed)",
             "tau": "\(recipe.tau)", "tokens": "\(recipe.scoreTokens)",
         ]
-        for (key, value) in parts.scorerSettings { settings["scorer.setting.\(key)"] = value }
-        for (key, value) in parts.hashes { settings["sha256.\(key)"] = value }
+        settings["scorer.settings"] = parts.scorerSettings.map { "\($0.key)=\($0.value)" }.sorted().joined(separator: ",")
+        for (key, value) in parts.hashes { settings["\(key).sha256"] = value }
         return settings
     }
 
@@ -155,7 +155,9 @@ extension Distillation {
         }
         let scores = try pass.totals(accumulator)
         let selection = try CoreSelection(
-            scores, fraction: recipe.tau, tokens: accumulator.tokenCount, aggregate: aggregate)
+            scores, fraction: recipe.tau, tokens: accumulator.tokenCount,
+            measure: parts.scorer.scoresTokens
+                ? .aggregate(aggregate, recipe.over, isSigned: recipe.signed) : .total(parts.scorer.name))
         return (Core(selection, scores: scores, cycle: t, previous: previous), scores)
     }
 }

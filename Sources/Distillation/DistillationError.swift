@@ -24,6 +24,8 @@ public enum DistillationError: Error, CustomStringConvertible, Equatable {
     case stepDiffers(String)
     /// Files of a core that contradict each other.
     case badCore(path: String, reason: String)
+    /// A core whose encoder vectors are not those of the SAE that it is looked up in.
+    case coreOfAnother(path: String, latent: Int)
     /// Fewer rows than a batch.
     case tooFewRows(rows: Int, batch: Int)
     /// A batch that a store cannot be read in.
@@ -67,6 +69,9 @@ public enum DistillationError: Error, CustomStringConvertible, Equatable {
             "\(folder) cannot be read back: \(reason). Delete \(folder) and resume: it is made again"
         case .badCore(let path, let reason):
             "\(path): \(reason); use the core.json and core.safetensors of one selection together"
+        case .coreOfAnother(let path, let latent):
+            "\(path) is of another SAE: the encoder vector of its latent \(latent) is not the one here; give the SAE that the core was "
+                + "selected from"
         case .batchNotInChunks(let batch, let chunk):
             "a batch of \(batch) cannot be read from an activation store, which keeps \(chunk) rows together; "
                 + "choose a --batch that is a multiple of \(chunk)"

@@ -43,6 +43,12 @@ public enum SAEFolder {
     /// The files of a folder.
     public static let files = [configurationName, weightsName]
 
+    /// The file of an SAE's tensors.
+    public static func weights(in folder: String) -> String { folder + "/" + weightsName }
+
+    /// The file that says what they are.
+    public static func configuration(in folder: String) -> String { folder + "/" + configurationName }
+
     /// Writes the folder. Everything is on the disk before the first file gets its name; of an older SAE `cfg.json`, without
     /// which there is no SAE, goes first and comes last, so that no kill leaves parts of two.
     ///

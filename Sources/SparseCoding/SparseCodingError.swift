@@ -30,6 +30,8 @@ public enum SparseCodingError: Error, CustomStringConvertible, Equatable {
     case formNotContinued(form: String, rule: String, advice: String)
     /// A folder that does not hold an SAE this program reads.
     case badFolder(path: String, reason: String, advice: String)
+    /// Decoder norms that cannot be folded into the latents without making another function of the SAE.
+    case cannotFold(reason: String)
 
     /// What failed, on which value, what to do next.
     public var description: String {
@@ -72,6 +74,9 @@ public enum SparseCodingError: Error, CustomStringConvertible, Equatable {
                 + "without --init"
         case .badFolder(let path, let reason, let advice):
             "\(path) is not an SAE this program reads: \(reason); \(advice)"
+        case .cannotFold(let reason):
+            "the SAE's decoder rows have other norms than 1, which cannot be folded into its latents: \(reason); --no-fold takes "
+                + "the latents on the scale that the file gives them"
         }
     }
 
