@@ -60,4 +60,8 @@ void dmsae_wait_for_hangup(int socket);
 /// Bytes that malloc has lent out.
 size_t dmsae_allocated(void);
 
+/// Writes how this process stands with the kernel, a line "NAME=VALUE" for each thing that it can change of itself and that
+/// code of others in it would feel: limits, priority, processors, timers, streams. Cut to `capacity`, ended by a zero byte.
+void dmsae_process_state(char *text, size_t capacity);
+
 #endif
