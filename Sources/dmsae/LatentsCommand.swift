@@ -43,9 +43,11 @@ struct LatentsCommand: ParsableCommand {
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
-        guard (1...mostTokens).contains(tokens), count >= 1, contexts >= 0 else {
-            throw ValidationError("--tokens and --count must be at least 1, --contexts at least 0")
+        guard (1...mostTokens).contains(tokens) else {
+            throw ValidationError("--tokens is \(tokens); it must be from 1 to \(mostTokens)")
         }
+        guard count >= 1 else { throw ValidationError("--count is \(count); it must be at least 1") }
+        guard contexts >= 0 else { throw ValidationError("--contexts is \(contexts); it must be 0 or more") }
         guard core == nil || latents == nil else { throw ValidationError("give --core or --latents, not both") }
     }
 

@@ -90,9 +90,12 @@ struct ScoreCommand: ParsableCommand {
 
     func validate() throws {
         if shard != nil && checkpoint == nil { throw ValidationError("--shard needs --checkpoint, the file to write") }
-        guard scoreMemory >= 0, scoreMemory < 1e6 else { throw ValidationError("--score-memory is \(scoreMemory)") }
+        guard scoreMemory >= 0, scoreMemory < 1e6 else {
+            throw ValidationError("--score-memory is \(scoreMemory); it must be 0 GiB or more, and below a million")
+        }
         guard perTokenLimit >= 0, perTokenLimit < 1e6 else {
-            throw ValidationError("--per-token-limit is \(perTokenLimit)")
+            throw ValidationError(
+                "--per-token-limit is \(perTokenLimit); it must be 0 GiB or more, and below a million")
         }
         if perToken && (checkpoint != nil || !merge.isEmpty) {
             throw ValidationError(
@@ -181,7 +184,7 @@ struct ScoreCommand: ParsableCommand {
         if accumulator.relativeError > 0 {
             Terminal.shared.warn(
                 "not all scores fit into --score-memory \(scoreMemory): each latent's \(how) is to "
-                    + "\(decimals(100 * accumulator.relativeError, 1))% of its value")
+                    + "\(decimals(100 * accumulator.relativeError, 1))% of its value; raise it for exact ones")
         }
         let outputs = try pass.outputs()
         let core = try CoreSelection(
@@ -267,7 +270,7 @@ struct ScoreCommand: ParsableCommand {
         }
         let state = try read(checkpoint)
         guard state.sequences.lowerBound == range.lowerBound, state.sequences.upperBound <= range.upperBound else {
-            throw AttributionError.shardsDoNotFit(path: checkpoint, found: state.sequences, wanted: range.lowerBound)
+            throw AttributionError.otherShard(path: checkpoint, found: state.sequences, wanted: range)
         }
         try pass.resume(state, path: checkpoint, length: batch.length, accumulator)
         return state.sequences.upperBound

@@ -36,7 +36,7 @@ struct ScoringInput: ParsableArguments {
 
     func validate() throws {
         guard (1...mostTokens).contains(sequences) else {
-            throw ValidationError("--sequences is \(sequences); it must be at least 1, and no more than there can be")
+            throw ValidationError("--sequences is \(sequences); it must be from 1 to \(mostTokens)")
         }
         if let window, window < 2 { throw ValidationError("--window is \(window); it must be 2 or more") }
     }
@@ -77,7 +77,9 @@ struct ScoringInput: ParsableArguments {
         var batch = try readTokens(tokens)
         if let window {
             guard window <= batch.length else {
-                throw ValidationError("--window is \(window); the sequences of \(tokens) have \(batch.length) tokens")
+                throw ValidationError(
+                    "--window is \(window); the sequences of \(tokens) have \(batch.length) tokens, so give as many or fewer"
+                )
             }
             batch = batch.windows(of: window)
         }
