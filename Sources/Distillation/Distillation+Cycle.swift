@@ -53,7 +53,8 @@ extension Distillation {
             "aggregate": recipe.aggregate, "over": recipe.over.rawValue, "signed": "\(recipe.signed)",
             "tau": "\(recipe.tau)", "tokens": "\(recipe.scoreTokens)",
         ]
-        settings["scorer.settings"] = parts.scorerSettings.map { "\($0.key)=\($0.value)" }.sorted().joined(separator: ",")
+        settings["scorer.settings"] = parts.scorerSettings.map { "\($0.key)=\($0.value)" }.sorted().joined(
+            separator: ",")
         for (key, value) in parts.hashes { settings["\(key).sha256"] = value }
         return settings
     }

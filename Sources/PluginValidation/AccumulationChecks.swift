@@ -21,10 +21,12 @@ extension PluginCheck {
         },
         PluginCheck(
             id: "state-moves", rules: ["DMSAE-STATE-02", "DMSAE-SCORER-07"],
-            promise: "all it gathers is in its state: a pass begun in one process goes on in a second and ends in a third"
+            promise:
+                "all it gathers is in its state: a pass begun in one process goes on in a second and ends in a third"
         ) { subject in
             let pass = ModelPass(QuadraticModel(seed: subject.seed, sequences: 4))
-            let first = try subject.accumulation(), second = try subject.accumulation(), third = try subject.accumulation()
+            let first = try subject.accumulation(), second = try subject.accumulation(),
+                third = try subject.accumulation()
             let size = try first.stateSize(pass.plan)
             _ = try first.stateSize(ModelPass(QuadraticModel(seed: subject.seed, sequences: 9, latents: 80)).plan)
             for score in [first, second] {

@@ -100,7 +100,8 @@ extension PluginCheck {
         },
         PluginCheck(
             id: "calibration", rules: ["DMSAE-INFERENCE-01", "DMSAE-INFERENCE-02", "DMSAE-STATE-02"],
-            promise: "calibrated on some batches, whole or in parts, in one process or several, its form keeps about as many "
+            promise:
+                "calibrated on some batches, whole or in parts, in one process or several, its form keeps about as many "
                 + "as it keeps itself"
         ) { subject in
             let rule = try subject.rule()

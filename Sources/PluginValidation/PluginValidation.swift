@@ -177,7 +177,8 @@ public struct PluginValidation: Sendable {
             switch error {
             case let error as PluginCheck.Broken: return made(step, .failed, error.reason)
             case PluginError.cancelled where isOver:
-                return made(step, .failed, "it was still at it after \(clock.seconds) s, with signs of life all the while")
+                return made(
+                    step, .failed, "it was still at it after \(clock.seconds) s, with signs of life all the while")
             case PluginError.crashed(_, _, let function, let how, let lastWords, _)
             where lastWords.contains("terminate called"):
                 // Where a C++ exception leaves a function that C called there is nobody to catch it.
