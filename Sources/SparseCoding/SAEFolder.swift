@@ -16,6 +16,8 @@ public struct SAEProvenance: Codable, Sendable, Equatable {
     public var inputScale: Double?
     /// The sparsity rule.
     public var rule: String?
+    /// SHA-256 of the files that the rule is in, by name.
+    public var ruleFiles: [String: String]?
     /// Every number of the training.
     public var plan: TrainingPlan?
     /// Steps done.

@@ -81,6 +81,8 @@ struct CompareCommand: ParsableCommand {
         try requireSeveral(loaded.tokens, in: input.tokens)
         let curveBatch = try curves(loaded)
         var key = try input.key()
+        let builds = PluginBuilds(loadedPlugins)
+        key.merge(builds.entries) { $1 }
         key["scorers"] = zip(scorer, loadedPlugins).map { "\($0): \($1.identity)" }.joined(separator: "; ")
 
         let limit = try evaluationLimit(loaded)
@@ -92,7 +94,7 @@ struct CompareCommand: ParsableCommand {
             },
             sequences: loaded.tokens.sequenceCount, length: loaded.tokens.length,
             means: loaded.means(step: input.sequences), clock: seconds)
-        try score(pass, loaded, key: try JSONRecord.text(key, pretty: false))
+        try score(pass, loaded, builds, key: try JSONRecord.text(key, pretty: false))
         for compared in pass.scorers {
             if let failure = compared.failure { Terminal.shared.warn("\(compared.label) is left out: \(failure)") }
         }
@@ -138,7 +140,9 @@ struct CompareCommand: ParsableCommand {
     }
 
     /// Runs the sequences that no part in the folder holds.
-    private func score(_ pass: ComparisonPass, _ loaded: ScoringInput.Loaded, key: String) throws {
+    private func score(
+        _ pass: ComparisonPass, _ loaded: ScoringInput.Loaded, _ builds: PluginBuilds, key: String
+    ) throws {
         Terminal.shared.begin("score", total: loaded.tokens.tokenCount, unit: "tokens")
         var number = 0
         while pass.sequencesSeen < loaded.tokens.sequenceCount {
@@ -148,6 +152,7 @@ struct CompareCommand: ParsableCommand {
             let path = out + "/parts/scores-\(number).safetensors"
             number += 1
             if exists(path) {
+                try builds.requireThose(of: path)
                 let part = try ComparisonPart(
                     path: path, key: key, scorers: scorer.count, latentCount: loaded.spliced.candidateCount,
                     length: loaded.tokens.length)
@@ -242,6 +247,7 @@ struct CompareCommand: ParsableCommand {
             .init("spliced prefix", "\(loaded.spliced.splicedWidth)" + (input.errorTerm ? ", error term added" : "")),
             .init("tokens", "\(lastComponent(input.tokens)), \(loaded.tokens.sequenceCount) × \(loaded.tokens.length)"),
             .init("scorers", plugins.map { "\($0.name) \($0.version)" }.joined(separator: ", ")),
+            .init("SHA-256 of scorers", plugins.map { "\($0.name) \($0.sha256)" }.joined(separator: ", ")),
             .init("dmsae", DMSAE.version),
         ]
     }

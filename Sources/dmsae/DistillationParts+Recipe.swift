@@ -1,6 +1,7 @@
 import Distillation
 import Glibc
 import LanguageModeling
+import PluginHost
 import TensorFiles
 
 extension DistillationParts {
@@ -32,15 +33,20 @@ extension DistillationParts {
         if let evaluationCorpus { evaluationText = { try source(evaluationCorpus, skip: 0, limit: $0) } }
         let hashes = [
             ("model", try modelFiles(modelPath)), ("text", corpus.files),
-            ("evaluation text", evaluationCorpus?.files ?? []), ("sparsity rule", [rule.path]),
-            ("scorer", [scorer.path]),
+            ("evaluation text", evaluationCorpus?.files ?? []),
         ]
+        var sha256 = try sha256(of: hashes)
+        // As they were loaded, whatever is there by now.
+        for (role, plugin) in [("sparsity rule", rule as any LoadedPlugin), ("scorer", scorer)] {
+            for file in plugin.files { sha256["\(role) \(file.name)"] = file.sha256 }
+        }
+        _ = try rule.inference?.stateSize(latentCount: recipe.width)
         self.init(
             model: model, modelName: lastComponent(modelPath),
             specialTokens: model.configuration.specialTokens(with: tokenizer),
             text: { try source(corpus, skip: $0, limit: $1) },
             evaluationText: evaluationText, rule: rule, scorer: scorer,
-            hashes: try sha256(of: hashes),
+            hashes: sha256,
             version: DMSAE.version)
     }
 }

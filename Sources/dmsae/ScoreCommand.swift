@@ -211,6 +211,7 @@ struct ScoreCommand: ParsableCommand {
         }
         var key = try input.key()
         key["scorer"] = plugin.identity + " state \(accumulation.stateVersion)"
+        key.merge(PluginBuilds([plugin]).entries) { $1 }
         key["candidates"] = candidates.rawValue
         key["budget"] = input.budget.map { "\($0)" } ?? "none"
         return try JSONRecord.text(key, pretty: false)
@@ -222,7 +223,9 @@ struct ScoreCommand: ParsableCommand {
         _ batch: TokenBatch, _ range: Range<Int>, key: String
     ) throws -> Int {
         func read(_ path: String) throws -> ScoringState {
-            try ScoringState.read(path, key: key, latents: pass.candidateCount, sequenceCount: batch.sequenceCount)
+            try PluginBuilds([plugin]).requireThose(of: path)
+            return try ScoringState.read(
+                path, key: key, latents: pass.candidateCount, sequenceCount: batch.sequenceCount)
         }
         for path in merge { try pass.merge(try read(path), path: path, length: batch.length, accumulator) }
         guard merge.isEmpty || pass.sequencesSeen == batch.sequenceCount else {
@@ -248,8 +251,9 @@ struct ScoreCommand: ParsableCommand {
     ) throws {
         var metadata = [
             "scorer": scorer, "aggregate": aggregate, "tau": "\(tau)", "scorer.id": plugin.name,
-            "scorer.version": plugin.version, "scorer.sha256": try SHA256.hexadecimal(ofFile: plugin.path),
+            "scorer.version": plugin.version, "scorer.sha256": plugin.sha256,
         ]
+        metadata.merge(PluginBuilds([plugin]).entries) { $1 }
         if !leftOut.isEmpty { metadata["left_out_sequences"] = "\(leftOut)" }
         for (output, _) in outputs {
             metadata["\(output.name).unit"] = output.unit

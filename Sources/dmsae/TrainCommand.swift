@@ -3,6 +3,7 @@ import Attribution
 import Distillation
 import Kernels
 import LinearAlgebra
+import PluginHost
 import SparseCoding
 import TensorFiles
 
@@ -91,6 +92,8 @@ struct TrainCommand: ParsableCommand {
             activations, batch: batch, inOrder: noShuffle, seed: UInt64(seed), scaled: inputScale == .measured)
         let (sae, inherited) = try startingPoint(dIn: source.dIn)
         let plan = try TrainingPlan(settings(), dIn: source.dIn, layout: sae.layout)
+        // It is wanted at the end, when a refusal would cost the training.
+        _ = try rule.inference?.stateSize(latentCount: sae.dSAE)
         if inputScale == .measured && self.`init` != nil { sae.fold(inputScale: 1 / source.scale) }
         if budget == .total, sae.layout.coreCount > 0,
             let warning = FailureSignature.beforeTotalBudget(core: sae.layout.coreCount, k: k)
@@ -107,6 +110,7 @@ struct TrainCommand: ParsableCommand {
         provenance.seed = UInt64(seed)
         provenance.inputScale = Double(source.scale)
         provenance.rule = "\(rule.name) \(rule.version)"
+        provenance.ruleFiles = Dictionary(rule.files.map { ($0.name, $0.sha256) }) { first, _ in first }
         provenance.plan = plan
         provenance.steps = steps
         if let record = source.record {
