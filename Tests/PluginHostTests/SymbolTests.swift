@@ -149,7 +149,7 @@ struct SymbolTests {
         let path = try compile(plugin(call).replacing(own, with: declared), "plugin", ["-lopenblas"])
         // In this process as in the worker: at one thread.
         let found = try scorer(path, isIsolated: isIsolated).scores(batch)
-        checkClose(found, expected(factor: 1), tolerance: 1e-5)
+        checkClose(found, expected(factor: 1).map(Double.init), tolerance: 1e-5, "scores")
     }
 
     @Test(arguments: [true, false]) func `libc's own variables are the program's`(isIsolated: Bool) throws {

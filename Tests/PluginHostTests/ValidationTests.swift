@@ -217,7 +217,10 @@ struct ValidationTests {
         }
         unlink(folder.file("kernel.toml"))
         let missing = try TestSupport.run(builtProgram, ["plugin", "validate", kernel])
-        #expect(missing.status == 1 && missing.output.contains("if it holds a plain function, say in \(folder.file("kernel.toml"))"), "\(missing.output)")
+        #expect(
+            missing.status == 1
+                && missing.output.contains("if it holds a plain function, say in \(folder.file("kernel.toml"))"),
+            "\(missing.output)")
     }
 }
 
