@@ -105,6 +105,7 @@ let package = Package(
 
         // Tests: naive oracles, central differences, golden vectors.
         .target(name: "TestSupport", dependencies: ["SparseCoding", "Attribution"], path: "Tests/TestSupport"),
+        .testTarget(name: "TestSupportTests", dependencies: ["TestSupport"]),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels", "KernelTable", "LinearAlgebra", "TestSupport"]),
         .testTarget(name: "LinearAlgebraTests", dependencies: ["LinearAlgebra", "Kernels", "TestSupport"]),
         .testTarget(name: "TensorFilesTests", dependencies: ["TensorFiles", "TestSupport"]),

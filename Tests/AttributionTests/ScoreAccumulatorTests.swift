@@ -145,7 +145,7 @@ private struct NaiveScores {
                 if memory == 0 { #expect(bounded.relativeError == 0x1p-8) }
                 #expect(exact.relativeError == 0)
                 let error = bounded.relativeError
-                for (a, b) in zip(exact.result(), bounded.result()) {
+                for (a, b) in paired(exact.result(), bounded.result()) {
                     // A quantile lies between two order statistics, each to the error; a mean of both signs to that of its
                     // largest term, 1.
                     let scale: Double

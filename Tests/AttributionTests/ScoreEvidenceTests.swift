@@ -54,7 +54,7 @@ import Testing
                         scores.withUnsafeBufferPointer { accumulator.add(codes, $0, tokens: tokens) }
                     }
                     // Order statistics are the same numbers; sums are of at most 200 Doubles in another order.
-                    for (a, b) in zip(evidence.scores(weights: weights), accumulator.result()) {
+                    for (a, b) in paired(evidence.scores(weights: weights), accumulator.result()) {
                         #expect(abs(a - b) < 1e-13 * max(1, abs(b)), "\(aggregate) \(scope) \(isSigned)")
                     }
                 }

@@ -47,7 +47,7 @@ import Testing
         try scores.require("loss_delta_per_token", shape: [32, 4, 23])
         let found = try scores.matrix("loss_delta_per_token").values
         let expected = try golden.expected("p32.ablation.delta_per_token")
-        #expect(zip(found, expected).allSatisfy { abs(Double($0) - $1) < 1.2e-4 })
+        #expect(largestDifference(found, expected) < 1.2e-4)
         #expect(found.contains { abs($0) > 1e-2 } && found.contains { $0 == 0 })
         let sums = try scores.matrix("loss_delta").values
         for pair in 0..<128 {
@@ -98,7 +98,7 @@ import Testing
             } else {
                 drawn += 1
                 // Other company in a pass: losses of 6 nats to 1e-5.
-                #expect(zip(own, all[pair * 23..<(pair + 1) * 23]).allSatisfy { abs($0 - $1) < 1.2e-4 })
+                #expect(largestDifference(Array(own), Array(all[pair * 23..<(pair + 1) * 23])) < 1.2e-4)
             }
         }
         #expect(drawn > 20 && missed > 5, "\(drawn), \(missed)")
@@ -208,7 +208,7 @@ import Testing
         let merged = try score(how + names.flatMap { ["--merge", $0] }, out: "merged")
         // Sums of Doubles in another order, rounded to Float: a last bit at most.
         for name in whole.tensors.keys where name != "core" {
-            for (a, b) in zip(try whole.matrix(name).values, try merged.matrix(name).values) {
+            for (a, b) in paired(try whole.matrix(name).values, try merged.matrix(name).values) {
                 #expect(abs(a - b) <= 2 * a.ulp || a.isNaN && b.isNaN, "\(name)")
             }
         }
@@ -276,7 +276,7 @@ import Testing
         ] {
             try golden.check(name, codes.values, tolerance: 2e-5)
             let expected = try golden.expected(name)
-            #expect(zip(codes.values, expected).allSatisfy { ($0 > 0) == ($1 > 0) }, "\(name)")
+            #expect(paired(codes.values, expected).allSatisfy { ($0 > 0) == ($1 > 0) }, "\(name)")
         }
         try golden.check("p128.x_hat", try decode(), tolerance: 2e-5)
         for prefix in [8, 32, 64] {

@@ -50,7 +50,7 @@ import Testing
         try golden.check("loss_per_step", try events("loss").map { Float($0 ?? .nan) }, tolerance: 2e-5)
         try golden.check("lr_per_step", try events("learningRate").map { Float($0 ?? .nan) }, tolerance: 1e-7)
         // −1 stands for unset in the golden, nothing in the log.
-        for (step, (found, wanted)) in zip(
+        for (step, (found, wanted)) in paired(
             try events("threshold"), try golden.expected("threshold_after_step")
         ).enumerated() {
             #expect(abs((found ?? -1) - wanted) <= 1e-4 * abs(wanted), "threshold after step \(step)")

@@ -55,10 +55,10 @@ private struct WeylSequence: RandomNumberGenerator {
 @Suite struct TokenizerTests {
     @Test func idsAreThoseOfTheReferenceWithDigitsOneByOne() throws {
         let (tokenizer, reference) = (try smallTokenizer(), try ReferenceIDs())
-        for (text, ids) in zip(reference.texts, try reference.ids("digits")) {
+        for (text, ids) in paired(reference.texts, try reference.ids("digits")) {
             #expect(tokenizer.encode(text) == ids, "\(text.debugDescription)")
         }
-        for (text, ids) in zip(reference.texts, try reference.ids("digitsSpecial")) {
+        for (text, ids) in paired(reference.texts, try reference.ids("digitsSpecial")) {
             #expect(tokenizer.encode(text, allowSpecial: true) == ids, "\(text.debugDescription)")
         }
     }
@@ -67,7 +67,7 @@ private struct WeylSequence: RandomNumberGenerator {
         let folder = TemporaryFolder()
         let digits = #"{"type":"Digits","individual_digits":true},"#
         let (tokenizer, reference) = (try Tokenizer.load(path: altered(digits, "", in: folder)), try ReferenceIDs())
-        for (text, ids) in zip(reference.texts, try reference.ids("gpt2")) {
+        for (text, ids) in paired(reference.texts, try reference.ids("gpt2")) {
             #expect(tokenizer.encode(text) == ids, "\(text.debugDescription)")
         }
     }
@@ -79,10 +79,10 @@ private struct WeylSequence: RandomNumberGenerator {
         #expect(tokenizer.specialTokens == Set(0..<17))
         #expect(tokenizer.endOfText == 0)
         #expect(tokenizer.tokenString(260) == "Ġthe")
-        for (text, ids) in zip(reference.texts, try reference.ids("smollm2")) {
+        for (text, ids) in paired(reference.texts, try reference.ids("smollm2")) {
             #expect(tokenizer.encode(text) == ids, "\(text.debugDescription)")
         }
-        for (text, ids) in zip(reference.texts, try reference.ids("smollm2Special")) {
+        for (text, ids) in paired(reference.texts, try reference.ids("smollm2Special")) {
             #expect(tokenizer.encode(text, allowSpecial: true) == ids, "\(text.debugDescription)")
         }
     }

@@ -93,7 +93,7 @@ import SparseCoding
         try golden.check("latents", trainer.codes.dense().values, tolerance: 2e-5)
         // The set of active latents must be equal, whatever the tolerance of their values.
         let expected = try golden.expected("latents")
-        #expect(zip(trainer.codes.dense().values, expected).allSatisfy { ($0 > 0) == ($1 > 0) })
+        #expect(paired(trainer.codes.dense().values, expected).allSatisfy { ($0 > 0) == ($1 > 0) })
         try golden.check("x_hat", trainer.sae.decode(trainer.codes).values, tolerance: 2e-5)
         try golden.check("prefix_loss", raw.prefixLosses.map(Float.init), tolerance: 2e-5)
         try golden.check("loss", [Float(raw.loss)], tolerance: 2e-5)

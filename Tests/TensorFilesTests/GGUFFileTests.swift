@@ -166,7 +166,7 @@ private struct GGUFBytes {
         }.open()
         let values = try file.matrix("x").values
         let expected: [Float] = [0, -0.0, 0x1p-24, -0x3ffp-24, 0x1p-14, 1, 65504, .infinity, -.infinity, .nan]
-        for (value, wanted) in zip(values, expected) {
+        for (value, wanted) in paired(values, expected) {
             #expect(wanted.isNaN ? value.isNaN : value.bitPattern == wanted.bitPattern)
         }
     }

@@ -28,23 +28,3 @@ public struct Golden {
         checkClose(found, try expected(name), tolerance: tolerance, name, sourceLocation: sourceLocation)
     }
 }
-
-/// Records an issue unless |a − b| ≤ tolerance · max|b| for every element.
-public func checkClose(
-    _ found: [Float], _ expected: [Double], tolerance: Double, _ what: String,
-    sourceLocation: SourceLocation = #_sourceLocation
-) {
-    #expect(found.count == expected.count, "\(what): counts", sourceLocation: sourceLocation)
-    guard found.count == expected.count else { return }
-    let scale = expected.reduce(0) { max($0, abs($1)) }
-    var worst = 0.0
-    var at = 0
-    for i in found.indices {
-        let difference = abs(Double(found[i]) - expected[i])
-        if !(difference <= worst) { (worst, at) = (difference, i) }
-    }
-    #expect(
-        worst <= tolerance * scale,
-        "\(what): element \(at) is \(found.isEmpty ? 0 : found[at]), expected \(expected.isEmpty ? 0 : expected[at]); off by \(worst / max(scale, 1e-300)) of the largest",
-        sourceLocation: sourceLocation)
-}

@@ -13,3 +13,12 @@ public func expectSame<Element: Equatable>(
             sourceLocation: sourceLocation)
     }
 }
+
+/// `zip` for what must be of one length: it records an issue where the counts differ, since `zip` would leave the rest of
+/// the longer one unseen, and where there is nothing to look at.
+public func paired<A, B>(_ a: [A], _ b: [B], sourceLocation: SourceLocation = #_sourceLocation) -> Zip2Sequence<
+    [A], [B]
+> {
+    #expect(a.count == b.count && !a.isEmpty, "\(a.count) elements beside \(b.count)", sourceLocation: sourceLocation)
+    return zip(a, b)
+}

@@ -1,11 +1,3 @@
-/// The largest |a − b|, in units of the largest |b|.
-func relativeDifference(_ a: [Float], _ b: [Double]) -> Double {
-    precondition(a.count == b.count && !b.isEmpty, "\(a.count) values against \(b.count)")
-    let scale = b.reduce(0) { max($0, abs($1)) }
-    // A NaN must not pass for a small difference, which max(0, NaN) would make it.
-    return zip(a, b).reduce(0) { $1.0.isNaN ? .infinity : max($0, abs(Double($1.0) - $1.1)) } / scale
-}
-
 /// The gradient of `function` at `x` by central differences in Double: with steps of 1e-5 on values near 1, the
 /// error is about 1e-10 (the cube term of the series) plus 1e-11 (rounding).
 func centralDifferences(_ x: [Double], _ function: ([Double]) -> Double) -> [Double] {
