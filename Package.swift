@@ -46,7 +46,8 @@ let package = Package(
         .systemLibrary(name: "CDMSAE", path: "Include"),
         .systemLibrary(name: "CIntrinsics"),
         .systemLibrary(name: "CProcessor"),
-        .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+        .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "COpenBLAS"),
 
         .target(name: "CLinux"),
         .target(name: "CLibFFI", linkerSettings: [.linkedLibrary("ffi")]),
@@ -67,8 +68,8 @@ let package = Package(
             path: "Sources/Kernels/Dispatch"),
         // What calls kernels names their table too: it is re-exported by Kernels, and without this a build would not notice
         // that its layout changed.
-        .target(name: "LinearAlgebra", dependencies: ["Kernels", "KernelTable", "COpenBLAS"]),
-        .target(name: "TensorFiles", dependencies: ["LinearAlgebra"]),
+        .target(name: "LinearAlgebra", dependencies: ["Kernels", "KernelTable", "COpenBLAS", "CLinux"]),
+        .target(name: "TensorFiles", dependencies: ["LinearAlgebra", "CLinux", "CCrypto"]),
         .target(name: "LanguageModeling", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels", "KernelTable"]),
         .target(
             name: "SparseCoding", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels", "KernelTable"]),
@@ -88,7 +89,8 @@ let package = Package(
         .executableTarget(
             name: "dmsae",
             dependencies: [
-                "Distillation", "Reports", "PluginHost", "PluginValidation", "LanguageModeling", "TensorFiles",
+                "CLinux", "Distillation", "Reports", "PluginHost", "PluginValidation", "LanguageModeling",
+                "TensorFiles", "LinearAlgebra", "Kernels",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             resources: [

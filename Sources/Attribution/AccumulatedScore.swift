@@ -32,16 +32,20 @@ public final class AccumulatedScore {
     var bytes: [UInt8] { Array(state) }
 
     /// Goes on from a stored state.
-    /// - Throws: `AttributionError.otherPass` for one of another size.
+    /// - Throws: `AttributionError.otherState` for one of another size.
     func restore(_ bytes: [UInt8], from path: String) throws {
-        guard bytes.count == state.count else { throw AttributionError.otherPass(path: path) }
+        guard bytes.count == state.count else {
+            throw AttributionError.otherState(path: path, bytes: bytes.count, wanted: state.count)
+        }
         state.copyBytes(from: bytes)
     }
 
     /// Adds the stored state of the sequences that follow.
-    /// - Throws: what the score throws; `AttributionError.otherPass` for a state of another size.
+    /// - Throws: what the score throws; `AttributionError.otherState` for a state of another size.
     func merge(_ bytes: [UInt8], from path: String) throws {
-        guard bytes.count == state.count else { throw AttributionError.otherPass(path: path) }
+        guard bytes.count == state.count else {
+            throw AttributionError.otherState(path: path, bytes: bytes.count, wanted: state.count)
+        }
         let other = UnsafeMutableRawBufferPointer.allocate(byteCount: max(64, bytes.count), alignment: 64)
         defer { other.deallocate() }
         other.copyBytes(from: bytes)

@@ -1,7 +1,9 @@
 /// What can go wrong between an SAE, a language model and a core.
 public enum AttributionError: Error, CustomStringConvertible, Equatable {
     /// No latent has a positive score.
-    case noAttribution(candidates: Int, tokens: Int, aggregate: String)
+    case noAttribution(candidates: Int, tokens: Int, measure: ScoreMeasure)
+    /// A score of a latent that is not a number, or so large that no sum of them is.
+    case aggregateNotFinite(latent: Int, value: Double)
     /// τ outside (0, 1].
     case badFraction(Double)
     /// An aggregate that cannot be read.
@@ -19,7 +21,9 @@ public enum AttributionError: Error, CustomStringConvertible, Equatable {
     /// More evaluations asked for than the pass has left.
     case budgetExhausted(asked: Int, remaining: Int)
     /// A stored state of another pass.
-    case otherPass(path: String)
+    case otherPass(path: String, difference: String)
+    /// A stored state of another size than the scorer's.
+    case otherState(path: String, bytes: Int, wanted: Int)
     /// States that do not make one pass.
     case shardsDoNotFit(path: String, found: Range<Int>, wanted: Int)
     /// States that are fewer than a pass.
@@ -30,15 +34,29 @@ public enum AttributionError: Error, CustomStringConvertible, Equatable {
     case termsAreNotChanges(scorer: String, output: String, latent: Int, sequence: Int, sum: Double, term: Double)
     /// Nothing left to score.
     case nothingScored(tokens: Int)
+    /// No position at which a loss is averaged.
+    case noLoss(tokens: Int)
+    /// A measure of an evaluation that is no number.
+    case measureUndefined(name: String, why: String)
+    /// No position whose loss enters an average.
+    case nothingAveraged(tokens: Int)
+    /// A loss that is no number.
+    case lossNotFinite(sequence: Int, value: Double)
+    /// No latent to look at.
+    case nothingFires(latents: Int, tokens: Int)
+    /// Fewer than two scorers that have something to say.
+    case nothingToCompare(left: [String], failures: [ComparisonRecord.Fact])
 
     /// What failed, on which value, what to do next.
     public var description: String {
         switch self {
-        case .noAttribution(let candidates, let tokens, let aggregate):
+        case .noAttribution(let candidates, let tokens, let measure):
             "none of \(candidates) candidate latents has a positive "
-                + (tokens > 0 ? "\(aggregate) over \(tokens) tokens" : "score")
-                + ", so there is no core to select; a latent active on fewer than 1% of tokens has a 0.99 quantile of 0: score more "
-                + "tokens, aggregate over active tokens (--over active), or train longer"
+                + (tokens > 0 ? "\(measure.name) over \(tokens) tokens" : "score") + ", so there is no core to select; "
+                + measure.advice
+        case .aggregateNotFinite(let latent, let value):
+            "the score of latent \(latent) is \(value); scores must be finite, and their sum too: score again, and report it to "
+                + "the scorer's author if it comes again"
         case .badFraction(let value): "τ is \(value); the fraction to explain must be above 0 and at most 1"
         case .badAggregate(let text):
             "\"\(text)\" is no aggregate; use quantile:Q with Q in [0, 1], trimmed:P with P in [0, 0.5), mean, rms or max"
@@ -54,9 +72,11 @@ public enum AttributionError: Error, CustomStringConvertible, Equatable {
         case .badEdit(let reason): "\(reason); correct the scorer that asked"
         case .budgetExhausted(let asked, let remaining):
             "\(asked) evaluations asked for, \(remaining) of the pass's budget left; raise --budget"
-        case .otherPass(let path):
-            "\(path) is the state of another pass: another scorer or version of it, other settings, another SAE, model or other "
-                + "tokens; name another file, or delete it"
+        case .otherPass(let path, let difference):
+            "\(path) is the state of another pass (\(difference)); give what it was made with, name another file or folder, or "
+                + "delete it"
+        case .otherState(let path, let bytes, let wanted):
+            "\(path) holds a state of \(bytes) bytes, and the scorer's has \(wanted); delete it and score again"
         case .shardsDoNotFit(let path, let found, let wanted):
             "\(path) holds sequences \(found), and those from \(wanted) on come next; give every shard of the pass, in order, once"
         case .shardsMissing(let from, let count):
@@ -67,9 +87,26 @@ public enum AttributionError: Error, CustomStringConvertible, Equatable {
             "\(output) of \(scorer) is \(term) for latent \(latent) in sequence \(sequence), and the changes of the loss that it "
                 + "asked about add up to \(sum), so they are not what it is made of token by token; draws of single tokens stand "
                 + "for others: evaluate all, or leave --per-token out"
+        case .noLoss(let tokens):
+            "no position of \(tokens) tokens has a loss to average: its own token or its target is special everywhere; "
+                + "give other text"
+        case .measureUndefined(let name, let why):
+            "\(name) has no value: \(why); evaluate on more tokens, or look for huge numbers in the SAE"
         case .nothingScored(let tokens):
             "all of \(tokens) tokens are kept as the model's own (first positions, special tokens, attention sinks); "
                 + "score longer sequences or relax --keep-first, --keep-special, --sinks"
+        case .nothingAveraged(let tokens):
+            "no loss of the curves' \(tokens) tokens enters an average: each is the last of its sequence, special, or predicts a "
+                + "special token; give other --curve-tokens, --keep-special no, or --curve-sequences 0 for no curves"
+        case .lossNotFinite(let sequence, let value):
+            "the losses of sequence \(sequence) of the curves sum to \(value); check the model's and the SAE's weights with `eval`"
+        case .nothingFires(let latents, let tokens):
+            "none of \(latents) latents fires on \(tokens) tokens; give --latents, another --text, or the --layer that the SAE "
+                + "was trained on"
+        case .nothingToCompare(let left, let failures):
+            "\(left.isEmpty ? "no scorer is" : "only \(left.joined(separator: ", ")) is") left, and a comparison needs two: "
+                + failures.map { "\($0.name) stopped (\($0.value))" }.joined(separator: "; ")
+                + "; correct or replace what stopped, and compare into another folder"
         }
     }
 }

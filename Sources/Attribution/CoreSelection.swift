@@ -8,15 +8,23 @@ public struct CoreSelection: Equatable, Sendable {
     /// Selects from A [m]: C is the shortest prefix of the falling order with Σ_{j∈C} A_j ≥ τ Σ_j A_j. τ = 1 selects
     /// exactly {A_j > 0}. Negative scores (signed aggregates) count as 0.
     ///
-    /// - Throws: `AttributionError` when τ is out of range or no score is positive.
-    public init(_ scores: [Double], fraction: Double, tokens: Int = 0, aggregate: Aggregate = .standard) throws {
+    /// - Parameter measure: what the scores are, over `tokens` tokens, for the error's advice.
+    /// - Throws: `AttributionError` when τ is out of range, no score is positive, or one is not finite.
+    public init(
+        _ scores: [Double], fraction: Double, tokens: Int = 0,
+        measure: ScoreMeasure = .aggregate(.standard, .all, isSigned: false)
+    ) throws {
         guard fraction > 0 && fraction <= 1 else { throw AttributionError.badFraction(fraction) }
         let positive = scores.indices.filter { scores[$0] > 0 }
         let order = positive.sorted { (scores[$0], $1) > (scores[$1], $0) }
         let total = order.reduce(0.0) { $0 + scores[$1] }
         guard total > 0 else {
             throw AttributionError.noAttribution(
-                candidates: scores.count, tokens: tokens, aggregate: aggregate.description)
+                candidates: scores.count, tokens: tokens, measure: measure)
+        }
+        guard total.isFinite, scores.allSatisfy(\.isFinite) else {
+            let latent = scores.firstIndex { !$0.isFinite } ?? order[0]
+            throw AttributionError.aggregateNotFinite(latent: latent, value: scores[latent])
         }
         guard fraction < 1 else {
             latents = order

@@ -17,8 +17,8 @@ public struct EvaluationRecord: Codable, Sendable, Equatable {
     public var ce_loss_score: Double
     /// 1 − Σ‖x − x̂‖² / Σ‖x − x̄‖², x̄ the mean over all evaluated tokens.
     public var explained_variance: Double
-    /// mean_t [1 − ‖x_t − x̂_t‖² / ‖x_t − x̄_batch‖²]: SAEBench's older figure.
-    public var explained_variance_legacy: Double
+    /// mean_t [1 − ‖x_t − x̂_t‖² / ‖x_t − x̄_batch‖²]: SAEBench's older figure; nil where a batch has one token.
+    public var explained_variance_legacy: Double?
     /// Mean number of f > 0.
     public var l0: Double
     /// Of those, in the core.
@@ -29,8 +29,8 @@ public struct EvaluationRecord: Codable, Sendable, Equatable {
     public var cossim: Double
     /// Mean ‖x̂‖ / ‖x‖.
     public var l2_ratio: Double
-    /// E‖x̂‖² / E⟨x, x̂⟩.
-    public var relative_reconstruction_bias: Double
+    /// E‖x̂‖² / E⟨x, x̂⟩; nil where nothing is reconstructed.
+    public var relative_reconstruction_bias: Double?
     /// Fraction of latents that fired at least once here.
     public var frac_alive: Double
 }
@@ -49,15 +49,20 @@ public struct EvaluationSet: Sendable {
 
     /// Runs the model on the samples, as it is and ablated.
     ///
-    /// - Throws: what the model throws.
+    /// - Throws: what the model throws; `AttributionError.nothingScored`, `.noLoss` where there is nothing to average.
     public init(
         _ samples: [SpliceSample], model: any LanguageModel, layer: Int, policy: SplicePolicy,
         progress: (Int) throws -> Void = { _ in }
     ) throws {
+        let tokens = samples.reduce(0) { $0 + $1.tokenCount }
+        guard samples.contains(where: { $0.replacedCount > 0 }) else {
+            throw AttributionError.nothingScored(tokens: tokens)
+        }
         self.samples = samples
         self.model = model
         self.layer = layer
         averaged = samples.map { policy.averaged($0.tokens) }
+        guard averaged.contains(where: { $0.contains(1) }) else { throw AttributionError.noLoss(tokens: tokens) }
         var original = MeanLoss()
         var ablated = MeanLoss()
         for (sample, mask) in zip(samples, averaged) {
@@ -73,7 +78,7 @@ public struct EvaluationSet: Sendable {
 
     /// Evaluates an SAE; sums are in Double.
     ///
-    /// - Throws: what the model throws; an unset threshold.
+    /// - Throws: what the model throws; an unset threshold; `AttributionError.measureUndefined`.
     public func evaluate(_ sae: SparseAutoencoder, progress: (Int) throws -> Void = { _ in }) throws -> EvaluationRecord
     {
         var spliced = MeanLoss()
@@ -95,7 +100,23 @@ public struct EvaluationSet: Sendable {
         record.ce_loss_with_sae = spliced.mean
         record.ce_loss_with_ablation = ablatedLoss
         record.ce_loss_score = (ablatedLoss - spliced.mean) / (ablatedLoss - originalLoss)
+        try Self.requireNumbers(record)
         return record
+    }
+
+    /// A number that is none would be read as a result.
+    private static func requireNumbers(_ record: EvaluationRecord) throws {
+        func require(_ name: String, _ value: Double, _ why: String) throws {
+            guard value.isFinite else { throw AttributionError.measureUndefined(name: name, why: why) }
+        }
+        let loss = "the model's loss is not a number there"
+        try require("ce_loss_without_sae", record.ce_loss_without_sae, loss)
+        try require("ce_loss_with_sae", record.ce_loss_with_sae, loss)
+        try require("ce_loss_with_ablation", record.ce_loss_with_ablation, loss)
+        try require("ce_loss_score", record.ce_loss_score, "zeroing the residual stream does not change the loss")
+        try require("explained_variance", record.explained_variance, "all evaluated activations are the same")
+        try require("cossim", record.cossim, "a reconstruction is not made of numbers")
+        try require("l2_ratio", record.l2_ratio, "a reconstruction is not made of numbers")
     }
 
     private static func mean(_ samples: [SpliceSample], dIn: Int) -> [Double] {
@@ -130,6 +151,7 @@ private struct ReconstructionSums {
     let dIn: Int
     let core: Int
     private var fired: [Bool]
+    private var hasLegacy = true
     private var (tokens, entries, coreEntries) = (0, 0, 0)
     private var (residual, variance, legacy, cosine, ratio, square, product) = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
@@ -155,7 +177,11 @@ private struct ReconstructionSums {
             }
             residual += error
             variance += total
-            legacy += 1 - error / batchTotal
+            if batchTotal > 0 {
+                legacy += 1 - error / batchTotal
+            } else {
+                hasLegacy = false
+            }
             cosine += xy / max((xx * yy).squareRoot(), 1e-30)
             ratio += (yy / max(xx, 1e-30)).squareRoot()
             square += yy
@@ -182,9 +208,11 @@ private struct ReconstructionSums {
         let n = Double(max(tokens, 1))
         return EvaluationRecord(
             tokens: tokens, ce_loss_without_sae: .nan, ce_loss_with_sae: .nan, ce_loss_with_ablation: .nan,
-            ce_loss_score: .nan, explained_variance: 1 - residual / variance, explained_variance_legacy: legacy / n,
+            ce_loss_score: .nan, explained_variance: 1 - residual / variance,
+            explained_variance_legacy: hasLegacy ? legacy / n : nil,
             l0: Double(entries) / n, l0_core: Double(coreEntries) / n, l0_non_core: Double(entries - coreEntries) / n,
-            cossim: cosine / n, l2_ratio: ratio / n, relative_reconstruction_bias: square / product,
+            cossim: cosine / n, l2_ratio: ratio / n,
+            relative_reconstruction_bias: product == 0 ? nil : square / product,
             frac_alive: Double(fired.reduce(0) { $0 + ($1 ? 1 : 0) }) / Double(fired.count))
     }
 }

@@ -40,7 +40,7 @@ public final class LatentInspection {
 
     /// Runs samples through the SAE to see where every latent fires.
     ///
-    /// - Throws: an unset threshold; what `progress` throws.
+    /// - Throws: an unset threshold; `AttributionError.nothingScored`; what `progress` throws.
     public convenience init(
         _ sae: SparseAutoencoder, model: any LanguageModel, tokenizer: Tokenizer?,
         sample: () throws -> SpliceSample?, progress: (Int) throws -> Void
@@ -57,9 +57,12 @@ public final class LatentInspection {
             ids += next.tokens.ids
             try progress(next.tokenCount)
         }
+        guard let fired, fired.scoredTokens.contains(where: { $0 > 0 }) else {
+            throw AttributionError.nothingScored(tokens: ids.count)
+        }
         self.init(
             sae, model: model, tokenizer: tokenizer, ids: ids,
-            fired: fired ?? FiredEntries(latentCount: sae.dSAE, length: 1))
+            fired: fired)
     }
 
     /// Sequences that were looked at.

@@ -85,7 +85,7 @@ public final class ScoringPass {
     var stateBytes: [UInt8]? { accumulated?.bytes }
 
     /// The scorer's state after the sequences from `first` on.
-    public func state(key: String, from first: Int, _ accumulator: ScoreAccumulator) -> ScoringState {
+    public func state(key: PassKey, from first: Int, _ accumulator: ScoreAccumulator) -> ScoringState {
         ScoringState(
             key: key, sequences: first..<sequencesSeen, tokenCount: accumulator.tokenCount,
             activeCounts: accumulator.activeCounts, bytes: accumulated?.bytes ?? [])
@@ -93,7 +93,7 @@ public final class ScoringPass {
 
     /// Goes on from a stored state.
     ///
-    /// - Throws: `AttributionError.otherPass`.
+    /// - Throws: `AttributionError.otherState`.
     public func resume(_ state: ScoringState, path: String, length: Int, _ accumulator: ScoreAccumulator) throws {
         try accumulated?.restore(state.bytes, from: path)
         accumulator.count(state.activeCounts, tokens: state.tokenCount)
@@ -102,7 +102,7 @@ public final class ScoringPass {
 
     /// Adds the stored state of the sequences that come next.
     ///
-    /// - Throws: `AttributionError.shardsDoNotFit`, `.otherPass`; what the scorer throws.
+    /// - Throws: `AttributionError.shardsDoNotFit`, `.otherState`; what the scorer throws.
     public func merge(_ state: ScoringState, path: String, length: Int, _ accumulator: ScoreAccumulator) throws {
         guard state.sequences.lowerBound == sequencesSeen else {
             throw AttributionError.shardsDoNotFit(path: path, found: state.sequences, wanted: sequencesSeen)

@@ -5,7 +5,7 @@ import TensorFiles
 /// are merged with (DMSAE-STATE).
 public struct ScoringState: Equatable, Sendable {
     /// All that the numbers depend on; states of another key are of another pass.
-    public var key: String
+    public var key: PassKey
     /// The sequences that are in it.
     public var sequences: Range<Int>
     /// Scored tokens.
@@ -14,9 +14,11 @@ public struct ScoringState: Equatable, Sendable {
     public var activeCounts: [Int]
     /// The scorer's own bytes.
     public var bytes: [UInt8]
+    /// Sequences on which the scorer crashed, and of which the state says nothing.
+    public var leftOut: [Int] = []
 
     /// A state of the given parts.
-    public init(key: String, sequences: Range<Int>, tokenCount: Int, activeCounts: [Int], bytes: [UInt8]) {
+    public init(key: PassKey, sequences: Range<Int>, tokenCount: Int, activeCounts: [Int], bytes: [UInt8]) {
         self.key = key
         self.sequences = sequences
         self.tokenCount = tokenCount
@@ -24,13 +26,24 @@ public struct ScoringState: Equatable, Sendable {
         self.bytes = bytes
     }
 
+    private var digest: String {
+        var digest = ContentDigest()
+        digest.add(key.text)
+        digest.add([sequences.lowerBound, sequences.upperBound, tokenCount])
+        digest.add(activeCounts)
+        digest.add(leftOut)
+        digest.add(bytes)
+        return digest.hexadecimal
+    }
+
     /// Writes the state; the file appears whole or stays as it was.
     /// - Throws: `TensorFileError`.
     public func write(to path: String) throws {
-        var writer = SafetensorsWriter(metadata: ["key": key])
+        var writer = SafetensorsWriter(metadata: ["key": key.text, "sha256": digest])
         writer.add("sequences", integers: [Int64(sequences.lowerBound), Int64(sequences.upperBound)])
         writer.add("scored_tokens", integers: [Int64(tokenCount)])
         writer.add("active", integers: activeCounts.map(Int64.init))
+        writer.add("left_out", integers: leftOut.map(Int64.init))
         writer.add("state_bytes", integers: [Int64(bytes.count)])
         let words = (bytes.count + 7) / 8
         var padded = [Int64](repeating: 0, count: words)
@@ -39,30 +52,43 @@ public struct ScoringState: Equatable, Sendable {
         try writer.write(to: path)
     }
 
-    /// Reads a state of the pass `key` over `latents` latents.
+    /// Reads a state of the pass `key` over `latents` latents, in sequences of `length` tokens.
     /// - Throws: `TensorFileError` for a broken file; `AttributionError.otherPass`.
-    public static func read(_ path: String, key: String, latents: Int, sequenceCount: Int) throws -> ScoringState {
+    public static func read(_ path: String, key: PassKey, latents: Int, sequenceCount: Int, length: Int) throws
+        -> ScoringState
+    {
         let file = try SafetensorsFile(path: path)
-        guard file.metadata["key"] == key else { throw AttributionError.otherPass(path: path) }
+        try key.requireSame(as: file.metadata["key"], in: path)
         func broken(_ what: String) -> TensorFileError {
             .malformed(file: path, what: what, next: "delete it and score again")
         }
         let range = try file.integers("sequences"), active = try file.integers("active")
         let count = try file.integers("state_bytes"), tokens = try file.integers("scored_tokens")
-        let words = try file.integers("state")
+        let words = try file.integers("state"), leftOut = try file.integers("left_out")
         guard range.count == 2, range[0] >= 0, range[0] <= range[1], range[1] <= Int64(sequenceCount) else {
-            throw broken("its sequences are \(range)")
+            throw broken("its sequences are \(range.prefix(3)) of \(sequenceCount)")
         }
-        guard active.count == latents, active.allSatisfy({ $0 >= 0 }), tokens.count == 1, tokens[0] >= 0 else {
-            throw broken("it has counts of \(active.count) latents")
+        guard tokens.count == 1, (0...(range[1] - range[0]) * Int64(length)).contains(tokens[0]) else {
+            throw broken("it counts \(tokens.prefix(3)) scored tokens in sequences of \(length)")
+        }
+        guard active.count == latents, active.allSatisfy({ (0...tokens[0]).contains($0) }) else {
+            throw broken("it has counts of \(active.count) latents, or more than its \(tokens[0]) scored tokens")
         }
         guard count.count == 1, count[0] >= 0, count[0] <= Int64(words.count) * 8, Int64(words.count) * 8 - count[0] < 8
         else {
-            throw broken("it has \(words.count) words for \(count) bytes of state")
+            throw broken("it has \(words.count) words for \(count.prefix(3)) bytes of state")
         }
-        return ScoringState(
+        guard leftOut.allSatisfy({ (range[0]..<range[1]).contains($0) }) else {
+            throw broken("it leaves out sequences \(leftOut.prefix(3)), which are not its own")
+        }
+        var state = ScoringState(
             key: key, sequences: Int(range[0])..<Int(range[1]), tokenCount: Int(tokens[0]),
             activeCounts: active.map { Int($0) },
             bytes: words.withUnsafeBytes { Array($0.prefix(Int(count[0]))) })
+        state.leftOut = leftOut.map { Int($0) }
+        guard state.digest == file.metadata["sha256"] else {
+            throw broken("its numbers are not those that were written")
+        }
+        return state
     }
 }

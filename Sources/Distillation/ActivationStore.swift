@@ -5,21 +5,31 @@ import TensorFiles
 /// What a store holds and how it came about; `store.json`.
 public struct ActivationStoreRecord: Codable, Sendable, Equatable {
     /// Version of this layout.
-    public var format = 1
+    public var format = currentFormat
     /// d.
     public var dIn: Int
     /// Rows over all shards.
     public var rows: Int
     /// Rows of each shard, in order.
     public var shardRows: [Int]
+    /// SHA-256 of each shard's file, in order.
+    public var shardHashes: [String]
     /// √(mean ‖x‖²) over all rows: what inputs are divided by in training.
     public var inputScale: Double
     /// Tokens run through the model.
     public var tokens: Int
+    /// Tokens of the text that were passed over before them.
+    public var skippedTokens: Int
     /// Of those, positions left out: first of a sequence or special.
     public var droppedSpecial: Int
     /// Positions left out as attention sinks.
     public var droppedSinks: Int
+    /// First positions of each sequence that are left out.
+    public var keepFirst: Int
+    /// Token ids that are left out, ascending.
+    public var specialTokens: [Int32]
+    /// Positions with a norm above this multiple of the median are left out as sinks; nil for none.
+    public var sinkRatio: Float?
     /// The model, by file name.
     public var model: String
     /// The block whose output this is.
@@ -28,6 +38,42 @@ public struct ActivationStoreRecord: Codable, Sendable, Equatable {
     public var contextLength: Int
     /// Seed of the shuffle.
     public var seed: UInt64
+    /// SHA-256 of model and text, by what they are for.
+    public var hashes: [String: String]
+    /// SHA-256 of this record without this line, so that no edit goes unseen.
+    public var seal = ""
+
+    static let currentFormat = 2
+
+    /// The record with its seal.
+    package func sealed() throws -> ActivationStoreRecord {
+        var result = self
+        result.seal = ""
+        result.seal = SHA256.hexadecimal(SHA256.digest(of: try JSONRecord.text(result)))
+        return result
+    }
+
+    /// Reads one and checks what it says of itself.
+    ///
+    /// - Throws: `TensorFileError`; `DistillationError.badStore`.
+    static func read(_ folder: String) throws -> ActivationStoreRecord {
+        struct Version: Decodable { var format: Int }
+        let path = folder + "/store.json"
+        func bad(_ reason: String) -> DistillationError { .badStore(path: folder, reason: reason) }
+        let format = try JSONRecord.read(Version.self, from: path).format
+        guard format == currentFormat else {
+            throw bad("it is of format \(format), and this version of dmsae reads \(currentFormat)")
+        }
+        let record = try JSONRecord.read(ActivationStoreRecord.self, from: path)
+        guard try record.sealed() == record else { throw bad("store.json is not as the harvest wrote it") }
+        // Rows within a shard are counted in 32 bits; `inputScale` divides every batch.
+        guard record.dIn > 0, record.inputScale > 0, record.inputScale.isFinite, record.layer >= 0,
+            record.contextLength > 0, record.shardHashes.count == record.shardRows.count,
+            record.shardRows.allSatisfy({ (0...Int(Int32.max)).contains($0) }),
+            record.shardRows.reduce(0, &+) == record.rows
+        else { throw bad("store.json contradicts itself") }
+        return record
+    }
 }
 
 /// Activations on disk: safetensors shards of rows x [rows, d], shuffled within a shard when written, memory-mapped
@@ -40,6 +86,7 @@ public struct ActivationStoreRecord: Codable, Sendable, Equatable {
 public final class ActivationStore: @unchecked Sendable {
     /// What is in it.
     public let record: ActivationStoreRecord
+    private let folder: String
     private let shards: [SafetensorsFile]
     private let starts: [UnsafePointer<Float>]
     /// First row of each chunk as (shard, row).
@@ -52,14 +99,8 @@ public final class ActivationStore: @unchecked Sendable {
     ///
     /// - Throws: `TensorFileError` or `DistillationError.badStore`.
     public init(_ folder: String) throws {
-        record = try JSONRecord.read(ActivationStoreRecord.self, from: folder + "/store.json")
-        // Rows within a shard are counted in 32 bits; `inputScale` divides every batch.
-        guard record.format == 1, record.dIn > 0, record.inputScale > 0, record.inputScale.isFinite,
-            record.shardRows.allSatisfy({ (0...Int(Int32.max)).contains($0) }),
-            record.shardRows.reduce(0, &+) == record.rows
-        else {
-            throw DistillationError.badStore(path: folder, reason: "store.json contradicts itself")
-        }
+        self.folder = folder
+        record = try ActivationStoreRecord.read(folder)
         let record = record
         let files = try record.shardRows.indices.map { try SafetensorsFile(path: Self.shardPath(folder, $0)) }
         starts = try zip(files, record.shardRows).map { file, rows in
@@ -69,6 +110,28 @@ public final class ActivationStore: @unchecked Sendable {
         shards = files
         chunks = record.shardRows.enumerated().flatMap { shard, rows in
             (0..<(rows / Self.chunkRows)).map { (Int32(shard), Int32($0 * Self.chunkRows)) }
+        }
+    }
+
+    /// Checks every shard against its hash: to be done once, before anything is made of the store.
+    ///
+    /// - Throws: `DistillationError.badStore` naming the shard that is another; `.interrupted`.
+    public func verify(progress: any ProgressSink, stop: StopRequest) throws {
+        progress.begin("check the store", total: record.rows, unit: "rows")
+        defer { progress.end() }
+        for (index, (hash, rows)) in zip(record.shardHashes, record.shardRows).enumerated() {
+            let path = Self.shardPath(folder, index)
+            var (bytes, done) = (0, 0)
+            let found = try SHA256.hexadecimal(ofFile: path) { count in
+                try stop.check()
+                bytes += count
+                let reached = min(rows, bytes / (record.dIn * MemoryLayout<Float>.stride))
+                progress.advance(by: reached - done, detail: "")
+                done = reached
+            }
+            guard found == hash else {
+                throw DistillationError.badStore(path: folder, reason: "\(path) was changed after the harvest")
+            }
         }
     }
 

@@ -29,6 +29,8 @@ public struct Core: Codable, Sendable, Equatable {
     public var previousSize: Int
     /// In falling order of score.
     public var latents: [CoreLatent]
+    /// What it was selected from and how, of a core outside a distillation, whose run folder says it.
+    public var origin: [String: String]?
 
     /// A cycle's core from its selection: indices below the previous core's size are that core's latents, since a
     /// frozen encoder vector is what a latent is across cycles.
@@ -90,16 +92,24 @@ public struct Core: Codable, Sendable, Equatable {
     /// Reads core.json back and checks that it is one of an SAE of `width` latents.
     ///
     /// - Throws: `TensorFileError` for a file that is no core.json, `DistillationError.badCore`.
-    static func read(_ path: String, width: Int) throws -> Core {
+    package static func read(_ path: String, width: Int) throws -> Core {
         let core = try JSONRecord.read(Core.self, from: path)
         let indices = Set(core.latents.map(\.index))
-        guard indices.count == core.latents.count, indices.allSatisfy({ (0..<width).contains($0) }),
+        guard (0...width).contains(core.previousSize), indices.count == core.latents.count,
+            indices.allSatisfy({ (0..<width).contains($0) }),
             core.latents.allSatisfy({ $0.previousIndex == nil || $0.previousIndex == $0.index }),
             core.latents.allSatisfy({ ($0.previousIndex != nil) == ($0.index < core.previousSize) })
         else {
-            throw DistillationError.badCore(path: path, reason: "it lists latents that this run does not have")
+            throw DistillationError.badCore(
+                path: path, reason: "it lists a latent twice, or one that is none of \(width), or with another history")
         }
         return core
+    }
+
+    /// The file with the encoder vectors of core.json, the one beside it, or of a core.safetensors.
+    public static func encoderFile(at path: String) -> String {
+        guard path.hasSuffix(".json") else { return path }
+        return (path.lastIndex(of: "/").map { String(path[...$0]) } ?? "") + "core.safetensors"
     }
 
     /// Encoder vectors [c, D] of core.json (beside its core.safetensors) or of a core.safetensors.
@@ -107,13 +117,8 @@ public struct Core: Codable, Sendable, Equatable {
     /// - Throws: `TensorFileError` when there is none or it has another width; `DistillationError.badCore` when the
     ///   two files are of different cores, or hold what no encoder can.
     public static func encoderRows(at path: String, dIn: Int) throws -> Matrix {
-        var file = path
-        var listed: Int?
-        if path.hasSuffix(".json") {
-            listed = try JSONRecord.read(Core.self, from: path).latents.count
-            file = path.lastIndex(of: "/").map { String(path[...$0]) } ?? ""
-            file += "core.safetensors"
-        }
+        let file = encoderFile(at: path)
+        let listed = try path == file ? nil : JSONRecord.read(Core.self, from: path).latents.count
         let tensors = try SafetensorsFile(path: file)
         _ = try tensors.require("W_enc", shape: [dIn, nil])
         let rows = try tensors.matrix("W_enc").transposed()

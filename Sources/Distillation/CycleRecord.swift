@@ -92,7 +92,7 @@ package enum FailureSignature {
 
     package static func commonSigns(_ record: SAERecord, _ name: String) -> [String] {
         var warnings: [String] = []
-        if 2 * record.deadLatents > record.width {
+        if Double(record.deadLatents) > Double(record.width) / 2 {
             warnings.append(
                 "\(name): \(record.deadLatents) of \(record.width) latents are dead; "
                     + "narrow the SAE, train longer or raise k")

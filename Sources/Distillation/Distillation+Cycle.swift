@@ -10,21 +10,28 @@ private struct CycleEvent: Encodable {
 }
 
 extension Distillation {
+    private static let cycleFiles =
+        ["metrics.json", "core.json", "core.safetensors", "scores.safetensors"] + SAEFolder.files.map { "sae/" + $0 }
+
     /// Cycle t: train with the last core frozen, score, select; read back if it is done already.
+    ///
+    /// - Parameter mark: SHA-256 of the last step's mark; this one's afterwards.
     func cycle(
-        _ t: Int, frozen: Core?, _ store: ActivationStore, _ scoring: [SpliceSample], _ evaluation: EvaluationSet
+        _ t: Int, frozen: Core?, _ store: ActivationStore, _ scoring: [SpliceSample], _ evaluation: EvaluationSet,
+        mark: inout String
     ) throws -> (CycleRecord, Core) {
         let name = "cycle-\(t)"
-        let folder = try run.folder(name)
-        if run.has(name + "/metrics.json") { return try finishedCycle(folder, dIn: store.record.dIn) }
+        if run.has(name + "/" + StepMark.name) { return try finishedCycle(t, dIn: store.record.dIn, mark: &mark) }
+        let folder = try place(name)
         let encoder = try frozen.map { _ in
             try Core.encoderRows(at: run.path + "/cycle-\(t - 1)/core.json", dIn: store.record.dIn)
         }
         let (sae, record) = try trainOne(
             name, k: recipe.k, seed: seed(t), core: encoder, budget: recipe.cycleBudget, store, evaluation,
-            folder: folder + "/sae")
+            folder: name + "/sae")
         let (core, scores) = try select(sae, t, previous: frozen, scoring, name)
-        var writer = SafetensorsWriter()
+        _ = try place(name)
+        var writer = SafetensorsWriter(metadata: scoringSettings)
         writer.add("scores", doubles: scores)
         writer.add("core", integers: core.latents.map { Int64($0.index) })
         try writer.write(to: folder + "/scores.safetensors")
@@ -34,27 +41,47 @@ extension Distillation {
             coverage: core.coverage, candidates: core.candidates)
         try log?.append(CycleEvent(record: cycle))
         try JSONRecord.write(cycle, to: folder + "/metrics.json")
+        try lock?.requireInPlace()
+        mark = try StepMark.write(Self.cycleFiles, of: folder, run: identity, after: mark)
         return (cycle, core)
     }
 
+    /// How a cycle's scores came about, beside the SAE they are of.
+    private var scoringSettings: [String: String] {
+        var settings = [
+            "scorer": recipe.scorer, "scorer.id": parts.scorer.name, "scorer.version": parts.scorer.version,
+            "aggregate": recipe.aggregate, "over": recipe.over.rawValue, "signed": "\(recipe.signed)",
+            "tau": "\(recipe.tau)", "tokens": "\(recipe.scoreTokens)",
+        ]
+        settings["scorer.settings"] = parts.scorerSettings.map { "\($0.key)=\($0.value)" }.sorted().joined(separator: ",")
+        for (key, value) in parts.hashes { settings["\(key).sha256"] = value }
+        return settings
+    }
+
     /// Reads a cycle back whole, so that a damaged file is found now and not as another result later.
-    private func finishedCycle(_ folder: String, dIn: Int) throws -> (CycleRecord, Core) {
+    private func finishedCycle(_ t: Int, dIn: Int, mark: inout String) throws -> (CycleRecord, Core) {
+        let folder = run.path + "/cycle-\(t)"
         do {
+            mark = try StepMark.check(Self.cycleFiles, of: folder, run: identity, after: mark)
             let record = try JSONRecord.read(CycleRecord.self, from: folder + "/metrics.json")
             let core = try Core.read(folder + "/core.json", width: recipe.width)
+            guard record.cycle == t, core.cycle == t, record.sae.seed == seed(t), record.sae.width == recipe.width
+            else {
+                throw DistillationError.stepDiffers("\(folder)/metrics.json is of another cycle or seed")
+            }
             guard record.coreSize == core.latents.count, record.carriedOver == core.carriedOver else {
                 throw DistillationError.badCore(
                     path: folder + "/core.json", reason: "it is not the core that metrics.json tells of")
             }
             let frozen = try Core.encoderRows(at: folder + "/core.json", dIn: dIn)
             let sae = try SAEFolder.read(folder + "/sae").sae
-            guard sae.dSAE == recipe.width, frozen.values == core.encoderRows(of: sae).values else {
+            guard sae.dSAE == recipe.width, sae.dIn == dIn, frozen.values == core.encoderRows(of: sae).values else {
                 throw DistillationError.badCore(
                     path: folder + "/core.safetensors", reason: "its encoder vectors are not those of sae")
             }
             return (record, core)
         } catch {
-            throw DistillationError.badCycle(folder: folder, reason: "\(error)")
+            throw DistillationError.badStep(folder: folder, reason: "\(error)")
         }
     }
 
@@ -75,10 +102,10 @@ extension Distillation {
         let trainer = Trainer(sae, plan: plan, rule: parts.rule)
         let reader = try store.reader(batch: plan.batchSize, seed: seed)
         let scale = Float(store.record.inputScale)
-        let training = TrainingRun(name: name, steps: plan.steps, progress: progress, stop: stop)
-        let last = try training.train(
-            trainer, from: { reader.read(step: $0, scale: scale, into: $1) }, log: log)
-        try trainer.finish(inputScale: scale)
+        let training = TrainingRun(name: name, steps: plan.steps, progress: progress, stop: stop, lock: lock)
+        let outcome = try training.train(
+            trainer, from: { reader.read(step: $0, scale: scale, into: $1) }, log: log, inputScale: scale)
+        if let warning = outcome.warning(rule: parts.rule) { progress.warn("\(name): \(warning)") }
         progress.begin("evaluate \(name)", total: recipe.evaluationTokens, unit: "tokens")
         let metrics = try evaluation.evaluate(sae) {
             try stop.check()
@@ -92,11 +119,16 @@ extension Distillation {
         provenance.seed = seed
         provenance.inputScale = store.record.inputScale
         provenance.rule = "\(parts.rule.name) \(parts.rule.version)"
+        provenance.ruleSettings = parts.ruleSettings
+        provenance.settings = [
+            "core decoder start": recipe.coreDecoder.rawValue, "input scale": "measured", "order": "shuffled",
+        ]
+        provenance.hashes = parts.hashes.filter { $0.key != "scorer" && !$0.key.hasPrefix("evaluation text") }
         provenance.plan = plan
         provenance.steps = plan.steps
-        try SAEFolder.write(sae, provenance, to: folder)
+        try SAEFolder.write(sae, provenance, to: try place(folder))
         let record = SAERecord(
-            seed: seed, frozenCore: layout.coreCount, lastStep: last,
+            seed: seed, frozenCore: layout.coreCount, lastStep: outcome.last,
             deadLatents: trainer.tokensSinceFired.count { $0 >= plan.deadAfterTokens }, width: sae.dSAE,
             evaluation: metrics)
         return (sae, record)
@@ -123,7 +155,9 @@ extension Distillation {
         }
         let scores = try pass.totals(accumulator)
         let selection = try CoreSelection(
-            scores, fraction: recipe.tau, tokens: accumulator.tokenCount, aggregate: aggregate)
+            scores, fraction: recipe.tau, tokens: accumulator.tokenCount,
+            measure: parts.scorer.scoresTokens
+                ? .aggregate(aggregate, recipe.over, isSigned: recipe.signed) : .total(parts.scorer.name))
         return (Core(selection, scores: scores, cycle: t, previous: previous), scores)
     }
 }

@@ -12,11 +12,15 @@ private struct FinalEvent: Encodable {
 extension Distillation {
     /// With the final core frozen, one DMSAE and one plain Matryoshka SAE at each k: same width, tokens, seed and
     /// total L0. If asked for, one more with a random core: what a core owes to its choice and not to being frozen.
-    func finish(_ core: Core, _ store: ActivationStore, _ evaluation: EvaluationSet) throws -> [FinalRecord] {
-        let folder = try run.folder("final")
+    ///
+    /// - Parameter mark: SHA-256 of the last cycle's mark.
+    func finish(
+        _ core: Core, _ store: ActivationStore, _ evaluation: EvaluationSet, mark: String
+    ) throws -> [FinalRecord] {
+        let folder = try place("final")
         // The last cycle's core.safetensors has the encoder vectors in the order of its core.json, of which the
         // stable latents are a part.
-        let last = try JSONRecord.read(Core.self, from: run.path + "/cycle-\(recipe.cycles)/core.json")
+        let last = try Core.read(run.path + "/cycle-\(recipe.cycles)/core.json", width: recipe.width)
         let encoders = try Core.encoderRows(
             at: run.path + "/cycle-\(recipe.cycles)/core.json", dIn: store.record.dIn)
         let rows = last.latents.indices.filter { last.latents[$0].previousIndex != nil }
@@ -28,21 +32,21 @@ extension Distillation {
         let control = recipe.randomCore ? try randomCore(frozen.rows, dIn: store.record.dIn) : nil
         return try recipe.resolvedFinalK.map { k in
             let name = "final/k-\(k.recipeText)"
-            let path = try run.folder(name)
-            if run.has(name + "/metrics.json") {
-                return try JSONRecord.read(FinalRecord.self, from: path + "/metrics.json")
+            if run.has(name + "/" + StepMark.name) {
+                return try finishedPair(k, run.path + "/" + name, dIn: store.record.dIn, mark: mark)
             }
+            let path = try place(name)
             let seed = seed(recipe.cycles + 1)
             let (_, dmsae) = try trainOne(
                 name + "/dmsae", k: k, seed: seed, core: frozen, budget: recipe.finalBudget, store, evaluation,
-                folder: path + "/dmsae")
+                folder: name + "/dmsae")
             let (_, baseline) = try trainOne(
                 name + "/baseline", k: k, seed: seed, core: nil, budget: .nonCore, store, evaluation,
-                folder: path + "/baseline")
+                folder: name + "/baseline")
             let random = try control.map {
                 try trainOne(
                     name + "/random", k: k, seed: seed, core: $0, budget: recipe.finalBudget, store, evaluation,
-                    folder: path + "/random"
+                    folder: name + "/random"
                 ).1
             }
             let record = FinalRecord(k: k, dmsae: dmsae, baseline: baseline, random: random)
@@ -52,8 +56,36 @@ extension Distillation {
                 }
             }
             try log?.append(FinalEvent(record: record))
+            _ = try place(name)
             try JSONRecord.write(record, to: path + "/metrics.json")
+            _ = try StepMark.write(pairFiles, of: path, run: identity, after: mark)
             return record
+        }
+    }
+
+    private var pairFolders: [String] { ["dmsae", "baseline"] + (recipe.randomCore ? ["random"] : []) }
+
+    private var pairFiles: [String] {
+        ["metrics.json"] + pairFolders.flatMap { folder in SAEFolder.files.map { "\(folder)/\($0)" } }
+    }
+
+    /// Reads a final pair back whole.
+    private func finishedPair(_ k: Double, _ folder: String, dIn: Int, mark: String) throws -> FinalRecord {
+        do {
+            _ = try StepMark.check(pairFiles, of: folder, run: identity, after: mark)
+            let record = try JSONRecord.read(FinalRecord.self, from: folder + "/metrics.json")
+            guard record.k == k, (record.random != nil) == recipe.randomCore,
+                record.named.allSatisfy({ $0.record.seed == seed(recipe.cycles + 1) })
+            else { throw DistillationError.stepDiffers("\(folder)/metrics.json is of another k or seed") }
+            for name in pairFolders {
+                let sae = try SAEFolder.read(folder + "/" + name).sae
+                guard sae.dSAE == recipe.width, sae.dIn == dIn else {
+                    throw DistillationError.stepDiffers("\(folder)/\(name) is an SAE of another shape")
+                }
+            }
+            return record
+        } catch {
+            throw DistillationError.badStep(folder: folder, reason: "\(error)")
         }
     }
 

@@ -1,4 +1,5 @@
 import Attribution
+import Glibc
 import Kernels
 import LanguageModeling
 import LinearAlgebra
@@ -22,9 +23,13 @@ public struct DistillationParts: Sendable {
     public var evaluationText: (@Sendable (_ limit: Int) throws -> TokenSource)?
     /// The sparsity rule.
     public var rule: any SparsityRule
+    /// Every setting of it, defaults included.
+    public var ruleSettings: [String: String]
     /// The scorer.
     public var scorer: any AttributionScorer
-    /// SHA-256 of model, text and plugin files, by name.
+    /// Every setting of it, defaults included.
+    public var scorerSettings: [String: String]
+    /// SHA-256 of model, text and plugin files, by what they are for and, in a folder, their name.
     public var hashes: [String: String]
     /// Version of the program.
     public var version: String
@@ -34,7 +39,8 @@ public struct DistillationParts: Sendable {
         model: any LanguageModel, modelName: String, specialTokens: Set<Int32>,
         text: @escaping @Sendable (_ skip: Int, _ limit: Int) throws -> TokenSource,
         evaluationText: (@Sendable (_ limit: Int) throws -> TokenSource)?, rule: any SparsityRule,
-        scorer: any AttributionScorer, hashes: [String: String] = [:], version: String
+        ruleSettings: [String: String] = [:], scorer: any AttributionScorer, scorerSettings: [String: String] = [:],
+        hashes: [String: String] = [:], version: String
     ) {
         self.model = model
         self.modelName = modelName
@@ -42,7 +48,9 @@ public struct DistillationParts: Sendable {
         self.text = text
         self.evaluationText = evaluationText
         self.rule = rule
+        self.ruleSettings = ruleSettings
         self.scorer = scorer
+        self.scorerSettings = scorerSettings
         self.hashes = hashes
         self.version = version
     }
@@ -55,12 +63,16 @@ public struct DistillationParts: Sendable {
 /// cut short continues at the last finished cycle with the same bits.
 public final class Distillation {
     let recipe: Recipe
-    let parts: DistillationParts
+    private(set) var parts: DistillationParts
     let run: RunFolder
     let progress: any ProgressSink
     let stop: StopRequest
     let policy: SplicePolicy
     private(set) var log: EventLog?
+    /// Held as long as the run writes.
+    private(set) var lock: OutputLock?
+    /// `RunRecord.identity`.
+    private(set) var identity = ""
 
     /// A distillation into a folder.
     public init(
@@ -79,6 +91,8 @@ public final class Distillation {
 
     /// Runs what is not done yet.
     ///
+    /// Writes `result.json` at the end.
+    ///
     /// - Parameter onCycle: called with each cycle's record, also of those read back on a resume.
     /// - Throws: whatever stops a run; everything finished stays in the folder.
     public func distill(resuming: Bool, onCycle: (CycleRecord) -> Void = { _ in }) throws -> DistillationRecord {
@@ -90,17 +104,20 @@ public final class Distillation {
             throw LanguageModelError.sequenceTooLong(
                 length: recipe.context, contextLength: parts.model.configuration.contextLength)
         }
-        let seeds = (0...(recipe.cycles + 1)).map(seed)
-        // Before run.json is read or written: the lock is on the log.
-        if run.has("run.json") { log = try EventLog(run.path + "/events.jsonl") }
-        try run.open(
-            RunRecord(
-                version: parts.version, recipe: Dictionary(uniqueKeysWithValues: recipe.settings),
-                blasCore: BLAS.core, kernelLevel: ProcessorLevel.chosen.rawValue, lanes: Lanes.shared.count,
-                model: parts.modelName, rule: "\(parts.rule.name) \(parts.rule.version)",
-                scorer: "\(parts.scorer.name) \(parts.scorer.version)", hashes: parts.hashes, seeds: seeds),
-            resuming: resuming)
-        if log == nil { log = try EventLog(run.path + "/events.jsonl") }
+        let dIn = parts.model.configuration.dModel
+        let layout = try PrefixLayout(groups: recipe.resolvedGroups, width: recipe.width)
+        // Before there is a run to resume: every cycle trains the same number of latents.
+        try TrainingPlan.memory(
+            dIn: dIn, layout: layout, k: max(recipe.k, recipe.resolvedFinalK.max() ?? 0), batch: recipe.batch
+        ).check()
+        // Not even the folder is made for nothing.
+        if resuming && !run.has("run.json") { throw DistillationError.nothingToResume(folder: run.path) }
+        let lock = try OutputLock.folder(run.path)
+        self.lock = lock
+        defer { (log, self.lock) = (nil, nil) }
+        let record = try run.open(self.record, resuming: resuming)
+        (parts.modelName, identity) = (record.model, record.identity)
+        log = try EventLog(run.path + "/events.jsonl")
         // Steps of the cycle that was cut short come again after this line.
         if resuming { try log?.append(ResumeEvent()) }
         let store: ActivationStore
@@ -110,15 +127,20 @@ public final class Distillation {
             throw error
         } catch {
             // A text too short for the harvest and the like: without this, the corrected recipe would meet a run.
-            if !resuming { run.abandon() }
+            if !resuming {
+                run.abandon()
+                self.lock = nil
+                rmdir(run.path)
+            }
             throw error
         }
+        var mark = try SHA256.hexadecimal(ofFile: run.path + "/store/store.json")
         let scoring = try scoringSamples()
         let evaluation = try evaluationSet()
         var cycles: [CycleRecord] = []
         var core: Core?
         for t in 0...recipe.cycles {
-            let (record, selected) = try cycle(t, frozen: core, store, scoring, evaluation)
+            let (record, selected) = try cycle(t, frozen: core, store, scoring, evaluation, mark: &mark)
             for warning in FailureSignature.found(in: record, first: cycles.first, tau: recipe.tau) {
                 progress.warn(warning)
             }
@@ -132,8 +154,28 @@ public final class Distillation {
             throw DistillationError.emptyCore(
                 cycle: recipe.cycles, previous: last.previousSize, selected: last.latents.count)
         }
-        let finals = try finish(stable, store, evaluation)
-        return DistillationRecord(cycles: cycles, coreSize: stable.latents.count, finals: finals)
+        let finals = try finish(stable, store, evaluation, mark: mark)
+        let result = DistillationRecord(cycles: cycles, coreSize: stable.latents.count, finals: finals)
+        try lock.requireInPlace()
+        try JSONRecord.write(result, to: run.path + "/result.json")
+        return result
+    }
+
+    private var record: RunRecord {
+        RunRecord(
+            version: parts.version, recipe: Dictionary(uniqueKeysWithValues: recipe.settings), blasCore: BLAS.core,
+            kernelLevel: ProcessorLevel.chosen.rawValue, lanes: Lanes.shared.count, model: parts.modelName,
+            rule: "\(parts.rule.name) \(parts.rule.version)", ruleSettings: parts.ruleSettings,
+            scorer: "\(parts.scorer.name) \(parts.scorer.version)", scorerSettings: parts.scorerSettings,
+            hashes: parts.hashes, seeds: (0...(recipe.cycles + 1)).map(seed))
+    }
+
+    /// Path of a step's folder, in the folder that is locked and no other.
+    ///
+    /// - Throws: `OutputLockError`; `TensorFileError.unwritable`.
+    func place(_ name: String) throws -> String {
+        try lock?.requireInPlace()
+        return try run.folder(name)
     }
 
     /// The seed of cycle t; T + 1 is the final SAEs'.
@@ -143,14 +185,88 @@ public final class Distillation {
     }
 
     private func openStore() throws -> ActivationStore {
-        if run.has("store/store.json") { return try ActivationStore(run.path + "/store") }
-        let settings = HarvestSettings(
+        if run.has("store/store.json") { return try finishedStore() }
+        try requireText()
+        var settings = HarvestSettings(
             tokens: harvestTokens, seed: UInt64(recipe.seed), modelName: parts.modelName)
+        settings.hashes = storeHashes
         let harvest = Harvest(model: parts.model, layer: recipe.layer, policy: policy, settings: settings)
         let store = try harvest.run(
-            next: try parts.text(0, harvestTokens), to: try run.folder("store"), progress: progress, stop: stop)
+            next: try parts.text(0, harvestTokens), to: try place("store"), lock: lock, progress: progress, stop: stop)
         try log?.append(StoreEvent(record: store.record))
         return store
+    }
+
+    /// What the store is made from.
+    private var storeHashes: [String: String] {
+        parts.hashes.filter { name, _ in ["model", "text"].contains { name == $0 || name.hasPrefix($0 + " ") } }
+    }
+
+    /// The store of a resumed run: this run's, to the last bit.
+    private func finishedStore() throws -> ActivationStore {
+        let folder = run.path + "/store"
+        do {
+            let store = try ActivationStore(folder)
+            let record = store.record
+            func text(_ value: some Any) -> String { "\(value)" }
+            for (name, was, now) in [
+                ("layer", text(record.layer), text(recipe.layer)),
+                ("context", text(record.contextLength), text(recipe.context)),
+                ("tokens", text(record.tokens), text(harvestTokens)), ("seed", text(record.seed), text(recipe.seed)),
+                ("width", text(record.dIn), text(parts.model.configuration.dModel)),
+                ("first positions left out", text(record.keepFirst), text(policy.keepFirst)),
+                ("special tokens", text(record.specialTokens), text(policy.specialTokens.sorted())),
+                ("ratio of sinks", text(record.sinkRatio ?? 0), text(policy.sinkRatio ?? 0)),
+                ("skipped tokens", text(record.skippedTokens), "0"),
+                (
+                    "hashes", text(record.hashes.sorted { $0.key < $1.key }),
+                    text(storeHashes.sorted { $0.key < $1.key })
+                ),
+            ] where was != now {
+                throw DistillationError.stepDiffers("it is of another run: its \(name): \(was), this run's: \(now)")
+            }
+            try store.verify(progress: progress, stop: stop)
+            return store
+        } catch let error as DistillationError where error == .interrupted {
+            throw error
+        } catch {
+            throw DistillationError.badStep(folder: folder, reason: "\(error)")
+        }
+    }
+
+    /// Counts the text's tokens before the model is run on the first: a text too short for the evaluation must not cost a
+    /// harvest.
+    private func requireText() throws {
+        let evaluated = recipe.wholeContexts(recipe.evaluationTokens)
+        let own = parts.evaluationText == nil ? evaluated : 0
+        var wanted = [(harvestTokens, "harvesting"), (scoreTokens, "scoring"), (own, "evaluation")]
+        let ofText = [harvestTokens, scoreTokens, own].reduce(0) { sum, tokens in
+            let (sum, overflow) = sum.addingReportingOverflow(tokens)
+            return overflow ? .max : sum
+        }
+        var found = try count(try parts.text(0, ofText), ofText)
+        if let text = parts.evaluationText {
+            wanted.append((evaluated, "evaluation"))
+            if found == ofText { found += try count(try text(evaluated), evaluated) }
+        }
+        for (tokens, purpose) in wanted {
+            guard found >= tokens else {
+                throw DistillationError.textTooShort(wanted: tokens, found: found, purpose: purpose)
+            }
+            found -= tokens
+        }
+    }
+
+    private func count(_ next: TokenSource, _ wanted: Int) throws -> Int {
+        var count = 0
+        progress.begin("count tokens", total: wanted, unit: "tokens")
+        defer { progress.end() }
+        while count < wanted, let batch = try next() {
+            try stop.check()
+            count += batch.ids.count
+            progress.advance(by: batch.ids.count, detail: "")
+        }
+        return min(count, wanted)
     }
 
     private func scoringSamples() throws -> [SpliceSample] {

@@ -12,22 +12,28 @@ public enum DistillationError: Error, CustomStringConvertible, Equatable {
     case runExists(folder: String)
     /// A store that is there already.
     case storeExists(folder: String)
-    /// Another program is writing there.
-    case inUse(path: String)
     /// Finished parts of a run without the record of what they were made from.
     case recordMissing(folder: String, part: String)
     /// Nothing to resume.
     case nothingToResume(folder: String)
     /// A resumed run whose recipe is another.
     case recipeChanged(folder: String, key: String, was: String, now: String)
-    /// A finished cycle whose files do not fit together.
-    case badCycle(folder: String, reason: String)
+    /// A finished step of a run whose files do not fit together.
+    case badStep(folder: String, reason: String)
+    /// What of a finished step is not as it was written.
+    case stepDiffers(String)
     /// Files of a core that contradict each other.
     case badCore(path: String, reason: String)
+    /// A core whose encoder vectors are not those of the SAE that it is looked up in.
+    case coreOfAnother(path: String, latent: Int)
     /// Fewer rows than a batch.
     case tooFewRows(rows: Int, batch: Int)
     /// A batch that a store cannot be read in.
     case batchNotInChunks(batch: Int, chunk: Int)
+    /// A text of which every position is left out.
+    case nothingHarvested(tokens: Int)
+    /// A residual stream that is not made of numbers.
+    case notFinite(layer: Int, token: Int)
     /// Activations that are all zero.
     case allZero(file: String)
     /// A store of another width, or damaged.
@@ -51,8 +57,6 @@ public enum DistillationError: Error, CustomStringConvertible, Equatable {
             "\(folder) already holds a run; continue it with --resume, or choose another --out"
         case .storeExists(let folder):
             "\(folder) already holds an activation store; use it, delete it, or choose another --out"
-        case .inUse(let path):
-            "\(path) is being written by another program; wait for it or choose another --out"
         case .recordMissing(let folder, let part):
             "\(folder) has \(part) but no run.json, which says what it was made from; "
                 + "choose another --out, or delete the folder"
@@ -60,16 +64,26 @@ public enum DistillationError: Error, CustomStringConvertible, Equatable {
         case .recipeChanged(let folder, let key, let was, let now):
             "the run in \(folder) was started with \(key) = \(was), now it is \(now); "
                 + "resume it with its own recipe or choose another --out"
-        case .badCycle(let folder, let reason):
+        case .stepDiffers(let reason): reason
+        case .badStep(let folder, let reason):
             "\(folder) cannot be read back: \(reason). Delete \(folder) and resume: it is made again"
         case .badCore(let path, let reason):
             "\(path): \(reason); use the core.json and core.safetensors of one selection together"
+        case .coreOfAnother(let path, let latent):
+            "\(path) is of another SAE: the encoder vector of its latent \(latent) is not the one here; give the SAE that the core was "
+                + "selected from"
         case .batchNotInChunks(let batch, let chunk):
             "a batch of \(batch) cannot be read from an activation store, which keeps \(chunk) rows together; "
                 + "choose a --batch that is a multiple of \(chunk)"
         case .allZero(let file):
             "\(file): every activation is 0, so there is no scale to measure and nothing to learn; "
                 + "check how it was made"
+        case .nothingHarvested(let tokens):
+            "all positions of \(tokens) tokens are left out (first of a sequence, special, attention sinks), so there is "
+                + "nothing to store; give longer sequences or relax --keep-first, --keep-special, --sinks"
+        case .notFinite(let layer, let token):
+            "the model's residual stream after block \(layer) holds NaN or infinity in the sequences from token \(token) "
+                + "on; check the model's file"
         case .tooFewRows(let rows, let batch):
             "\(rows) rows of activations do not fill one batch of \(batch); harvest more tokens or lower the batch"
         case .badStore(let path, let reason): "activation store \(path): \(reason); harvest it again"

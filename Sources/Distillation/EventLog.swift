@@ -3,49 +3,73 @@ import TensorFiles
 
 /// `events.jsonl`: one JSON object a line, appended as things happen.
 ///
-/// A kill can cut the last line short; on opening, such a rest is cut off, so that every line stays whole. The log is
-/// locked while it is open: of two programs that write the same run, the second is turned away.
+/// A kill can cut the last line short; on opening, such a rest is cut off, so that every line stays whole. Whoever opens
+/// one has the `OutputLock` of its folder.
 public final class EventLog {
     private let descriptor: Int32
     private let path: String
+    /// Of a log that replaces an older one: what it is written to until it is committed.
+    public let replacement: AtomicFile?
 
-    /// Opens or creates the log; `anew` drops what an earlier task wrote.
+    /// Opens or creates the log.
     ///
-    /// - Throws: `TensorFileError.unwritable`; `DistillationError.inUse` while another program has it open.
-    public init(_ path: String, anew: Bool = false) throws {
+    /// - Throws: `TensorFileError.unwritable`, also for a link, which could lead anywhere.
+    public init(_ path: String) throws {
         self.path = path
-        descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
+        replacement = nil
+        descriptor = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0o666)
         guard descriptor >= 0 else {
-            throw TensorFileError.unwritable(file: path, reason: String(cString: strerror(errno)))
+            let reason = errno == ELOOP ? "it is a link" : String(cString: strerror(errno))
+            throw TensorFileError.unwritable(file: path, reason: reason)
         }
-        // A file system without locks is not a reason to stop.
-        if flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK {
+        var status = stat()
+        guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
             close(descriptor)
-            throw DistillationError.inUse(path: path)
+            throw TensorFileError.unwritable(file: path, reason: "it is not a file")
         }
-        if anew { ftruncate(descriptor, 0) }
         dropPartialLine()
     }
 
-    deinit { close(descriptor) }
+    /// A new log in the place of an older one, which stays until `replacement` is committed.
+    ///
+    /// - Throws: `TensorFileError.unwritable`.
+    public init(replacing path: String) throws {
+        self.path = path
+        descriptor = -1
+        replacement = try AtomicFile(path: path)
+    }
+
+    deinit { if descriptor >= 0 { close(descriptor) } }
 
     /// Appends one event.
     ///
     /// - Throws: `TensorFileError.unwritable`.
     public func append(_ event: some Encodable) throws {
         let line = Array((try JSONRecord.text(event, pretty: false) + "\n").utf8)
+        if let replacement { return try line.withUnsafeBytes { try replacement.write($0) } }
         let written = line.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
         guard written == line.count else {
-            let reason = written < 0 ? String(cString: strerror(errno)) : "the disk is full"
+            // Cut short by a limit, the next write would say so.
+            let reason =
+                written < 0 ? AtomicFile.reason(errno) : "the disk is full, or the file at its limit (ulimit -f)"
             throw TensorFileError.unwritable(file: path, reason: reason)
         }
     }
 
     private func dropPartialLine() {
         var end = lseek(descriptor, 0, SEEK_END)
-        var byte: UInt8 = 0
-        while end > 0, pread(descriptor, &byte, 1, end - 1) == 1, byte != UInt8(ascii: "\n") { end -= 1 }
-        ftruncate(descriptor, end)
-        lseek(descriptor, end, SEEK_SET)
+        var block = [UInt8](repeating: 0, count: 1 << 16)
+        while end > 0 {
+            let start = max(0, end - block.count)
+            let count = block.withUnsafeMutableBytes { pread(descriptor, $0.baseAddress, end - start, off_t(start)) }
+            guard count == end - start else { break }
+            if let newline = block[..<count].lastIndex(of: UInt8(ascii: "\n")) {
+                end = start + newline + 1
+                break
+            }
+            end = start
+        }
+        ftruncate(descriptor, off_t(end))
+        lseek(descriptor, off_t(end), SEEK_SET)
     }
 }

@@ -14,6 +14,12 @@ public struct HarvestSettings: Sendable {
     public var seed: UInt64
     /// The model's name for the record.
     public var modelName: String
+    /// Tokens of the text that were passed over, for the record.
+    public var skippedTokens = 0
+    /// SHA-256 of model and text by what they are for, for the record.
+    public var hashes: [String: String] = [:]
+    /// Whether a text with fewer tokens than asked for is an error; else they are what is harvested.
+    public var needsAllTokens = true
 
     /// Settings for `tokens` tokens.
     public init(tokens: Int, seed: UInt64, modelName: String) {
@@ -43,18 +49,23 @@ public struct Harvest {
 
     /// Harvests until `next` has no more batches or enough tokens are in.
     ///
-    /// - Throws: what the model and the file system throw; `DistillationError.interrupted`, `.textTooShort`.
+    /// - Parameter lock: of the folder or the one around it; nil where nobody else can write there.
+    /// - Throws: what the model and the file system throw; `DistillationError.interrupted`, `.textTooShort`,
+    ///   `.nothingHarvested`; `OutputLockError` when the folder is not the one it was.
     public func run(
-        next: () throws -> TokenBatch?, to folder: String, progress: any ProgressSink, stop: StopRequest
+        next: () throws -> TokenBatch?, to folder: String, lock: OutputLock? = nil, progress: any ProgressSink,
+        stop: StopRequest
     ) throws -> ActivationStore {
         try createFolder(folder)
-        var shard = ShardWriter(folder: folder, dIn: model.configuration.dModel, settings: settings)
+        var shard = ShardWriter(
+            folder: folder, dIn: model.configuration.dModel, settings: settings, lock: lock)
         var (tokens, special, sinks, length) = (0, 0, 0, 0)
         var square = 0.0
         progress.begin("harvest", total: settings.tokens, unit: "tokens")
         while tokens < settings.tokens, let batch = try next() {
             try stop.check()
             let x = try model.residual(of: batch, afterLayer: layer)
+            guard x.isFinite else { throw DistillationError.notFinite(layer: layer, token: tokens) }
             let replaced = policy.replaced(batch, residual: x)
             var noSinks = policy
             noSinks.sinkRatio = nil
@@ -74,16 +85,22 @@ public struct Harvest {
             progress.advance(by: batch.ids.count, detail: "")
         }
         progress.end()
-        guard tokens >= settings.tokens else {
+        guard tokens >= settings.tokens || !settings.needsAllTokens else {
             throw DistillationError.textTooShort(wanted: settings.tokens, found: tokens, purpose: "harvesting")
         }
         try shard.flush()
         let rows = shard.writtenRows.reduce(0, +)
+        guard rows > 0 else { throw DistillationError.nothingHarvested(tokens: tokens) }
+        let scale = (square / Double(rows)).squareRoot()
+        guard scale > 0, scale.isFinite else { throw DistillationError.allZero(file: folder) }
         let record = ActivationStoreRecord(
-            dIn: model.configuration.dModel, rows: rows, shardRows: shard.writtenRows,
-            inputScale: rows > 0 ? (square / Double(rows)).squareRoot() : 1, tokens: tokens, droppedSpecial: special,
-            droppedSinks: sinks, model: settings.modelName, layer: layer, contextLength: length, seed: settings.seed)
-        try JSONRecord.write(record, to: folder + "/store.json")
+            dIn: model.configuration.dModel, rows: rows, shardRows: shard.writtenRows, shardHashes: shard.hashes,
+            inputScale: scale, tokens: tokens, skippedTokens: settings.skippedTokens, droppedSpecial: special,
+            droppedSinks: sinks, keepFirst: policy.keepFirst, specialTokens: policy.specialTokens.sorted(),
+            sinkRatio: policy.sinkRatio, model: settings.modelName, layer: layer, contextLength: length,
+            seed: settings.seed, hashes: settings.hashes)
+        try lock?.requireInPlace()
+        try JSONRecord.write(try record.sealed(), to: folder + "/store.json")
         return try ActivationStore(folder)
     }
 }
@@ -93,12 +110,15 @@ private struct ShardWriter {
     let folder: String
     let dIn: Int
     let settings: HarvestSettings
+    let lock: OutputLock?
     private(set) var writtenRows: [Int] = []
+    private(set) var hashes: [String] = []
     private let buffer: Matrix
     private var filled = 0
 
-    init(folder: String, dIn: Int, settings: HarvestSettings) {
+    init(folder: String, dIn: Int, settings: HarvestSettings, lock: OutputLock?) {
         self.folder = folder
+        self.lock = lock
         self.dIn = dIn
         self.settings = settings
         buffer = Matrix(rows: min(settings.shardRows, settings.tokens), columns: dIn)
@@ -115,10 +135,12 @@ private struct ShardWriter {
         let index = writtenRows.count
         let order = CounterRandom(seed: settings.seed, purpose: .storeShuffle, step: UInt32(index))
             .permutation(filled)
-        let stream = try SafetensorsStream(
-            path: ActivationStore.shardPath(folder, index), [.init(name: "x", rows: filled, columns: dIn)])
+        let path = ActivationStore.shardPath(folder, index)
+        try lock?.requireInPlace()
+        let stream = try SafetensorsStream(path: path, [.init(name: "x", rows: filled, columns: dIn)])
         for source in order { try stream.append(buffer.row(Int(source)), rows: 1, to: "x") }
         try stream.finish()
+        hashes.append(try SHA256.hexadecimal(ofFile: path))
         writtenRows.append(filled)
         filled = 0
     }

@@ -86,6 +86,9 @@ public struct Recipe: Sendable, Equatable {
     /// A number of tokens as whole sequences, rounded down.
     func wholeContexts(_ tokens: Int) -> Int { tokens / context * context }
 
+    /// Each cycle is an SAE on disk and a training; a core settles within ten.
+    private static let mostCycles = 1000
+
     /// k of the final SAEs.
     public var resolvedFinalK: [Double] { finalK ?? [k] }
 
@@ -100,6 +103,16 @@ public struct Recipe: Sendable, Equatable {
         try check("layer", layer, layer >= 0, "0 or more")
         try check("context", context, context >= 2, "at least 2 tokens")
         try check("sequences", sequences, sequences >= 1, "at least 1")
+        // Far beyond any use, and small enough that no sum or product of them overflows.
+        try check("context", context, context <= 1 << 24, "at most \(1 << 24) tokens")
+        try check("sequences", sequences, sequences <= 1 << 32, "at most \(1 << 32)")
+        for (key, tokens) in [
+            ("harvest.tokens", harvestTokens), ("score.tokens", scoreTokens), ("evaluate.tokens", evaluationTokens),
+        ] {
+            try check(key, tokens, tokens <= 1 << 40, "at most \(1 << 40)")
+        }
+        try check("distill.cycles", cycles, cycles <= Self.mostCycles, "at most \(Self.mostCycles)")
+        try check("final.k", finalK?.count ?? 0, finalK?.count ?? 0 <= 1000, "a list of at most 1000")
         try check("harvest.tokens", harvestTokens, harvestTokens >= context, "at least one context of \(context)")
         try check("score.tokens", scoreTokens, scoreTokens >= context, "at least one context of \(context)")
         try check(

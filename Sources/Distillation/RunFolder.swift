@@ -17,19 +17,52 @@ public struct RunRecord: Codable, Sendable, Equatable {
     public var model: String
     /// The sparsity rule as it names itself, with version.
     public var rule: String
+    /// Every setting of it, defaults included.
+    public var ruleSettings: [String: String]?
     /// The scorer as it names itself, with version.
     public var scorer: String
-    /// SHA-256 of model, text and plugin files, by what they are for and their name.
+    /// Every setting of it, defaults included.
+    public var scorerSettings: [String: String]?
+    /// SHA-256 of model, text and plugin files, by what they are for and, in a folder, their name.
     public var hashes: [String: String]
     /// Seeds of cycles 0…T and of the final SAEs.
     public var seeds: [UInt64]
+
+    /// Only `final.k` may change: each final pair has a folder of its own, and a k at which a training starved must not cost
+    /// the cycles before it.
+    static let changeableKey = "final.k"
+
+    /// Keys that say where something is. What it is, its hash says, and the settings for plugins.
+    static let places = ["model", "text", "evaluate.text", "train.sparsity", "score.scorer"]
+
+    /// Everything that results depend on, by name; of two runs of which all of it is the same, the results are.
+    var causes: [(name: String, value: String)] {
+        func named(_ values: [String: String]?, _ name: (String) -> String) -> [(String, String)] {
+            (values ?? [:]).sorted { $0.key < $1.key }.map { (name($0.key), $0.value) }
+        }
+        let recipe = recipe.filter { $0.key != Self.changeableKey && !Self.places.contains($0.key) }
+        return named(recipe) { $0 }
+            + named(hashes) { "SHA-256 of \($0)" }
+            + [
+                ("version", version), ("lanes", String(lanes)), ("BLAS core", blasCore),
+                ("kernel level", String(kernelLevel)), ("sparsity rule", rule), ("scorer", scorer),
+            ]
+            + named(ruleSettings) { "the sparsity rule's \($0)" } + named(scorerSettings) { "the scorer's \($0)" }
+            + [("seeds", seeds.map(String.init).joined(separator: " "))]
+    }
+
+    /// SHA-256 of all causes.
+    var identity: String {
+        SHA256.hexadecimal(SHA256.digest(of: causes.map { "\($0.name)\0\($0.value)\0" }.joined()))
+    }
 }
 
 /// The folder of a run:
-/// `run.json  events.jsonl  store/  cycle-0/ … (sae/ scores.safetensors core.json core.safetensors metrics.json)
-/// final/ (core.json, k-64/dmsae/, k-64/baseline/, metrics.json)`.
+/// `run.json  events.jsonl  store/  cycle-0/ … (sae/ scores.safetensors core.json core.safetensors metrics.json done.json)
+/// final/ (core.json, k-64/dmsae/, k-64/baseline/, k-64/metrics.json, k-64/done.json)  result.json`.
 ///
-/// A step is done when the file written last in its folder is there; everything before that is made again.
+/// A step is done when the file written last in its folder is there (`store.json`, `done.json`); without it all of the
+/// step is made again.
 public struct RunFolder: Sendable {
     /// Its path.
     public let path: String
@@ -48,50 +81,41 @@ public struct RunFolder: Sendable {
     /// Whether something is inside.
     public func has(_ name: String) -> Bool { exists(path + "/" + name) }
 
-    /// Takes back the start of a run that has harvested nothing: its record and log, and the folders if that was all.
+    /// Takes back the start of a run that has harvested nothing: its record and log, and the store's folder.
     func abandon() {
         guard !has("store/store.json") else { return }
         for name in ["run.json", "events.jsonl"] { unlink(path + "/" + name) }
-        for name in ["/store", ""] { rmdir(path + name) }
+        rmdir(path + "/store")
     }
 
-    /// Starts a run or, with `resuming`, checks that the one here has the same recipe. Only `final.k` may change: each
-    /// final pair has a folder of its own, and a k at which a training starved must not cost the cycles before it.
+    /// Starts a run or, with `resuming`, checks that the one here has the same causes. To be called with the folder locked.
     ///
+    /// - Returns: the record that counts: the one here keeps the names under which things were when the run started.
     /// - Throws: `DistillationError` when a run is or is not there, or has another recipe.
-    public func open(_ record: RunRecord, resuming: Bool) throws {
+    public func open(_ record: RunRecord, resuming: Bool) throws -> RunRecord {
         guard has("run.json") else {
             // What is done would be taken for this run's own. What a cut harvest left is not: it is made again.
-            for mark in ["store/store.json", "cycle-0/metrics.json", "final/core.json"] where has(mark) {
+            for mark in ["store/store.json", "cycle-0/done.json", "cycle-0/metrics.json", "final/core.json"]
+            where has(mark) {
                 throw DistillationError.recordMissing(folder: path, part: mark)
             }
             guard !resuming else { throw DistillationError.nothingToResume(folder: path) }
-            try createFolder(path)
             try JSONRecord.write(record, to: path + "/run.json")
-            return
+            return record
         }
         guard resuming else { throw DistillationError.runExists(folder: path) }
-        let old = try JSONRecord.read(RunRecord.self, from: path + "/run.json")
-        for (key, now) in record.recipe.sorted(by: { $0.key < $1.key })
-        where old.recipe[key] != now && key != Self.changeableKey {
-            throw DistillationError.recipeChanged(folder: path, key: key, was: old.recipe[key] ?? "unset", now: now)
-        }
-        for file in Set(record.hashes.keys).union(old.hashes.keys).sorted()
-        where old.hashes[file] != record.hashes[file] {
+        var old = try JSONRecord.read(RunRecord.self, from: path + "/run.json")
+        let was = Dictionary(old.causes.map { ($0.name, $0.value) }) { first, _ in first }
+        let now = Dictionary(record.causes.map { ($0.name, $0.value) }) { first, _ in first }
+        for (name, _) in record.causes + old.causes where was[name] != now[name] {
             throw DistillationError.recipeChanged(
-                folder: path, key: "SHA-256 of \(file)", was: old.hashes[file] ?? "absent",
-                now: record.hashes[file] ?? "absent")
+                folder: path, key: name, was: was[name] ?? "unset", now: now[name] ?? "unset")
         }
-        for (key, was, now) in [
-            ("version", old.version, record.version),
-            ("lanes", String(old.lanes), String(record.lanes)), ("BLAS core", old.blasCore, record.blasCore),
-            ("kernel level", String(old.kernelLevel), String(record.kernelLevel)), ("model", old.model, record.model),
-            ("sparsity rule", old.rule, record.rule), ("scorer", old.scorer, record.scorer),
-        ] where was != now {
-            throw DistillationError.recipeChanged(folder: path, key: key, was: was, now: now)
+        let key = RunRecord.changeableKey
+        if old.recipe[key] != record.recipe[key] {
+            old.recipe[key] = record.recipe[key]
+            try JSONRecord.write(old, to: path + "/run.json")
         }
-        if old.recipe != record.recipe { try JSONRecord.write(record, to: path + "/run.json") }
+        return old
     }
-
-    private static let changeableKey = "final.k"
 }

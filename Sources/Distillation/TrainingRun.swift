@@ -1,3 +1,4 @@
+import Kernels
 import LinearAlgebra
 import SparseCoding
 import TensorFiles
@@ -15,27 +16,55 @@ public struct TrainingEvent: Encodable, Sendable {
 /// Where batches come from: fills a matrix [B, d] with the batch of a step.
 public typealias BatchSource = (_ step: Int, _ target: Matrix) throws -> Void
 
+/// How a training ended.
+public struct TrainingOutcome: Sendable {
+    /// Its last step.
+    public let last: StepRecord
+    /// Mean active latents a token of the last batch, as the rule selected them.
+    public let trainedActive: Double
+    /// Of the same batch, as the SAE is used without the rule; nil where it cannot be yet.
+    public let finalActive: Double?
+
+    /// What is to be said when the SAE as it is used is of another sparsity than the one that was trained.
+    public func warning(rule: any SparsityRule) -> String? {
+        guard let finalActive, abs(finalActive - trainedActive) > max(1, trainedActive / 4) else { return nil }
+        return
+            "in the last batch the sparsity rule \(rule.name) kept \(decimals(trainedActive, 1)) latents a token, and "
+            + "the SAE as it is used without the rule keeps \(decimals(finalActive, 1)): its results are those of another "
+            + "sparsity than the one that was trained"
+            + (rule.inference == nil
+                ? "; the rule has no form of its own for that (dmsae.sparsity_rule.inference/1), so that one threshold for "
+                    + "all latents, the smallest value it selected, is taken" : "; train longer")
+    }
+}
+
 /// Runs a trainer over a source of batches with progress, a log and a way to stop.
 public struct TrainingRun {
     /// Shown in the bar and written in events.
     public var name: String
     /// Steps between two logged ones.
     public var logEvery: Int
+    /// Looked at whenever a step is logged: a training whose folder is gone need not go on.
+    public var lock: OutputLock?
     private let progress: any ProgressSink
     private let stop: StopRequest
 
     /// A run that logs about a hundred times.
-    public init(name: String, steps: Int, progress: any ProgressSink, stop: StopRequest) {
+    public init(name: String, steps: Int, progress: any ProgressSink, stop: StopRequest, lock: OutputLock? = nil) {
         self.name = name
         self.progress = progress
         self.stop = stop
+        self.lock = lock
         logEvery = max(1, steps / 100)
     }
 
-    /// Trains to the end of the plan and returns the last step.
+    /// Trains to the end of the plan, and brings the SAE into the form in which it is used on activations `inputScale` times
+    /// those of the source.
     ///
-    /// - Throws: what the trainer, the source and the log throw; `DistillationError.interrupted`.
-    public func train(_ trainer: Trainer, from source: BatchSource, log: EventLog?) throws -> StepRecord {
+    /// - Throws: what the trainer, the source and the log throw; `DistillationError.interrupted`; `OutputLockError`.
+    public func train(
+        _ trainer: Trainer, from source: BatchSource, log: EventLog?, inputScale: Float
+    ) throws -> TrainingOutcome {
         let plan = trainer.plan
         let batch = Matrix(rows: plan.batchSize, columns: trainer.sae.dIn)
         progress.begin("train \(name)", total: plan.steps, unit: "steps")
@@ -46,12 +75,32 @@ public struct TrainingRun {
             try source(step, batch)
             let record = try trainer.update(batch)
             let isLogged = step % logEvery == 0 || step + 1 == plan.steps
-            if isLogged { try log?.append(TrainingEvent(run: name, record: record)) }
+            if isLogged {
+                try lock?.requireInPlace()
+                try log?.append(TrainingEvent(run: name, record: record))
+            }
             progress.advance(by: 1, detail: isLogged ? "loss \(decimals(record.loss, 4))" : "")
             last = record
         }
         guard let last else { preconditionFailure("a plan of no steps") }
-        return last
+        try trainer.finish(inputScale: inputScale)
+        kernels.scale(batch.elements, inputScale, batch.count)
+        return TrainingOutcome(
+            last: last, trainedActive: last.meanActiveCore + last.meanActiveNonCore,
+            finalActive: try active(batch, trainer.sae))
+    }
+
+    /// Mean active latents of an SAE on x [B, d]; nil while its threshold is unset. Rows enough for a mean, and few enough
+    /// for one that keeps every latent.
+    private func active(_ x: Matrix, _ sae: SparseAutoencoder) throws -> Double? {
+        let x = x.copy(rows: 0..<min(x.rows, 512))
+        let codes = SparseCodes()
+        do {
+            try EncodingPass().encode(x, with: sae, into: codes)
+        } catch SparseCodingError.thresholdUnset {
+            return nil
+        }
+        return Double(codes.count) / Double(x.rows)
     }
 }
 

@@ -35,8 +35,11 @@ package struct CausalAttention {
 
     /// Scratch for sequences of up to `length`.
     package func scratch(length: Int, lanes: Lanes = .shared) -> Matrix {
-        Matrix(rows: lanes.count, columns: 2 * (Self.blockRows + headDimension) * length)
+        Matrix(rows: lanes.count, columns: scratchCount(length: length))
     }
+
+    /// Numbers of it for each lane.
+    func scratchCount(length: Int) -> Int { 2 * (Self.blockRows + headDimension) * length }
 
     /// What a lane works in.
     private struct Scratch {

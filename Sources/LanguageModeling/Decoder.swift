@@ -25,6 +25,7 @@ final class Decoder: LanguageModel {
 
     func residual(of batch: TokenBatch, afterLayer layer: Int) throws -> Matrix {
         try check(batch, layer)
+        try workspaces.require(length: batch.length, blocks: 0)
         let d = configuration.dModel
         let result = Matrix(rows: batch.tokenCount, columns: d)
         forEachPass(batch) { pass, tokens in
@@ -65,6 +66,7 @@ final class Decoder: LanguageModel {
         of batch: TokenBatch, residual: Matrix, afterLayer layer: Int
     ) throws -> (losses: [Float], gradient: Matrix) {
         try check(batch, layer, residual)
+        try workspaces.require(length: batch.length, blocks: configuration.layerCount - 1 - layer)
         let gradient = Matrix(rows: batch.tokenCount, columns: configuration.dModel)
         let targets = batch.targets
         let above = blocks[(layer + 1)...]

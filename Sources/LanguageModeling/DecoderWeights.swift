@@ -53,6 +53,9 @@ struct DecoderWeights {
 
     /// The whole decoder.
     func decoder() throws -> Decoder {
+        var need = MemoryNeed("the model \(source.path) needs", advice: "choose a smaller model")
+        need.add("weights in single precision", 4, source.elementCount)
+        try need.check()
         let (c, a) = (configuration, configuration.causalAttention)
         let embedding = try matrix(.embedding, [c.vocabularySize, c.dModel])
         let blocks = try (0..<c.layerCount).map { layer in

@@ -8,6 +8,8 @@ protocol WeightSource {
     var path: String { get }
     /// Every tensor there is.
     var names: Set<String> { get }
+    /// Numbers in all of them together; the files are there, so it cannot be made up.
+    var elementCount: Int { get }
     /// A tensor of exactly `shape`, widened to `Float`. Throws `TensorFileError`.
     func matrix(_ name: String, shape: [Int]) throws -> Matrix
 }
@@ -19,6 +21,9 @@ struct SafetensorsFolder: WeightSource {
     private let files: [String: SafetensorsFile]
 
     var names: Set<String> { Set(files.keys) }
+    var elementCount: Int {
+        files.reduce(0) { $0 &+ ($1.value.tensors[$1.key]?.shape.reduce(1, &*) ?? 0) }
+    }
 
     init(path: String) throws {
         let single = "\(path)/model.safetensors"
@@ -64,6 +69,7 @@ struct SafetensorsFolder: WeightSource {
 
 extension GGUFFile: WeightSource {
     var names: Set<String> { Set(tensors.keys) }
+    var elementCount: Int { tensors.values.reduce(0) { $0 &+ $1.shape.reduce(1, &*) } }
 
     func matrix(_ name: String, shape: [Int]) throws -> Matrix {
         if let found = tensors[name]?.shape, found != shape {

@@ -78,8 +78,24 @@ final class BlockTrace {
 final class WorkspacePool: Sendable {
     private let configuration: ModelConfiguration
     private let idle = Mutex<[Workspace]>([])
+    /// Bytes that were there when they were asked for.
+    private let granted = Mutex(0)
 
     init(_ configuration: ModelConfiguration) { self.configuration = configuration }
+
+    /// Asks for the memory of running sequences of `length` tokens on all lanes, with traces of `blocks` blocks, before
+    /// the first of them is run.
+    ///
+    /// - Throws: `ResourceError.memory`.
+    func require(length: Int, blocks: Int) throws {
+        let need = configuration.passMemory(length: length, blocks: blocks, lanes: Lanes.shared.count)
+        try granted.withLock { granted in
+            guard need.bytes > granted else { return }
+            // What is held already was asked for before and is no longer free.
+            try need.check(MemoryLimit.current.raised(by: granted))
+            granted = need.bytes
+        }
+    }
 
     /// Runs `body` with a workspace of at least `capacity` tokens in sequences of up to `length`.
     func withWorkspace(on lanes: Lanes, capacity: Int, length: Int, _ body: (Workspace) -> Void) {
@@ -116,6 +132,21 @@ extension Lanes {
 }
 
 extension ModelConfiguration {
+    /// What the workspaces of a pass take: for each lane n tokens of 2d + (H + 2K)·h + H·h + 3m numbers, of two more streams
+    /// for the head and its tile of logits, and of each traced block 2d + (H + 2K)·h + 2m.
+    func passMemory(length: Int, blocks: Int, lanes: Int) -> MemoryNeed {
+        let n = max(length, Decoder.passTokens)
+        let (d, m) = (dModel, intermediateSize)
+        let (row, mixed) = (causalAttention.rowWidth, causalAttention.outputWidth)
+        var need = MemoryNeed(
+            "running the model on sequences of \(length) tokens needs",
+            advice: "use shorter sequences, or fewer lanes (DMSAE_LANES)")
+        need.add("activations", 4 * lanes, n, 4 * d + row + mixed + 3 * m)
+        need.add("attention", 4 * lanes, causalAttention.scratchCount(length: length))
+        if blocks > 0 { need.add("traces", 4 * lanes, n, blocks, 2 * d + row + 2 * m) }
+        return need
+    }
+
     var causalAttention: CausalAttention {
         CausalAttention(headCount: headCount, keyValueHeadCount: keyValueHeadCount, headDimension: headDimension)
     }

@@ -7,35 +7,67 @@ import Synchronization
 /// waking a sleeping thread costs more than most of our loops. Work is cut by position, never taken from a queue:
 /// the same lane count gives the same cuts and therefore the same bits. A run inside a run stays on its lane.
 public final class Lanes: Sendable {
-    /// The program's lanes: `DMSAE_LANES` if set, else one per processor.
-    public static let shared = Lanes(count: defaultCount)
+    /// The program's lanes: `DMSAE_LANES` of them if set, else one for each processor that it may use.
+    ///
+    /// Ends the program where they cannot be started; `prepare` throws instead.
+    public static var shared: Lanes {
+        switch state {
+        case .success(let lanes): lanes
+        case .failure(let error): error.endProgram()
+        }
+    }
+
+    /// Starts them, once.
+    ///
+    /// - Throws: `ResourceError`.
+    public static func prepare() throws(ResourceError) { _ = try state.get() }
+
+    private static let state: Result<Lanes, ResourceError> = Result { () throws(ResourceError) in
+        try Lanes(starting: try requestedCount())
+    }
 
     /// How many run at once.
     public let count: Int
     private let shared: SharedState
 
-    private static let defaultCount: Int = {
-        if let text = getenv("DMSAE_LANES"), let number = Int(String(cString: text)), (1...256).contains(number) {
-            return number
+    /// Lanes beyond this number have nothing to do, and each takes memory.
+    public static let most = 256
+
+    /// What `DMSAE_LANES` asks for, or else `ProcessorShare.count`: how loops are cut, and so every bit, hangs on it.
+    ///
+    /// - Throws: `ResourceError.badVariable`.
+    public static func requestedCount() throws(ResourceError) -> Int {
+        guard let text = getenv("DMSAE_LANES").map({ String(cString: $0) }) else {
+            return min(most, ProcessorShare.count)
         }
-        return max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
-    }()
+        guard let number = Int(text), (1...most).contains(number) else {
+            throw .badVariable(name: "DMSAE_LANES", value: text, wanted: "a whole number from 1 to \(most)")
+        }
+        return number
+    }
 
     /// A pool of its own; tests use it to compare lane counts.
-    public init(count: Int) {
-        self.count = max(1, count)
-        shared = SharedState(workers: max(1, count) - 1)
+    public convenience init(count: Int) {
+        do throws(ResourceError) { try self.init(starting: max(1, count)) } catch { error.endProgram() }
+    }
+
+    private init(starting count: Int) throws(ResourceError) {
+        self.count = count
+        shared = SharedState(workers: count - 1)
         for lane in 1..<max(2, count) where lane < count {
-            let state = shared
-            let start = Unmanaged.passRetained(LaneStart(lane: lane, state: state)).toOpaque()
+            let start = Unmanaged.passRetained(LaneStart(lane: lane, state: shared))
             var thread = pthread_t()
             let result = pthread_create(
                 &thread, nil,
                 {
                     Unmanaged<LaneStart>.fromOpaque($0!).takeRetainedValue().loop()
                     return nil
-                }, start)
-            precondition(result == 0, "could not start a thread: error \(result)")
+                }, start.toOpaque())
+            guard result == 0 else {
+                start.release()
+                shared.stop()
+                throw .thread(lane: lane, lanes: count, reason: String(cString: strerror(result)))
+            }
             pthread_detach(thread)
         }
     }

@@ -15,12 +15,13 @@ public final class Matrix: @unchecked Sendable {
     public let elements: UnsafeMutablePointer<Float>
     private let owner: AnyObject?
 
-    /// A zero matrix.
+    /// A zero matrix. Ends the program where there is no memory for it: see `allocateAligned`.
     public init(rows: Int, columns: Int) {
         precondition(rows >= 0 && columns >= 0, "a matrix of \(rows) × \(columns)")
         self.rows = rows
         self.columns = columns
-        elements = allocateAligned(rows * columns)
+        let (count, overflow) = rows.multipliedReportingOverflow(by: columns)
+        elements = allocateAligned(overflow ? .max : count, for: "a matrix of \(rows) × \(columns)")
         elements.initialize(repeating: 0, count: rows * columns)
         owner = nil
     }
@@ -120,11 +121,4 @@ public final class Matrix: @unchecked Sendable {
         for i in 0..<count where !elements[i].isFinite { return false }
         return true
     }
-}
-
-/// Uninitialised memory for `count` elements at a multiple of 64 bytes; released by `free`.
-package func allocateAligned<Element>(_ count: Int) -> UnsafeMutablePointer<Element> {
-    let bytes = max(count, 1) * MemoryLayout<Element>.stride
-    guard let memory = aligned_alloc(64, (bytes + 63) / 64 * 64) else { fatalError("out of memory: \(bytes) bytes") }
-    return memory.bindMemory(to: Element.self, capacity: max(count, 1))
 }

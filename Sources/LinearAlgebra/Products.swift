@@ -1,6 +1,4 @@
 import COpenBLAS
-import Glibc
-import Kernels
 
 /// Whether a factor is used as stored or transposed.
 public enum Orientation: Sendable {
@@ -8,21 +6,8 @@ public enum Orientation: Sendable {
     case normal
     /// Rows and columns exchanged.
     case transposed
-}
 
-/// OpenBLAS, held at one thread and called from the lanes: two pools would fight for the same processors.
-public enum BLAS {
-    /// The kernels OpenBLAS uses, for run records ("Haswell", "SkylakeX"); makes it choose well first.
-    public static let core: String = {
-        openblas_set_num_threads(1)
-        switch ProcessorLevel.available {
-        case .baseline: break
-        case .v3: _ = dmsae_blas_choose_core("Haswell")
-        case .v4: _ = dmsae_blas_choose_core("SkylakeX")
-        }
-        openblas_set_num_threads(1)
-        return String(cString: openblas_get_corename())
-    }()
+    fileprivate var number: Int32 { self == .normal ? DMSAE_BLAS_AS_STORED : DMSAE_BLAS_TRANSPOSED }
 }
 
 /// C = α·op(A)·op(B) + β·C on the calling lane, all row-major: op(A) is [m, k], op(B) is [k, n], C is [m, n].
@@ -32,11 +17,11 @@ public func multiplyOnLane(
     _ b: UnsafePointer<Float>, _ ldb: Int, _ orientB: Orientation, _ beta: Float, _ c: UnsafeMutablePointer<Float>,
     _ ldc: Int
 ) {
-    _ = BLAS.core
     guard m > 0, n > 0 else { return }
-    cblas_sgemm(
-        CblasRowMajor, orientA == .normal ? CblasNoTrans : CblasTrans, orientB == .normal ? CblasNoTrans : CblasTrans,
-        blasint(m), blasint(n), blasint(k), alpha, a, blasint(lda), b, blasint(ldb), beta, c, blasint(ldc))
+    BLAS.loaded.table.sgemm!(
+        DMSAE_BLAS_ROW_MAJOR, orientA.number, orientB.number, Int32(m), Int32(n), Int32(k), alpha, a, Int32(lda), b,
+        Int32(ldb),
+        beta, c, Int32(ldc))
 }
 
 extension Lanes {
@@ -50,7 +35,7 @@ extension Lanes {
         _ b: UnsafePointer<Float>, _ ldb: Int, _ orientB: Orientation, _ beta: Float,
         _ c: UnsafeMutablePointer<Float>, _ ldc: Int
     ) {
-        _ = BLAS.core
+        _ = BLAS.loaded
         forRanges(m, grain: 16) { _, rows in
             let start = rows.lowerBound
             let firstRow = orientA == .normal ? a + start * lda : a + start

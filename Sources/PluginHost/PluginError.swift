@@ -77,7 +77,7 @@ public enum PluginError: Error, Equatable, Sendable {
     /// A plain function returned another code than 0.
     case returned(function: String, path: String, code: Int32)
     /// Something is of a size that cannot be had.
-    case tooLarge(plugin: String, path: String, what: String, bytes: UInt64, available: UInt64)
+    case tooLarge(plugin: String, path: String, what: String, bytes: UInt64, limit: String)
     /// A function stopped because the user asked for it.
     case cancelled(plugin: String, function: String)
     /// An earlier call lost the instance.
@@ -248,8 +248,8 @@ extension PluginError: CustomStringConvertible {
                 + "; the plugin is \(path)"
         case .returned(let function, let path, let code):
             "plain function '\(function)' failed with code \(code), which its author can explain; it is in \(path)"
-        case .tooLarge(let plugin, let path, let what, let bytes, let available):
-            "plugin '\(plugin)' asks for \(what) of \(bytes) bytes, and \(available) can be had; score fewer sequences or "
+        case .tooLarge(let plugin, let path, let what, let bytes, let limit):
+            "plugin '\(plugin)' asks for \(what) of \(bytes) bytes, and \(limit); score fewer sequences or "
                 + "latents, or correct \(path)"
         case .cancelled(let plugin, let function): "\(function) of plugin '\(plugin)' was cancelled"
         case .lost(let plugin, let path):

@@ -2,84 +2,8 @@ import Attribution
 import LinearAlgebra
 import SparseCoding
 
-extension PluginCheck.Subject {
-    /// A state through the sequences of a model, one shard for each of `cuts`.
-    func accumulated(_ model: QuadraticModel, shards: [Range<Int>]) throws -> [[Double]] {
-        let scorer = try plugin.scorer()
-        guard let score = scorer.accumulation else {
-            throw PluginCheck.NotApplicable(reason: "it does not accumulate")
-        }
-        let batch = model.batch, plan = model.plan
-        let size = try score.stateSize(plan)
-        try expect(size <= 1 << 30, "it asks for a state of \(size) bytes for \(plan.sequenceCount) short sequences")
-        var states: [UnsafeMutableRawBufferPointer] = []
-        defer { for state in states { state.baseAddress?.deallocate() } }
-        for shard in shards {
-            let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: max(64, size), alignment: 64)
-            memory.initializeMemory(as: UInt8.self, repeating: 0)
-            let state = UnsafeMutableRawBufferPointer(start: memory.baseAddress, count: size)
-            states.append(state)
-            try score.begin(plan, state: state)
-            for s in shard {
-                var one = batch.sequence(s)
-                one.evaluation = SequenceOf(model, s)
-                try score.accumulate(one, plan, state: state)
-            }
-        }
-        for other in states.dropFirst() {
-            try score.merge(plan, state: states[0], other: UnsafeRawBufferPointer(other))
-        }
-        return try (0..<2).flatMap { _ in
-            let outputs = score.outputs.map { UnsafeMutableBufferPointer<Double>.allocate(capacity: $0.count(plan)) }
-            defer { for output in outputs { output.deallocate() } }
-            for output in outputs { output.initialize(repeating: 0) }
-            try score.finish(plan, state: UnsafeRawBufferPointer(states[0]), into: outputs)
-            return outputs.map(Array.init)
-        }
-    }
-}
-
-/// Questions about one sequence of a model, which is sequence 0 of its batch.
-private final class SequenceOf: SplicedEvaluation {
-    private let model: QuadraticModel
-    private let sequence: Int
-
-    init(_ model: QuadraticModel, _ sequence: Int) {
-        self.model = model
-        self.sequence = sequence
-    }
-
-    var preferredGroups: Int { model.preferredGroups }
-    var remainingGroups: Int? { nil }
-
-    func meanActivations() throws -> MeanActivations.Values { try model.meanActivations() }
-
-    func lossChanges(_ groups: [EditGroup]) throws -> [Double] {
-        // Judged as questions about the one sequence they know of, and only then moved to its place.
-        try model.batch.sequence(sequence).check(groups)
-        let shift = sequence * model.length
-        return try model.lossChanges(
-            groups.map { group in
-                var moved = group
-                moved.sequence = sequence
-                moved.edits = group.edits.map {
-                    Edit(tokens: $0.tokens.lowerBound + shift..<$0.tokens.upperBound + shift, change: $0.change)
-                }
-                return moved
-            })
-    }
-
-    func gradients(at points: [GradientPoint]) throws -> [Double] {
-        for point in points { try model.batch.sequence(sequence).check(sequence: point.sequence, "point") }
-        return try model.gradients(
-            at: points.map { GradientPoint(sequence: sequence, rows: $0.rows, gradient: $0.gradient) })
-    }
-
-    func gradients(along paths: [GradientPath], alphas: [Double], weights: [Double]) throws {
-        try model.gradients(
-            along: paths.map { GradientPath(sequence: sequence, base: $0.base, end: $0.end, gradient: $0.gradient) },
-            alphas: alphas, weights: weights)
-    }
+private func areSame(_ a: [[Double]], _ b: [[Double]]) -> Bool {
+    zip(a, b).allSatisfy { $0.map(\.bitPattern) == $1.map(\.bitPattern) }
 }
 
 extension PluginCheck {
@@ -89,37 +13,75 @@ extension PluginCheck {
             promise: "it writes every output, none infinite, twice the same, with its state moved between any two calls"
         ) { subject in
             let model = QuadraticModel(seed: subject.seed, sequences: 4)
-            let results = try subject.accumulated(model, shards: [0..<4])
-            let (first, second) = (results[..<(results.count / 2)], results[(results.count / 2)...])
-            try expect(
-                zip(first, second).allSatisfy { $0.map(\.bitPattern) == $1.map(\.bitPattern) },
-                "a second finish of the same state gives other numbers")
+            let results = try subject.accumulated(ModelPass(model), finishes: 2)
+            try expect(areSame(results[0], results[1]), "a second finish of the same state gives other numbers")
+            for activations: Float in [1e-38, 1e-20, 1e6] {
+                _ = try subject.accumulated(ModelPass(QuadraticModel(seed: subject.seed, activations: activations)))
+            }
+        },
+        PluginCheck(
+            id: "state-moves", rules: ["DMSAE-STATE-02", "DMSAE-SCORER-07"],
+            promise: "all it gathers is in its state: a pass begun in one process goes on in a second and ends in a third"
+        ) { subject in
+            let pass = ModelPass(QuadraticModel(seed: subject.seed, sequences: 4))
+            let first = try subject.accumulation(), second = try subject.accumulation(), third = try subject.accumulation()
+            let size = try first.stateSize(pass.plan)
+            _ = try first.stateSize(ModelPass(QuadraticModel(seed: subject.seed, sequences: 9, latents: 80)).plan)
+            for score in [first, second] {
+                let again = try score.stateSize(pass.plan)
+                try expect(size == again, "it asks for a state of \(size) bytes, and of \(again) when asked again")
+            }
+            let state = try subject.state(first, pass.plan)
+            try first.begin(pass.plan, state: state.bytes)
+            for s in 0..<2 { try first.accumulate(pass.batch(s), pass.plan, state: state.bytes) }
+            for s in 2..<4 { try second.accumulate(pass.batch(s), pass.plan, state: state.bytes) }
+            let apart = try third.results(pass.plan, state), whole = try subject.accumulated(pass)[0]
+            try subject.agree(whole, apart, exactly: subject.has("deterministic")) { i, j, x, y in
+                "element \(j) of output \(i) is \(x) from one process and \(y) when the state moves to others"
+            }
         },
         PluginCheck(
             id: "merge", rules: ["DMSAE-SCORER-10"], promise: "shards that are merged give what the whole pass gives"
         ) { subject in
-            let model = QuadraticModel(seed: subject.seed, sequences: 5)
-            let whole = try subject.accumulated(model, shards: [0..<5])
-            let parts = try subject.accumulated(model, shards: [0..<2, 2..<3, 3..<5])
-            let isExact = subject.has("merge-exact")
-            for (i, (a, b)) in zip(whole, parts).enumerated() {
-                let largest = a.reduce(0) { $1.isNaN ? $0 : max($0, abs($1)) }
-                for (j, (x, y)) in zip(a, b).enumerated() where !(x.isNaN && y.isNaN) {
-                    let close = isExact ? x.bitPattern == y.bitPattern : abs(x - y) <= 1e-9 * largest
-                    try expect(close, "element \(j) of output \(i) is \(x) in one pass and \(y) merged")
+            let pass = ModelPass(QuadraticModel(seed: subject.seed, sequences: 5))
+            let whole = try subject.accumulated(pass)[0]
+            for shards in [[0..<2, 2..<3, 3..<5], [0..<0, 0..<4, 4..<5]] {
+                let parts = try subject.accumulated(pass, shards: shards)[0]
+                try subject.agree(whole, parts, exactly: subject.has("merge-exact")) { i, j, x, y in
+                    "element \(j) of output \(i) is \(x) in one pass and \(y) merged"
                 }
             }
         },
         PluginCheck(
             id: "another-pass", rules: ["DMSAE-SCORER-09"],
-            promise: "a second pass in another process gives the same bits"
+            promise: "a second pass in another process and at another time gives the same bits"
         ) { subject in
             try applies(subject.has("deterministic"), "it does not say that it is deterministic")
-            let model = QuadraticModel(seed: subject.seed, sequences: 3)
-            let first = try subject.accumulated(model, shards: [0..<3])
-            let second = try subject.accumulated(model, shards: [0..<3])
-            try expect(
-                zip(first, second).allSatisfy { $0.map(\.bitPattern) == $1.map(\.bitPattern) }, "the numbers differ")
+            let pass = ModelPass(QuadraticModel(seed: subject.seed, sequences: 3))
+            let score = try subject.accumulation()
+            let first = try subject.accumulated(pass, by: score, shards: [0..<3])[0]
+            waitForNextSecond()
+            try expect(areSame(first, try subject.accumulated(pass)[0]), "the numbers differ")
+            // What it did in between is another pass.
+            _ = try subject.accumulated(
+                ModelPass(QuadraticModel(seed: subject.seed &+ 1, sequences: 3)), by: score, shards: [0..<3])
+            let again = try subject.accumulated(pass, by: score, shards: [0..<3])[0]
+            try expect(areSame(first, again), "after another pass in the same process the numbers differ")
         },
     ]
+}
+
+extension PluginCheck.Subject {
+    /// Two results of the same pass: the same bits, or `exactly` false to rounding of sums.
+    fileprivate func agree(
+        _ first: [[Double]], _ second: [[Double]], exactly: Bool, _ reason: (Int, Int, Double, Double) -> String
+    ) throws {
+        for (i, (a, b)) in zip(first, second).enumerated() {
+            let largest = a.reduce(0) { $1.isNaN ? $0 : max($0, abs($1)) }
+            for (j, (x, y)) in zip(a, b).enumerated() where !(x.isNaN && y.isNaN) {
+                let close = exactly ? x.bitPattern == y.bitPattern : abs(x - y) <= 1e-9 * largest
+                try expect(close, reason(i, j, x, y))
+            }
+        }
+    }
 }

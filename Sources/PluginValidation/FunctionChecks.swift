@@ -8,6 +8,9 @@ extension PluginCheck {
             "it answers the same each time, with the tables it names and no others, to hosts of later minor versions too"
         ),
         direct(
+            "lifetimes", .lifetimes, [],
+            "it can be created and destroyed again and again, beside other instances, and leaves nothing behind"),
+        direct(
             "bare-host", .bareHost, ["DMSAE-HOST-01", "DMSAE-STATUS-02"],
             "on a host without services create works, or names the service that it cannot do without"),
         direct(

@@ -90,18 +90,50 @@ extension PluginCheck {
                 try rule.select(from: selection.candidates, context, selected: $0)
             }
             let codes = selection.candidates
+            let kept = form.kept(of: codes)
             for r in 0..<codes.rows {
-                let entries = Array(codes.entries(ofRow: r))
-                let kept: Set<Int>
-                switch form {
-                case .thresholds(let thresholds):
-                    kept = Set(entries.filter { codes.values[$0] > max(0, thresholds[Int(codes.columnIndices[$0])]) })
-                case .rowTopK(let k):
-                    kept = Set(entries.sorted { (-codes.values[$0], $0) < (-codes.values[$1], $1) }.prefix(k))
-                }
+                let entries = codes.entries(ofRow: r)
                 try expect(
-                    Set(entries.filter { marks[$0] == 1 }) == kept, "of token \(r) the form keeps others than the rule")
+                    entries.allSatisfy { (marks[$0] == 1) == kept.contains($0) },
+                    "of token \(r) the form keeps others than the rule")
             }
+        },
+        PluginCheck(
+            id: "calibration", rules: ["DMSAE-INFERENCE-01", "DMSAE-INFERENCE-02", "DMSAE-STATE-02"],
+            promise: "calibrated on some batches, whole or in parts, in one process or several, its form keeps about as many "
+                + "as it keeps itself"
+        ) { subject in
+            let rule = try subject.rule()
+            guard let inference = rule.inference else { throw NotApplicable(reason: "it names no form") }
+            let calibration = Calibration(seed: subject.seed, areVaried: true)
+            let size = try calibration.stateSize(inference)
+            try applies(size > 0, "its form depends on no calibration")
+            try expect(size <= 1 << 30, "it asks for a state of \(size) bytes for 60 latents")
+            let whole = try calibration.state(rule, batches: 0..<6)
+            let form = try calibration.form(rule, whole)
+            let again = try calibration.form(rule, whole)
+            try expect(form.numbers == again.numbers, "a second form of the same state is another one")
+            let elsewhere = try calibration.form(try subject.rule(), whole)
+            try expect(
+                form.numbers == elsewhere.numbers,
+                "its form is another one in another process: not all of it is in the state")
+            // Parts that differ: what merge leaves out, or takes for the other, is seen.
+            for cut in [1, 4] {
+                let first = try calibration.state(rule, batches: 0..<cut)
+                let second = try calibration.state(try subject.rule(), batches: cut..<6)
+                try inference.merge(
+                    latentCount: calibration.latents, state: first.bytes, other: UnsafeRawBufferPointer(second.bytes))
+                let merged = try calibration.form(rule, first).numbers
+                let most = (subject.has("merge-exact") ? 0 : 0.05) * (form.numbers.map(abs).max() ?? 0)
+                try expect(
+                    zip(form.numbers, merged).allSatisfy { abs($0 - $1) <= most },
+                    "calibrated in two parts and merged, its form is another one than of the whole")
+            }
+            let even = Calibration(seed: subject.seed, areVaried: false)
+            let (own, kept) = try even.counts(rule, even.form(rule, even.state(rule, batches: 0..<6)))
+            try expect(
+                2 * kept >= own && kept <= 2 * own,
+                "its form keeps \(kept) of the entries that it was calibrated on, and it keeps \(own) itself")
         },
     ]
 }

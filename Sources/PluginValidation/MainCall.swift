@@ -6,15 +6,15 @@ import SparseCoding
 struct MainCall {
     /// "score", "accumulate", "select".
     let name: String
-    /// Calls it once.
-    let run: () throws -> Void
+    /// Calls it once: scores, the outputs of a pass of one batch, or marks.
+    let run: () throws -> [Double]
 
-    /// The call of a scorer: score, or a shard of one batch where it only accumulates.
+    /// The call of a scorer: score, or a pass of one batch where it only accumulates.
     init(_ scorer: any AttributionScorer, on model: QuadraticModel) throws {
         let batch = model.asking, plan = model.plan
         if scorer.scoresTokens {
             name = "score"
-            run = { _ = try scorer.scores(batch) }
+            run = { try scorer.scores(batch).map(Double.init) }
             return
         }
         guard let accumulation = scorer.accumulation else {
@@ -23,19 +23,43 @@ struct MainCall {
         let size = try accumulation.stateSize(plan)
         name = "accumulate"
         run = {
-            let state = UnsafeMutableRawBufferPointer.allocate(byteCount: max(64, size), alignment: 64)
-            defer { state.deallocate() }
-            state.initializeMemory(as: UInt8.self, repeating: 0)
-            let used = UnsafeMutableRawBufferPointer(start: state.baseAddress, count: size)
-            try accumulation.begin(plan, state: used)
-            try accumulation.accumulate(batch, plan, state: used)
+            let state = State(size)
+            try accumulation.begin(plan, state: state.bytes)
+            try accumulation.accumulate(batch, plan, state: state.bytes)
+            return try accumulation.results(plan, state).flatMap { $0 }
         }
     }
 
     /// The call of a rule.
     init(_ rule: any SparsityRule, on selection: Selection) {
         name = "select"
-        run = { _ = try selection.marks(rule) }
+        run = { try selection.marks(rule).map(Double.init) }
+    }
+}
+
+/// A state of a scorer or a rule as a host keeps it: aligned, zero at first.
+final class State {
+    let bytes: UnsafeMutableRawBufferPointer
+    private let memory: UnsafeMutableRawBufferPointer
+
+    /// A state of `size` bytes.
+    init(_ size: Int) {
+        memory = .allocate(byteCount: max(64, size), alignment: 64)
+        memory.initializeMemory(as: UInt8.self, repeating: 0)
+        bytes = UnsafeMutableRawBufferPointer(start: memory.baseAddress, count: size)
+    }
+
+    deinit { memory.deallocate() }
+}
+
+extension AccumulatingScore {
+    /// Every output of a state.
+    func results(_ plan: ScoringPlan, _ state: State) throws -> [[Double]] {
+        let results = outputs.map { UnsafeMutableBufferPointer<Double>.allocate(capacity: $0.count(plan)) }
+        defer { for result in results { result.deallocate() } }
+        for result in results { result.initialize(repeating: 0) }
+        try finish(plan, state: UnsafeRawBufferPointer(state.bytes), into: results)
+        return results.map(Array.init)
     }
 }
 
@@ -45,6 +69,6 @@ extension QuadraticModel {
         ScoringPlan(
             latentCount: batch.codes.columns, dimension: batch.decoder.columns,
             sequenceCount: batch.sequenceOffsets.count - 1, tokenCount: batch.codes.rows, coreCount: 0,
-            errorTermAdded: false)
+            errorTermAdded: false, evaluationBudget: budget)
     }
 }

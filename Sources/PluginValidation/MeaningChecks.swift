@@ -41,20 +41,48 @@ extension PluginCheck.Subject {
         if scorer.scoresTokens { return (try scorer.scores(model.asking).map(Double.init), effects) }
         var totals = [Double](repeating: 0, count: model.batch.codes.columns)
         for (e, effect) in effects.enumerated() { totals[Int(model.batch.codes.columnIndices[e])] += effect }
-        let scores = try accumulated(model, shards: [0..<model.batch.sequenceOffsets.count - 1])[0]
+        let scores = try accumulated(ModelPass(model))[0][0]
         let known = scores.indices.filter { !scores[$0].isNaN }
         return (known.map { scores[$0] }, known.map { totals[$0] })
+    }
+
+    /// On a model in which every latent has one sign, wherever it fires: exact for totals and samples too.
+    fileprivate func hasSigns(_ model: QuadraticModel, _ signs: [Double]) throws {
+        func judge(_ what: String, _ score: Double, _ latent: Int) throws {
+            try expect(
+                score.isNaN || score == 0 || (score > 0) == (signs[latent] > 0),
+                "\(what) of latent \(latent) is \(score), and wherever it fires its removal "
+                    + "\(signs[latent] > 0 ? "raises" : "lowers") the loss; positive means that the latent helps")
+        }
+        let scorer = try plugin.scorer()
+        if scorer.scoresTokens {
+            let latents = model.batch.codes.columnIndices
+            for (e, score) in try scorer.scores(model.asking).enumerated() {
+                try judge("score \(e)", Double(score), Int(latents[e]))
+            }
+        }
+        guard let score = scorer.accumulation else { return }
+        let pass = ModelPass(model)
+        let results = try accumulated(pass, by: score, shards: [0..<pass.count])[0]
+        for (output, values) in zip(score.outputs, results) {
+            // The score, and what it is the mean of; others are in units of their own.
+            guard output == score.outputs[0] && !scorer.scoresTokens || output.role == .terms else { continue }
+            let width = output.shape == .latent ? 1 : pass.count
+            for (i, value) in values.enumerated() { try judge("output \(output.name)", value, i / width) }
+        }
     }
 }
 
 extension PluginCheck {
     static let meaningChecks = [
         PluginCheck(
-            id: "sign", rules: ["DMSAE-SCORER-04", "DMSAE-SCORER-02"],
+            id: "sign", rules: ["DMSAE-SCORER-04", "DMSAE-SCORER-02", "DMSAE-OUTPUT-02"],
             promise: "a score is positive where removing the latent raises the loss, negative where it lowers it"
         ) { subject in
             try subject.looksAtLoss()
-            try applies(subject.has(table: "dmsae.scorer.per_token/1"), "it gives no scores of tokens")
+            let (model, signs) = QuadraticModel.ofOneMind(seed: subject.seed)
+            try subject.hasSigns(model, signs)
+            guard subject.scoresTokens else { return }
             let (scores, effects) = try subject.scoresAndEffects(subject.firstOrder())
             let mean = effects.reduce(0) { $0 + abs($1) } / Double(effects.count)
             let clear = effects.indices.filter { abs(effects[$0]) > 0.1 * mean }
@@ -67,31 +95,35 @@ extension PluginCheck {
         },
         PluginCheck(
             id: "rank", rules: ["DMSAE-SCORER-04", "DMSAE-OUTPUT-02"],
-            promise: "larger scores go with larger effects of removal on the loss"
+            promise: "larger scores go with larger effects of removal on the loss", after: ["sign"]
         ) { subject in
             try subject.looksAtLoss()
             let (scores, effects) = try subject.scoresAndEffects(subject.firstOrder())
             let correlation = spearmanCorrelation(scores, effects)
             // Nearly 1 for all that is first order, 0.87 if a score were its sign alone. A total may be an estimate from two
             // draws a latent, which was 0.35 at the least; chance alone reaches 0.2 in one of 16, and the other sign never.
-            let least = subject.has(table: "dmsae.scorer.per_token/1") ? 0.8 : 0.2
+            let least = subject.scoresTokens ? 0.8 : 0.2
             try expect(
                 correlation >= least, "the rank correlation with the exact effect of removal is \(correlation)")
         },
         PluginCheck(
             id: "alike", rules: ["DMSAE-SCORER-04"],
-            promise: "latents that trade their numbers trade their scores: what a latent does counts, not which it is"
+            promise: "latents that trade their numbers trade their scores: what a latent does counts, not which it is",
+            after: ["sign", "rank"]
         ) { subject in
             try subject.looksAtLoss()
+            guard subject.scoresTokens else { return try subject.treatsLatentsAlike() }
             let scorer = try subject.perToken()
-            let model = subject.firstOrder()
-            let (other, entries) = model.renumbered()
-            let first = try scorer.scores(model.asking), second = try scorer.scores(other.asking)
-            // Sums over latents are made in another order.
-            let most = 1e-4 * first.reduce(0) { max($0, abs($1)) }
-            for e in first.indices {
-                let (a, b) = (first[e], second[entries[e]])
-                try expect(abs(a - b) <= most, "score \(e) is \(a), and \(b) when the latents are in another order")
+            for model in [subject.firstOrder(), QuadraticModel.ofOneMind(seed: subject.seed).model] {
+                let (other, entries, _) = model.renumbered()
+                let first = try scorer.scores(model.asking), second = try scorer.scores(other.asking)
+                // Sums over latents are made in another order.
+                let most = 1e-4 * first.reduce(0) { max($0, abs($1)) }
+                for e in first.indices {
+                    let (a, b) = (first[e], second[entries[e]])
+                    try expect(
+                        abs(a - b) <= most, "score \(e) is \(a), and \(b) when the latents are in another order")
+                }
             }
         },
     ]

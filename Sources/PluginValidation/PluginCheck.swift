@@ -11,6 +11,8 @@ public struct PluginCheck: Sendable {
     public let rules: [String]
     /// What a plugin that passes does.
     public let promise: String
+    /// Checks that it builds on: where one of them failed, a failure of this one is no news.
+    var after: [String] = []
     let body: @Sendable (Subject) throws -> Void
 
     /// What it was run on.
@@ -20,6 +22,15 @@ public struct PluginCheck: Sendable {
 
         func has(_ flag: String) -> Bool { plugin.plugin.flags?.contains(flag) == true }
         func has(table id: String) -> Bool { plugin.plugin.extensions?.contains(id) == true }
+        var scoresTokens: Bool { has(table: "dmsae.scorer.per_token/1") }
+
+        /// The checks without which `check` has nothing to build on: creating the plugin, and its main function.
+        func foundations(of check: PluginCheck) -> [String] {
+            if check.id == "create" { return [] }
+            let first = plugin.isRule ? "selection" : scoresTokens ? "scores" : "outputs"
+            let isOfFunctions = PluginCheck.ofFunctions.contains { $0.id == check.id }
+            return ["create"] + (isOfFunctions || check.id == first ? [] : [first]) + check.after
+        }
     }
 
     /// The plugin broke the promise.
@@ -32,15 +43,16 @@ public struct PluginCheck: Sendable {
         let reason: String
     }
 
-    static let forEvery = settingsChecks + functionChecks + processChecks
-    static let forScorers = scoreChecks + meaningChecks + accumulationChecks
-    static let forRules = selectionChecks + learningChecks
+    static let ofFunctions = settingsChecks + functionChecks
+    static let ofScorers = scoreChecks + accumulationChecks + meaningChecks + errorChecks
+    static let ofRules = selectionChecks + learningChecks
+    static let ofCalls = callChecks + processChecks
 
     /// All checks, in the order in which they are run.
-    public static let all = forEvery + forScorers + forRules
+    public static let all = ofFunctions + ofScorers + ofRules + ofCalls
 
-    /// Those that exist for a kind of plugin.
-    static func planned(isRule: Bool) -> [PluginCheck] { forEvery + (isRule ? forRules : forScorers) }
+    /// Those that exist for a kind of plugin: what its functions give, then what it does beside that.
+    static func planned(isRule: Bool) -> [PluginCheck] { ofFunctions + (isRule ? ofRules : ofScorers) + ofCalls }
 }
 
 func expect(_ condition: Bool, _ reason: @autoclosure () -> String) throws {

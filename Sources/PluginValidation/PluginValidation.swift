@@ -50,25 +50,27 @@ public struct PluginValidation: Sendable {
     public var skipped: [String] = []
     /// What random inputs are drawn from; the same seed, the same inputs.
     public var seed: UInt64
-    private let isolation: PluginIsolation
+    private var isolation: PluginIsolation
 
-    /// A validation with workers as given.
+    /// A validation with workers as given. No call is made a second time: what fails once in a while is what is looked for.
     public init(seed: UInt64, isolation: PluginIsolation) {
         self.seed = seed
         self.isolation = isolation
+        self.isolation.attempts = 1
     }
 
-    /// A check, what it is about, and how it is made.
+    /// A check, what it is about, what it builds on, and how it is made.
     private struct Step {
         let plugin: String
         let check: String
         let rules: [String]
+        var foundations: [String] = []
         let body: () throws -> Void
     }
 
     /// The checks of a plain function, which has neither tables nor settings.
     private static let ofFunctions: Set = [
-        "load", "segments", "scores", "extremes", "no-memory", "any-cut", "sign", "rank", "alike", "leaves-as-found",
+        "load", "segments", "create", "scores", "extremes", "no-memory", "any-cut", "sign", "rank", "alike", "leaves-as-found",
         "no-leak", "cancel",
     ]
 
@@ -86,7 +88,8 @@ public struct PluginValidation: Sendable {
         if let unknown = ((only ?? []) + skipped).first(where: { !known.contains($0) }) {
             throw Unplannable(description: "there is no check '\(unknown)'")
         }
-        let services = PluginServices(log: { _ in })
+        let clock = CheckClock(seconds: max(30, isolation.timeout))
+        let services = PluginServices(log: { _ in }, isCancelled: clock.isOver)
         let code = Result { try PluginUnderTest.describe(path, isolation, services) }
         // A plain function promises only what every scorer of tokens does.
         let isFunction = PluginUnderTest.isPlainFunction(path)
@@ -101,13 +104,15 @@ public struct PluginValidation: Sendable {
                     path: path, plugin: plugin, parameters: parsed.parameters, isolation: isolation, services: services),
                 seed: seed)
             steps += PluginCheck.planned(isRule: subject.plugin.isRule).filter { isWanted($0.id) }.map { check in
-                Step(plugin: plugin.id, check: check.id, rules: check.rules) { try check.body(subject) }
+                Step(
+                    plugin: plugin.id, check: check.id, rules: check.rules, foundations: subject.foundations(of: check)
+                ) { try check.body(subject) }
             }
         }
         guard !steps.isEmpty else {
             throw Unplannable(description: "none of the checks that were asked for is one of \(path)")
         }
-        return run(steps, loads: (try? code.get()) != nil, report)
+        return run(steps, loads: (try? code.get()) != nil, clock, report)
     }
 
     /// Those that a reference means, of a file that loads.
@@ -127,11 +132,17 @@ public struct PluginValidation: Sendable {
         return plugins
     }
 
-    private func run(_ steps: [Step], loads: Bool, _ report: (CheckResult) -> Void) -> CheckCounts {
+    private func run(_ steps: [Step], loads: Bool, _ clock: CheckClock, _ report: (CheckResult) -> Void)
+        -> CheckCounts
+    {
         var counts = CheckCounts(planned: steps.count, executed: 0, passed: 0, failed: 0, notApplicable: 0, notRun: 0)
+        var failures = PriorFailures()
         for step in steps {
+            clock.restart()
             // The first check says why a file does not load; that it does not is no news of the others.
-            let result = loads || step.check == "load" ? result(step) : notRun(step)
+            let result =
+                loads || step.check == "load"
+                ? result(step, clock, &failures) : made(step, .notRun, "the file does not load")
             switch result.outcome {
             case .passed: counts.passed += 1
             case .failed: counts.failed += 1
@@ -144,32 +155,41 @@ public struct PluginValidation: Sendable {
         return counts
     }
 
-    private func notRun(_ step: Step) -> CheckResult {
+    private func made(
+        _ step: Step, _ outcome: CheckResult.Outcome, _ reason: String? = nil, _ rules: [String]? = nil
+    ) -> CheckResult {
         CheckResult(
-            plugin: step.plugin, check: step.check, outcome: .notRun, reason: "the file does not load",
-            rules: step.rules)
+            plugin: step.plugin, check: step.check, outcome: outcome, reason: reason, rules: rules ?? step.rules)
     }
 
-    private func result(_ step: Step) -> CheckResult {
-        func made(_ outcome: CheckResult.Outcome, _ reason: String?, _ rules: [String]? = nil) -> CheckResult {
-            CheckResult(
-                plugin: step.plugin, check: step.check, outcome: outcome, reason: reason, rules: rules ?? step.rules)
-        }
+    private func result(_ step: Step, _ clock: CheckClock, _ failures: inout PriorFailures) -> CheckResult {
+        if let reason = failures.reasonNotToRun(step.plugin) { return made(step, .notRun, reason) }
         do {
             try step.body()
-            return made(.passed, nil)
+            return made(step, .passed)
         } catch let error as PluginCheck.NotApplicable {
-            return made(.notApplicable, error.reason)
-        } catch let error as PluginCheck.Broken {
-            return made(.failed, error.reason)
-        } catch PluginError.crashed(_, _, let function, let how, let lastWords, _)
-            where lastWords.contains("terminate called")
-        {
-            // Where a C++ exception leaves a function that C called there is nobody to catch it.
-            return made(
-                .failed, "an exception left it in \(function), which \(how): \(lastWords)", ["DMSAE-STATUS-02"])
+            return made(step, .notApplicable, error.reason)
         } catch {
-            return made(.failed, "\(error)")
+            let isOver = clock.isOver()
+            if isOver || PriorFailures.isHang(error) { failures.hangs(step.plugin, in: step.check) }
+            if let old = failures.reasonOld(
+                plugin: step.plugin, check: step.check, foundations: step.foundations,
+                cause: PriorFailures.cause(of: error))
+            {
+                return made(step, .notRun, old)
+            }
+            switch error {
+            case let error as PluginCheck.Broken: return made(step, .failed, error.reason)
+            case PluginError.cancelled where isOver:
+                return made(step, .failed, "it was still at it after \(clock.seconds) s, with signs of life all the while")
+            case PluginError.crashed(_, _, let function, let how, let lastWords, _)
+            where lastWords.contains("terminate called"):
+                // Where a C++ exception leaves a function that C called there is nobody to catch it.
+                return made(
+                    step, .failed, "an exception left it in \(function), which \(how): \(lastWords)",
+                    ["DMSAE-STATUS-02"])
+            default: return made(step, .failed, "\(error)")
+            }
         }
     }
 }

@@ -8,12 +8,12 @@ extension PluginCheck {
     static let processChecks = [
         PluginCheck(
             id: "leaves-as-found", rules: ["DMSAE-CALL-02", "DMSAE-HOST-02"],
-            promise:
-                "it changes no floating-point mode, folder, locale, variable, signal, and writes to no standard stream"
+            promise: "it changes nothing of the process that others are in too: floating-point modes, folder, locale, "
+                + "variables, signals, timers, limits, priority, processors, umask; and leaves standard streams alone"
         ) { subject in
             let examined = try subject.plugin.examination()
             let call = try subject.call(examined)
-            for _ in 0..<3 { try call.run() }
+            for _ in 0..<3 { _ = try call.run() }
             let changes = try examined.traces().changes
             try expect(
                 changes.isEmpty, "after create and three calls of \(call.name): \(changes.joined(separator: "; "))")
@@ -25,10 +25,10 @@ extension PluginCheck {
             let examined = try subject.plugin.examination()
             let call = try subject.call(examined)
             // What is kept on purpose, as scratch memory, is there after the first ones.
-            for _ in 0..<30 { try call.run() }
+            for _ in 0..<30 { _ = try call.run() }
             let before = try examined.traces()
             let count = 120
-            for _ in 0..<count { try call.run() }
+            for _ in 0..<count { _ = try call.run() }
             let after = try examined.traces()
             func grows(_ what: String, _ values: KeyPath<ProcessTraces, Int>, byMoreThan most: Int) throws {
                 let growth = after[keyPath: values] - before[keyPath: values]
@@ -39,6 +39,16 @@ extension PluginCheck {
             try grows("bytes of memory in use", \.residentBytes, byMoreThan: 4096 * count)
             try grows("descriptors open", \.descriptors, byMoreThan: count / 10)
             try grows("threads", \.threads, byMoreThan: count / 10)
+        },
+        PluginCheck(
+            id: "idle", rules: [], promise: "between calls its threads sleep", after: ["no-leak"]
+        ) { subject in
+            let examined = try subject.plugin.examination()
+            let call = try subject.call(examined)
+            for _ in 0..<3 { _ = try call.run() }
+            try expect(
+                !(try examined.traces().isBusy),
+                "a second after a call of \(call.name) something in its process still runs; end or block its threads")
         },
         PluginCheck(
             id: "together", rules: ["DMSAE-STATE-03", "DMSAE-SCORER-05", "DMSAE-RULE-05"],
@@ -67,9 +77,11 @@ extension PluginCheck {
             // A busy machine delays a call; it does not delay three of three. A plugin that never asks is as slow each time.
             for _ in 0..<3 where least > 0.25 {
                 let stop = Stop()
-                let call = try subject.longCall(PluginServices(log: { _ in }, isCancelled: stop.isRaised))
+                let isLate = subject.plugin.services.isCancelled
+                let call = try subject.longCall(
+                    PluginServices(log: { _ in }, isCancelled: { stop.isRaised() || isLate() }))
                 stop.arm()
-                do { try call.run() } catch PluginError.cancelled {}
+                do { _ = try call.run() } catch PluginError.cancelled where stop.elapsed() != nil {}
                 guard let elapsed = stop.elapsed() else {
                     throw NotApplicable(reason: "no call of \(call.name) was long enough to be asked")
                 }
@@ -94,12 +106,6 @@ extension PluginCheck {
 
         /// Seconds since somebody saw it.
         func elapsed() -> Double? { raised.withLock { $0.map { now() - $0 } } }
-
-        private func now() -> Double {
-            var time = timespec()
-            clock_gettime(CLOCK_MONOTONIC, &time)
-            return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
-        }
     }
 }
 

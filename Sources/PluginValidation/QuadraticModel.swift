@@ -12,7 +12,11 @@ final class QuadraticModel: SplicedEvaluation, @unchecked Sendable {
     private let target: Matrix
 
     let preferredGroups = 16
-    let remainingGroups: Int? = nil
+    /// How many groups may be asked for; nil for no limit.
+    private(set) var budget: Int?
+    /// How many were.
+    private(set) var asked = 0
+    var remainingGroups: Int? { budget.map { max(0, $0 - asked) } }
 
     /// A random batch of `sequences` sequences; decoder rows of many norms, the first position of each not scored.
     ///
@@ -78,14 +82,46 @@ final class QuadraticModel: SplicedEvaluation, @unchecked Sendable {
 
     let length: Int
 
-    private init(_ batch: ScoringBatch, target: Matrix, length: Int) {
+    /// A model of a batch and what its losses measure the distance to.
+    init(_ batch: ScoringBatch, target: Matrix, length: Int) {
         self.batch = batch
         self.target = target
         self.length = length
     }
 
-    /// The same model with its latents in another order, and where each entry went.
-    func renumbered() -> (model: QuadraticModel, entries: [Int]) {
+    /// The same model with latent j's activations times `factor(j)` and its decoder row divided by it: x̂ stays.
+    func scaled(by factor: (Int) -> Float) -> QuadraticModel {
+        var batch = batch
+        batch.decoder = self.batch.decoder.copy(rows: 0..<self.batch.decoder.rows)
+        for j in 0..<batch.decoder.rows { for i in 0..<d { batch.decoder[j, i] /= factor(j) } }
+        let codes = self.batch.codes
+        batch.codes = SparseCodes(rows: codes.rows, columns: codes.columns, capacity: codes.count)
+        batch.codes.rowOffsets.update(from: codes.rowOffsets, count: codes.rows + 1)
+        batch.codes.columnIndices.update(from: codes.columnIndices, count: codes.count)
+        for e in 0..<codes.count { batch.codes.values[e] = codes.values[e] * factor(Int(codes.columnIndices[e])) }
+        return QuadraticModel(batch, target: target, length: length)
+    }
+
+    /// The same model, handed out with a gradient that is not its own.
+    func withGradient(of value: Float) -> QuadraticModel {
+        var batch = batch
+        batch.gradient = Matrix(rows: batch.gradient.rows, columns: d)
+        batch.gradient.fill(value)
+        return QuadraticModel(batch, target: target, length: length)
+    }
+
+    /// Lets so many groups be asked for from now on.
+    func limit(to groups: Int?) { (budget, asked) = (groups, 0) }
+
+    private func spend(_ groups: Int) throws {
+        if let remaining = remainingGroups, remaining < groups {
+            throw AttributionError.budgetExhausted(asked: groups, remaining: remaining)
+        }
+        asked += groups
+    }
+
+    /// The same model with its latents in another order, where each entry went, and each latent.
+    func renumbered() -> (model: QuadraticModel, entries: [Int], numbers: [Int]) {
         let codes = batch.codes, m = codes.columns
         // Multiplying by a number that shares no factor with m permutes 0..<m.
         let step = (m / 3..<m + m).first { gcd($0, m) == 1 } ?? 1
@@ -105,7 +141,7 @@ final class QuadraticModel: SplicedEvaluation, @unchecked Sendable {
         var batch = batch
         batch.codes = other
         batch.decoder = decoder
-        return (QuadraticModel(batch, target: target, length: length), entries)
+        return (QuadraticModel(batch, target: target, length: length), entries, (0..<m).map { $0 * step % m })
     }
 
     private func gcd(_ a: Int, _ b: Int) -> Int { b == 0 ? a : gcd(b, a % b) }
@@ -137,6 +173,7 @@ final class QuadraticModel: SplicedEvaluation, @unchecked Sendable {
 
     func lossChanges(_ groups: [EditGroup]) throws -> [Double] {
         try batch.check(groups)
+        try spend(groups.count)
         return groups.map { group in
             let tokens = group.sequence * length..<(group.sequence + 1) * length
             let rows = batch.reconstruction.copy(rows: tokens)
@@ -166,17 +203,24 @@ final class QuadraticModel: SplicedEvaluation, @unchecked Sendable {
     }
 
     /// The batch is the whole pass.
-    func meanActivations() throws -> MeanActivations.Values {
-        let scored = batch.scored.reduce(0) { $0 + Int($1) }
-        var means = [Double](repeating: 0, count: batch.codes.columns)
-        for e in 0..<batch.codes.count {
-            means[Int(batch.codes.columnIndices[e])] += Double(batch.codes.values[e]) / Double(scored)
+    func meanActivations() throws -> MeanActivations.Values { means(of: 0..<batch.sequenceOffsets.count - 1) }
+
+    /// How active latents are in some of the sequences.
+    func means(of sequences: some Sequence<Int>) -> MeanActivations.Values {
+        var scored = 0
+        var sums = [Double](repeating: 0, count: batch.codes.columns)
+        for t in sequences.lazy.flatMap({ $0 * self.length..<($0 + 1) * self.length }) {
+            scored += Int(batch.scored[t])
+            for e in batch.codes.entries(ofRow: t) {
+                sums[Int(batch.codes.columnIndices[e])] += Double(batch.codes.values[e])
+            }
         }
-        return MeanActivations.Values(means: means, scoredTokens: scored)
+        return MeanActivations.Values(means: sums.map { $0 / Double(max(1, scored)) }, scoredTokens: scored)
     }
 
     func gradients(at points: [GradientPoint]) throws -> [Double] {
         for point in points { try batch.check(sequence: point.sequence, "point") }
+        try spend(points.count)
         return points.map { point in
             var sum = 0.0
             for k in 0..<length {
@@ -192,6 +236,7 @@ final class QuadraticModel: SplicedEvaluation, @unchecked Sendable {
 
     func gradients(along paths: [GradientPath], alphas: [Double], weights: [Double]) throws {
         for path in paths { try batch.check(sequence: path.sequence, "path") }
+        try spend(paths.count * alphas.count)
         for path in paths {
             for k in 0..<length * d {
                 let t = path.sequence * length + k / d

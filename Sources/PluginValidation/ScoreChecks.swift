@@ -36,11 +36,13 @@ extension PluginCheck {
         },
         PluginCheck(
             id: "deterministic", rules: ["DMSAE-SCORER-05"],
-            promise: "the same batch gives the same bits, in another process too"
+            promise: "the same batch gives the same bits, in another process and at another time too"
         ) { subject in
             try applies(subject.has("deterministic"), "it does not say that it is deterministic")
             let batch = QuadraticModel(seed: subject.seed).asking
-            let first = try subject.perToken().scores(batch), second = try subject.perToken().scores(batch)
+            let first = try subject.perToken().scores(batch)
+            waitForNextSecond()
+            let second = try subject.perToken().scores(batch)
             try expect(first == second, subject.firstDifference(first, second))
         },
         PluginCheck(
@@ -66,35 +68,47 @@ extension PluginCheck {
         },
         PluginCheck(
             id: "scale", rules: ["DMSAE-ENTRY-02"],
-            promise: "twice the activations with half the decoder rows give the same scores"
+            promise: "with activations times a factor and decoder rows divided by it, of all latents or of each its own, "
+                + "the scores are the same"
         ) { subject in
             try applies(subject.has("scale-invariant"), "it does not say that it is scale invariant")
-            let scorer = try subject.perToken()
-            let batch = QuadraticModel(seed: subject.seed).asking
-            let first = try scorer.scores(batch)
-            for i in 0..<batch.decoder.count { batch.decoder[i] /= 2 }
-            for e in 0..<batch.codes.count { batch.codes.values[e] *= 2 }
-            let second = try scorer.scores(batch)
+            let model = QuadraticModel(seed: subject.seed, sequences: 4)
+            let first = try subject.scores(model)
+            let largest = first.reduce(0) { $1.isNaN ? $0 : max($0, abs($1)) }
             // Factors of two are exact, sums of products may only round where something else did.
-            let largest = first.reduce(0) { max($0, abs($1)) }
-            for (e, (a, b)) in zip(first, second).enumerated() {
-                try expect(abs(a - b) <= 1e-5 * largest, "score \(e) is \(a) and then \(b)")
+            let factors: [(String, Double, (Int) -> Float)] = [
+                ("2", 1e-5, { _ in 2 }), ("1/1024", 1e-5, { _ in 1 / 1024 }), ("3", 1e-3, { _ in 3 }),
+                ("one of its own for each latent", 1e-5, { [0.25, 0.5, 1, 2, 4][$0 % 5] }),
+            ]
+            for (name, most, factor) in factors {
+                let second = try subject.scores(model.scaled(by: factor))
+                for (e, (a, b)) in zip(first, second).enumerated() where !(a.isNaN && b.isNaN) {
+                    try expect(
+                        abs(a - b) <= most * largest, "score \(e) is \(a), and \(b) when activations are times \(name)")
+                }
             }
         },
         PluginCheck(
-            id: "defaults", rules: ["DMSAE-PARAM-02", "DMSAE-PARAM-03", "DMSAE-PARAM-04"],
-            promise: "its defaults written out, and nothing given on an older host, give the same scores"
+            id: "undeclared-gradient", rules: ["DMSAE-SCORER-02"],
+            promise: "it does not read a gradient that it does not ask for: a host may not have made one"
         ) { subject in
-            let defaults = (subject.plugin.plugin.parameters ?? []).filter {
-                $0.default != nil && !subject.plugin.isSet($0.key)
+            try applies(!subject.has("needs-gradient"), "it says that it needs the gradient")
+            let model = QuadraticModel(seed: subject.seed)
+            let first = try subject.scores(model.withGradient(of: 0)), second = try subject.scores(model.withGradient(of: 3))
+            let differ = zip(first, second).enumerated().first {
+                $0.element.0 != $0.element.1 && !($0.element.0.isNaN && $0.element.1.isNaN)
             }
-            try applies(!defaults.isEmpty, "it has no defaults")
-            let expected = try subject.perToken().scores(QuadraticModel(seed: subject.seed).asking)
-            let older = try subject.plugin.scorer(isUnchecked: true).scores(QuadraticModel(seed: subject.seed).asking)
-            try expect(expected == older, "without settings, " + subject.firstDifference(expected, older))
-            let written = try subject.plugin.scorer(extra: defaults.map { ($0.key, $0.default ?? "") })
-                .scores(QuadraticModel(seed: subject.seed).asking)
-            try expect(expected == written, "with defaults written out, " + subject.firstDifference(expected, written))
+            try expect(
+                differ == nil,
+                "score \(differ?.offset ?? 0) changes with the gradient; declare DMSAE_PLUGIN_NEEDS_GRADIENT")
         },
     ]
+}
+
+extension PluginCheck.Subject {
+    /// Scores of tokens, or totals where there are none.
+    fileprivate func scores(_ model: QuadraticModel) throws -> [Double] {
+        if scoresTokens { return try perToken().scores(model.asking).map(Double.init) }
+        return try accumulated(ModelPass(model))[0][0]
+    }
 }

@@ -41,8 +41,9 @@ struct Selection {
         return context
     }
 
-    func marks(_ rule: any SparsityRule) throws -> [UInt8] {
-        let context = context(rule)
+    func marks(_ rule: any SparsityRule, _ mode: SelectionMode? = nil) throws -> [UInt8] {
+        var context = context(rule)
+        if let mode { context.mode = mode }
         var marks = [UInt8](repeating: 0, count: candidates.count)
         try marks.withUnsafeMutableBufferPointer { try rule.select(from: candidates, context, selected: $0) }
         return marks

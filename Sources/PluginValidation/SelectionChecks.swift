@@ -9,7 +9,7 @@ extension PluginCheck {
     static let selectionChecks = [
         PluginCheck(
             id: "selection", rules: ["DMSAE-RULE-01", "DMSAE-RULE-03"],
-            promise: "it marks with 0 and 1, no more than its upper count, whatever the sizes"
+            promise: "it marks with 0 and 1, no more than its upper count, whatever the sizes, in training and after it"
         ) { subject in
             let rule = try subject.rule()
             for (rows, latents, perRow, k, budget) in [
@@ -18,7 +18,7 @@ extension PluginCheck {
             ] as [(Int, Int, Int, Double, Int?)] {
                 let selection = Selection(
                     seed: subject.seed, rows: rows, latents: latents, perRow: perRow, k: k, budget: budget)
-                _ = try selection.marks(rule)
+                for mode in [SelectionMode.train, .calibrate, .infer] { _ = try selection.marks(rule, mode) }
             }
         },
         PluginCheck(
@@ -65,7 +65,7 @@ extension PluginCheck {
         },
         PluginCheck(
             id: "selection-largest", rules: ["DMSAE-RULE-05", "DMSAE-RULE-02"],
-            promise: "candidates below its upper count largest do not matter"
+            promise: "candidates below its upper count largest do not matter", after: ["selection-sorted"]
         ) { subject in
             let rule = try subject.rule()
             try applies(rule.scope != .all, "it looks at all candidates")

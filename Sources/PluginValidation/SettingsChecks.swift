@@ -20,7 +20,7 @@ extension PluginCheck {
         PluginCheck(
             id: "bad-setting", rules: ["DMSAE-ENTRY-07", "DMSAE-CALL-01", "DMSAE-STATUS-02"],
             promise: "create refuses a value that cannot be read or is out of range and names its key, on hosts that "
-                + "check nothing too"
+                + "check nothing too", after: ["unknown-setting"]
         ) { subject in
             let checked = (subject.plugin.plugin.parameters ?? []).filter {
                 $0.type != "text" && $0.type != "path" && !subject.plugin.isSet($0.key)

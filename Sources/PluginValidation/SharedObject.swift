@@ -5,8 +5,15 @@ import Glibc
 /// For files that the host has found to be such an object; what a table points at may still lie outside the file, and is
 /// then not there.
 struct SharedObject {
-    /// Names that it exports, functions and data.
-    private(set) var exports: [String] = []
+    /// A name that it exports, of a function or of data.
+    struct Symbol {
+        let name: String
+        /// Whether other libraries may have it too, and the loader takes one for all: weak or unique.
+        let isShared: Bool
+    }
+
+    /// What it exports.
+    private(set) var exports: [Symbol] = []
     /// Whether it asks for a stack whose contents can be run, as do all that do not say.
     private(set) var hasExecutableStack = true
     /// Whether its code is changed at load, and so is writable for a while.
@@ -64,15 +71,16 @@ struct SharedObject {
         return last + 1
     }
 
-    private func symbolNames(from table: Int, count: Int, names: Int) -> [String] {
-        var found: [String] = []
+    private func symbolNames(from table: Int, count: Int, names: Int) -> [Symbol] {
+        var found: [Symbol] = []
         for i in 0..<min(count, max(0, bytes.count - table) / 24) {
             let at = table + 24 * i
             let binding = number(at + 4, 1) >> 4, visibility = number(at + 5, 1) & 3, section = number(at + 6, 2)
             // Defined here; global, weak or unique; default or protected.
             guard section != 0, [1, 2, 10].contains(binding), visibility == 0 || visibility == 3 else { continue }
             let start = min(names + number(at, 4), bytes.count)
-            found.append(String(decoding: bytes[start...].prefix { $0 != 0 }, as: UTF8.self))
+            let name = String(decoding: bytes[start...].prefix { $0 != 0 }, as: UTF8.self)
+            found.append(Symbol(name: name, isShared: binding != 1))
         }
         return found
     }

@@ -25,10 +25,13 @@ package struct Axis {
 
     /// 0…1; values outside the range lie at its ends. Nil for what has no place: NaN, infinities, 0 on a log axis.
     package func place(_ value: Double) -> Double? {
-        guard value.isFinite, scale != .log || value > 0 else { return nil }
+        guard Self.isPossible(value), scale != .log || value > 0 else { return nil }
         let (low, high) = (bend(range.lowerBound), bend(range.upperBound))
         return high > low ? min(1, max(0, (bend(value) - low) / (high - low))) : 0.5
     }
+
+    /// Records are read from files, and a range of larger numbers than these is none.
+    static func isPossible(_ value: Double) -> Bool { abs(value) < 1e100 }
 
     private func bend(_ value: Double) -> Double {
         switch scale {
@@ -81,7 +84,7 @@ package struct Axis {
 
 /// A range that holds all finite values, a little wider, 0…1 where there are none; `low` is its lower end, if given.
 package func range(_ values: some Sequence<Double>, from low: Double? = nil) -> ClosedRange<Double> {
-    let known = values.filter(\.isFinite)
+    let known = values.filter(Axis.isPossible)
     guard let least = known.min(), let most = known.max() else { return 0...1 }
     // One value, or many that are the same, need a width that can be seen as a width.
     let margin = most > least ? (most - least) * 0.05 : max(abs(most) * 0.05, 1e-3)
@@ -91,7 +94,7 @@ package func range(_ values: some Sequence<Double>, from low: Double? = nil) -> 
 
 /// A range for a log axis: all values above 0, a little wider.
 package func logRange(_ values: some Sequence<Double>) -> ClosedRange<Double> {
-    let known = values.filter { $0.isFinite && $0 > 0 }
+    let known = values.filter { Axis.isPossible($0) && $0 > 1e-100 }
     guard let least = known.min(), let most = known.max() else { return 0.1...1 }
     let margin = max(1.1, pow(most / least, 0.05))
     return (least / margin)...(most * margin)

@@ -57,7 +57,7 @@ extension ComparisonReport {
             [
                 "\(key(of: pair.first)) · \(key(of: pair.second))", stacked(pair.spearman), short(pair.kendall, 2),
                 stacked(pair.jaccard),
-            ] + pair.overlaps.map { "\(short(100 * $0.share, 0))%" } + pair.jaccards.map { short($0, 2) }
+            ] + pair.overlaps.map { "\(short(100 * $0.share, 0))%" } + pair.jaccards.map { short($0.wrappedValue, 2) }
         }
         let heads =
             ["pair", "Spearman ρ", "Kendall τ", "Jaccard at \(tau)"] + first.overlaps.map { "top \($0.n)" }

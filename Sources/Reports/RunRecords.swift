@@ -26,6 +26,11 @@ struct RunRecords {
         while exists("\(folder)/cycle-\(cycles.count)/metrics.json") {
             let cycle = "\(folder)/cycle-\(cycles.count)"
             cycles.append(try JSONRecord.read(CycleRecord.self, from: cycle + "/metrics.json"))
+            guard cycles[cycles.count - 1].cycle == cycles.count - 1 else {
+                throw TensorFileError.malformed(
+                    file: cycle + "/metrics.json", what: "it is of cycle \(cycles[cycles.count - 1].cycle)",
+                    next: "restore it, or delete \(cycle) and resume the run")
+            }
             cores.append(try JSONRecord.read(Core.self, from: cycle + "/core.json"))
         }
         (self.cycles, self.cores) = (cycles, cores)

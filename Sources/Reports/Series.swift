@@ -50,6 +50,8 @@ func legend(_ names: [String], line: Bool = true) -> String {
 
 /// A coordinate, to a tenth.
 func pixel(_ value: Double) -> String {
+    // What has no place in a picture, whatever it came from, must not end the report.
+    guard abs(value) < 1e9 else { return "0" }
     let tenths = Int((value * 10).rounded())
     return tenths % 10 == 0 ? "\(tenths / 10)" : "\(tenths < 0 ? "-" : "")\(abs(tenths) / 10).\(abs(tenths) % 10)"
 }

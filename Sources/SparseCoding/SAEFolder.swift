@@ -16,8 +16,12 @@ public struct SAEProvenance: Codable, Sendable, Equatable {
     public var inputScale: Double?
     /// The sparsity rule.
     public var rule: String?
-    /// SHA-256 of the files that the rule is in, by name.
-    public var ruleFiles: [String: String]?
+    /// Every setting of it, defaults included.
+    public var ruleSettings: [String: String]?
+    /// What of the command that trained it is not in the plan.
+    public var settings: [String: String]?
+    /// SHA-256 of what it was made from, by what that is for: activations, core, starting point, plugin.
+    public var hashes: [String: String]?
     /// Every number of the training.
     public var plan: TrainingPlan?
     /// Steps done.
@@ -36,10 +40,23 @@ public enum SAEFolder {
     static let weightsName = "sae_weights.safetensors"
     static let configurationName = "cfg.json"
 
-    /// Writes the folder; each file appears whole or not at all, `cfg.json`, without which there is no SAE, last.
+    /// The files of a folder.
+    public static let files = [configurationName, weightsName]
+
+    /// The file of an SAE's tensors.
+    public static func weights(in folder: String) -> String { folder + "/" + weightsName }
+
+    /// The file that says what they are.
+    public static func configuration(in folder: String) -> String { folder + "/" + configurationName }
+
+    /// Writes the folder. Everything is on the disk before the first file gets its name; of an older SAE `cfg.json`, without
+    /// which there is no SAE, goes first and comes last, so that no kill leaves parts of two.
     ///
+    /// - Parameter log: committed with the SAE that it tells of.
     /// - Throws: `TensorFileError` when the folder cannot be written.
-    public static func write(_ sae: SparseAutoencoder, _ provenance: SAEProvenance, to folder: String) throws {
+    public static func write(
+        _ sae: SparseAutoencoder, _ provenance: SAEProvenance, to folder: String, log: AtomicFile? = nil
+    ) throws {
         try createFolder(folder)
         let thresholds = Matrix(rows: 1, columns: sae.dSAE)
         if let own = sae.latentThresholds {
@@ -48,16 +65,20 @@ public enum SAEFolder {
             thresholds.fill(sae.threshold ?? -1)
             if sae.threshold != nil { for j in sae.exemptCore { thresholds[j] = 0 } }
         }
-        // Over an older SAE: without its cfg.json no kill can leave the new weights under the old shape.
-        unlink(folder + "/" + configurationName)
         var writer = SafetensorsWriter()
         writer.add("W_enc", sae.encoder.transposed())
         writer.add("b_enc", sae.encoderBias, shape: [sae.dSAE])
         writer.add("W_dec", sae.decoder)
         writer.add("b_dec", sae.decoderBias, shape: [sae.dIn])
         if sae.rowTopK == nil { writer.add("threshold", thresholds, shape: [sae.dSAE]) }
-        try writer.write(to: folder + "/" + weightsName)
-        try JSONRecord.write(Configuration(sae, provenance), to: folder + "/" + configurationName)
+        let weights = try writer.file(at: folder + "/" + weightsName)
+        let configuration = try JSONRecord.file(
+            Configuration(sae, provenance), at: folder + "/" + configurationName)
+        try log?.sync()
+        unlink(folder + "/" + configurationName)
+        try weights.commit(syncingFolder: false)
+        try log?.commit(syncingFolder: false)
+        try configuration.commit()
     }
 
     /// Reads a folder written by this program or by SAELens (architecture jumprelu or topk).

@@ -26,8 +26,12 @@ public enum SparseCodingError: Error, CustomStringConvertible, Equatable {
     case overflowed(step: Int, latent: Int)
     /// A rule broke its promise.
     case ruleSelectedTooMany(rule: String, selected: Int, allowed: Int)
+    /// An SAE whose form a training with this rule would lose.
+    case formNotContinued(form: String, rule: String, advice: String)
     /// A folder that does not hold an SAE this program reads.
     case badFolder(path: String, reason: String, advice: String)
+    /// Decoder norms that cannot be folded into the latents without making another function of the SAE.
+    case cannotFold(reason: String)
 
     /// What failed, on which value, what to do next.
     public var description: String {
@@ -65,8 +69,14 @@ public enum SparseCodingError: Error, CustomStringConvertible, Equatable {
                 + "huge numbers in the activations"
         case .ruleSelectedTooMany(let rule, let selected, let allowed):
             "sparsity rule \(rule) selected \(selected) entries after promising at most \(allowed); report this to its author"
+        case .formNotContinued(let form, let rule, let advice):
+            "the SAE to start from \(form), which a training with the sparsity rule \(rule) would lose; \(advice), or start "
+                + "without --init"
         case .badFolder(let path, let reason, let advice):
             "\(path) is not an SAE this program reads: \(reason); \(advice)"
+        case .cannotFold(let reason):
+            "the SAE's decoder rows have other norms than 1, which cannot be folded into its latents: \(reason); --no-fold takes "
+                + "the latents on the scale that the file gives them"
         }
     }
 

@@ -73,7 +73,7 @@ public final class Trainer {
     private var centered = Matrix(rows: 0, columns: 0)
     private var starvedSteps = 0
     /// For a rule that learns.
-    private let learned: LearnedTensors?
+    let learned: LearnedTensors?
     /// Where each candidate of a rule that learns is among the codes, and where each of those is in `live`.
     private var places: [Int] = []
     private var livePlaces: [Int] = []
@@ -243,7 +243,7 @@ public final class Trainer {
     }
 
     /// Calibrates on the last batch, if the rule needs to look at one, and asks for the form.
-    private func form(_ inference: any SparsityRuleInference) throws -> InferenceForm {
+    func form(_ inference: any SparsityRuleInference) throws -> InferenceForm {
         let size = try inference.stateSize(latentCount: sae.dSAE)
         let state = UnsafeMutableRawBufferPointer.allocate(byteCount: max(size, 64), alignment: 64)
         defer { state.deallocate() }

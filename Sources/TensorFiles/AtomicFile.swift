@@ -1,12 +1,20 @@
+import CLinux
 import Glibc
 import Synchronization
 
 /// A file that appears under its name complete or not at all: written beside it under a temporary name, synced,
-/// then renamed. Dropped without `commit()`, it removes what it wrote.
+/// then renamed. Dropped without `commit()`, it removes what it wrote; what a kill leaves is removed by the next who
+/// writes a file of that name.
+///
+/// The temporary file is locked as long as it is written: that, and not the process id in its name, tells the dead from
+/// the living, since another container may count processes in another way.
 public final class AtomicFile {
     private let path: String
     private let temporaryPath: String
     private var descriptor: Int32
+    private var isSynced = false
+    /// Where the temporary file is remembered, so that a signal that ends the program removes it.
+    private var slot: Int32 = -1
 
     private static let serial = Atomic<Int>(0)
 
@@ -25,14 +33,20 @@ public final class AtomicFile {
                 file: path, reason: isFolder ? "it is a folder" : "it is a device, not a file")
         }
         self.path = path
+        Self.removeLeftovers(of: name, in: folder.isEmpty ? "." : String(folder))
         while true {
             let number = Self.serial.add(1, ordering: .relaxed).newValue
             // Cut short, so that a name near the length limit still has a temporary one.
             let candidate = "\(folder).\(name.prefix(48)).\(getpid())-\(number).partial"
             descriptor = open(candidate, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
             if descriptor >= 0 {
-                temporaryPath = candidate
-                return
+                if Self.isOwned(descriptor) {
+                    temporaryPath = candidate
+                    slot = dmsae_remember_temporary(candidate)
+                    return
+                }
+                close(descriptor)
+                continue
             }
             // Left behind by an earlier process of the same number.
             if errno != EEXIST {
@@ -45,6 +59,7 @@ public final class AtomicFile {
         if descriptor >= 0 {
             close(descriptor)
             unlink(temporaryPath)
+            dmsae_forget_temporary(slot)
         }
     }
 
@@ -58,12 +73,23 @@ public final class AtomicFile {
         try loop(bytes) { descriptor, start, count, done in pwrite(descriptor, start, count, offset + done) }
     }
 
-    /// Syncs the contents and gives the file its name, replacing what had it.
-    public func commit() throws {
+    /// Syncs the contents, so that little can fail when the file is given its name: for files that belong together.
+    public func sync() throws {
         precondition(descriptor >= 0, "\(path) was committed before")
-        guard fsync(descriptor) == 0, rename(temporaryPath, path) == 0 else { throw unwritable() }
+        guard fsync(descriptor) == 0 else { throw unwritable() }
+        isSynced = true
+    }
+
+    /// Syncs the contents and gives the file its name, replacing what had it, a link as well.
+    ///
+    /// - Parameter syncingFolder: false where another file of the same folder is committed right after.
+    public func commit(syncingFolder: Bool = true) throws {
+        if !isSynced { try sync() }
+        guard rename(temporaryPath, path) == 0 else { throw unwritable() }
         close(descriptor)
         descriptor = -1
+        dmsae_forget_temporary(slot)
+        guard syncingFolder else { return }
         // The name itself is safe once the folder is synced; a folder that cannot be opened for that (no read
         // permission) or a file system without folder syncing leaves only that last guarantee out.
         let cut = path.lastIndex(of: "/").map { path.index(after: $0) } ?? path.startIndex
@@ -107,7 +133,83 @@ public final class AtomicFile {
         }
     }
 
+    /// Locks a temporary file that was just made. False if another program took it for a leftover in that instant.
+    private static func isOwned(_ descriptor: Int32) -> Bool {
+        if flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK { return false }
+        var status = stat()
+        return fstat(descriptor, &status) == 0 && status.st_nlink > 0
+    }
+
+    // MARK: What kills leave
+
+    /// Names of temporary files by folder, as they were when this program first wrote there.
+    private static let leftovers = Mutex<[String: [String]]>([:])
+
+    private static func removeLeftovers(of name: Substring, in folder: String) {
+        let found = leftovers.withLock { known in
+            if let names = known[folder] { return names }
+            let names = temporaryNames(in: folder)
+            known[folder] = names
+            return names
+        }
+        let prefix = ".\(name.prefix(48))."
+        for name in found where name.hasPrefix(prefix) && isTemporary(name.dropFirst(prefix.count)) {
+            removeUnlessOwned(folder + "/" + name)
+        }
+    }
+
+    /// Removes the temporary files in a folder that is this program's to write, but for those that are being written.
+    static func removeLeftovers(in folder: String) {
+        for name in temporaryNames(in: folder) { removeUnlessOwned(folder + "/" + name) }
+    }
+
+    private static func temporaryNames(in folder: String) -> [String] {
+        guard let directory = opendir(folder) else { return [] }
+        defer { closedir(directory) }
+        var names: [String] = []
+        while let entry = readdir(directory) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
+            if name.hasPrefix("."), let last = name.dropLast(8).lastIndex(of: "."),
+                isTemporary(name[name.index(after: last)...])
+            {
+                names.append(name)
+            }
+        }
+        return names
+    }
+
+    /// Whether the end of a name is "PROCESS-NUMBER.partial".
+    private static func isTemporary(_ end: Substring) -> Bool {
+        guard end.hasSuffix(".partial") else { return false }
+        let numbers = end.dropLast(8).split(separator: "-", omittingEmptySubsequences: false)
+        return numbers.count == 2
+            && numbers.allSatisfy { !$0.isEmpty && $0.utf8.allSatisfy { (0x30...0x39).contains($0) } }
+    }
+
+    private static func removeUnlessOwned(_ path: String) {
+        let descriptor = open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
+        guard descriptor >= 0 else { return }
+        defer { close(descriptor) }
+        var status = stat()
+        guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return }
+        if flock(descriptor, LOCK_EX | LOCK_NB) == 0 { unlink(path) }
+    }
+
     private func unwritable() -> TensorFileError {
-        .unwritable(file: path, reason: String(cString: strerror(errno)))
+        .unwritable(file: path, reason: Self.reason(errno))
+    }
+
+    /// What an error of writing means. The C library's "File too large" does not say whose limit it is.
+    public static func reason(_ number: Int32) -> String {
+        let text = String(cString: strerror(number))
+        guard number == EFBIG else { return text }
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_FSIZE.rawValue), &limit) == 0, limit.rlim_cur < UInt64(Int.max)
+        else {
+            return text + " for the file system"
+        }
+        return text + ", the limit on files is \(limit.rlim_cur) bytes (ulimit -f)"
     }
 }

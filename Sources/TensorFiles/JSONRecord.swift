@@ -2,23 +2,54 @@ import Glibc
 import FoundationEssentials
 
 /// Records kept as JSON: pretty, keys sorted, so that two of them can be compared line by line.
+///
+/// A number that is NaN or infinite, which JSON does not have, is null there, and NaN when it is read again.
 public enum JSONRecord {
     /// A value as JSON text; one line unless `pretty`.
     public static func text(_ value: some Encodable, pretty: Bool = true) throws -> String {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         if pretty { encoder.outputFormatting.insert(.prettyPrinted) }
-        // JSON has no NaN; a metric without a value reads as a string rather than ending a run.
         encoder.nonConformingFloatEncodingStrategy = .convertToString(
-            positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
-        return String(decoding: try encoder.encode(value), as: UTF8.self)
+            positiveInfinity: noNumber, negativeInfinity: noNumber, nan: noNumber)
+        return String(decoding: numbersOrNull(Array(try encoder.encode(value))), as: UTF8.self)
+    }
+
+    /// Stands for a number without a value until null does; of private characters, so that no text is taken for it.
+    private static let noNumber = "\u{10FFFD}no number\u{10FFFD}"
+
+    private static func numbersOrNull(_ text: [UInt8]) -> [UInt8] {
+        let mark = Array("\"\(noNumber)\"".utf8)
+        var result: [UInt8] = []
+        var copied = 0
+        var i = 0
+        while i + mark.count <= text.count {
+            if text[i + 1] == mark[1], text[i..<i + mark.count].elementsEqual(mark) {
+                result += text[copied..<i] + Array("null".utf8)
+                i += mark.count
+                copied = i
+            } else {
+                i += 1
+            }
+        }
+        return result + text[copied...]
     }
 
     /// Writes a value, whole or not at all.
     ///
     /// - Throws: `TensorFileError.unwritable`.
     public static func write(_ value: some Encodable, to path: String) throws {
-        try AtomicFile.write(try text(value) + "\n", to: path)
+        try file(value, at: path).commit()
+    }
+
+    /// Writes a value but for the file's name: to be committed with others that belong to it.
+    ///
+    /// - Throws: `TensorFileError.unwritable`.
+    public static func file(_ value: some Encodable, at path: String) throws -> AtomicFile {
+        let file = try AtomicFile(path: path)
+        try Array((try text(value) + "\n").utf8).withUnsafeBytes { try file.write($0) }
+        try file.sync()
+        return file
     }
 
     /// Reads a value.
@@ -47,11 +78,37 @@ public enum JSONRecord {
         decoder.nonConformingFloatDecodingStrategy = .convertFromString(
             positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
         do {
-            return try decoder.decode(type, from: data)
+            do {
+                return try decoder.decode(type, from: data)
+            } catch DecodingError.valueNotFound(let wanted, _) where wanted is any BinaryFloatingPoint.Type {
+                // A number is wanted where null is: one without a value.
+                return try decoder.decode(type, from: nullAsNaN(data))
+            }
         } catch {
             throw TensorFileError.malformed(
                 file: path, what: "not the record it should be: \(reason(error))", next: "restore it or delete it")
         }
+    }
+
+    /// The document with "nan" in the place of every null outside strings.
+    private static func nullAsNaN(_ data: Data) -> Data {
+        let (text, null) = (Array(data), Array("null".utf8))
+        var result: [UInt8] = []
+        var isInString = false
+        var i = 0
+        while i < text.count {
+            if !isInString, text[i] == null[0], text[i...].starts(with: null) {
+                result += Array("\"nan\"".utf8)
+                i += null.count
+                continue
+            }
+            // What is escaped ends no string.
+            let length = isInString && text[i] == UInt8(ascii: "\\") ? min(2, text.count - i) : 1
+            if length == 1 && text[i] == UInt8(ascii: "\"") { isInString.toggle() }
+            result += text[i..<i + length]
+            i += length
+        }
+        return Data(result)
     }
 
     /// Why JSON cannot be read as a value, in words: an error that a decoder threw.

@@ -50,7 +50,10 @@ public struct SafetensorsWriter {
     }
 
     /// Writes the file, atomically. Throws `TensorFileError`.
-    public func write(to path: String) throws {
+    public func write(to path: String) throws { try file(at: path).commit() }
+
+    /// Writes the file but for its name: to be committed with others that belong to it. Throws `TensorFileError`.
+    public func file(at path: String) throws -> AtomicFile {
         let (header, order, _) = SafetensorsHeader.layout(descriptions, metadata: metadata)
         let file = try AtomicFile(path: path)
         try header.withUnsafeBytes { try file.write($0) }
@@ -61,7 +64,8 @@ public struct SafetensorsWriter {
                 try file.write(UnsafeRawBufferPointer(start: matrix.elements, count: matrix.count * 4))
             }
         }
-        try file.commit()
+        try file.sync()
+        return file
     }
 
     private mutating func append(_ description: TensorDescription, _ payload: Payload) {

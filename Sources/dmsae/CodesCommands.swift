@@ -34,6 +34,7 @@ struct EncodeCommand: ParsableCommand {
     func run() throws {
         output.apply()
         try AtomicFile.requireWritable(out)
+        try Surroundings.prepareToCompute(advice: "give fewer rows of activations")
         let (autoencoder, provenance) = try SAEFolder.read(sae)
         let file = try SafetensorsFile(path: input)
         _ = try file.require("x", shape: [nil, autoencoder.dIn])
@@ -93,6 +94,7 @@ struct DecodeCommand: ParsableCommand {
     func run() throws {
         output.apply()
         try AtomicFile.requireWritable(out)
+        try Surroundings.prepareToCompute(advice: "give fewer rows of latents")
         let autoencoder = try SAEFolder.read(sae).sae
         if let prefix, !(1...autoencoder.dSAE).contains(prefix) {
             throw AttributionError.badPrefix(found: prefix, width: autoencoder.dSAE)

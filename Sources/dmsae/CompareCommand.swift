@@ -28,10 +28,13 @@ struct CompareCommand: ParsableCommand {
     @OptionGroup var input: ScoringInput
     @Option(help: "Scorer: a shipped name, a path to a .so, or path.so:ID; parameters after commas. Give two or more.")
     var scorer: [String]
-    @Option(help: "How scores of tokens become one number a latent: quantile:Q, mean, rms, max or trimmed:P.")
-    var aggregate = "quantile:0.99"
-    @Option(help: "Aggregate over all scored tokens or over those where the latent is active.")
-    var over: AggregateScope = .all
+    @Option(
+        help:
+            "How scores of tokens become one number a latent: quantile:Q, mean, rms, max or trimmed:P; default quantile:0.99."
+    )
+    var aggregate: String?
+    @Option(help: "Aggregate over all scored tokens, the default, or over those where the latent is active.")
+    var over: AggregateScope?
     @Flag(help: "Aggregate signed scores instead of absolute ones.")
     var signed = false
     @Option(help: "Fraction of all attribution that the core has where only one core is shown.")
@@ -55,34 +58,59 @@ struct CompareCommand: ParsableCommand {
         guard scorer.count >= 2 else {
             throw ValidationError("a comparison needs two scorers or more; give --scorer again")
         }
-        guard Set(scorer).count == scorer.count else { throw ValidationError("a scorer is given twice") }
         // One sequence drawn again is itself, and an interval without width would find every difference.
-        guard curveSequences == 0 || curveSequences >= 2, show >= 0, (20...10_000).contains(draws) else {
+        guard curveSequences == 0 || curveSequences >= 2 else {
             throw ValidationError(
-                "--curve-sequences must be 0, or 2 or more for an interval, --show 0 or more, --draws 20 to 10000")
+                "--curve-sequences is \(curveSequences); it must be 0, or 2 or more for an interval")
+        }
+        try require("--show", show, in: 0...Int.max)
+        try require("--draws", draws, in: 20...10_000)
+    }
+
+    /// A scorer's numbers depend on its code and its settings, whatever they were called on the command line; two that are the
+    /// same would agree with each other and say nothing.
+    private func requireDistinct(_ loaded: [any LoadedPlugin]) throws {
+        var known: [String: String] = [:]
+        for (text, plugin) in zip(scorer, loaded) {
+            let settings = plugin.parameters.map { "\($0.key)=\($0.value)" }.sorted().joined(separator: ",")
+            let identity = "\(plugin.files.map(\.sha256).joined()) \(plugin.name) \(settings)"
+            if let other = known.updateValue(text, forKey: identity) {
+                throw ValidationError(
+                    (other == text
+                        ? "scorer \(printable(text)) is given twice"
+                        : "scorers \(printable(other)) and \(printable(text)) are one: \(plugin.name), with the same settings"
+                            + (settings.isEmpty ? "" : " (\(settings))"))
+                        + "; give each once, or with other settings")
+            }
         }
     }
 
     func run() throws {
         output.apply()
         Interruption.install(advice: "interrupted; run the same command again to go on from \(out)")
+        try Surroundings.prepareToCompute(
+            advice: "lower --sequences, --prefix or --curve-sequences, or give fewer tokens or scorers")
         guard tau > 0 && tau <= 1 else { throw AttributionError.badFraction(tau) }
         var settings = Comparison.Settings()
-        settings.aggregate = try Aggregate(aggregate)
-        settings.scope = over
+        settings.aggregate = try aggregate.map { try Aggregate($0) } ?? .standard
+        settings.scope = over ?? .all
         settings.isSigned = signed
         settings.tau = tau
         settings.draws = draws
         settings.seed = seed
+        let lock = try OutputLock.folder(out)
+        defer { withExtendedLifetime(lock) {} }
         try createFolder(out + "/parts")
         try AtomicFile.requireWritable(out + "/comparison.json")
         let loadedPlugins = try scorer.map { try plugins.scorer($0, output: out + "/comparison.json") }
+        try requireDistinct(loadedPlugins)
+        if loadedPlugins.allSatisfy({ !$0.scoresTokens }) { warnOfUnused() }
         let loaded = try input.load()
         try requireSeveral(loaded.tokens, in: input.tokens)
         let curveBatch = try curves(loaded)
-        var key = try input.key()
+        var key = try input.key(loaded)
         let builds = PluginBuilds(loadedPlugins)
-        key.merge(builds.entries) { $1 }
+        for (file, sha256) in builds.entries { key[file] = sha256 }
         key["scorers"] = zip(scorer, loadedPlugins).map { "\($0): \($1.identity)" }.joined(separator: "; ")
 
         let limit = try evaluationLimit(loaded)
@@ -94,18 +122,26 @@ struct CompareCommand: ParsableCommand {
             },
             sequences: loaded.tokens.sequenceCount, length: loaded.tokens.length,
             means: loaded.means(step: input.sequences), clock: seconds)
-        try score(pass, loaded, builds, key: try JSONRecord.text(key, pretty: false))
-        for compared in pass.scorers {
-            if let failure = compared.failure { Terminal.shared.warn("\(compared.label) is left out: \(failure)") }
-        }
+        try score(pass, loaded, builds, key: key, lock)
+        let scored = pass.scoredTokens
+        guard scored > 0 else { throw AttributionError.nothingScored(tokens: loaded.tokens.tokenCount) }
         let comparison = Comparison(pass, settings)
-        key["settings"] = "\(aggregate) \(over) \(signed)"
-        key["curves"] = try curveTokens.map { try SHA256.hexadecimal(ofFile: $0) } ?? "the scored tokens"
-        key["curve sequences"] = "\(curveSequences)"
+        guard comparison.scorerCount >= 2 else {
+            throw AttributionError.nothingToCompare(
+                left: comparison.orders.first.map { [printable($0.name)] } ?? [], failures: comparison.failures)
+        }
+        for failure in comparison.failures {
+            Terminal.shared.warn("\(printable(failure.name)) is left out: \(failure.value)")
+        }
+        key["aggregate"] = "\(settings.aggregate)"
+        key["over"] = settings.scope.rawValue
+        key["signed"] = "\(signed)"
+        key["curve_tokens.sha256"] = try curveTokens.map { try SHA256.hexadecimal(ofFile: $0) } ?? "the scored tokens"
+        key["curve_sequences"] = "\(curveSequences)"
         var (points, counts, losses): ([String: CurvePoints], [Int], ComparisonRecord.CurveLosses) = ([:], [], .init())
         if let curveBatch {
             (points, counts, losses) = try curves(
-                comparison, loaded, curveBatch, key: try JSONRecord.text(key, pretty: false))
+                comparison, loaded, curveBatch, key: key, lock)
         }
         Terminal.shared.begin("draw sequences again", total: draws, unit: "draws")
         var record = try comparison.record(curves: points, counts: counts) {
@@ -115,10 +151,12 @@ struct CompareCommand: ParsableCommand {
         Terminal.shared.end()
         record.curve_losses = losses
         record.about = about(loaded, loadedPlugins)
+        record.settings = recorded(key)
         record.peak_memory = peakMemory()
         record.summary = record.findings()
         let inspection = pass.inspection(sae: loaded.sae, tokenizer: loaded.tokenizer, tokens: loaded.tokens)
         record.latents = inspection.records(of: shown(record))
+        try lock.requireInPlace()
         try JSONRecord.write(record, to: out + "/comparison.json")
         try write(record, pass)
         try AtomicFile.write(ComparisonReport(record).html(), to: out + "/report.html")
@@ -132,7 +170,13 @@ struct CompareCommand: ParsableCommand {
         let path = out + "/parts/budget.json"
         if case .time = budget, exists(path) {
             let kept = try JSONRecord.read([String: Int].self, from: path)
-            if let limit = kept["\(budget)"] { return limit }
+            if let limit = kept["\(budget)"] {
+                guard (1...1 << 50).contains(limit) else {
+                    throw TensorFileError.malformed(
+                        file: path, what: "it turns a time into \(limit) forwards", next: "delete it and compare again")
+                }
+                return limit
+            }
         }
         let limit = try budget.forwards(loaded)
         try JSONRecord.write(["\(budget)": limit], to: path)
@@ -141,7 +185,7 @@ struct CompareCommand: ParsableCommand {
 
     /// Runs the sequences that no part in the folder holds.
     private func score(
-        _ pass: ComparisonPass, _ loaded: ScoringInput.Loaded, _ builds: PluginBuilds, key: String
+        _ pass: ComparisonPass, _ loaded: ScoringInput.Loaded, _ builds: PluginBuilds, key: PassKey, _ lock: OutputLock
     ) throws {
         Terminal.shared.begin("score", total: loaded.tokens.tokenCount, unit: "tokens")
         var number = 0
@@ -153,13 +197,7 @@ struct CompareCommand: ParsableCommand {
             number += 1
             if exists(path) {
                 try builds.requireThose(of: path)
-                let part = try ComparisonPart(
-                    path: path, key: key, scorers: scorer.count, latentCount: loaded.spliced.candidateCount,
-                    length: loaded.tokens.length)
-                guard part.sequences.lowerBound == first, part.sequences.upperBound <= loaded.tokens.sequenceCount
-                else {
-                    throw AttributionError.shardsDoNotFit(path: path, found: part.sequences, wanted: first)
-                }
+                let part = try ComparisonPart(path: path, key: key, next: pass)
                 pass.resume(part)
                 Terminal.shared.advance(by: part.sequences.count * loaded.tokens.length, detail: "")
                 continue
@@ -168,6 +206,7 @@ struct CompareCommand: ParsableCommand {
                 if case PluginError.cancelled = error { return true }
                 return error is TensorFileError || error is LanguageModelError
             }
+            try lock.requireInPlace()
             try part.write(to: path, key: key)
             Terminal.shared.advance(by: (last - first) * loaded.tokens.length, detail: "")
         }
@@ -188,14 +227,8 @@ struct CompareCommand: ParsableCommand {
         }
     }
 
-    /// A method's points as they are kept between runs.
-    private struct Kept: Codable {
-        var key: String
-        var points: CurvePoints
-    }
-
     private func curves(
-        _ comparison: Comparison, _ loaded: ScoringInput.Loaded, _ batch: TokenBatch, key: String
+        _ comparison: Comparison, _ loaded: ScoringInput.Loaded, _ batch: TokenBatch, key: PassKey, _ lock: OutputLock
     ) throws -> ([String: CurvePoints], [Int], ComparisonRecord.CurveLosses) {
         let samples = try stride(from: 0, to: batch.sequenceCount, by: input.sequences).map {
             try loaded.sample(batch.sequences($0..<min($0 + input.sequences, batch.sequenceCount)))
@@ -217,15 +250,20 @@ struct CompareCommand: ParsableCommand {
         var points: [String: CurvePoints] = [:]
         for (number, (name, order)) in comparison.orders.enumerated() {
             let path = out + "/parts/curves-\(number).json"
-            if exists(path), let kept = try? JSONRecord.read(Kept.self, from: path), kept.key == key + name {
-                points[name] = kept.points
+            var key = key
+            key["method"] = name
+            // Whatever else was forgotten: these are curves of this order of latents.
+            key["order.sha256"] = SHA256.hexadecimal(SHA256.digest(of: "\(order)"))
+            if exists(path), let kept = try KeptCurve.read(path, key: key, of: curves) {
+                points[name] = kept
                 Terminal.shared.advance(by: curves.tokenCount * inner.count * 2, detail: name)
                 continue
             }
             let kept = try inner.map { try point(order, $0, removed: false, name) }
             let removed = try inner.map { try point(order, $0, removed: true, name) }
             let own = CurvePoints(kept: [none] + kept + [every], removed: [every] + removed + [none])
-            try JSONRecord.write(Kept(key: key + name, points: own), to: path)
+            try lock.requireInPlace()
+            try JSONRecord.write(KeptCurve(own, key: key), to: path)
             points[name] = own
         }
         Terminal.shared.end()
@@ -248,8 +286,29 @@ struct CompareCommand: ParsableCommand {
             .init("tokens", "\(lastComponent(input.tokens)), \(loaded.tokens.sequenceCount) × \(loaded.tokens.length)"),
             .init("scorers", plugins.map { "\($0.name) \($0.version)" }.joined(separator: ", ")),
             .init("SHA-256 of scorers", plugins.map { "\($0.name) \($0.sha256)" }.joined(separator: ", ")),
-            .init("dmsae", DMSAE.version),
+            .init("decoder norms", loaded.scale.rawValue), .init("dmsae", DMSAE.version),
         ]
+    }
+
+    /// Everything that the numbers depend on.
+    private func recorded(_ key: PassKey) -> [String: String] {
+        var all = key.entries
+        all["dmsae"] = DMSAE.version
+        all["tau"] = "\(tau)"
+        all["draws"] = "\(draws)"
+        all["seed"] = "\(seed)"
+        return all
+    }
+
+    /// Of scorers that all give totals, nothing is aggregated here.
+    private func warnOfUnused() {
+        let unused = [
+            aggregate.map { "--aggregate \($0)" }, over.map { "--over \($0.rawValue)" }, signed ? "--signed" : nil,
+        ].compactMap { $0 }
+        guard !unused.isEmpty else { return }
+        Terminal.shared.warn(
+            "every scorer here gives each latent one number of its own, so \(unused.joined(separator: " and ")) "
+                + "\(unused.count == 1 ? "does" : "do") nothing; they are for scorers of tokens, as gxa and ig are")
     }
 
     /// The first latents of every method's core, each once, in the methods' order.
@@ -272,7 +331,6 @@ struct CompareCommand: ParsableCommand {
             "\(record.candidates) candidates, \(record.scored_tokens) scored tokens of \(record.sequences) sequences; "
                 + "core at τ = \(short(tau, 2)), intervals of 95% from \(draws) draws "
                 + "of sequences\n")
-        let width = max(6, record.methods.map(\.name.count).max() ?? 0)
         let first = record.methods.first?.name ?? ""
         func pair(_ name: String) -> ComparisonRecord.Pair? {
             record.pairs.first { $0.first == first && $0.second == name }
@@ -281,33 +339,24 @@ struct CompareCommand: ParsableCommand {
             guard let interval, !interval.value.isNaN else { return "-" }
             return "\(short(interval.value, 2)) [\(short(interval.low, 2)), \(short(interval.high, 2))]"
         }
-        let heads = [
-            ("core", 5), ("ρ with \(first)", 19), ("Jaccard", 17), ("ρ of halves", 17), ("removal area", 17),
-            ("kept area", 17),
-            ("fires", 6), ("seconds", 8),
-        ]
-        print(padRight("method", width) + heads.map { pad($0.0, $0.1 + 2) }.joined())
+        var table = TextTable([
+            ("method", 6), ("core", 5), ("ρ with \(first)", 19), ("Jaccard", 17), ("ρ of halves", 17),
+            ("removal area", 17),
+            ("kept area", 17), ("fires", 6), ("seconds", 8),
+        ])
         for method in record.methods {
             let core = (try? CoreSelection(method.scores, fraction: tau).latents.count) ?? 0
-            let cells = [
-                "\(core)", show(pair(method.name)?.spearman), show(pair(method.name)?.jaccard),
+            table.add([
+                method.name, "\(core)", show(pair(method.name)?.spearman), show(pair(method.name)?.jaccard),
                 show(method.halves?.spearman), show(method.faithfulness?.removed_area),
                 show(method.faithfulness?.kept_area),
                 short(method.core_frequency.mean, 2), method.cost.map { short($0.seconds, 1) } ?? "-",
-            ]
-            print(padRight(method.name, width) + zip(cells, heads).map { pad($0, $1.1 + 2) }.joined())
+            ])
         }
+        for line in table.lines { print(line) }
         print("")
-        for sentence in record.summary { print(sentence) }
+        for sentence in record.summary { print(printable(sentence)) }
         print("\n\(out)/report.html")
-    }
-
-    private func pad(_ text: String, _ width: Int) -> String {
-        String(repeating: " ", count: max(0, width - text.count)) + text
-    }
-
-    private func padRight(_ text: String, _ width: Int) -> String {
-        text + String(repeating: " ", count: max(0, width - text.count))
     }
 }
 

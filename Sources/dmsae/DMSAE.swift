@@ -19,11 +19,16 @@ struct DMSAE: ParsableCommand {
             FetchCommand.self,
         ])
 
-    /// Exit codes: 0 done, 1 failed, 64 wrong usage, 130 interrupted.
+    /// Exit codes: 0 done, 1 failed, 64 wrong usage, 128 and the signal when asked to stop (130 for Ctrl-C).
     static func main() {
         do {
             var command = try parseAsRoot()
             do {
+                // The process of a plugin has signals and environment as the host gave them.
+                if !(command is PluginWorkerCommand) {
+                    Interruption.settleSignals()
+                    try Surroundings.check()
+                }
                 try command.run()
             } catch let error as ValidationError {
                 // Left to the parser it would bring the usage of `dmsae` itself, which does not help.
@@ -33,16 +38,18 @@ struct DMSAE: ParsableCommand {
             }
             try Results.requireWritten()
         } catch DistillationError.interrupted {
-            Terminal.shared.end()
-            Terminal.shared.conclude(Interruption.advice)
-            Glibc.exit(130)
+            stop()
         } catch PluginError.cancelled where Interruption.request.isRaised {
-            Terminal.shared.end()
-            Terminal.shared.conclude(Interruption.advice)
-            Glibc.exit(130)
+            stop()
         } catch {
             Terminal.shared.end()
             exit(withError: error)
         }
+    }
+
+    private static func stop() -> Never {
+        Terminal.shared.end()
+        Terminal.shared.conclude(Interruption.advice)
+        Glibc.exit(Interruption.status)
     }
 }

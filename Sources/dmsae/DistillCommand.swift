@@ -38,6 +38,8 @@ struct DistillCommand: ParsableCommand {
                 + (["dmsae distill \(self.recipe)"] + set.map { "--set '\($0)'" } + ["--out \(folder) --resume"])
                 .joined(separator: " "))
         try recipe.validate()
+        try Surroundings.prepareToCompute(
+            advice: "lower sae.width, train.batch, context, sequences or score.tokens of the recipe")
         let terminal = Terminal.shared
         let parts = try DistillationParts(recipe, plugins, folder: folder)
         let distillation = try Distillation(
@@ -46,10 +48,9 @@ struct DistillCommand: ParsableCommand {
             if !output.json {
                 if cycle.cycle == 0 { print(DistillationTable.header) }
                 print(DistillationTable.line(cycle))
-                fflush(nil)
+                Results.flush()
             }
         }
-        try JSONRecord.write(record, to: folder + "/result.json")
         if output.json {
             print(try JSONRecord.text(record))
         } else {

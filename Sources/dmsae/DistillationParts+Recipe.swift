@@ -9,14 +9,22 @@ extension DistillationParts {
     ///
     /// - Throws: what is missing or broken, before any work.
     init(_ recipe: Recipe, _ plugins: PluginOptions, folder: String) throws {
-        let demo = try DemoCache()
-        let named = [recipe.model, recipe.text, recipe.evaluationText ?? recipe.text]
-        if named.contains("demo") && !(exists(demo.model) && exists(demo.train) && exists(demo.test)) {
-            throw MissingDemo(folder: demo.folder)
+        func place(_ name: String, _ demo: (DemoCache) -> String) throws -> String {
+            name == "demo" ? demo(try DemoCache()) : name
         }
-        let modelPath = recipe.model == "demo" ? demo.model : recipe.model
-        let textPath = recipe.text == "demo" ? demo.train : recipe.text
-        let evaluationPath = (recipe.evaluationText ?? recipe.text) == "demo" ? demo.test : recipe.evaluationText
+        let named = [recipe.model, recipe.text, recipe.evaluationText ?? recipe.text]
+        // Only the demo needs the cache.
+        if named.contains("demo") {
+            let demo = try DemoCache()
+            guard exists(demo.model) && exists(demo.train) && exists(demo.test) else {
+                throw MissingDemo(folder: demo.folder)
+            }
+            for path in try demo.damaged() { throw DamagedDemo(path: path) }
+        }
+        let modelPath = try place(recipe.model, \.model)
+        let textPath = try place(recipe.text, \.train)
+        let evaluationPath =
+            (recipe.evaluationText ?? recipe.text) == "demo" ? try DemoCache().test : recipe.evaluationText
         // Plugins first: a typo there should not cost the load of a model.
         let rule = try plugins.rule(recipe.sparsity, output: folder)
         let scorer = try plugins.scorer(recipe.scorer, output: folder)
@@ -31,30 +39,41 @@ extension DistillationParts {
         }
         var evaluationText: (@Sendable (_ limit: Int) throws -> TokenSource)?
         if let evaluationCorpus { evaluationText = { try source(evaluationCorpus, skip: 0, limit: $0) } }
-        let hashes = [
+        var hashes = try fileHashes([
             ("model", try modelFiles(modelPath)), ("text", corpus.files),
             ("evaluation text", evaluationCorpus?.files ?? []),
-        ]
-        var sha256 = try sha256(of: hashes)
-        // As they were loaded, whatever is there by now.
-        for (role, plugin) in [("sparsity rule", rule as any LoadedPlugin), ("scorer", scorer)] {
-            for file in plugin.files { sha256["\(role) \(file.name)"] = file.sha256 }
-        }
+        ])
+        hashes.merge(rule.hashes("sparsity rule")) { $1 }
+        hashes.merge(scorer.hashes("scorer")) { $1 }
+        // It is wanted at the end of a cycle, when a refusal would cost the training.
         _ = try rule.inference?.stateSize(latentCount: recipe.width)
         self.init(
             model: model, modelName: lastComponent(modelPath),
             specialTokens: model.configuration.specialTokens(with: tokenizer),
             text: { try source(corpus, skip: $0, limit: $1) },
-            evaluationText: evaluationText, rule: rule, scorer: scorer,
-            hashes: sha256,
+            evaluationText: evaluationText, rule: rule, ruleSettings: rule.settings, scorer: scorer,
+            scorerSettings: scorer.settings, hashes: hashes,
             version: DMSAE.version)
     }
+}
+
+extension LoadedPlugin {
+    /// Every setting by name, defaults included.
+    var settings: [String: String] { Dictionary(parameters.map { ($0.key, $0.value) }) { _, last in last } }
 }
 
 /// The demo was not fetched.
 struct MissingDemo: Error, CustomStringConvertible {
     let folder: String
     var description: String { "the demo's model and text are not in \(folder); run: dmsae fetch demo" }
+}
+
+/// A file of the demo is another than the one that was fetched.
+struct DamagedDemo: Error, CustomStringConvertible {
+    let path: String
+    var description: String {
+        "\(path) is not the file that was fetched: its SHA-256 differs; run: dmsae fetch demo"
+    }
 }
 
 /// The last part of a path.
@@ -74,12 +93,22 @@ func modelFiles(_ path: String) throws -> [String] {
     return names.sorted().map { path + "/" + $0 }
 }
 
-/// SHA-256 by what a file is for and its name. Names alone, not paths: a run folder that moves with its inputs stays
-/// resumable.
-private func sha256(of files: [(role: String, paths: [String])]) throws -> [String: String] {
+/// SHA-256 by what a file is for, of several files with their names. No paths, and no name for what is one file: what is
+/// moved or renamed stays what it is. Shown as progress: a model may take a while.
+///
+/// - Throws: `TensorFileError.unreadable`; `DistillationError.interrupted`.
+func fileHashes(_ files: [(role: String, paths: [String])]) throws -> [String: String] {
     var result: [String: String] = [:]
+    Terminal.shared.begin("hash files", total: 0, unit: "bytes")
+    defer { Terminal.shared.end() }
     for (role, paths) in files {
-        for path in paths { result["\(role) \(lastComponent(path))"] = try SHA256.hexadecimal(ofFile: path) }
+        for path in paths {
+            let name = paths.count == 1 ? role : "\(role) \(lastComponent(path))"
+            result[name] = try SHA256.hexadecimal(ofFile: path) { count in
+                try Interruption.request.check()
+                Terminal.shared.advance(by: count, detail: "")
+            }
+        }
     }
     return result
 }

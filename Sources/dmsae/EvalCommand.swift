@@ -29,12 +29,13 @@ struct EvalCommand: ParsableCommand {
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
-        guard (1...mostTokens).contains(tokens) else { throw ValidationError("--tokens must be at least 1") }
+        try require("--tokens", tokens, in: OptionRange.tokens)
     }
 
     func run() throws {
         output.apply()
-        Interruption.install(advice: "interrupted")
+        Interruption.install(advice: "interrupted; run the same command again to evaluate from the start")
+        try Surroundings.prepareToCompute(advice: "lower --tokens, --sequences or --context")
         let (autoencoder, provenance) = try SAEFolder.read(sae)
         guard let layer = layer ?? provenance.layer else {
             throw ValidationError("\(sae) names no layer; give --layer")

@@ -14,7 +14,10 @@ enum EvaluationLimit: ExpressibleByArgument, Equatable {
             return
         }
         for (unit, seconds) in [("min", 60.0), ("s", 1), ("h", 3600)] where argument.hasSuffix(unit) {
-            guard let number = Double(argument.dropLast(unit.count)), number > 0, number.isFinite else { return nil }
+            // A thousand years, so that the number of forwards in it is one.
+            guard let number = Double(argument.dropLast(unit.count)), number > 0, number * seconds < 3.2e10 else {
+                return nil
+            }
             self = .time(seconds: number * seconds)
             return
         }
@@ -38,7 +41,7 @@ enum EvaluationLimit: ExpressibleByArgument, Equatable {
             // The first run touches memory for the first time.
             _ = try run()
             let each = try run() / Double(sample.tokens.sequenceCount)
-            let forwards = max(1, Int(limit / each))
+            let forwards = max(1, Int(min(limit / max(each, 1e-9), 1e15)))
             Terminal.shared.note("--budget: a forward takes \(decimals(each, 3)) s here, so it is \(forwards) forwards")
             return forwards
         }

@@ -8,7 +8,8 @@ struct HarvestCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "harvest", abstract: "Run text through a model and store its residual stream after a block.",
         discussion: """
-            First positions, special tokens and attention sinks are left out; how many is recorded in store.json.
+            First positions, special tokens and attention sinks are left out; how many is recorded in store.json. Of a text \
+            with fewer tokens than asked for, all are stored, with a warning.
 
             Example: dmsae harvest --model smollm2.gguf --layer 15 --text wiki.jsonl --tokens 100000 --out store
             """)
@@ -28,14 +29,16 @@ struct HarvestCommand: ParsableCommand {
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
-        guard (1...mostTokens).contains(tokens), seed >= 0 else {
-            throw ValidationError("--tokens must be at least 1, --seed at least 0")
-        }
+        try require("--tokens", tokens, in: OptionRange.tokens)
+        try require("--seed", seed, in: 0...Int.max)
     }
 
     func run() throws {
         output.apply()
         Interruption.install(advice: "interrupted; \(out) is incomplete, harvest it again")
+        try Surroundings.prepareToCompute(advice: "lower --sequences or --context")
+        let lock = try OutputLock.folder(out)
+        defer { withExtendedLifetime(lock) {} }
         if exists(out + "/store.json") {
             throw DistillationError.storeExists(folder: out)
         }
@@ -43,13 +46,20 @@ struct HarvestCommand: ParsableCommand {
         let tokenizer = try loadTokenizer(model: model)
         let loaded = try loadLanguageModel(path: model)
         let data = try corpus.dataset(of: text, tokenizer, tokens: tokens)
-        let settings = HarvestSettings(tokens: tokens, seed: UInt64(seed), modelName: lastComponent(model))
+        var settings = HarvestSettings(tokens: tokens, seed: UInt64(seed), modelName: lastComponent(model))
+        settings.skippedTokens = corpus.skip
+        settings.needsAllTokens = false
+        settings.hashes = try fileHashes([("model", try modelFiles(model)), ("text", text.files)])
         let harvest = Harvest(
             model: loaded, layer: layer, policy: splice.policy(loaded.configuration, tokenizer: tokenizer),
             settings: settings)
         let store = try harvest.run(
-            next: { try data.nextBatch(sequences: corpus.sequences) }, to: out, progress: Terminal.shared,
-            stop: Interruption.request)
+            next: { try data.nextBatch(sequences: corpus.sequences) }, to: out, lock: lock,
+            progress: Terminal.shared, stop: Interruption.request)
+        if data.deliveredTokenCount < tokens {
+            Terminal.shared.warn(
+                "\(corpus.text) has \(data.deliveredTokenCount) of the \(tokens) tokens asked for; those are stored")
+        }
         let record = store.record
         if output.json { return print(try JSONRecord.text(record)) }
         print(

@@ -1,24 +1,46 @@
+import CLinux
 import Distillation
 import Glibc
+import Synchronization
 
-/// Ctrl-C and a polite kill ask the task to stop between two steps; a second one ends the program at once.
+/// What each signal does, decided here once for every command.
+///
+/// | signal | what happens |
+/// |---|---|
+/// | SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU | a long command stops between two steps, says how to go on, and exits with 128 + the number (130 for Ctrl-C); a second one ends it at once. Other commands end at once, as by default |
+/// | SIGQUIT | ends at once, with a core where ulimit -c allows one |
+/// | SIGPIPE | ignored: who closed our standard output wants no more of it; a long command says so once and goes on, another ends quietly with 141 |
+/// | SIGXFSZ | ignored: the write fails, and is said like any other that did |
+/// | SIGBUS | in a mapped file: a message that names it; see `MappedFile` |
+/// | SIGABRT, SIGILL, SIGTRAP, SIGSEGV, SIGFPE | after a refused allocation a message; else a crash, as the Swift runtime reports it |
+/// | SIGCHLD, and all that are not named | as by default, whatever the parent left |
+///
+/// Temporary files are removed in every case but SIGKILL. What was ignored when the program started stays ignored (nohup,
+/// background jobs of a shell), except SIGTERM; nothing stays blocked. A plugin's process keeps none of this: it starts with
+/// every signal as by default.
 enum Interruption {
+    /// Raised by the first signal that asks to stop.
     static let request = StopRequest()
     nonisolated(unsafe) private(set) static var advice = "interrupted"
+    private static let number = Atomic<Int32>(SIGINT)
+    private(set) nonisolated(unsafe) static var isInstalled = false
+
+    /// The exit status of a command that stopped when asked: 128 and the signal.
+    static var status: Int32 { 128 + number.load(ordering: .relaxed) }
+
+    /// The first thing a program does.
+    static func settleSignals() { dmsae_settle_signals() }
 
     /// From now on signals stop the task, and `advice` is what the user is told then.
     static func install(advice text: String) {
         advice = text
-        // A parent may have left them blocked: worker threads of its own often are.
-        var signals = sigset_t()
-        sigemptyset(&signals)
-        for signal in [SIGINT, SIGTERM] { sigaddset(&signals, signal) }
-        pthread_sigmask(SIG_UNBLOCK, &signals, nil)
-        for signal in [SIGINT, SIGTERM] {
-            Glibc.signal(signal) { number in
-                Interruption.request.raise()
-                Glibc.signal(number, SIG_DFL)
-            }
+        isInstalled = true
+        // Made now: the handler only stores.
+        number.store(SIGINT, ordering: .relaxed)
+        _ = request.isRaised
+        dmsae_stop_politely { signal in
+            Interruption.number.store(signal, ordering: .relaxed)
+            Interruption.request.raise()
         }
     }
 }

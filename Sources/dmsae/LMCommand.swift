@@ -41,6 +41,8 @@ struct LMCommand: ParsableCommand {
         func run() throws {
             output.apply()
             try AtomicFile.requireWritable(out)
+            Interruption.install(advice: "interrupted; nothing was written to \(out)")
+            try Surroundings.prepareToCompute(advice: "give fewer or shorter rows of tokens")
             let batch = try readTokens(tokens)
             let model = try loadLanguageModel(path: model)
             let d = model.configuration.dModel
@@ -54,7 +56,6 @@ struct LMCommand: ParsableCommand {
             let gradient = Matrix(rows: b * t, columns: d)
             let everyLogit = logits ? Matrix(rows: b * t, columns: model.configuration.vocabularySize) : nil
             var losses: [Float] = []
-            Interruption.install(advice: "interrupted; nothing was written to \(out)")
             Terminal.shared.begin("trace", total: b * t, unit: "tokens")
             // A few sequences at a time: for the progress, and so that a long file can be stopped.
             for first in stride(from: 0, to: b, by: Self.sequencesPerPass) {
@@ -120,9 +121,9 @@ struct LMCommand: ParsableCommand {
         @OptionGroup var output: OutputOptions
 
         func validate() throws {
-            guard (2...mostTokens).contains(length ?? context), rows >= 1, skip >= 0 else {
-                throw ValidationError("--context must be at least 2, --rows at least 1, --skip at least 0")
-            }
+            try require("--context", length ?? context, in: OptionRange.context)
+            try require("--rows", rows, in: OptionRange.sequences)
+            try require("--skip", skip, in: OptionRange.skip)
             guard out == nil || text != nil else { throw ValidationError("--out needs --text") }
         }
 

@@ -39,24 +39,26 @@ struct LatentsCommand: ParsableCommand {
     var html: String?
     @OptionGroup var corpus: CorpusOptions
     @OptionGroup var splice: SpliceOptions
+    @OptionGroup var scaling: ScaleOptions
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
-        guard (1...mostTokens).contains(tokens), count >= 1, contexts >= 0 else {
-            throw ValidationError("--tokens and --count must be at least 1, --contexts at least 0")
-        }
+        try require("--tokens", tokens, in: OptionRange.tokens)
+        try require("--count", count, in: 1...Int.max)
+        try require("--contexts", contexts, in: 0...Int.max)
         guard core == nil || latents == nil else { throw ValidationError("give --core or --latents, not both") }
     }
 
     func run() throws {
         output.apply()
-        Interruption.install(advice: "interrupted")
+        Interruption.install(advice: "interrupted; run the same command again to look from the start")
+        try Surroundings.prepareToCompute(advice: "lower --tokens, --count, --sequences or --context")
         if let html { try AtomicFile.requireWritable(html) }
-        let (autoencoder, provenance) = try SAEFolder.read(sae)
+        let (autoencoder, provenance, scale) = try scaling.read(sae)
         guard let layer = layer ?? provenance.layer else {
             throw ValidationError("\(sae) names no layer; give --layer")
         }
-        let asked = try listed(width: autoencoder.dSAE)
+        let asked = try listed(of: autoencoder)
         let text = try TextCorpus(path: corpus.text)
         let tokenizer = try loadTokenizer(model: model)
         let loaded = try loadLanguageModel(path: model)
@@ -80,13 +82,18 @@ struct LatentsCommand: ParsableCommand {
         Terminal.shared.end()
         var extent = LatentInspection.Extent()
         extent.contexts = contexts
-        let records = inspection.records(of: Array((asked ?? inspection.byFrequency).prefix(count)), extent)
+        guard inspection.tokenCount > 0 else { throw AttributionError.nothingScored(tokens: tokens) }
+        let found = asked ?? inspection.byFrequency
+        guard !found.isEmpty else {
+            throw AttributionError.nothingFires(latents: autoencoder.dSAE, tokens: inspection.tokenCount)
+        }
+        let records = inspection.records(of: Array(found.prefix(count)), extent)
         if let html {
             let facts = [
                 ComparisonRecord.Fact("model", lastComponent(model)), .init("SAE", lastComponent(sae)),
                 .init("layer", "\(layer)"),
                 .init("text", "\(lastComponent(corpus.text)), \(inspection.tokenCount) tokens"),
-                .init("dmsae", DMSAE.version),
+                .init("decoder norms", scale.rawValue), .init("dmsae", DMSAE.version),
             ]
             let title = core.map { "Latents of \(lastComponent($0))" } ?? "Latents of \(lastComponent(sae))"
             try AtomicFile.write(LatentsReport(title: title, facts: facts, latents: records).html(), to: html)
@@ -96,13 +103,20 @@ struct LatentsCommand: ParsableCommand {
         if let html { print(html) }
     }
 
-    private func listed(width: Int) throws -> [Int]? {
-        let list: [Int]? =
-            try latents?.values ?? core.map { try JSONRecord.read(Core.self, from: $0).latents.map(\.index) }
-        if let bad = list?.first(where: { !(0..<width).contains($0) }) {
+    private func listed(of autoencoder: SparseAutoencoder) throws -> [Int]? {
+        if let core {
+            let found = try Core.read(core, of: autoencoder)
+            if !found.isChecked {
+                Terminal.shared.warn(
+                    "core.safetensors is not beside \(core), so nothing says that its latents are those of \(sae)")
+            }
+            return found.core.latents.map(\.index)
+        }
+        let width = autoencoder.dSAE
+        if let bad = latents?.values.first(where: { !(0..<width).contains($0) }) {
             throw ValidationError("latent \(bad) is not one of the SAE's \(width), 0 to \(width - 1)")
         }
-        return list
+        return latents?.values
     }
 
     private func show(_ record: LatentRecord) {

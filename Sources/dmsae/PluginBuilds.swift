@@ -1,6 +1,13 @@
 import PluginHost
 import TensorFiles
 
+extension LoadedPlugin {
+    /// SHA-256 of its files as they were loaded, whatever is there by now, by `role` and, of those beside it, name.
+    func hashes(_ role: String) -> [String: String] {
+        files.dropFirst().reduce(into: [role: sha256]) { $0["\(role) \($1.name)"] = $1.sha256 }
+    }
+}
+
 /// The builds of plugins that a pass is made with: SHA-256 of their files, by name, for its key and its records.
 struct PluginBuilds {
     /// "contrast.so.sha256": "9f…"; of two files of one name, from other folders, both.

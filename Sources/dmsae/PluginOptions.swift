@@ -29,12 +29,8 @@ struct PluginOptions: ParsableArguments {
             throw ValidationError(
                 "--plugin-env is '\(printable(name))'; give the name of a variable that is set, without a value")
         }
-        guard pluginTimeout > 0, pluginTimeout.isFinite else {
-            throw ValidationError("--plugin-timeout must be above 0")
-        }
-        if let pluginMemory, !(0.1...100_000).contains(pluginMemory) {
-            throw ValidationError("--plugin-memory is \(pluginMemory); it must be at least 0.1")
-        }
+        try require("--plugin-timeout", pluginTimeout, in: OptionRange.seconds)
+        if let pluginMemory { try require("--plugin-memory", pluginMemory, in: 0.1...100_000) }
     }
 
     /// How foreign plugins are kept apart; nil where they are not.

@@ -29,8 +29,7 @@ struct ReportCommand: ParsableCommand {
         let html: String
         if exists(folder + "/comparison.json") {
             guard control.isEmpty else { throw ValidationError("--control is for the report of a distillation") }
-            html = ComparisonReport(try JSONRecord.read(ComparisonRecord.self, from: folder + "/comparison.json"))
-                .html()
+            html = ComparisonReport(try ComparisonRecord.read(folder + "/comparison.json")).html()
         } else if exists(folder + "/run.json") {
             html = try RunReport(folder: folder, controls: control).html()
         } else {

@@ -25,17 +25,34 @@ enum Results {
     }
 
     fileprivate static func write(_ text: String) {
-        stream.withLock { if fputs(text, $0.file) < 0 { $0.failure = $0.failure ?? errno } }
+        note { fputs(text, $0) }
     }
 
-    /// `print` does not say that a disk was full or a descriptor closed; a result that was lost is a failure.
+    /// Brings what was printed so far to whoever reads it.
+    static func flush() { note { fflush($0) } }
+
+    private static func note(_ put: (UnsafeMutablePointer<FILE>?) -> Int32) {
+        let isFirstRefusal = stream.withLock {
+            guard put($0.file) < 0, $0.failure == nil else { return false }
+            $0.failure = errno
+            return errno == EPIPE && Interruption.isInstalled
+        }
+        if isFirstRefusal {
+            Terminal.shared.warn("nobody reads standard output any more; the work goes on, without printing results")
+        }
+    }
+
+    /// `print` does not say that a disk was full or a descriptor closed; a result that was lost is a failure. That a reader
+    /// closed its end is not: it has what it wanted.
     /// - Throws: `TensorFileError.unwritable`.
     static func requireWritten() throws {
-        try stream.withLock {
-            if fflush($0.file) != 0 { $0.failure = $0.failure ?? errno }
-            guard let failure = $0.failure else { return }
-            throw TensorFileError.unwritable(file: "standard output", reason: String(cString: strerror(failure)))
+        flush()
+        guard let failure = stream.withLock({ $0.failure }) else { return }
+        if failure == EPIPE {
+            if Interruption.isInstalled { return }
+            exit(128 + SIGPIPE)
         }
+        throw TensorFileError.unwritable(file: "standard output", reason: AtomicFile.reason(failure))
     }
 }
 

@@ -22,12 +22,15 @@ struct ScoreCommand: ParsableCommand {
     @OptionGroup var input: ScoringInput
     @Option(help: "Scorer: a shipped name, a path to a .so, or path.so:ID; parameters after commas.")
     var scorer = "gxa"
-    @Option(help: "How a latent's scores become one: quantile:Q, mean, rms, max or trimmed:P.")
-    var aggregate = "quantile:0.99"
+    @Option(
+        help:
+            "How scores of tokens become one number a latent: quantile:Q, mean, rms, max or trimmed:P; default quantile:0.99."
+    )
+    var aggregate: String?
     @Option(help: "Fraction of all attribution that the core has.")
     var tau = 0.9
-    @Option(help: "Aggregate over all scored tokens or over those where the latent is active.")
-    var over: AggregateScope = .all
+    @Option(help: "Aggregate over all scored tokens, the default, or over those where the latent is active.")
+    var over: AggregateScope?
     @Flag(help: "Aggregate signed scores instead of absolute ones.")
     var signed = false
     @Option(
@@ -72,7 +75,9 @@ struct ScoreCommand: ParsableCommand {
 
         init?(argument: String) {
             let parts = argument.split(separator: "/", omittingEmptySubsequences: false).map { Int($0) }
-            guard parts.count == 2, let index = parts[0], let count = parts[1], count >= 1, (1...count).contains(index)
+            // So few that no product with a number of sequences overflows.
+            guard parts.count == 2, let index = parts[0], let count = parts[1], (1...1_000_000).contains(count),
+                (1...count).contains(index)
             else { return nil }
             (self.index, self.count) = (index, count)
         }
@@ -87,10 +92,8 @@ struct ScoreCommand: ParsableCommand {
 
     func validate() throws {
         if shard != nil && checkpoint == nil { throw ValidationError("--shard needs --checkpoint, the file to write") }
-        guard scoreMemory >= 0, scoreMemory < 1e6 else { throw ValidationError("--score-memory is \(scoreMemory)") }
-        guard perTokenLimit >= 0, perTokenLimit < 1e6 else {
-            throw ValidationError("--per-token-limit is \(perTokenLimit)")
-        }
+        try require("--score-memory", scoreMemory, in: 0...1e6)
+        try require("--per-token-limit", perTokenLimit, in: 0...1e6)
         if perToken && (checkpoint != nil || !merge.isEmpty) {
             throw ValidationError(
                 "a checkpoint keeps no numbers of tokens; leave --per-token out, or --checkpoint and --merge")
@@ -110,11 +113,13 @@ struct ScoreCommand: ParsableCommand {
         Interruption.install(
             advice: checkpoint.map { "interrupted; run the same command again to go on from \($0)" }
                 ?? "interrupted; nothing was written to \(out)")
+        try Surroundings.prepareToCompute(advice: "lower --sequences, --score-memory or --prefix, or give fewer tokens")
         // What can be refused is refused before the work, not after it.
         try AtomicFile.requireWritable(out)
         guard tau > 0 && tau <= 1 else { throw AttributionError.badFraction(tau) }
-        let how = try Aggregate(aggregate)
+        let how = try aggregate.map { try Aggregate($0) } ?? .standard
         let plugin = try plugins.scorer(scorer, output: out)
+        warnOfUnused(plugin)
         let loaded = try input.load(allCandidates: candidates == .all)
         let batch = loaded.tokens
         let limit = try input.budget?.forwards(loaded)
@@ -122,7 +127,8 @@ struct ScoreCommand: ParsableCommand {
             loaded.spliced, scorer: plugin, budget: Terminal.evaluations(of: scorer, limit: limit),
             means: loaded.means(step: input.sequences))
         let accumulator = ScoreAccumulator(
-            latents: pass.candidateCount, tokens: batch.tokenCount, aggregate: how, scope: over, isSigned: signed,
+            latents: pass.candidateCount, tokens: batch.tokenCount, aggregate: how, scope: over ?? .all,
+            isSigned: signed,
             memory: Int(scoreMemory * Double(1 << 30)))
         if perToken { try checkPerToken(plugin, pass, batch) }
         let everyToken =
@@ -132,9 +138,11 @@ struct ScoreCommand: ParsableCommand {
         }
         try pass.begin(sequences: batch.sequenceCount, tokens: batch.tokenCount)
         let range = merge.isEmpty ? shard?.range(of: batch.sequenceCount) ?? 0..<batch.sequenceCount : 0..<0
-        let key = try stateKey(plugin)
-        var first = try prepare(pass, accumulator, plugin, batch, range, key: key)
+        let key = try passKey(plugin, loaded, limit: limit)
+        let lock = try checkpoint.map { try OutputLock.file($0) }
+        defer { withExtendedLifetime(lock) {} }
         var leftOut: [Int] = []
+        var first = try prepare(pass, accumulator, plugin, batch, range, key: key, leftOut: &leftOut)
         Terminal.shared.begin("score", total: (range.upperBound - first) * batch.length, unit: "tokens")
         while first < range.upperBound {
             try Interruption.request.check()
@@ -154,11 +162,19 @@ struct ScoreCommand: ParsableCommand {
             }
             Terminal.shared.advance(by: sample.tokenCount, detail: "")
             first = last
-            if let checkpoint { try pass.state(key: key, from: range.lowerBound, accumulator).write(to: checkpoint) }
+            if let checkpoint {
+                var state = pass.state(key: key, from: range.lowerBound, accumulator)
+                state.leftOut = leftOut
+                try lock?.requireInPlace()
+                try state.write(to: checkpoint)
+            }
         }
         Terminal.shared.end()
         if let shard, let checkpoint {
             return print("shard \(shard.index) of \(shard.count), sequences \(range), is in \(checkpoint)")
+        }
+        if !leftOut.isEmpty && (checkpoint != nil || !merge.isEmpty) {
+            Terminal.shared.warn("\(leftOut.count) sequences are left out, the plugin crashed on them: \(leftOut)")
         }
         guard leftOut.isEmpty || accumulator.tokenCount > 0 else {
             throw PluginError.reported(
@@ -168,14 +184,18 @@ struct ScoreCommand: ParsableCommand {
         let result = try pass.totals(accumulator)
         if accumulator.relativeError > 0 {
             Terminal.shared.warn(
-                "not all scores fit into --score-memory \(scoreMemory): each latent's \(aggregate) is to "
+                "not all scores fit into --score-memory \(scoreMemory): each latent's \(how) is to "
                     + "\(decimals(100 * accumulator.relativeError, 1))% of its value")
         }
-        let core = try CoreSelection(result, fraction: tau, tokens: accumulator.tokenCount, aggregate: how)
         let outputs = try pass.outputs()
-        try write(result, core, everyToken, try pass.lossChanges(), batch, outputs, plugin, leftOut: leftOut)
+        let core = try CoreSelection(
+            result, fraction: tau, tokens: accumulator.tokenCount,
+            measure: plugin.scoresTokens
+                ? .aggregate(how, over ?? .all, isSigned: signed) : .total(outputs.first?.output.name ?? plugin.name))
+        let about = try metadata(key, plugin, how, leftOut: leftOut)
+        try write(result, core, everyToken, try pass.lossChanges(), batch, outputs, about)
         let title =
-            plugin.scoresTokens ? aggregate : outputs.first.map { "\($0.output.name) [\($0.output.unit)]" } ?? ""
+            plugin.scoresTokens ? "\(how)" : outputs.first.map { "\($0.output.name) [\($0.output.unit)]" } ?? ""
         try report(result, core, scored: accumulator.tokenCount, title: title, outputs.map(\.output), leftOut: leftOut)
     }
 
@@ -201,31 +221,45 @@ struct ScoreCommand: ParsableCommand {
         }
     }
 
-    /// All that a scorer's state depends on.
-    private func stateKey(_ plugin: any AttributionScorer & LoadedPlugin) throws -> String {
-        guard checkpoint != nil || !merge.isEmpty else { return "" }
-        guard let accumulation = plugin.accumulation, !plugin.scoresTokens else {
+    /// All that the scores, and a scorer's state, depend on.
+    private func passKey(
+        _ plugin: any AttributionScorer & LoadedPlugin, _ loaded: ScoringInput.Loaded, limit: Int?
+    ) throws -> PassKey {
+        if checkpoint != nil || !merge.isEmpty, plugin.accumulation == nil || plugin.scoresTokens {
             throw ValidationError(
                 "scorer \(plugin.name) gives scores of tokens, which have no state to keep; leave --checkpoint, --shard and "
                     + "--merge out")
         }
-        var key = try input.key()
-        key["scorer"] = plugin.identity + " state \(accumulation.stateVersion)"
-        key.merge(PluginBuilds([plugin]).entries) { $1 }
-        key["candidates"] = candidates.rawValue
-        key["budget"] = input.budget.map { "\($0)" } ?? "none"
-        return try JSONRecord.text(key, pretty: false)
+        var key = try input.key(loaded)
+        key["scorer"] = plugin.identity + (plugin.accumulation.map { " state \($0.stateVersion)" } ?? "")
+        for (file, sha256) in PluginBuilds([plugin]).entries { key[file] = sha256 }
+        key["budget"] = limit.map(String.init) ?? "none"
+        return key
+    }
+
+    /// What was asked for in vain is said: totals are the scorer's own, and nothing of them is aggregated here.
+    private func warnOfUnused(_ plugin: any AttributionScorer) {
+        guard !plugin.scoresTokens else { return }
+        let unused = [
+            aggregate.map { "--aggregate \($0)" }, over.map { "--over \($0.rawValue)" }, signed ? "--signed" : nil,
+        ].compactMap { $0 }
+        guard !unused.isEmpty else { return }
+        Terminal.shared.warn(
+            "scorer \(plugin.name) gives each latent one number of its own, so \(unused.joined(separator: " and ")) "
+                + "\(unused.count == 1 ? "does" : "do") nothing; they are for scorers of tokens, as gxa and ig are")
     }
 
     /// Takes in what is there, and returns the sequence to go on from.
     private func prepare(
         _ pass: ScoringPass, _ accumulator: ScoreAccumulator, _ plugin: any AttributionScorer & LoadedPlugin,
-        _ batch: TokenBatch, _ range: Range<Int>, key: String
+        _ batch: TokenBatch, _ range: Range<Int>, key: PassKey, leftOut: inout [Int]
     ) throws -> Int {
         func read(_ path: String) throws -> ScoringState {
             try PluginBuilds([plugin]).requireThose(of: path)
-            return try ScoringState.read(
-                path, key: key, latents: pass.candidateCount, sequenceCount: batch.sequenceCount)
+            let state = try ScoringState.read(
+                path, key: key, latents: pass.candidateCount, sequenceCount: batch.sequenceCount, length: batch.length)
+            leftOut += state.leftOut
+            return state
         }
         for path in merge { try pass.merge(try read(path), path: path, length: batch.length, accumulator) }
         guard merge.isEmpty || pass.sequencesSeen == batch.sequenceCount else {
@@ -245,16 +279,33 @@ struct ScoreCommand: ParsableCommand {
         return state.sequences.upperBound
     }
 
+    /// What scores are of, and how they were made.
+    private func metadata(
+        _ key: PassKey, _ plugin: any AttributionScorer & LoadedPlugin, _ how: Aggregate, leftOut: [Int]
+    ) throws -> [String: String] {
+        var metadata = key.entries
+        metadata["dmsae"] = DMSAE.version
+        metadata["scorer"] = scorer
+        metadata["scorer.id"] = plugin.name
+        metadata["scorer.version"] = plugin.version
+        metadata["scorer.settings"] = plugin.parameters.map { "\($0.key)=\($0.value)" }.joined(separator: ",")
+        metadata["scorer.sha256"] = plugin.sha256
+        metadata["aggregate"] = plugin.scoresTokens ? "\(how)" : "none: the scorer's totals"
+        if plugin.scoresTokens {
+            metadata["over"] = (over ?? .all).rawValue
+            metadata["signed"] = "\(signed)"
+            metadata["score_memory"] = "\(scoreMemory)"
+        }
+        metadata["tau"] = "\(tau)"
+        if !leftOut.isEmpty { metadata["left_out_sequences"] = "\(leftOut)" }
+        return metadata
+    }
+
     private func write(
         _ scores: [Double], _ core: CoreSelection, _ everyToken: Matrix?, _ lossChanges: Matrix?, _ batch: TokenBatch,
-        _ outputs: [(output: ScorerOutput, values: [Double])], _ plugin: any LoadedPlugin, leftOut: [Int]
+        _ outputs: [(output: ScorerOutput, values: [Double])], _ about: [String: String]
     ) throws {
-        var metadata = [
-            "scorer": scorer, "aggregate": aggregate, "tau": "\(tau)", "scorer.id": plugin.name,
-            "scorer.version": plugin.version, "scorer.sha256": plugin.sha256,
-        ]
-        metadata.merge(PluginBuilds([plugin]).entries) { $1 }
-        if !leftOut.isEmpty { metadata["left_out_sequences"] = "\(leftOut)" }
+        var metadata = about
         for (output, _) in outputs {
             metadata["\(output.name).unit"] = output.unit
             metadata["\(output.name).higher_is_better"] = "\(output.higherIsBetter)"

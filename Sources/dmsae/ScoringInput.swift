@@ -32,10 +32,11 @@ struct ScoringInput: ParsableArguments {
                 + "where latents fire most, and gives standard errors.", valueName: "N|TIME"))
     var budget: EvaluationLimit?
     @OptionGroup var splice: SpliceOptions
+    @OptionGroup var scaling: ScaleOptions
 
     func validate() throws {
-        guard sequences >= 1 else { throw ValidationError("--sequences must be at least 1") }
-        if let window, window < 2 { throw ValidationError("--window is \(window); it must be 2 or more") }
+        try require("--sequences", sequences, in: OptionRange.sequences)
+        if let window { try require("--window", window, in: OptionRange.context) }
     }
 
     /// All of it, read.
@@ -44,6 +45,7 @@ struct ScoringInput: ParsableArguments {
         let model: any LanguageModel
         let tokenizer: Tokenizer?
         let layer: Int
+        let scale: LatentScale
         let tokens: TokenBatch
         let policy: SplicePolicy
         let spliced: SplicedPass
@@ -66,7 +68,7 @@ struct ScoringInput: ParsableArguments {
 
     /// Reads it.
     func load(allCandidates: Bool = false) throws -> Loaded {
-        let (autoencoder, provenance) = try SAEFolder.read(sae)
+        let (autoencoder, provenance, scale) = try scaling.read(sae)
         guard let layer = layer ?? provenance.layer else {
             throw ValidationError("\(sae) names no layer; give --layer")
         }
@@ -86,20 +88,31 @@ struct ScoringInput: ParsableArguments {
         settings.allCandidates = allCandidates
         let spliced = try SplicedPass(model: loaded, layer: layer, sae: autoencoder, settings: settings)
         return Loaded(
-            sae: autoencoder, model: loaded, tokenizer: tokenizer, layer: layer, tokens: batch,
+            sae: autoencoder, model: loaded, tokenizer: tokenizer, layer: layer, scale: scale, tokens: batch,
             policy: splice.policy(loaded.configuration, tokenizer: tokenizer), spliced: spliced)
     }
 
-    /// All that scores depend on, but for the scorer: what is kept of one pass is not taken up by another.
-    func key() throws -> [String: String] {
-        let files = try modelFiles(model) + [sae + "/sae_weights.safetensors", sae + "/cfg.json", tokens]
-        return [
-            "files": try files.map { try SHA256.hexadecimal(ofFile: $0) }.joined(separator: " "),
-            "window": window.map(String.init) ?? "whole", "layer": layer.map(String.init) ?? "the SAE's",
-            "prefix": prefix.map(String.init) ?? "innermost",
-            "error term": "\(errorTerm)",
-            "policy": "\(splice.keepFirst) \(splice.keepSpecial) \(splice.sinks.value ?? 0)",
-        ]
+    /// All that scores depend on, but for the scorer: what is kept of one pass is not taken up by another, and what is written
+    /// says what it is of.
+    func key(_ loaded: Loaded) throws -> PassKey {
+        PassKey([
+            "model.sha256": try Self.sha256(ofFiles: modelFiles(model)),
+            "SAE.sha256": try SHA256.hexadecimal(ofFile: SAEFolder.weights(in: sae)),
+            "SAE_configuration.sha256": try SHA256.hexadecimal(ofFile: SAEFolder.configuration(in: sae)),
+            "tokens.sha256": try SHA256.hexadecimal(ofFile: tokens),
+            "window": window.map(String.init) ?? "none", "layer": "\(loaded.layer)",
+            "prefix": "\(loaded.spliced.splicedWidth)", "candidates": "\(loaded.spliced.candidateCount)",
+            "error_term": "\(errorTerm)", "keep_first": "\(splice.keepFirst)", "keep_special": "\(splice.keepSpecial)",
+            "sinks": splice.sinks.defaultValueDescription, "decoder_norms": loaded.scale.rawValue,
+            // The norms that tell sinks are compared with are those of the sequences of one pass.
+            "sequences": "\(sequences)",
+        ])
+    }
+
+    /// Of one file its own, of several that of their hashes.
+    private static func sha256(ofFiles paths: [String]) throws -> String {
+        let each = try paths.map { try SHA256.hexadecimal(ofFile: $0) }
+        return each.count == 1 ? each[0] : SHA256.hexadecimal(SHA256.digest(of: each.joined(separator: " ")))
     }
 }
 

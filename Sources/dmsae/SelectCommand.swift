@@ -9,7 +9,8 @@ struct SelectCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "select", abstract: "Select the smallest core that has a fraction τ of all attribution.",
         discussion: """
-            Prints the core's latents; with --sae and --out writes core.json and core.safetensors for `train --core`.
+            Prints the core's latents; with --sae and --out writes core.json and core.safetensors for `train --core`. Encoder \
+            vectors are on the scale that was scored, see `score --no-fold`.
 
             Example: dmsae select --scores scores.safetensors --tau 0.9 --sae sae --out core
             """)
@@ -28,6 +29,16 @@ struct SelectCommand: ParsableCommand {
         guard (sae == nil) == (out == nil) else { throw ValidationError("--sae and --out go together") }
     }
 
+    /// The scores' own account of themselves, and what was done with them here.
+    private func origin(_ file: SafetensorsFile) throws -> [String: String] {
+        var result: [String: String] = [:]
+        for (key, value) in file.metadata { result["scores.\(key)"] = value }
+        result["tau"] = "\(tau)"
+        let files = sae.map { folder in [SAEFolder.configuration(in: folder), SAEFolder.weights(in: folder)] } ?? []
+        for (name, hash) in try fileHashes([("scores", [scores]), ("SAE", files)]) { result["\(name).sha256"] = hash }
+        return result
+    }
+
     func run() throws {
         output.apply()
         let file = try SafetensorsFile(path: scores)
@@ -36,10 +47,11 @@ struct SelectCommand: ParsableCommand {
         guard values.allSatisfy(\.isFinite) else {
             throw TensorFileError.malformed(file: scores, what: "scores hold NaN or infinity", next: "score again")
         }
-        let selection = try CoreSelection(values, fraction: tau)
-        let core = Core(selection, scores: values, cycle: 0, previous: nil)
+        let selection = try CoreSelection(values, fraction: tau, measure: .unknown)
+        var core = Core(selection, scores: values, cycle: 0, previous: nil)
+        core.origin = try origin(file)
         if let sae, let out {
-            let autoencoder = try SAEFolder.read(sae).sae
+            let autoencoder = try self.autoencoder(sae, scored: file)
             guard values.count <= autoencoder.dSAE else {
                 throw TensorFileError.unusable(
                     file: scores, what: "it scores \(values.count) latents, and \(sae) has \(autoencoder.dSAE)",
@@ -53,5 +65,19 @@ struct SelectCommand: ParsableCommand {
             "\(core.latents.count) of \(values.count) latents have \(decimals(100 * core.coverage, 1))% "
                 + "of the attribution")
         print(core.latents.map { String($0.index) }.joined(separator: " "))
+    }
+
+    /// The SAE, if it is the one that was scored, on the scale on which it was; of scores that do not say, folded.
+    private func autoencoder(_ path: String, scored file: SafetensorsFile) throws -> SparseAutoencoder {
+        if let scored = file.metadata["SAE.sha256"] {
+            guard try scored == SHA256.hexadecimal(ofFile: SAEFolder.weights(in: path)) else {
+                throw TensorFileError.unusable(
+                    file: scores, what: "its scores are of another SAE than \(path), whose weights are others",
+                    next: "give the SAE that was scored, or score this one")
+            }
+        }
+        var scaling = ScaleOptions()
+        scaling.noFold = file.metadata["decoder_norms"] == LatentScale.own.rawValue
+        return try scaling.read(path).sae
     }
 }

@@ -32,9 +32,9 @@ struct CorpusOptions: ParsableArguments {
     var skip = 0
 
     func validate() throws {
-        guard (2...mostTokens).contains(context), (1...mostTokens).contains(sequences), skip >= 0 else {
-            throw ValidationError("--context must be at least 2, --sequences at least 1, --skip at least 0")
-        }
+        try require("--context", context, in: OptionRange.context)
+        try require("--sequences", sequences, in: OptionRange.sequences)
+        try require("--skip", skip, in: OptionRange.skip)
     }
 
     /// `tokens` tokens, rounded up to whole sequences.
@@ -100,9 +100,6 @@ extension ModelConfiguration {
         Set(specialTokenIds.map { Int32($0) }).union(tokenizer?.specialTokens ?? [])
     }
 }
-
-/// More tokens than anyone runs through a model here, and few enough that no sum of them overflows.
-let mostTokens = 1 << 40
 
 /// The tokenizer of a model.
 ///

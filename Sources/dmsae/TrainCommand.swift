@@ -80,13 +80,16 @@ struct TrainCommand: ParsableCommand {
     }
 
     func validate() throws {
-        guard seed >= 0 else { throw ValidationError("--seed is \(seed); it must be 0 or more") }
-        guard batch >= 1 else { throw ValidationError("--batch is \(batch); it must be at least 1") }
+        guard steps >= 1 else { throw ValidationError("--steps is \(steps); it must be at least 1") }
+        try require("--seed", seed, in: 0...Int.max)
+        try require("--batch", batch, in: 1...Int(Int32.max))
+        // The other numbers are `TrainingPlan`'s to check.
     }
 
     func run() throws {
         output.apply()
         Interruption.install(advice: "interrupted; no SAE was written to \(out), start again")
+        try Surroundings.prepareToCompute(advice: "lower --width or --batch")
         let rule = try plugins.rule(sparsity, output: out)
         let source = try TrainingRows(
             activations, batch: batch, inOrder: noShuffle, seed: UInt64(seed), scaled: inputScale == .measured)
@@ -95,22 +98,28 @@ struct TrainCommand: ParsableCommand {
         // It is wanted at the end, when a refusal would cost the training.
         _ = try rule.inference?.stateSize(latentCount: sae.dSAE)
         if inputScale == .measured && self.`init` != nil { sae.fold(inputScale: 1 / source.scale) }
-        if budget == .total, sae.layout.coreCount > 0,
+        if budget == .total, !sae.exemptCore.isEmpty,
             let warning = FailureSignature.beforeTotalBudget(core: sae.layout.coreCount, k: k)
         {
             Terminal.shared.warn(warning)
         }
-        try createFolder(out)
         let trainer = Trainer(sae, plan: plan, rule: rule)
+        if self.`init` != nil { try trainer.continueForm() }
+        let hashes = try hashes(source, rule)
+        let lock = try OutputLock.folder(out)
+        defer { withExtendedLifetime(lock) {} }
+        let log = try EventLog(replacing: out + "/events.jsonl")
         let training = TrainingRun(
-            name: out, steps: steps, progress: Terminal.shared, stop: Interruption.request)
-        let last = try training.train(trainer, from: source.read, log: try EventLog(out + "/events.jsonl", anew: true))
-        try trainer.finish(inputScale: source.scale)
+            name: out, steps: steps, progress: Terminal.shared, stop: Interruption.request, lock: lock)
+        let outcome = try training.train(trainer, from: source.read, log: log, inputScale: source.scale)
+        let last = outcome.last
         var provenance = inherited
         provenance.seed = UInt64(seed)
         provenance.inputScale = Double(source.scale)
         provenance.rule = "\(rule.name) \(rule.version)"
-        provenance.ruleFiles = Dictionary(rule.files.map { ($0.name, $0.sha256) }) { first, _ in first }
+        provenance.ruleSettings = rule.settings
+        provenance.settings = otherSettings
+        provenance.hashes = hashes
         provenance.plan = plan
         provenance.steps = steps
         if let record = source.record {
@@ -118,7 +127,9 @@ struct TrainCommand: ParsableCommand {
             provenance.layer = record.layer
             provenance.contextLength = record.contextLength
         }
-        try SAEFolder.write(sae, provenance, to: out)
+        try lock.requireInPlace()
+        try SAEFolder.write(sae, provenance, to: out, log: log.replacement)
+        if let warning = outcome.warning(rule: rule) { Terminal.shared.warn(warning) }
         if output.json { return print(try JSONRecord.text(last)) }
         print(
             "loss \(decimals(last.loss, 5)), L0 \(decimals(last.meanActiveCore + last.meanActiveNonCore, 1))"
@@ -129,6 +140,26 @@ struct TrainCommand: ParsableCommand {
                 "the threshold was never updated (\(steps) steps, --threshold-start \(plan.thresholdStart)), so this "
                     + "SAE cannot be applied to single tokens yet")
         }
+    }
+
+    /// What decides about the result and is no number of the plan.
+    private var otherSettings: [String: String] {
+        [
+            "activations": lastComponent(activations), "sparsity": sparsity, "input scale": inputScale.rawValue,
+            "order": noShuffle ? "as in the file" : "shuffled", "core decoder start": coreDecoderInit.rawValue,
+            "start": self.`init`.map(lastComponent) ?? "random", "core": core.map(lastComponent) ?? "none given",
+        ]
+    }
+
+    /// SHA-256 of all that the training is made from. Of a store it is that of its record, which has the shards' own.
+    private func hashes(_ source: TrainingRows, _ rule: any LoadedPlugin) throws -> [String: String] {
+        var hashes = try fileHashes([
+            ("activations", [source.record == nil ? activations : activations + "/store.json"]),
+            ("start", self.`init`.map { folder in SAEFolder.files.map { folder + "/" + $0 } } ?? []),
+            ("core", core.map { [Core.encoderFile(at: $0)] } ?? []),
+        ])
+        hashes.merge(rule.hashes("sparsity rule")) { $1 }
+        return hashes
     }
 
     private func settings() -> TrainingSettings {
@@ -158,10 +189,13 @@ struct TrainCommand: ParsableCommand {
             ?? inherited.map { $0.encoder.copy(rows: 0..<$0.layout.coreCount) }
         let total = width ?? groups.map { PrefixLayout.sum($0.values) } ?? loaded?.sae.dSAE
         guard let total else { throw ValidationError("give --width, --groups or --init") }
-        guard total >= 1 else { throw ValidationError("--width is \(total); it must be at least 1") }
+        try require("--width", total, in: 1...Int.max)
         let sizes = groups?.values ?? loaded?.sae.layout.groups ?? PrefixLayout.standardGroups(width: total)
         let layout = try PrefixLayout(groups: sizes, width: total, coreCount: frozen?.rows ?? 0)
-        let sae = SparseAutoencoder(dIn: dIn, layout: layout)
+        try TrainingPlan.memory(dIn: dIn, layout: layout, k: k, batch: batch, copies: loaded == nil ? 0 : 1).check()
+        // A core that is given is dense; one that is inherited is what it was.
+        let sae = SparseAutoencoder(
+            dIn: dIn, layout: layout, coreIsDense: core != nil || loaded?.sae.coreIsDense ?? true)
         guard let loaded else {
             sae.initialize(seed: UInt64(seed), core: frozen, coreDecoder: coreDecoderInit)
             return (sae, SAEProvenance())
@@ -175,6 +209,8 @@ struct TrainCommand: ParsableCommand {
         sae.decoderBias.assign(loaded.sae.decoderBias)
         sae.subtractsDecoderBias = loaded.sae.subtractsDecoderBias
         sae.threshold = loaded.sae.threshold
+        sae.latentThresholds = loaded.sae.latentThresholds?.copy()
+        sae.rowTopK = loaded.sae.rowTopK
         if let frozen { sae.replaceCoreEncoder(frozen) }
         return (sae, loaded.provenance)
     }
@@ -194,6 +230,7 @@ private final class TrainingRows {
                 throw DistillationError.batchNotInChunks(batch: batch, chunk: ActivationStore.chunkRows)
             }
             let store = try ActivationStore(path)
+            try store.verify(progress: Terminal.shared, stop: Interruption.request)
             let reader = try store.reader(batch: batch, seed: seed)
             let factor = scaled ? Float(store.record.inputScale) : 1
             dIn = store.record.dIn

@@ -151,7 +151,7 @@ import Testing
                 1 - average { distance(xs[$0], ys[$0]) } / average { distance(xs[$0], center) }
             ),
             (
-                "legacy variance", found.explained_variance_legacy,
+                "legacy variance", found.explained_variance_legacy ?? .nan,
                 average { 1 - distance(xs[$0], ys[$0]) / distance(xs[$0], centers[batchOf[$0]]) }
             ),
             ("l0", found.l0, average { nonzero(fs[$0]) }),
@@ -163,7 +163,7 @@ import Testing
             ),
             ("ratio", found.l2_ratio, average { (dot(ys[$0], ys[$0]) / dot(xs[$0], xs[$0])).squareRoot() }),
             (
-                "bias", found.relative_reconstruction_bias,
+                "bias", found.relative_reconstruction_bias ?? .nan,
                 average { dot(ys[$0], ys[$0]) } / average { dot(xs[$0], ys[$0]) }
             ),
             (

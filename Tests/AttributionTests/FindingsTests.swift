@@ -61,6 +61,13 @@ import Testing
         record.methods[2].relative_standard_error = 0.04
         #expect(!record.findings().contains { $0.contains("was drawn") })
         record.methods[2].relative_standard_error = 0.317
+        // Who does not say how an error came about did not say that anything was drawn.
+        #expect(!record.findings().contains { $0.contains("was drawn") })
+        #expect(
+            record.findings().contains {
+                $0.hasPrefix("ablation says that the scores of its core have a standard error of 32% on average")
+            })
+        record.methods[2].was_drawn = true
         #expect(
             record.findings().contains {
                 $0.hasPrefix("ablation was drawn: the scores of its core have a standard error of 32%")

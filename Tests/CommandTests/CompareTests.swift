@@ -99,9 +99,87 @@ import Testing
                 #expect(method[key] as? NSObject == b[name]?[key] as? NSObject, "\(name) \(key)")
             }
         }
-        // Parts of one comparison are not taken for another's.
+        // Parts of one comparison are not taken for another's, and what is another is said.
+        for (more, what) in [
+            (["--error-term"], "error term false there, true here"),
+            (["--keep-first", "1"], "keep first 0 there, 1 here"),
+            (["--sequences", "2"], "sequences 1 there, 2 here"), (["--layer", "0"], "layer 1 there, 0 here"),
+            (["--budget", "99999"], "budget none there, 99999 here"), (["--sinks", "5"], "sinks off there, 5.0 here"),
+            (["--window", "12"], "window none there, 12 here"),
+        ] {
+            let names = Set(more.filter { $0.hasPrefix("--") })
+            var words = compare(scorers, out: "cut")
+            for name in names { while let i = words.firstIndex(of: name) { words.removeSubrange(i...i + 1) } }
+            try fail(words + more, saying: "scores-0.safetensors is the state of another pass", what)
+        }
+        // The same paths, other bytes.
+        let ids = contents(of: folder.file("ids"))
+        try write(
+            ids: Array(try golden.file.integers("input_ids").reversed()), shape: [4, 24], to: folder.file("ids"))
+        try fail(compare(scorers, out: "cut"), saying: "the state of another pass (another tokens)")
+        try AtomicFile.write(ids, to: folder.file("ids"))
+        try writeSAE(golden, threshold: Float(try golden.number("threshold")) * 1.01, to: sae)
+        try fail(compare(scorers, out: "cut"), saying: "the state of another pass (another SAE)")
+    }
+
+    @Test func whatIsLeftOfTwoIsNoComparison() throws {
+        let odd = try scorer("strcpy(call->error, \"two is too many\"); return DMSAE_ERR_FAILED;")
         try fail(
-            compare(scorers, ["--error-term"], out: "cut"), saying: "scores-0.safetensors", "the state of another pass")
+            compare(["gxa", odd], out: "c"),
+            saying: "only gxa is left, and a comparison needs two: \(odd) stopped (", "two is too many",
+            "into another folder")
+        #expect(!isThere(folder.file("c/comparison.json")))
+    }
+
+    @Test func nothingScoredOrAveragedIsAnError() throws {
+        var words = compare(["gxa", "frequency"], out: "c")
+        let first = try #require(words.firstIndex(of: "--keep-first"))
+        words[first + 1] = "24"
+        try fail(words, saying: "all of 96 tokens are kept as the model's own", "relax --keep-first")
+        #expect(!isThere(folder.file("c/comparison.json")))
+        // 0 is a special token of the model: of curves over nothing but it no loss is averaged.
+        let configuration = try JSONValue(contentsOf: fixture("models/llama/config.json"))
+        let special = Int64(
+            try #require(configuration["eos_token_id"]?.integer ?? configuration["bos_token_id"]?.integer))
+        try write(ids: [Int64](repeating: special, count: 48), shape: [2, 24], to: folder.file("special"))
+        var kept = compare(["gxa", "frequency"], ["--curve-tokens", folder.file("special")], out: "d")
+        let choice = try #require(kept.firstIndex(of: "--keep-special"))
+        kept[choice + 1] = "yes"
+        try fail(
+            kept, saying: "no loss of the curves' 48 tokens enters an average", "--curve-sequences 0 for no curves")
+    }
+
+    @Test func aRecordHoldsEverySettingAndNoTextForANumber() throws {
+        try succeed(compare(["gxa", "random,seed=3"], ["--seed", "7", "--over", "active"], out: "c"))
+        let text = String(decoding: contents(of: folder.file("c/comparison.json")), as: UTF8.self)
+        #expect(!text.contains("\"nan\"") && !text.contains("inf\"") && !text.contains("NaN"))
+        let settings = try #require(try record("c")["settings"] as? [String: String])
+        for (name, value) in [
+            ("layer", "1"), ("prefix", "32"), ("keep_first", "0"), ("keep_special", "no"), ("sinks", "off"),
+            ("seed", "7"),
+            ("over", "active"), ("aggregate", "quantile:0.99"), ("signed", "false"), ("tau", "0.5"), ("draws", "20"),
+            ("error_term", "false"), ("window", "none"), ("sequences", "1"), ("decoder_norms", "unit"),
+            ("budget", "none"),
+        ] {
+            #expect(settings[name] == value, "\(name)")
+        }
+        #expect(settings["tokens.sha256"] == (try SHA256.hexadecimal(ofFile: folder.file("ids"))))
+        #expect(settings["scorers"]?.contains("random") == true && settings["scorers"]?.contains("seed=3") == true)
+    }
+
+    @Test func cellsOfTheTableKeepAGap() throws {
+        let library = folder.file("点数の名前がとても長いファイル名のプラグイン.so")
+        _ = try scorer("")
+        try FileManager.default.moveItem(atPath: folder.file("odd.so"), toPath: library)
+        let result = try run(
+            builtProgram, compare([library, "frequency", "gxa"], ["--curve-sequences", "0"], out: "c"))
+        let lines = result.output.split(separator: "\n", omittingEmptySubsequences: false)
+        let head = try #require(lines.firstIndex { $0.hasPrefix("method") })
+        // "core" stands in the second column, two blanks after the longest name at least; heads and cells end below each other.
+        #expect(lines[head].contains("  core  ") && lines[head].contains("  ρ with \(library)  "))
+        for line in lines[(head + 1)...].prefix(4) {
+            #expect(line.split(separator: " ", omittingEmptySubsequences: true).count >= 9, "\(line)")
+        }
     }
 
     /// A scorer that does `what` at the third sequence of the pass.
@@ -205,7 +283,16 @@ import Testing
 
     @Test func whatCannotBeComparedIsRefusedAtOnce() throws {
         try fail(compare(["gxa"], out: "b"), status: 64, saying: "two scorers or more")
-        try fail(compare(["gxa", "gxa"], out: "b"), status: 64, saying: "given twice")
+        try fail(compare(["gxa", "gxa"], out: "b"), status: 64, saying: "scorer gxa is given twice")
+        try fail(
+            compare(["gxa", "random", "random,seed=00"], out: "b"), status: 64,
+            saying: "scorers random and random,seed=00 are one: random, with the same settings (seed=0)")
+        let shipped = String(builtProgram.dropLast("dmsae".count) + "libdmsae-plugin-gxa.so")
+        try FileManager.default.createSymbolicLink(
+            atPath: folder.file("other.so"), withDestinationPath: shipped)
+        try fail(
+            compare([shipped, "frequency", folder.file("other.so")], out: "b"), status: 64,
+            saying: "\(shipped) and \(folder.file("other.so")) are one: gxa, with the same settings; give each once")
         try fail(compare(["gxa", "gxb"], out: "b"), saying: "gxb")
         try fail(
             compare(["gxa", "random"], ["--aggregate", "median"], out: "b"), saying: "\"median\" is no aggregate")

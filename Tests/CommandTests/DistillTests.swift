@@ -16,13 +16,14 @@ import Testing
     }
 
     private static let cycleFiles = [
-        "metrics.json", "core.json", "core.safetensors", "scores.safetensors", "sae/cfg.json",
+        "done.json", "metrics.json", "core.json", "core.safetensors", "scores.safetensors", "sae/cfg.json",
         "sae/sae_weights.safetensors",
     ]
     private static let files =
         (0...2).flatMap { t in cycleFiles.map { "cycle-\(t)/\($0)" } }
         + ["dmsae", "baseline"].map { "final/k-8/\($0)/sae_weights.safetensors" }
-        + ["final/core.json", "final/core.safetensors", "final/k-8/metrics.json", "result.json", "store/store.json"]
+        + ["final/core.json", "final/core.safetensors", "final/k-8/metrics.json", "final/k-8/done.json"]
+        + ["result.json", "store/store.json"]
 
     private func expectSameFiles(_ a: String, _ b: String, sourceLocation: SourceLocation = #_sourceLocation) {
         for file in Self.files {
@@ -53,10 +54,12 @@ import Testing
         _ = FileManager.default.createFile(atPath: errors, contents: nil)
         process.standardError = try FileHandle(forWritingTo: URL(fileURLWithPath: errors))
         try process.run()
-        while process.isRunning && !isThere(tiny.folder.file(out + "/cycle-0/metrics.json")) { usleep(2000) }
+        while process.isRunning && !isThere(tiny.folder.file(out + "/cycle-0/done.json")) { usleep(2000) }
         // Some steps into cycle 1. The folder belongs to that program as long as it runs.
         usleep(50_000)
-        if signal == SIGKILL { try fail(distill(out, "--resume"), saying: "is being written by another program") }
+        if signal == SIGKILL {
+            try fail(distill(out, "--resume"), saying: "is being written by another program (process")
+        }
         kill(process.processIdentifier, signal)
         process.waitUntilExit()
         return (process.terminationStatus, String(decoding: contents(of: errors), as: UTF8.self))
@@ -114,30 +117,75 @@ import Testing
         #expect(isThere(folder + "/final/k-12/metrics.json"))
         expectSameFiles("whole", "again", except: "result.json")
 
-        let core = folder + "/cycle-1/core.json"
-        let (whole, other) = (contents(of: core), contents(of: folder + "/cycle-2/core.json"))
-        let again = "Delete \(folder)/cycle-1 and resume: it is made again"
-        try AtomicFile.write("{", to: core)
-        try fail(
-            distill("again", "--resume"), afterResults: true, saying: "\(core): not the record it should be", again)
-        try AtomicFile.write(other, to: core)
-        try fail(distill("again", "--resume"), afterResults: true, saying: "\(folder)/cycle-1/core.", again)
-        try AtomicFile.write(whole, to: core)
-        try AtomicFile.write(
-            contents(of: folder + "/cycle-2/core.safetensors"), to: folder + "/cycle-1/core.safetensors")
-        try fail(distill("again", "--resume"), afterResults: true, saying: "\(folder)/cycle-1/core.", again)
-        try AtomicFile.write(contents(of: folder + "/cycle-1/scores.safetensors"), to: folder + "/cycle-1/metrics.json")
-        try fail(
-            distill("again", "--resume"), afterResults: true, saying: "\(folder)/cycle-1/metrics.json: not the record",
-            again)
-        try remove("again/cycle-1")
-        let shard = folder + "/store/shard-00000.safetensors"
-        let bytes = contents(of: shard)
-        try AtomicFile.write(Array(bytes.dropLast(1000)), to: shard)
-        try fail(distill("again", "--resume"), afterResults: true, saying: shard, "truncated")
-        try AtomicFile.write(bytes, to: shard)
-        try succeed(distill("again", "--resume", "--set", "final.k=[8, 12]"))
+        try checkThatNothingElseIsReadBack(folder)
+        try checkOtherPlaces(folder)
+    }
+
+    /// A finished step with one thing changed is refused by name; put right, or deleted as the message says, the run goes on
+    /// to the same bytes.
+    private func checkThatNothingElseIsReadBack(_ folder: String) throws {
+        func resume() -> [String] { distill("again", "--resume", "--set", "final.k=[8, 12]") }
+        func expect(_ step: String, saying part: String) throws {
+            try fail(
+                resume(), afterResults: true, saying: part,
+                "\(folder)/\(step) cannot be read back: ", "Delete \(folder)/\(step) and resume: it is made again")
+        }
+        func with(_ file: String, _ bytes: [UInt8]?, in step: String, saying part: String) throws {
+            let path = "\(folder)/\(file)"
+            let whole = contents(of: path)
+            if let bytes { try AtomicFile.write(bytes, to: path) } else { try remove("again/\(file)") }
+            try expect(step, saying: part.replacing("FILE", with: path))
+            try AtomicFile.write(whole, to: path)
+        }
+        func flipped(_ file: String) -> [UInt8] {
+            var bytes = contents(of: "\(folder)/\(file)")
+            bytes[bytes.count - 2] ^= 1
+            return bytes
+        }
+        for (step, files) in [
+            ("cycle-1", Self.cycleFiles.filter { $0 != "done.json" }),
+            ("final/k-8", ["metrics.json", "dmsae/cfg.json", "baseline/sae_weights.safetensors"]),
+        ] {
+            for file in files {
+                let file = "\(step)/\(file)"
+                try with(file, flipped(file), in: step, saying: "FILE is not as the run wrote it")
+                try with(file, nil, in: step, saying: "FILE is missing")
+            }
+        }
+        // Another cycle's files, mark and all, are not this one's.
+        let mark = contents(of: folder + "/cycle-2/done.json")
+        try with("cycle-1/done.json", mark, in: "cycle-1", saying: "it was made after other files")
+        let shard = "store/shard-00000.safetensors"
+        try with(shard, flipped(shard), in: "store", saying: "FILE was changed after the harvest")
+        try with(shard, Array(contents(of: "\(folder)/\(shard)").dropLast(1000)), in: "store", saying: "FILE")
+        let store = String(decoding: contents(of: folder + "/store/store.json"), as: UTF8.self)
+        for (key, value) in [("inputScale", "1.0"), ("layer", "0"), ("seed", "4")] {
+            let edited = store.replacing(try Regex("\"\(key)\" : [0-9.]+"), with: "\"\(key)\" : \(value)")
+            #expect(edited != store)
+            try with(
+                "store/store.json", Array(edited.utf8), in: "store", saying: "store.json is not as the harvest wrote it"
+            )
+        }
+        // The log is no part of the results.
+        try remove("again/cycle-1", "again/events.jsonl")
+        try succeed(resume())
         expectSameFiles("whole", "again", except: "result.json")
+    }
+
+    /// What a run is made from is known by its bytes, wherever it is.
+    private func checkOtherPlaces(_ folder: String) throws {
+        let text = tiny.folder.file("renamed.jsonl"), model = tiny.folder.file("renamed")
+        try FileManager.default.moveItem(atPath: tiny.text, toPath: text)
+        try FileManager.default.moveItem(atPath: tiny.model, toPath: model)
+        try remove("again/cycle-2")
+        try succeed(
+            distill("again", "--resume", "--set", "final.k=[8, 12]", "--set", "text=\(text)", "--set", "model=\(model)")
+        )
+        expectSameFiles("whole", "again", except: "result.json")
+        try AtomicFile.write(contents(of: text) + Array(#"{"text": "more"}"#.utf8), to: text)
+        try fail(
+            distill("again", "--resume", "--set", "text=\(text)", "--set", "model=\(model)"),
+            saying: "the run in \(folder) was started with SHA-256 of text = ")
     }
 
     private func expectSameFiles(_ a: String, _ b: String, except name: String) {

@@ -1,4 +1,6 @@
 import Foundation
+import LinearAlgebra
+import SparseCoding
 import TensorFiles
 import TestSupport
 import Testing
@@ -49,6 +51,24 @@ import Testing
         let order = core.indices.sorted { (core[$0], $1) > (core[$1], $0) }
         let shown = try records(["--core", folder.file("core/core.json"), "--count", "4"]).map { $0["latent"] as? Int }
         #expect(shown == order.prefix(4).map { $0 })
+        // An index means nothing in another SAE.
+        let (other, provenance) = try SAEFolder.read(sae)
+        for j in 0..<128 { other.encoder[j, 0] += 1 }
+        try SAEFolder.write(other, provenance, to: folder.file("other"))
+        let words = latents(["--core", folder.file("core/core.json")])
+            .map { $0 == sae ? folder.file("other") : $0 }
+        try fail(words, saying: "core.json is of another SAE: the encoder vector of its latent", "selected from")
+        try FileManager.default.removeItem(atPath: folder.file("core/core.safetensors"))
+        let result = try run(builtProgram, latents(["--core", folder.file("core/core.json")]))
+        #expect(result.status == 0 && result.errors.contains("nothing says that its latents are those of \(sae)"))
+    }
+
+    @Test func nothingToLookAtIsAnError() throws {
+        try fail(latents(["--keep-first", "32"]), saying: "all of 512 tokens are kept as the model's own")
+        let (dead, provenance) = try SAEFolder.read(sae)
+        dead.threshold = 1e30
+        try SAEFolder.write(dead, provenance, to: sae)
+        try fail(latents([]), saying: "none of 128 latents fires on", "--layer that the SAE was trained on")
     }
 
     @Test func theTerminalAndThePageShowTheSameContexts() throws {

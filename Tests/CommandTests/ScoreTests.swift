@@ -1,4 +1,5 @@
 import LinearAlgebra
+import SparseCoding
 import TensorFiles
 import TestSupport
 import Testing
@@ -220,7 +221,15 @@ import Testing
             saying: "shard3", "holds sequences 2..<4", "those from 1 on come next")
         try fail(words + out + how + ["--merge", names[0], "--merge", names[1]], saying: "end before sequence 2 of 4")
         try fail(
-            words + out + how + ["--merge", names[0], "--error-term"], saying: "shard1", "is the state of another pass")
+            words + out + how + ["--merge", names[0], "--error-term"], saying: "shard1",
+            "is the state of another pass (error term false there, true here)")
+        try fail(
+            words + out + how + ["--merge", names[0], "--merge", names[0]],
+            saying: "holds sequences 0..<1, and those from 1 on come next", "every shard of the pass, in order, once")
+        try write(ids: try golden.file.integers("input_ids").reversed(), shape: [4, 24], to: folder.file("others"))
+        try fail(
+            words.map { $0 == folder.file("ids") ? folder.file("others") : $0 } + out + how + ["--merge", names[0]],
+            saying: "is the state of another pass (another tokens)")
         try fail(words + out + how + ["--checkpoint", names[1]], saying: "shard2", "holds sequences 1..<2")
         try fail(
             words + out + asInTheGolden + ["--checkpoint", folder.file("c")], status: 64,
@@ -231,6 +240,60 @@ import Testing
         try AtomicFile.write(Array(bytes.dropLast(8)), to: names[0])
         try fail(words + out + how + ["--merge", names[0]], saying: "shard1")
         #expect(!isThere(folder.file("bad")))
+    }
+
+    @Test func scoresSayWhatTheyAreOf() throws {
+        _ = try score(asInTheGolden + ["--prefix", "32", "--signed", "--over", "active", "--aggregate", "mean"])
+        let metadata = try SafetensorsFile(path: folder.file("scores")).metadata
+        for (name, value) in [
+            ("layer", "1"), ("prefix", "32"), ("candidates", "32"), ("keep_first", "0"), ("keep_special", "no"),
+            ("sinks", "off"), ("window", "none"), ("error_term", "false"), ("sequences", "8"), ("budget", "none"),
+            ("aggregate", "mean"), ("over", "active"), ("signed", "true"), ("tau", "0.9"), ("scorer.id", "gxa"),
+            ("decoder_norms", "unit"),
+        ] {
+            #expect(metadata[name] == value, "\(name)")
+        }
+        #expect(metadata["tokens.sha256"] == (try SHA256.hexadecimal(ofFile: folder.file("ids"))))
+        #expect(metadata["SAE.sha256"] == (try SHA256.hexadecimal(ofFile: sae + "/sae_weights.safetensors")))
+        #expect(metadata["model.sha256"]?.count == 64)
+        let totals = try score(asInTheGolden + ["--scorer", "random,seed=4"]).metadata
+        #expect(totals["scorer.settings"] == "seed=4")
+    }
+
+    @Test func selectRefusesScoresOfAnotherSAE() throws {
+        _ = try score(asInTheGolden + ["--prefix", "32"])
+        let (other, provenance) = try SAEFolder.read(sae)
+        other.encoder[3, 3] += 1
+        try SAEFolder.write(other, provenance, to: folder.file("other"))
+        try fail(
+            ["select", "--scores", folder.file("scores"), "--sae", folder.file("other"), "--out", folder.file("core")],
+            saying: "its scores are of another SAE than \(folder.file("other"))", "give the SAE that was scored")
+        #expect(!isThere(folder.file("core")))
+    }
+
+    @Test func totalsAreNotAggregatedAndThatIsSaid() throws {
+        let words = [
+            "score", "--model", fixture("models/llama"), "--sae", sae, "--tokens", folder.file("ids"), "--layer", "1",
+            "--out", folder.file("s"),
+        ]
+        let result = try run(
+            builtProgram, words + ["--scorer", "frequency", "--aggregate", "quantile:0.99", "--over", "active"])
+        #expect(result.status == 0)
+        #expect(
+            result.errors.contains(
+                "warning: scorer frequency gives each latent one number of its own, so --aggregate quantile:0.99 and --over "
+                    + "active do nothing; they are for scorers of tokens, as gxa and ig are"))
+        #expect(try SafetensorsFile(path: folder.file("s")).metadata["aggregate"] == "none: the scorer's totals")
+        // No latent fires: the advice is not that of quantiles.
+        let (dead, provenance) = try SAEFolder.read(sae)
+        dead.threshold = 1e30
+        try SAEFolder.write(dead, provenance, to: sae)
+        try fail(
+            words + ["--scorer", "frequency"],
+            saying: "has a positive frequency over 92 tokens", "score more sequences, or a wider --prefix")
+        try fail(words, saying: "a latent active on fewer than 1% of tokens has a 0.99 quantile of 0")
+        try fail(words + ["--signed"], saying: "aggregate absolute ones (without --signed)")
+        try fail(words + ["--keep-first", "24"], saying: "all of 96 tokens are kept as the model's own")
     }
 
     @Test func selectGivesTheCoreThatTrainFreezes() throws {

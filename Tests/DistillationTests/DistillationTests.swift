@@ -4,6 +4,7 @@ import Glibc
 import LanguageModeling
 import LinearAlgebra
 import SparseCoding
+import Synchronization
 import TensorFiles
 import TestSupport
 import Testing
@@ -52,7 +53,7 @@ import Testing
         ["store/store.json", "store/shard-00000.safetensors", "final/core.json", "final/core.safetensors"]
         + (0...2).flatMap { t in
             [
-                "metrics.json", "core.json", "core.safetensors", "scores.safetensors", "sae/cfg.json",
+                "done.json", "metrics.json", "core.json", "core.safetensors", "scores.safetensors", "sae/cfg.json",
                 "sae/sae_weights.safetensors",
             ].map { "cycle-\(t)/\($0)" }
         }
@@ -250,6 +251,87 @@ import Testing
             #expect(
                 text == "\(run.path) has store/store.json but no run.json, which says what it was made from; "
                     + "choose another --out, or delete the folder")
+        }
+    }
+
+    @Test func aFolderThatIsMovedMeanwhileEndsTheRunAndIsWhereItGoesOn() throws {
+        let (path, elsewhere) = (folder.file("run"), folder.file("elsewhere"))
+        let text = message {
+            _ = try distillation("run", recipe).distill(resuming: false) {
+                guard $0.cycle == 0 else { return }
+                #expect(rename(path, elsewhere) == 0)
+                // Another run has the name now.
+                #expect(mkdir(path, 0o777) == 0)
+            }
+        }
+        #expect(
+            text
+                == "\(path) was moved, or its lock removed, while it was being written; what is finished is in \(elsewhere), "
+                + "and nothing more is written: go on from there")
+        #expect(rmdir(path) == 0, "nothing was written there")
+        let record = try distillation("elsewhere", recipe).distill(resuming: true)
+        #expect(try record == distillation("whole", recipe).distill(resuming: false))
+        expectSameFiles("whole", "elsewhere")
+        let gone = message {
+            _ = try distillation("run", recipe).distill(resuming: false) {
+                guard $0.cycle == 0 else { return }
+                try? removeAll(path)
+            }
+        }
+        #expect(gone == "\(path) was removed while it was being written; nothing more is written: start again")
+        #expect(!exists(path))
+    }
+
+    private func removeAll(_ path: String) throws {
+        try #require(try TestSupport.run("/bin/rm", ["-r", path]).status == 0)
+    }
+
+    @Test func anSAEThatIsUsedAtAnotherSparsityThanItWasTrainedAtIsWarnedOf() throws {
+        /// The largest of each row, without saying how that is done without it.
+        final class Rows: SparsityRule {
+            let name = "rows"
+            let version = "0"
+            let scope = SelectionScope.row
+            func upperCount(_ context: SelectionContext) -> Int { context.batchBudget / context.batchRows }
+            func select(
+                from candidates: SparseCodes, _ context: SelectionContext,
+                selected: UnsafeMutableBufferPointer<UInt8>
+            ) {
+                for r in 0..<candidates.rows {
+                    let entries = candidates.entries(ofRow: r).sorted { candidates.values[$0] > candidates.values[$1] }
+                    for e in entries.prefix(upperCount(context)) { selected[e] = 1 }
+                }
+            }
+        }
+        final class Warnings: ProgressSink {
+            let texts = Mutex<[String]>([])
+            func begin(_ task: String, total: Int, unit: String) {}
+            func advance(by count: Int, detail: String) {}
+            func end() {}
+            func note(_ text: String) {}
+            func warn(_ text: String) { texts.withLock { $0.append(text) } }
+        }
+        var short = recipe
+        short.cycles = 1
+        short.finalK = [12]
+        for (rule, isWarned) in [(Rows() as any SparsityRule, true), (NaiveBatchTopK(), false)] {
+            let parts = DistillationParts(
+                model: model, modelName: "llama", specialTokens: [1, 2],
+                text: { skip, _ in randomTokens(sequences: 8, length: 16, from: (skip + 127) / 128) },
+                evaluationText: nil, rule: rule, scorer: NaiveGradientTimesActivation(), version: "test")
+            let sink = Warnings()
+            _ = try Distillation(
+                short, parts: parts, folder: folder.file(rule.name), progress: sink, stop: StopRequest()
+            ).distill(resuming: false)
+            let warnings = sink.texts.withLock { $0 }.filter { $0.contains("in the last batch the sparsity rule") }
+            #expect(warnings.isEmpty != isWarned, "\(warnings)")
+            if isWarned {
+                let first = try #require(warnings.first)
+                #expect(
+                    first.hasPrefix(
+                        "cycle-0: in the last batch the sparsity rule rows kept 12.0 latents a token, and the SAE as it is "
+                            + "used without the rule keeps "), "\(first)")
+            }
         }
     }
 

@@ -1,4 +1,5 @@
 import Distillation
+import Glibc
 import TensorFiles
 import TestSupport
 import Testing
@@ -26,6 +27,37 @@ import Testing
         #expect(text == whole)
         try log.append(Event(number: 7))
         #expect(text == whole + "{\"event\":\"test\",\"number\":7}\n")
+    }
+
+    @Test func aLongRestIsCutOffInBlocks() throws {
+        let line = "{\"event\":\"a\"}\n"
+        for rest in [1 << 16, 1 << 16 - line.utf8.count, 1 << 18 + 5] {
+            try AtomicFile.write(line + String(repeating: "x", count: rest), to: path)
+            _ = try EventLog(path)
+            #expect(text == line, "\(rest)")
+        }
+    }
+
+    @Test func aLinkIsNotFollowed() throws {
+        let target = folder.file("target")
+        try AtomicFile.write("mine\n", to: target)
+        #expect(symlink(target, path) == 0)
+        #expect(message { _ = try EventLog(path) }.hasPrefix("cannot write \(path): it is a link"))
+        // A new log takes the link's place.
+        let log = try EventLog(replacing: path)
+        try log.append(Event(number: 1))
+        try log.replacement?.commit()
+        #expect(text == "{\"event\":\"test\",\"number\":1}\n")
+        #expect(contents(of: target) == Array("mine\n".utf8))
+    }
+
+    @Test func anOlderLogStaysUntilTheNewOneIsCommitted() throws {
+        try AtomicFile.write("old\n", to: path)
+        let log = try EventLog(replacing: path)
+        try log.append(Event(number: 1))
+        #expect(text == "old\n")
+        try log.replacement?.commit()
+        #expect(text == "{\"event\":\"test\",\"number\":1}\n")
     }
 
     @Test func aLogThatCannotBeWrittenSaysWhere() {

@@ -82,7 +82,8 @@ struct AccumulatingScorerTests {
     }
 
     @Test(arguments: [
-        ("?unwritten", "left unwritten element 3"), ("?infinite", "-inf"), ("huge", "can be had"),
+        ("?unwritten", "left unwritten element 3"), ("?infinite", "-inf"),
+        ("huge", "a state of 18446744073709551615 bytes, and "),
         ("petabyte", "a state of 1125899906842624 bytes, and "), ("rows-nan", "edit 0 has nan at token 3, element 1"),
         ("rows-infinite", "edit 0 has -inf at token 3"), ("value-nan", "nan"), ("value-infinite", "inf"),
         ("path-base", "the base of path 0 has nan"), ("path-end", "the end of path 0 has nan"),

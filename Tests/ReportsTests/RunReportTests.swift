@@ -144,4 +144,37 @@ import Testing
         }
         #expect(points.map(\.count) == [4, 4])
     }
+
+    @Test func noRecordOfARunStopsTheReport() throws {
+        try finish()
+        for name in ["run.json", "cycle-1/metrics.json", "cycle-1/core.json", "result.json"] {
+            // One value a line, as the program writes them.
+            let value = try JSONValue(contentsOf: run + "/" + name)
+            try AtomicFile.write(pretty(value, ""), to: run + "/" + name)
+            try fuzzJSON(run + "/" + name, rounds: 400) { _ = try RunReport(folder: run).html() }
+        }
+        let log = String(decoding: contents(of: run + "/events.jsonl"), as: UTF8.self)
+        for seed in 0..<100 {
+            let line = mutatedJSON(pretty(try JSONValue(parsing: step("cycle-0", 3, core: 2)), ""), seed)
+            try write(
+                log + "\n" + line.replacing("\n", with: " ") + "\n" + step("cycle-0", 11, core: 1), "events.jsonl")
+            _ = try RunReport(folder: run).html()
+        }
+    }
+
+    private func pretty(_ value: JSONValue, _ indent: String) -> String {
+        let inner = indent + "  "
+        switch value {
+        case .object(let members):
+            let lines = members.sorted { $0.key < $1.key }.map { "\(inner)\"\($0.key)\" : \(pretty($0.value, inner))" }
+            return "{\n" + lines.joined(separator: ",\n") + "\n\(indent)}"
+        case .array(let elements):
+            return "[\n" + elements.map { inner + pretty($0, inner) }.joined(separator: ",\n") + "\n\(indent)]"
+        case .string(let text): return "\"\(text)\""
+        case .integer(let number): return "\(number)"
+        case .number(let number): return "\(number)"
+        case .bool(let truth): return "\(truth)"
+        case .null: return "null"
+        }
+    }
 }

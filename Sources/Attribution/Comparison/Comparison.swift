@@ -35,6 +35,7 @@ public final class Comparison {
         let evidence: (any ScoreEvidence)?
         let scorer: ComparedScorer?
         var standardErrors: [Double]?
+        var wasDrawn: Bool?
 
         var order: [Int] { scores.indices.sorted { (scores[$0], $1) > (scores[$1], $0) } }
     }
@@ -43,7 +44,6 @@ public final class Comparison {
     private let settings: Settings
     private(set) var rankings: [Ranking] = []
     private var footings: [ComparisonRecord.Footing] = []
-    private var failures: [ComparisonRecord.Fact] = []
 
     /// Aggregates what the scorers of a finished pass said.
     public init(_ pass: ComparisonPass, _ settings: Settings) {
@@ -65,6 +65,12 @@ public final class Comparison {
     private struct Failed: Error, CustomStringConvertible {
         let description: String
     }
+
+    /// Scorers that have something to say; what stopped is in the record's failures.
+    public var scorerCount: Int { rankings.count { $0.scorer != nil } }
+
+    /// Why the others have not.
+    public private(set) var failures: [ComparisonRecord.Fact] = []
 
     /// Names and latents in falling order of score, of every method.
     public var orders: [(name: String, latents: [Int])] { rankings.map { ($0.name, $0.order) } }
@@ -99,7 +105,8 @@ public final class Comparison {
                 Ranking(
                     name: index == 0 ? compared.label : "\(compared.label):\(output.name)",
                     meaning: "\(output.description) [\(output.unit)]", scores: scores, evidence: evidence,
-                    scorer: index == 0 ? compared : nil, standardErrors: errors))
+                    scorer: index == 0 ? compared : nil, standardErrors: errors,
+                    wasDrawn: index == 0 ? Self.wasDrawn(results) : nil))
         }
         if compared.isSplit {
             for (i, result) in results.enumerated()
@@ -125,6 +132,14 @@ public final class Comparison {
             }
         }
         return rankings
+    }
+
+    /// Whether some pair was not asked, or stands for others; nil for a scorer that does not say.
+    private static func wasDrawn(_ results: [(output: ScorerOutput, values: [Double])]) -> Bool? {
+        func values(_ role: ScorerOutput.Role) -> [Double]? { results.first { $0.output.role == role }?.values }
+        guard let expansions = values(.expansions), let sizes = values(.sizes) else { return nil }
+        // A pair of size 0 has no effect for sure, and is not asked. The quotient of a pair that was is 1 but for roundings.
+        return zip(expansions, sizes).contains { $1 > 0 && abs($0 - 1) > 1e-9 }
     }
 
     private func addFooting(
@@ -182,6 +197,7 @@ public final class Comparison {
                 let size = known.reduce(0) { $0 + ranking.scores[$1] }
                 method.relative_standard_error = size > 0 ? known.reduce(0) { $0 + errors[$1] } / size : nil
             }
+            method.was_drawn = ranking.wasDrawn
             method.faithfulness = curves[ranking.name].map { faithfulness(ranking.name, $0, counts, curves) }
             try progress()
             return method
@@ -194,6 +210,11 @@ public final class Comparison {
 
     private func core(_ scores: [Double], _ fraction: Double) -> [Int] {
         (try? CoreSelection(scores, fraction: fraction).latents) ?? []
+    }
+
+    /// Jaccard of two cores; of two that are empty, since no score is above 0, there is nothing to tell.
+    private func overlap(_ a: [Int], _ b: [Int]) -> Double {
+        a.isEmpty && b.isEmpty ? .nan : jaccard(Set(a), Set(b))
     }
 
     private static func frequency(_ values: [Double]) -> ComparisonRecord.Frequency {
@@ -226,7 +247,7 @@ public final class Comparison {
             ).half()
             let a = try evidence.scores(weights: half), b = try evidence.scores(weights: half.map { 1 - $0 })
             spearman.append(spearmanCorrelation(a, b))
-            jaccards.append(jaccard(Set(core(a, settings.tau)), Set(core(b, settings.tau))))
+            jaccards.append(overlap(core(a, settings.tau), core(b, settings.tau)))
         }
         func mean(_ values: [Double]) -> Double {
             let known = values.filter { !$0.isNaN }
@@ -243,14 +264,14 @@ public final class Comparison {
 
     private func sensitivity(_ ranking: Ranking) -> [ComparisonRecord.Sensitivity] {
         guard let evidence = ranking.evidence as? TokenEvidence else { return [] }
-        let own = Set(core(ranking.scores, settings.tau))
+        let own = core(ranking.scores, settings.tau)
         return Self.alternatives.map { aggregate, scope in
             let scores = evidence.scores(weights: ones, aggregate, scope)
             let other = core(scores, settings.tau)
             return ComparisonRecord.Sensitivity(
                 aggregate: aggregate.description + (scope == .active ? " over active" : ""),
                 spearman: spearmanCorrelation(ranking.scores, scores), core: other.count,
-                jaccard: jaccard(own, Set(other)))
+                jaccard: overlap(own, other))
         }
     }
 
@@ -265,10 +286,8 @@ public final class Comparison {
             let shared = Set(orderA.prefix(n)).intersection(orderB.prefix(n)).count
             return ComparisonRecord.Overlap(n: n, share: Double(shared) / Double(n))
         }
-        func cores(_ x: [Double], _ y: [Double], _ tau: Double) -> Double {
-            jaccard(Set(core(x, tau)), Set(core(y, tau)))
-        }
-        result.jaccards = Self.fractions.map { cores(a.scores, b.scores, $0) }
+        func cores(_ x: [Double], _ y: [Double], _ tau: Double) -> Double { overlap(core(x, tau), core(y, tau)) }
+        result.jaccards = Self.fractions.map { Measured(wrappedValue: cores(a.scores, b.scores, $0)) }
         let both = drawn.compactMap { draw in draw[i].flatMap { x in draw[j].map { (x, $0) } } }
         result.spearman = Interval(
             spearmanCorrelation(a.scores, b.scores), draws: both.map { spearmanCorrelation($0.0, $0.1) })

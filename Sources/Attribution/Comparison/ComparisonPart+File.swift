@@ -5,8 +5,10 @@ extension ComparisonPart {
     /// Writes it; the file appears whole or not at all. `key` says of which comparison it is.
     ///
     /// - Throws: `TensorFileError`.
-    public func write(to path: String, key: String) throws {
-        var metadata = ["key": key, "costs": try JSONRecord.text(answers.map(\.cost), pretty: false)]
+    public func write(to path: String, key: PassKey) throws {
+        var metadata = [
+            "key": key.text, "costs": try JSONRecord.text(answers.map(\.cost), pretty: false), "sha256": digest(key),
+        ]
         for (i, answer) in answers.enumerated() { metadata["failure.\(i)"] = answer.failure }
         var writer = SafetensorsWriter(metadata: metadata)
         writer.add("sequences", integers: [Int64(sequences.lowerBound), Int64(sequences.upperBound)])
@@ -23,42 +25,125 @@ extension ComparisonPart {
         try writer.write(to: path)
     }
 
-    /// Reads one of a comparison of `scorers` scorers over `latentCount` candidates.
+    /// Costs are left out: times have no bits to keep.
+    private func digest(_ key: PassKey) -> String {
+        var digest = ContentDigest()
+        digest.add(key.text)
+        digest.add([sequences.lowerBound, sequences.upperBound])
+        digest.add(latents)
+        digest.add(tokens)
+        digest.add(activations)
+        digest.add(scoredTokens)
+        for answer in answers {
+            digest.add(answer.scores)
+            for state in answer.states { digest.add(state) }
+            digest.add(answer.failure ?? "")
+        }
+        return digest.hexadecimal
+    }
+
+    /// Reads the next part of a pass.
     ///
-    /// - Throws: `TensorFileError` for a broken file; `AttributionError.otherPass`.
-    public init(path: String, key: String, scorers: Int, latentCount: Int, length: Int) throws {
+    /// - Throws: `TensorFileError` for a broken file; `AttributionError.otherPass`, `.shardsDoNotFit`; what a scorer says of the
+    ///   size of its state.
+    public init(path: String, key: PassKey, next pass: ComparisonPass) throws {
         let file = try SafetensorsFile(path: path)
-        guard file.metadata["key"] == key else { throw AttributionError.otherPass(path: path) }
+        try key.requireSame(as: file.metadata["key"], in: path)
         func broken(_ what: String) -> TensorFileError {
             .malformed(file: path, what: what, next: "delete it and compare again")
         }
-        let range = try file.integers("sequences")
-        guard range.count == 2, range[0] >= 0, range[1] > range[0] else { throw broken("its sequences are \(range)") }
-        let sequences = Int(range[0])..<Int(range[1])
-        self.init(sequences: sequences)
-        latents = try file.integers("latents").map { Int32(truncatingIfNeeded: $0) }
-        tokens = try file.integers("tokens").map { Int32(truncatingIfNeeded: $0) }
+        func integers<Integer: FixedWidthInteger>(_ name: String) throws -> [Integer] {
+            try file.integers(name).map {
+                guard let value = Integer(exactly: $0) else { throw broken("\(name) holds \($0)") }
+                return value
+            }
+        }
+        let range: [Int] = try integers("sequences")
+        guard range.count == 2, range[0] >= 0, range[1] > range[0] else {
+            throw broken("its sequences are \(range.prefix(3))")
+        }
+        self.init(sequences: range[0]..<range[1])
+        guard sequences.lowerBound == pass.sequencesSeen, sequences.upperBound <= pass.sequenceCount else {
+            throw AttributionError.shardsDoNotFit(path: path, found: sequences, wanted: pass.sequencesSeen)
+        }
+        latents = try integers("latents")
+        tokens = try integers("tokens")
         activations = try file.matrix("activations").values
-        scoredTokens = try file.integers("scored_tokens").map { Int($0) }
-        let count = latents.count
-        guard tokens.count == count, activations.count == count, scoredTokens.count == sequences.count,
-            latents.allSatisfy({ (0..<Int32(latentCount)).contains($0) }),
-            tokens.allSatisfy({ sequences.contains(Int($0) / length) && $0 >= 0 })
-        else { throw broken("its entries do not fit together") }
+        scoredTokens = try integers("scored_tokens")
+        if let reason = disorder(pass) { throw broken(reason) }
         let costs = try JSONRecord.decode([ScoringCost].self, from: file.metadata["costs"] ?? "", in: path)
-        guard costs.count == scorers else { throw broken("it has costs of \(costs.count) scorers of \(scorers)") }
-        for i in 0..<scorers {
+        guard costs.count == pass.scorers.count, costs.allSatisfy(\.isPossible) else {
+            throw broken("it has costs of \(costs.count) scorers of \(pass.scorers.count), or impossible ones")
+        }
+        for (i, compared) in pass.scorers.enumerated() {
             var answer = Answer()
             answer.cost = costs[i]
             answer.failure = file.metadata["failure.\(i)"]
             if file.tensors["scores.\(i)"] != nil { answer.scores = try file.matrix("scores.\(i)").values }
-            guard answer.scores.isEmpty || answer.scores.count == count else {
-                throw broken("it has \(answer.scores.count) scores of \(count) entries")
+            while file.tensors["state.\(i).\(answer.states.count)"] != nil {
+                answer.states.append(try integers("state.\(i).\(answer.states.count)"))
             }
-            while let state = file.tensors["state.\(i).\(answer.states.count)"] {
-                answer.states.append(try file.integers(state.name).map { UInt8(truncatingIfNeeded: $0) })
-            }
+            if let reason = try disorder(answer, of: compared, pass) { throw broken(reason) }
             answers.append(answer)
         }
+        guard digest(key) == file.metadata["sha256"] else {
+            throw broken("its numbers are not those that were written")
+        }
+    }
+
+    /// What is wrong with the entries of the codes; nil if nothing is.
+    private func disorder(_ pass: ComparisonPass) -> String? {
+        let (count, length) = (latents.count, pass.length)
+        guard tokens.count == count, activations.count == count, scoredTokens.count == sequences.count else {
+            return
+                "it has \(count) latents, \(tokens.count) tokens and \(activations.count) activations of entries, and counts of "
+                + "\(scoredTokens.count) of \(sequences.count) sequences"
+        }
+        var fired = [Int](repeating: 0, count: sequences.count)
+        for e in 0..<count {
+            let (latent, token) = (Int(latents[e]), Int(tokens[e]))
+            guard (0..<pass.spliced.candidateCount).contains(latent), token >= 0, sequences.contains(token / length)
+            else { return "entry \(e) is of latent \(latent) at token \(token)" }
+            let isNext = e == 0 || tokens[e - 1] < tokens[e]
+            guard isNext || (tokens[e - 1] == tokens[e] && latents[e - 1] < latents[e]) else {
+                return "entry \(e) is not in its place"
+            }
+            guard activations[e] > 0, activations[e].isFinite else { return "entry \(e) is \(activations[e])" }
+            if isNext { fired[token / length - sequences.lowerBound] += 1 }
+        }
+        guard zip(fired, scoredTokens).allSatisfy({ $0 <= $1 && $1 <= length }) else {
+            return "latents fire at more tokens than are scored, or more are scored than there are"
+        }
+        return nil
+    }
+
+    /// What is wrong with what a scorer is said to have said; nil if nothing is. One that failed may have stopped anywhere.
+    private func disorder(_ answer: Answer, of compared: ComparedScorer, _ pass: ComparisonPass) throws -> String? {
+        if answer.failure != nil {
+            return answer.scores.isEmpty && answer.states.isEmpty ? nil : "it has numbers of a scorer that failed"
+        }
+        let scored = compared.scorer.scoresTokens ? latents.count : 0
+        guard answer.scores.count == scored, answer.scores.allSatisfy(\.isFinite) else {
+            return
+                "\(printable(compared.label)) has \(answer.scores.count) scores of \(scored) entries, or infinite ones"
+        }
+        guard let accumulation = compared.scorer.accumulation else {
+            return answer.states.isEmpty ? nil : "\(printable(compared.label)) has a state and needs none"
+        }
+        let (wanted, size) = (compared.isSplit ? sequences.count : 1, try accumulation.stateSize(pass.plan(compared)))
+        guard answer.states.count == wanted, answer.states.allSatisfy({ $0.count == size }) else {
+            return
+                "\(printable(compared.label)) has states of \(answer.states.map(\.count).prefix(3)) bytes, not \(wanted) of \(size)"
+        }
+        return nil
+    }
+}
+
+extension ScoringCost {
+    /// Whether it can be what scoring took, and be added up.
+    var isPossible: Bool {
+        let most = 1 << 50
+        return seconds >= 0 && seconds < 1e12
+            && [replayed_tokens, gradient_tokens, evaluations].allSatisfy { (0...most).contains($0) }
     }
 }

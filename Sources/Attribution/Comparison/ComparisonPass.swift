@@ -17,7 +17,7 @@ public final class ComparisonPass {
     public private(set) var sharedSeconds = 0.0
     private let passes: [ScoringPass]
     private let clock: () -> Double
-    private let length: Int
+    let length: Int
 
     /// A pass over `sequences` sequences of `length` tokens, with `means` of all of them; `clock` gives seconds.
     public init(
@@ -35,6 +35,9 @@ public final class ComparisonPass {
 
     /// Sequences so far.
     public var sequencesSeen: Int { fired.sequenceCount }
+
+    /// Scored tokens so far.
+    public var scoredTokens: Int { fired.scoredTokens.reduce(0, +) }
 
     /// What the scorer's totals are planned for.
     package func plan(_ scorer: ComparedScorer) -> ScoringPlan {

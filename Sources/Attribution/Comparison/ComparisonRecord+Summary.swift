@@ -8,6 +8,12 @@ extension ComparisonRecord {
         sentences += ["frequency", "random", "reconstruction"].compactMap { id in
             ranked.first { $0.name == id || $0.name.hasPrefix(id + ",") }.flatMap { against($0, ranked) }
         }
+        if !ranked.isEmpty, curve_losses.none <= curve_losses.every {
+            sentences.append(
+                "Without any latent of the spliced prefix the loss is \(short(curve_losses.none)), with all of them "
+                    + "\(short(curve_losses.every)): no higher, so the curves and their areas say nothing of what latents are good for."
+            )
+        }
         if let best = ranked.first, let curve = best.faithfulness {
             var text =
                 "Removing the top latents by \(best.name) raises the loss most: the area under its removal curve is "
@@ -23,10 +29,13 @@ extension ComparisonRecord {
         }
         for method in methods {
             guard let error = method.relative_standard_error, error > 0.05 else { continue }
+            let size = "a standard error of \(short(100 * error, 0))% on average"
             sentences.append(
-                "\(method.name) was drawn: the scores of its core have a standard error of \(short(100 * error, 0))% on average, so "
-                    + "it agrees less with others than it would, and in sequences drawn again (the brackets) less still."
-            )
+                method.was_drawn == true
+                    ? "\(method.name) was drawn: the scores of its core have \(size), so it agrees less with others than it would, "
+                        + "and in sequences drawn again (the brackets) less still."
+                    : "\(method.name) says that the scores of its core have \(size), so it agrees less with others than exact ones "
+                        + "would.")
         }
         for footing in footings {
             sentences.append(

@@ -2,6 +2,8 @@
 public struct ComparisonRecord: Codable, Sendable {
     /// What was compared on what, for titles: model, SAE, tokens and so on, in reading order.
     public var about: [Fact] = []
+    /// Every setting and SHA-256 that the numbers depend on, by name.
+    public var settings: [String: String]?
     /// The findings, most important first.
     public var summary: [String] = []
     /// Candidates, m.
@@ -16,6 +18,8 @@ public struct ComparisonRecord: Codable, Sendable {
     public var aggregate = ""
     /// The τ that names "the core" where only one is meant.
     public var tau = 0.9
+    /// Everything that the numbers depend on, by name: hashes of the files, where and how is spliced, scorers, seed.
+    public var settings: [String: String]?
     /// Samples of sequences drawn for the intervals.
     public var draws = 0
     /// Every method, in the order given; further outputs of a scorer follow it.
@@ -55,11 +59,11 @@ public struct ComparisonRecord: Codable, Sendable {
         /// Whether they are others than those that were scored.
         public var held_out = false
         /// With no reconstruction spliced in.
-        public var original = Double.nan
+        @Measured public var original = Double.nan
         /// With every latent of the spliced prefix.
-        public var every = Double.nan
+        @Measured public var every = Double.nan
         /// With none.
-        public var none = Double.nan
+        @Measured public var none = Double.nan
 
         /// Nothing known.
         public init() {}
@@ -87,6 +91,8 @@ public struct ComparisonRecord: Codable, Sendable {
         public var cost: ScoringCost?
         /// Mean standard error over mean score of the core latents, where the scorer gives one.
         public var relative_standard_error: Double?
+        /// Whether the scorer was asked of some of the pairs of latent and sequence only, drawn; nil where it does not say.
+        public var was_drawn: Bool?
 
         package init() {}
     }
@@ -102,9 +108,9 @@ public struct ComparisonRecord: Codable, Sendable {
     /// Shares of the scored tokens at which a core's latents fire.
     public struct Frequency: Codable, Sendable, Equatable {
         /// Over the core's latents.
-        public var mean = Double.nan
+        @Measured public var mean = Double.nan
         /// Over the core's latents.
-        public var median = Double.nan
+        @Measured public var median = Double.nan
         /// Core latents that fire on more than a tenth of the tokens.
         public var dense = 0
     }
@@ -153,11 +159,11 @@ public struct ComparisonRecord: Codable, Sendable {
         /// "rms over active"
         public var aggregate: String
         /// Spearman's ρ with the scores as they are.
-        public var spearman: Double
+        @Measured public var spearman: Double
         /// Size of the core at the record's τ.
         public var core: Int
-        /// Its Jaccard with the core as it is.
-        public var jaccard: Double
+        /// Its Jaccard with the core as it is; no value where both are empty.
+        @Measured public var jaccard: Double
     }
 
     /// Two methods.
@@ -169,11 +175,11 @@ public struct ComparisonRecord: Codable, Sendable {
         /// Spearman's ρ of the scores [m].
         public var spearman = Interval(.nan, draws: [])
         /// Kendall's τ_b.
-        public var kendall = Double.nan
+        @Measured public var kendall = Double.nan
         /// Overlap of the top n, as a share of n, for each n.
         public var overlaps: [Overlap] = []
-        /// Jaccard of the cores, for each τ.
-        public var jaccards: [Double] = []
+        /// Jaccard of the cores, for each τ; no value where both are empty.
+        public var jaccards: [Measured] = []
         /// Jaccard at the record's τ.
         public var jaccard = Interval(.nan, draws: [])
 
@@ -197,9 +203,9 @@ public struct ComparisonRecord: Codable, Sendable {
         /// Pairs in which the latent fires and both have a value.
         public var count: Int
         /// Pearson's r.
-        public var pearson: Double
+        @Measured public var pearson: Double
         /// Spearman's ρ.
-        public var spearman: Double
+        @Measured public var spearman: Double
     }
 }
 
@@ -256,7 +262,7 @@ public struct LatentRecord: Codable, Sendable {
         /// Its text.
         public var text: String
         /// The number.
-        public var value: Double
+        @Measured public var value: Double
 
         /// A token.
         public init(text: String, value: Double) { (self.text, self.value) = (text, value) }
@@ -267,7 +273,7 @@ public struct LatentRecord: Codable, Sendable {
         /// Its index.
         public var latent: Int
         /// Of the decoder rows.
-        public var cosine: Double
+        @Measured public var cosine: Double
 
         /// A neighbour.
         public init(latent: Int, cosine: Double) { (self.latent, self.cosine) = (latent, cosine) }

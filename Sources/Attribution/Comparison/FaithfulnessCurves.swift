@@ -34,7 +34,7 @@ public final class FaithfulnessCurves {
 
     /// Curves on samples; `policy` says which losses are averaged.
     ///
-    /// - Throws: what encoding throws.
+    /// - Throws: what encoding throws; `AttributionError.nothingAveraged`.
     public init(_ spliced: SplicedPass, samples: [SpliceSample], policy: SplicePolicy, from first: Int = 4) throws {
         self.spliced = spliced
         self.samples = try samples.map { ($0, try spliced.codes(of: $0), policy.averaged($0.tokens)) }
@@ -45,6 +45,22 @@ public final class FaithfulnessCurves {
             n *= 2
         }
         self.counts = counts + [spliced.splicedWidth]
+        guard averagedCounts.contains(where: { $0 > 0 }) else {
+            throw AttributionError.nothingAveraged(tokens: tokenCount)
+        }
+    }
+
+    /// Sequences.
+    public var sequenceCount: Int { samples.reduce(0) { $0 + $1.sample.tokens.sequenceCount } }
+
+    /// [S] losses that enter the averages of each sequence.
+    var averagedCounts: [Int] {
+        samples.flatMap { sample, _, averaged in
+            let length = sample.tokens.length
+            return (0..<sample.tokens.sequenceCount).map { s in
+                averaged[s * length..<(s + 1) * length].count { $0 != 0 }
+            }
+        }
     }
 
     /// Tokens that one point of a curve runs through the model.
@@ -62,7 +78,7 @@ public final class FaithfulnessCurves {
 
     /// Losses with only the first `n` latents of `ranking` kept, or (`removed`) with all but them.
     ///
-    /// - Throws: what the model throws.
+    /// - Throws: what the model throws; `AttributionError.lossNotFinite`.
     public func losses(_ ranking: [Int], top n: Int, removed: Bool) throws -> SequenceLosses {
         var kept = [Bool](repeating: removed, count: spliced.splicedWidth)
         for j in ranking.prefix(n) { kept[j] = !removed }
@@ -79,6 +95,9 @@ public final class FaithfulnessCurves {
                 for t in s * length..<(s + 1) * length where averaged[t] != 0 {
                     sum += Double(values[t])
                     count += 1
+                }
+                guard sum.isFinite else {
+                    throw AttributionError.lossNotFinite(sequence: result.sums.count, value: sum)
                 }
                 result.sums.append(sum)
                 result.counts.append(count)

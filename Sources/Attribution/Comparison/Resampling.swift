@@ -29,11 +29,11 @@ package struct Resampling: Sendable {
 /// A number, and where 95 of 100 such numbers from sequences drawn again lie.
 public struct Interval: Codable, Sendable, Equatable {
     /// From the sequences as they are.
-    public var value: Double
+    @Measured public var value: Double
     /// The 2.5th percentile.
-    public var low: Double
+    @Measured public var low: Double
     /// The 97.5th percentile.
-    public var high: Double
+    @Measured public var high: Double
 
     /// The percentile interval of `draws`; those without a value are left out.
     package init(_ value: Double, draws: [Double]) {

@@ -1,4 +1,4 @@
-/// What Linux offers for keeping a process in its place, where the C functions are variadic, macros, or hidden behind
+/// What Linux offers for keeping another process in its place (how this one ends is in ending.h), where the C functions are variadic, macros, or hidden behind
 /// _GNU_SOURCE, and so out of Swift's sight. Without that macro here: it changes the fields of structs that other C
 /// modules show Swift too.
 #ifndef DMSAE_LINUX_H
@@ -82,5 +82,9 @@ int dmsae_malloc_is_replaced(void);
 /// A symbol that a loaded object exports and that another one in this process takes from it; null if it has all its own.
 /// `owner` is then that other object's file.
 const char *dmsae_taken_symbol(void *handle, const char **owner);
+
+/// Writes how this process stands with the kernel, a line "NAME=VALUE" for each thing that it can change of itself and that
+/// code of others in it would feel: limits, priority, processors, timers, streams. Cut to `capacity`, ended by a zero byte.
+void dmsae_process_state(char *text, size_t capacity);
 
 #endif

@@ -24,13 +24,33 @@ public enum ProcessorLevel: Int, Sendable, Comparable, CaseIterable {
     /// What this processor offers.
     public static let available = ProcessorLevel(rawValue: Int(dmsae_processor_level())) ?? .baseline
 
-    /// What is used: `DMSAE_CPU` (2, 3 or 4) if it names a level the processor has, the best one otherwise.
-    public static let chosen: ProcessorLevel = {
-        guard let text = getenv("DMSAE_CPU"), let number = Int(String(cString: text)),
-            let asked = ProcessorLevel(rawValue: number)
-        else { return available }
-        return min(asked, available)
-    }()
+    /// What is used: the level that `DMSAE_CPU` names, the best one otherwise; the program has asked `requested` first.
+    public static let chosen: ProcessorLevel = (try? requested()) ?? available
+
+    /// The level that `DMSAE_CPU` (2, 3 or 4) names, or else what the processor offers.
+    ///
+    /// - Throws: `Unavailable` for anything else, and for a level that this processor has not.
+    public static func requested() throws(Unavailable) -> ProcessorLevel {
+        guard let text = getenv("DMSAE_CPU").map({ String(cString: $0) }) else { return available }
+        guard let level = Int(text).flatMap(ProcessorLevel.init(rawValue:)), level <= available else {
+            throw Unavailable(value: text)
+        }
+        return level
+    }
+
+    /// A value of `DMSAE_CPU` that is no level of this processor.
+    public struct Unavailable: Error, CustomStringConvertible, Equatable {
+        /// As it is set.
+        public let value: String
+
+        /// One sentence for the user.
+        public var description: String {
+            let levels = ProcessorLevel.allCases.filter { $0 <= available }.map { "\($0.rawValue)" }
+            return
+                "the environment variable DMSAE_CPU is \"\(value)\"; it must be an x86-64 level that this processor has "
+                + "(\(levels.joined(separator: ", "))), or unset"
+        }
+    }
 
     /// This level's kernels; calling one on a processor below the level is an illegal instruction.
     public var kernels: KernelTable {

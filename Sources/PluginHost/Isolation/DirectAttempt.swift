@@ -5,6 +5,8 @@ import Glibc
 public enum DirectAttempt: String, Codable, Sendable {
     /// Asks for descriptions and tables twice, for those that are not there, and as a host of a later minor version.
     case tables
+    /// Creates and destroys instances, one after the other and side by side.
+    case lifetimes
     /// Creates the plugin for a host that has no service at all.
     case bareHost
     /// Has create fail where there is no room, and little room, for the text.
@@ -25,6 +27,7 @@ struct DirectRequest: Codable {
         let calls = DirectCalls(library: library, plugin: plugin, settings: settings)
         return switch attempt {
         case .tables: try calls.tables()
+        case .lifetimes: calls.lifetimes()
         case .bareHost: calls.bareHost()
         case .errorText: calls.errorText()
         }
@@ -123,6 +126,35 @@ private struct DirectCalls {
             return "it has a table '\(id)' that it does not name"
         }
         return nil
+    }
+
+    func lifetimes() -> String? {
+        let services = HostTables(services: PluginServices(log: { _ in }), plugin: plugin.id)
+        defer { extendLifetime(services) }
+        guard let kept = make(host: services.pointer, text: nil, capacity: 0).instance else {
+            return "create fails where its error has no room"
+        }
+        defer { library.functions.destroy(kept) }
+        func isMade() -> Bool {
+            let (status, instance) = make(host: services.pointer, text: nil, capacity: 0)
+            guard status == .DMSAE_OK, let instance else { return false }
+            library.functions.destroy(instance)
+            return true
+        }
+        // What is kept on purpose, for all instances, is there after the first ones.
+        for _ in 0..<20 where !isMade() { return "create fails beside an instance that is there" }
+        let before = ProcessWatch.resources(), count = 200
+        for _ in 0..<count where !isMade() { return "create fails after it was often called" }
+        let after = ProcessWatch.resources()
+        for (what, was, now, most) in [
+            ("bytes allocated", before.bytes, after.bytes, 64 * count),
+            ("descriptors open", before.descriptors, after.descriptors, count / 10),
+            ("threads", before.threads, after.threads, count / 10),
+        ] where now - was > most {
+            return "\(count) instances, created and destroyed, left \(now - was) more \(what)"
+        }
+        // The one that stayed is none the worse.
+        return answers(of: kept)
     }
 
     func bareHost() -> String? {

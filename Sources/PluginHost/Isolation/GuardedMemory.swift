@@ -25,6 +25,9 @@ final class GuardedMemory {
 
     deinit { munmap(all.baseAddress, all.count) }
 
+    /// From here on a write ends the process: for what a plugin is only lent.
+    func becomeReadOnly() { mprotect(all.baseAddress! + page, all.count - 2 * page, PROT_READ) }
+
     private var margins: [Int] {
         let start = all.count - page - (bytes.count + 63) / 64 * 64
         return Array(page..<start) + Array(start + bytes.count..<all.count - page)

@@ -21,9 +21,11 @@ final class IsolatedPlugin: @unchecked Sendable {
 
     /// After so many inputs that it crashed on a plugin is not started again.
     private static let mostCrashes = 3
-    private static let again = " twice on the same input"
+    private static func again(_ isolation: PluginIsolation) -> String {
+        isolation.attempts > 1 ? " twice on the same input" : ""
+    }
 
-    /// - Throws: a `PluginError`; `.crashed` if creating it took the worker down twice.
+    /// - Throws: a `PluginError`; `.crashed` if creating it took the worker down at every attempt.
     init(_ request: CreateRequest, _ isolation: PluginIsolation, _ services: PluginServices) throws {
         // What is no plugin at all is told here, in this process, by the one who can tell it from a crash.
         let file = try PluginFile(path: request.path)
@@ -31,16 +33,11 @@ final class IsolatedPlugin: @unchecked Sendable {
         func start() throws -> WorkerProcess { try WorkerProcess(request, of: file, isolation, services) }
         let process: WorkerProcess
         do {
-            process = try start()
-        } catch is WorkerFailure {
-            do {
-                process = try start()
-            } catch let failure as WorkerFailure {
-                throw PluginError.crashed(
-                    plugin: name, path: request.path, function: "create", how: failure.how + Self.again,
-                    lastWords: failure.lastWords,
-                    bundle: nil)
-            }
+            do { process = try start() } catch is WorkerFailure where isolation.attempts > 1 { process = try start() }
+        } catch let failure as WorkerFailure {
+            throw PluginError.crashed(
+                plugin: name, path: request.path, function: "create", how: failure.how + Self.again(isolation),
+                lastWords: failure.lastWords, bundle: nil)
         }
         self.request = request
         self.isolation = isolation
@@ -74,7 +71,7 @@ final class IsolatedPlugin: @unchecked Sendable {
             let giveBack = evaluation?.batch.evaluation?.checkpoint()
             var last: WorkerFailure?
             var how: String?
-            for _ in 0..<2 {
+            for _ in 0..<isolation.attempts {
                 do {
                     // The second try asks for the same again.
                     if last != nil { giveBack?() }
@@ -101,7 +98,7 @@ final class IsolatedPlugin: @unchecked Sendable {
                 warn("what it crashed on could not be kept: \(error)")
             }
             throw PluginError.crashed(
-                plugin: name, path: path, function: "\(kind)", how: how ?? failure.how + Self.again,
+                plugin: name, path: path, function: "\(kind)", how: how ?? failure.how + Self.again(isolation),
                 lastWords: failure.lastWords,
                 bundle: bundle)
         }

@@ -30,7 +30,9 @@ final class IsolatedSparsityRule: SparsityRule, LoadedPlugin {
     func upperCount(_ context: SelectionContext) throws -> Int {
         let reply = try worker.ask(
             .upperCount, SelectionHeader(context, nil), SelectionHeader.blocks(context, nil))
-        return try received(worker) { try reply.header(Count.self).count }
+        let count = try received(worker) { try reply.header(Count.self).count }
+        guard count >= 0 else { throw PluginError.negativeUpperCount(plugin: name, path: path, count: Int64(count)) }
+        return count
     }
 
     func select(

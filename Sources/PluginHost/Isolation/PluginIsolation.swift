@@ -12,6 +12,8 @@ public struct PluginIsolation: Sendable {
     public var memory: UInt64
     /// Names of variables that its environment has beside the usual ones.
     public var environment: [String] = []
+    /// How often a call is tried that takes its worker down, the second time in a fresh one.
+    public var attempts = 2
     /// Folder in which what a plugin crashed on is kept; nil keeps nothing.
     public var crashFolder: String?
 

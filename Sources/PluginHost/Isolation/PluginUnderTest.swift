@@ -9,7 +9,8 @@ public struct PluginUnderTest: Sendable {
     public let plugin: PluginManifest.Plugin
     let parameters: [PluginReference.Parameter]
     let isolation: PluginIsolation
-    let services: PluginServices
+    /// What it may ask of this process, and whether it is time to stop.
+    public let services: PluginServices
 
     /// Whether it is a sparsity rule.
     public var isRule: Bool { plugin.kind == "sparsity-rule" }

@@ -103,6 +103,7 @@ public final class PluginWorker {
             let plan = try arena.header(ScoringPlan.self)
             let other = try GuardedMemory(count: arena.blocks[checked: 2]?.count ?? 0)
             if let block = arena.blocks[checked: 2] { other.bytes.copyBytes(from: block) }
+            other.becomeReadOnly()
             try onState(arena, block: 1) {
                 try accumulation().merge(plan, state: $0, other: UnsafeRawBufferPointer(other.bytes))
             }
@@ -223,6 +224,7 @@ public final class PluginWorker {
         let accumulation = try accumulation()
         let state = try GuardedMemory(count: arena.blocks[checked: 1]?.count ?? 0)
         if let block = arena.blocks[checked: 1] { state.bytes.copyBytes(from: block) }
+        state.becomeReadOnly()
         let outputs = try accumulation.outputs.map { try GuardedMemory(count: 8 * $0.count(plan)) }
         try accumulation.finish(
             plan, state: UnsafeRawBufferPointer(state.bytes), into: outputs.map { $0.bytes.bindMemory(to: Double.self) }
@@ -290,6 +292,7 @@ public final class PluginWorker {
             let other = arena.blocks[checked: 2] ?? UnsafeRawBufferPointer(start: nil, count: 0)
             let copy = try GuardedMemory(count: other.count)
             copy.bytes.copyBytes(from: other)
+            copy.becomeReadOnly()
             try onState(arena, block: 1) {
                 try inference.merge(latentCount: latents, state: $0, other: UnsafeRawBufferPointer(copy.bytes))
             }
@@ -306,6 +309,7 @@ public final class PluginWorker {
             let context = try arena.header(SelectionHeader.self).context(arena)
             let state = try GuardedMemory(count: arena.blocks[checked: 1]?.count ?? 0)
             if let block = arena.blocks[checked: 1] { state.bytes.copyBytes(from: block) }
+            state.becomeReadOnly()
             var blocks = ArenaBlocks()
             switch try inference.form(context, state: UnsafeRawBufferPointer(state.bytes)) {
             case .rowTopK(let k): try channel.send(.done, FormReply(topK: k), blocks)

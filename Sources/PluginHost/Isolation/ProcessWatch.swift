@@ -13,6 +13,8 @@ public struct ProcessTraces: Codable, Sendable {
     public var descriptors: Int
     /// Threads.
     public var threads: Int
+    /// Whether its threads use the processor while nothing is asked of them.
+    public var isBusy: Bool
 }
 
 /// Remembers how a worker was, so that what a plugin changes in it can be told.
@@ -59,9 +61,31 @@ final class ProcessWatch {
         }
         let modes = changedModes.load(ordering: .relaxed) - modesAtStart
         if modes > 0 { changes.append("rounding or denormal modes were left changed \(modes) times") }
+        let resources = Self.resources()
         return ProcessTraces(
-            changes: changes, allocatedBytes: dmsae_allocated(), residentBytes: Self.residentBytes(),
-            descriptors: Self.entries("/proc/self/fd"), threads: Self.entries("/proc/self/task"))
+            changes: changes, allocatedBytes: resources.bytes, residentBytes: Self.residentBytes(),
+            descriptors: resources.descriptors, threads: resources.threads, isBusy: Self.isBusy())
+    }
+
+    /// Bytes that malloc has lent out, open descriptors, threads.
+    static func resources() -> (bytes: Int, descriptors: Int, threads: Int) {
+        (dmsae_allocated(), entries("/proc/self/fd"), entries("/proc/self/task"))
+    }
+
+    /// Whether this process uses the processor while this thread sleeps. Threads may wait awake for more work for a while, as
+    /// those of OpenMP do for a fifth of a second: a whole second without one quiet twentieth is no waiting.
+    private static func isBusy() -> Bool {
+        func used() -> Int {
+            var time = timespec()
+            clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time)
+            return time.tv_sec * 1_000_000_000 + time.tv_nsec
+        }
+        for _ in 0..<20 {
+            let before = used()
+            usleep(50_000)
+            if used() - before < 2_000_000 { return false }
+        }
+        return true
     }
 
     /// What DMSAE-CALL-02 says is left as found, by name.
@@ -83,6 +107,14 @@ final class ProcessWatch {
             state["the handler of signal \(signal)"] =
                 handler == 0 ? "the default" : handler == 1 ? "to ignore it" : "at \(handler)"
         }
+        var text = [CChar](repeating: 0, count: 1 << 14)
+        dmsae_process_state(&text, text.count)
+        let lines = String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        for line in lines.split(separator: "\n") {
+            let pair = line.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            state[String(pair[0])] = pair.count > 1 ? String(pair[1]) : ""
+        }
+        for (key, value) in kernelsView() { state[key] = value }
         var variable = environ
         while let text = variable.pointee {
             let pair = String(cString: text).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
@@ -92,21 +124,62 @@ final class ProcessWatch {
         return state
     }
 
-    private static func residentBytes() -> Int {
-        guard let file = fopen("/proc/self/statm", "re") else { return 0 }
+    /// What only /proc tells: rights, namespaces, children, timers, memory that is held in place.
+    private static func kernelsView() -> [(String, String)] {
+        var found: [(String, String)] = []
+        let wanted = [
+            "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp_filters", "VmLck",
+        ]
+        for line in text(of: "/proc/self/status").split(separator: "\n") {
+            let pair = line.split(separator: ":", maxSplits: 1)
+            guard pair.count == 2, wanted.contains(String(pair[0])) else { continue }
+            found.append(("\(pair[0]) of /proc/self/status", pair[1].filter { $0 != "\t" && $0 != " " }))
+        }
+        for link in ["root", "ns/mnt", "ns/net", "ns/pid", "ns/user", "ns/uts", "ns/ipc", "ns/cgroup", "ns/time"] {
+            var target = [CChar](repeating: 0, count: 1024)
+            let count = readlink("/proc/self/\(link)", &target, target.count - 1)
+            if count > 0 {
+                let bytes = target[..<count].map { UInt8(bitPattern: $0) }
+                found.append(("/proc/self/\(link)", String(decoding: bytes, as: UTF8.self)))
+            }
+        }
+        for file in ["oom_score_adj", "coredump_filter", "cgroup"] {
+            found.append(("/proc/self/\(file)", text(of: "/proc/self/\(file)").filter { $0 != "\n" }))
+        }
+        let timers = text(of: "/proc/self/timers").split(separator: "\n").count { $0.hasPrefix("ID:") }
+        found.append(("the number of its timers", "\(timers)"))
+        let children = names("/proc/self/task").map { text(of: "/proc/self/task/\($0)/children") }
+            .reduce(0) { $0 + $1.split(separator: " ").count }
+        found.append(("the number of its child processes", "\(children)"))
+        return found
+    }
+
+    private static func text(of path: String) -> String {
+        guard let file = fopen(path, "re") else { return "" }
         defer { fclose(file) }
-        var text = [CChar](repeating: 0, count: 128)
-        guard fgets(&text, Int32(text.count), file) != nil else { return 0 }
-        let words = text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }.split(separator: 0x20)
-        let pages = words.count > 1 ? Int(String(decoding: words[1], as: UTF8.self)) ?? 0 : 0
+        var bytes = [UInt8](repeating: 0, count: 1 << 14)
+        let count = fread(&bytes, 1, bytes.count, file)
+        return String(decoding: bytes[..<count], as: UTF8.self)
+    }
+
+    private static func residentBytes() -> Int {
+        let words = text(of: "/proc/self/statm").split(separator: " ")
+        let pages = words.count > 1 ? Int(words[1]) ?? 0 : 0
         return pages * Int(sysconf(Int32(_SC_PAGESIZE)))
     }
 
-    private static func entries(_ folder: String) -> Int {
-        guard let stream = opendir(folder) else { return 0 }
+    private static func entries(_ folder: String) -> Int { names(folder).count }
+
+    private static func names(_ folder: String) -> [String] {
+        guard let stream = opendir(folder) else { return [] }
         defer { closedir(stream) }
-        var count = 0
-        while readdir(stream) != nil { count += 1 }
-        return count
+        var names: [String] = []
+        while let entry = readdir(stream) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
+            if name != "." && name != ".." { names.append(name) }
+        }
+        return names
     }
 }

@@ -32,6 +32,24 @@ extension DemoCache {
         }
     }
 
+    /// The files whose contents are not those that were fetched; hashes are remembered, so that this costs nothing twice.
+    ///
+    /// Throws `TensorFileError`.
+    func damaged() throws -> [String] {
+        var result = try modelIsWhole() ? [] : [model]
+        if access(sums, F_OK) == 0 {
+            let lines = Set(String(decoding: try contents(of: sums), as: UTF8.self).split(separator: "\n"))
+            for path in [train, test] where access(path, F_OK) == 0 {
+                if !lines.contains(Substring(try sumLine(path))) { result.append(path) }
+            }
+        }
+        return result
+    }
+
+    private func sumLine(_ path: String) throws -> String {
+        "\(try SHA256.hexadecimal(ofFile: path))  \(path.dropFirst(folder.count + 1))"
+    }
+
     private func modelIsWhole() throws -> Bool {
         try access(model, F_OK) == 0 && SHA256.hexadecimal(ofFile: model) == Self.modelHash
     }
@@ -43,9 +61,7 @@ extension DemoCache {
     }
 
     private func sumLines() throws -> String {
-        try [train, valid, test, notice].map {
-            "\(try SHA256.hexadecimal(ofFile: $0))  \($0.dropFirst(folder.count + 1))\n"
-        }.joined()
+        try [train, valid, test, notice].map { try sumLine($0) + "\n" }.joined()
     }
 
     private func fetchModel(_ progress: (String) -> Void) throws {

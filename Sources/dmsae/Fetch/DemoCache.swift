@@ -1,4 +1,4 @@
-import Glibc
+import TensorFiles
 
 /// Where the demo's files are kept: `demo` in the cache folder, outside any checkout.
 package struct DemoCache: Sendable {
@@ -22,13 +22,7 @@ package struct DemoCache: Sendable {
     ///
     /// Throws `FetchError.noHome`. Nothing is created.
     package init(cache: String? = nil) throws {
-        let environment = { (name: String) in
-            getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
-        }
-        guard
-            let root = cache ?? environment("DMSAE_CACHE") ?? environment("XDG_CACHE_HOME").map({ $0 + "/dmsae" })
-                ?? environment("HOME").map({ $0 + "/.cache/dmsae" })
-        else { throw FetchError.noHome }
+        guard let root = cache ?? CacheFolder.path else { throw FetchError.noHome }
         folder = root + "/demo"
     }
 }

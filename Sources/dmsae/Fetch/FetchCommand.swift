@@ -28,6 +28,7 @@ struct FetchCommand: ParsableCommand {
     var cache: String?
 
     func run() throws {
+        Interruption.install(advice: "interrupted; run the same command again to fetch what is missing")
         let demo = try DemoCache(cache: cache)
         try demo.fetch { line in note(line) }
         for path in [demo.model, demo.train, demo.valid, demo.test, demo.notice] { print(path) }

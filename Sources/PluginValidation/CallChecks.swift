@@ -1,0 +1,62 @@
+import Attribution
+import PluginHost
+
+extension PluginCheck {
+    /// The main function of a plugin, of whatever kind, as it is called in a run.
+    static let callChecks = [
+        PluginCheck(
+            id: "many-calls", rules: ["DMSAE-SCORER-05", "DMSAE-SCORER-09", "DMSAE-RULE-05"],
+            promise: "the last of many calls on one input gives what the first gave", after: ["no-memory", "selection-again"]
+        ) { subject in
+            let call = try subject.smallCall()
+            let first = try call.run()
+            let most = subject.has("deterministic") || subject.plugin.isRule ? 0 : 1e-4 * first.reduce(0) { max($0, abs($1)) }
+            // Questions to the host are what takes time.
+            for number in 2...(subject.has("needs-evaluation") ? 300 : 2000) {
+                let again = try call.run()
+                guard
+                    let e = zip(first, again).enumerated().first(where: {
+                        !($0.element.0.isNaN && $0.element.1.isNaN) && !(abs($0.element.0 - $0.element.1) <= most)
+                    })?.offset
+                else { continue }
+                throw Broken(reason: "result \(e) of call \(number) of \(call.name) is \(again[e]), and was \(first[e])")
+            }
+        },
+        PluginCheck(
+            id: "defaults", rules: ["DMSAE-PARAM-02", "DMSAE-PARAM-03", "DMSAE-PARAM-04"],
+            promise: "its defaults written out, and nothing given on an older host, give the same results"
+        ) { subject in
+            let defaults = (subject.plugin.plugin.parameters ?? []).filter {
+                $0.default != nil && !subject.plugin.isSet($0.key)
+            }
+            try applies(!defaults.isEmpty, "it has no defaults")
+            func results(_ extra: [(String, String)] = [], isUnchecked: Bool = false) throws -> [Double] {
+                if subject.plugin.isRule {
+                    let rule = try subject.plugin.rule(extra: extra, isUnchecked: isUnchecked)
+                    return try MainCall(rule, on: Selection(seed: subject.seed)).run()
+                }
+                let scorer = try subject.plugin.scorer(extra: extra, isUnchecked: isUnchecked)
+                return try MainCall(scorer, on: QuadraticModel(seed: subject.seed)).run()
+            }
+            let expected = try results()
+            func same(_ found: [Double], _ how: String) throws {
+                let differ = zip(expected, found).enumerated().first {
+                    $0.element.0 != $0.element.1 && !($0.element.0.isNaN && $0.element.1.isNaN)
+                }
+                guard let (e, (a, b)) = differ.map({ ($0.offset, $0.element) }) else { return }
+                throw Broken(reason: "\(how), result \(e) is \(b) and not \(a)")
+            }
+            try same(results(isUnchecked: true), "without settings")
+            try same(results(defaults.map { ($0.key, $0.default ?? "") }), "with defaults written out")
+        },
+    ]
+}
+
+extension PluginCheck.Subject {
+    /// A call that takes as little time as it can.
+    fileprivate func smallCall() throws -> MainCall {
+        if plugin.isRule { return MainCall(try rule(), on: Selection(seed: seed, rows: 6, latents: 12, perRow: 4, k: 2)) }
+        let model = QuadraticModel(seed: seed, sequences: 1, length: 6, latents: 12, dimensions: 4, perToken: 3)
+        return try MainCall(plugin.scorer(), on: model)
+    }
+}

@@ -1,0 +1,73 @@
+import Attribution
+import LinearAlgebra
+
+extension PluginCheck.Subject {
+    /// For totals: latents that trade their numbers trade their results.
+    ///
+    /// One that draws may draw otherwise for other numbers. Then the means of several passes, each in another order, are
+    /// compared, to six of the errors that they have by their spread: a factor of two on some latents stands out against
+    /// draws that scatter by half.
+    func treatsLatentsAlike() throws {
+        let score = try accumulation()
+        let model = QuadraticModel.ofOneMind(seed: seed, sequences: 8).model
+        let (other, _, numbers) = model.renumbered()
+        let whole = [0..<8]
+        let first = try accumulated(ModelPass(model), by: score, shards: whole)[0]
+        let second = try accumulated(ModelPass(other), by: score, shards: whole)[0]
+        let outputs = score.outputs.indices.filter { score.outputs[$0].shape == .latent }
+        if outputs.allSatisfy({ difference(first[$0], second[$0], numbers) == nil }) { return }
+        // Whether it draws: then its score is another one when the sequences come in another order.
+        let turned = try accumulated(ModelPass(model, order: turn(3, of: 8)), by: score, shards: whole)[0]
+        let identity = Array(numbers.indices)
+        guard difference(first[0], turned[0], identity) != nil else {
+            for i in outputs {
+                if let (j, a, b) = difference(first[i], second[i], numbers) {
+                    throw PluginCheck.Broken(
+                        reason: "output \(score.outputs[i].name) of latent \(j) is \(a), and \(b) when the latents are "
+                            + "in another order")
+                }
+            }
+            return
+        }
+        let orders = (0..<8).map { turn($0, of: 8) }
+        let here = try orders.map { try accumulated(ModelPass(model, order: $0), by: score, shards: whole)[0][0] }
+        let there = try orders.map { try accumulated(ModelPass(other, order: $0), by: score, shards: whole)[0][0] }
+        try comparesDraws(here, there, numbers)
+    }
+
+    private func turn(_ shift: Int, of count: Int) -> [Int] { (0..<count).map { ($0 + shift) % count } }
+
+    /// The first latent whose value went elsewhere than its number did, and both values.
+    private func difference(_ first: [Double], _ second: [Double], _ numbers: [Int]) -> (Int, Double, Double)? {
+        let most = 1e-4 * first.reduce(0) { $1.isNaN ? $0 : max($0, abs($1)) }
+        for (j, a) in first.enumerated() {
+            let b = second[numbers[j]]
+            if a.isNaN != b.isNaN || abs(a - b) > most { return (j, a, b) }
+        }
+        return nil
+    }
+
+    private func comparesDraws(_ here: [[Double]], _ there: [[Double]], _ numbers: [Int]) throws {
+        func values(_ passes: [[Double]], _ j: Int) -> [Double] { passes.map { $0[j] }.filter { !$0.isNaN } }
+        struct Pair { var latent: Int, a: [Double], b: [Double] }
+        let pairs = numbers.indices.map { Pair(latent: $0, a: values(here, $0), b: values(there, numbers[$0])) }
+            .filter { min($0.a.count, $0.b.count) >= 4 }
+        // Relative to the size of the effect, so that all latents say together how much draws scatter.
+        func mean(_ values: [Double]) -> Double { values.reduce(0, +) / Double(values.count) }
+        func relative(_ values: [Double]) -> Double {
+            let center = mean(values)
+            let square = values.reduce(0) { $0 + ($1 - center) * ($1 - center) } / Double(values.count - 1)
+            return center == 0 ? 0 : square / (center * center)
+        }
+        let spreads = pairs.flatMap { [relative($0.a), relative($0.b)] }.sorted()
+        guard !spreads.isEmpty else { return }
+        let spread = max(spreads.reduce(0, +) / Double(spreads.count), 1e-12)
+        for pair in pairs {
+            let (a, b) = (mean(pair.a), mean(pair.b))
+            let error = 6 * (spread / Double(pair.a.count) + spread / Double(pair.b.count)).squareRoot()
+            try expect(
+                abs(a - b) <= error * max(abs(a), abs(b)),
+                "the score of latent \(pair.latent) is \(a) on average, and \(b) when the latents are in another order")
+        }
+    }
+}

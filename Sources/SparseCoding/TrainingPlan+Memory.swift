@@ -1,0 +1,35 @@
+import LinearAlgebra
+
+extension TrainingPlan {
+    /// What a training takes at its largest, while the SAE is written: to be asked for before anything is made.
+    ///
+    /// With F latents of D inputs, B tokens a step, L lanes and n prefixes, in bytes:
+    /// parameters, gradients and both moments 4·8·F·D, the copy that is written 4·F·D; a few counters a latent and lane;
+    /// two batches and the panels of n + 3 matrices [B, 64] a lane; k·B entries as candidates, by token and by latent, once a
+    /// lane; and what revives dead latents, D/2 of them a token.
+    ///
+    /// - Parameters:
+    ///   - dIn: D.
+    ///   - layout: F and n.
+    ///   - k: mean active latents a token.
+    ///   - batch: B.
+    ///   - copies: SAEs of the same size in memory besides.
+    ///   - lanes: L.
+    public static func memory(
+        dIn: Int, layout: PrefixLayout, k: Double, batch: Int, copies: Int = 0, lanes: Int = Lanes.shared.count
+    ) -> MemoryNeed {
+        let width = layout.latentCount
+        var need = MemoryNeed(
+            "training \(width) latents of \(dIn) inputs on batches of \(batch) needs",
+            advice: "lower --width or --batch")
+        need.add("parameters, gradients and moments", 36 + 8 * copies, width, dIn)
+        need.add("parameters, gradients and moments", 64 + 24 * lanes, width)
+        need.add("batches", 8, batch, dIn)
+        need.add("batches", 4 * lanes * (layout.prefixes.count + 3), batch, min(64, dIn))
+        // A core fires as it likes; half of it on every token is more than any did.
+        let active = min(Double(width), max(0, k.isFinite ? k : Double(width)) + Double(layout.coreCount) / 2)
+        need.add("selected entries", 24 + 28 * lanes, batch, Int(active.rounded(.up)))
+        need.add("dead latents", 16, batch, dIn)
+        return need
+    }
+}

@@ -1,0 +1,50 @@
+import Glibc
+import Kernels
+import LinearAlgebra
+import PluginHost
+
+/// What the environment of the program says, looked at once before any work.
+enum Surroundings {
+    /// Every variable of ours, with those of building and testing.
+    private static let known = ["DMSAE_CACHE", "DMSAE_CPU", "DMSAE_LANES", "DMSAE_PLUGIN_PATH", "DMSAE_STRICT"]
+
+    /// Refuses values that would otherwise be passed over, and warns of names that are.
+    ///
+    /// - Throws: `ResourceError.badVariable`, `ProcessorLevel.Unavailable`.
+    static func check() throws {
+        _ = try Lanes.requestedCount()
+        _ = try ProcessorLevel.requested()
+        for name in names() where !known.contains(name) {
+            let near = nearest(name, among: known).map { "; did you mean \($0)?" } ?? ""
+            Terminal.shared.warn("the environment variable \(name) has no meaning to dmsae\(near)")
+        }
+    }
+
+    /// Starts what computes: memory for matrix products, lanes. Before anything is read, so that limits that do not even
+    /// leave room for that are said at once.
+    ///
+    /// - Parameter advice: what to lower where memory ends later on: "lower --width or --batch".
+    /// - Throws: `ResourceError`.
+    static func prepareToCompute(advice: String) throws {
+        ResourceAdvice.set(advice)
+        try BLAS.prepare()
+        try Lanes.prepare()
+        let (lanes, processors) = (Lanes.shared.count, ProcessorShare.count)
+        if lanes > processors {
+            Terminal.shared.warn(
+                "DMSAE_LANES is \(lanes), and this process may use \(processors) processor\(processors == 1 ? "" : "s"): "
+                    + "lanes will wait for each other")
+        }
+    }
+
+    private static func names() -> [String] {
+        var result: [String] = []
+        var entry = environ
+        while let text = entry.pointee {
+            let name = String(cString: text).prefix { $0 != "=" }
+            if name.hasPrefix("DMSAE_") { result.append(String(name)) }
+            entry += 1
+        }
+        return result.sorted()
+    }
+}

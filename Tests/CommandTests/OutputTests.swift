@@ -1,0 +1,182 @@
+import Foundation
+import TensorFiles
+import TestSupport
+import Testing
+
+/// Outputs: one writer at a time, whole or not at all, with what they were made from.
+@Suite struct OutputTests {
+    private let tiny: TinyModel
+    private var folder: TemporaryFolder { tiny.folder }
+    private var ids: String { folder.file("ids") }
+    private var out: String { folder.file("out") }
+
+    init() throws {
+        tiny = try TinyModel()
+        let golden = try Golden("gxa/gxa.safetensors")
+        try write("x", try golden.matrix("x"), shape: [96, 48], to: tiny.folder.file("x"))
+        try write(ids: (0..<64).map { $0 * 4 }, shape: [2, 32], to: tiny.folder.file("ids"))
+        try writeSAE(golden, threshold: Float(try golden.number("threshold")), layer: 1, to: tiny.folder.file("sae"))
+    }
+
+    private var input: [String] { ["--model", tiny.model, "--sae", folder.file("sae"), "--tokens", ids] }
+
+    private func train(steps: Int = 3, k: Int = 8) -> [String] {
+        [
+            "train", "--activations", folder.file("x"), "--width", "128", "--k", "\(k)", "--batch", "32", "--steps",
+            "\(steps)", "--out", out, "--quiet",
+        ]
+    }
+
+    private func harvest(_ more: String...) -> [String] {
+        [
+            "harvest", "--model", tiny.model, "--layer", "1", "--text", tiny.text, "--context", "32", "--out", out,
+            "--quiet",
+        ] + more
+    }
+
+    @Test func whatAnotherProgramWritesIsLeftAlone() throws {
+        let folderLock = try OutputLock.folder(out)
+        let commands = [
+            train(), harvest("--tokens", "64"),
+            ["compare"] + input + ["--scorer", "gxa", "--scorer", "frequency", "--out", out],
+        ]
+        for command in commands {
+            try fail(command, saying: "\(out) is being written by another program (process \(getpid())); wait for it")
+        }
+        #expect(try FileManager.default.contentsOfDirectory(atPath: out) == [".lock"])
+        let checkpoint = folder.file("state")
+        let fileLock = try OutputLock.file(checkpoint)
+        try fail(
+            ["score"] + input + ["--scorer", "ablation", "--checkpoint", checkpoint, "--out", folder.file("scores")],
+            saying: "\(checkpoint) is being written by another program (process \(getpid()))")
+        withExtendedLifetime((folderLock, fileLock)) {}
+    }
+
+    @Test func aTrainingThatIsKilledLeavesTheOlderSAEWithItsLogAndTheNextOneClearsUp() throws {
+        try succeed(train())
+        let names = ["cfg.json", "sae_weights.safetensors", "events.jsonl"]
+        let before = names.map { contents(of: out + "/" + $0) }
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: builtProgram)
+        process.arguments = train(steps: 1_000_000, k: 9)
+        process.standardError = FileHandle.nullDevice
+        try process.run()
+        func leftovers() -> [String] {
+            (try? FileManager.default.contentsOfDirectory(atPath: out).filter { $0.hasSuffix(".partial") }) ?? []
+        }
+        while process.isRunning && leftovers().isEmpty { usleep(2000) }
+        usleep(20_000)
+        kill(process.processIdentifier, SIGKILL)
+        process.waitUntilExit()
+        #expect(!leftovers().isEmpty, "killed too late to test anything")
+        #expect(names.map { contents(of: out + "/" + $0) } == before)
+        try succeed(train())
+        #expect(names.map { contents(of: out + "/" + $0) } == before)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: out).sorted() == names.sorted())
+    }
+
+    @Test func aLinkInThePlaceOfALogIsReplacedAndWhatItLeadsToIsNotTouched() throws {
+        try createFolder(out)
+        try AtomicFile.write("mine", to: folder.file("mine"))
+        try FileManager.default.createSymbolicLink(atPath: out + "/events.jsonl", withDestinationPath: "../mine")
+        try succeed(train())
+        #expect(contents(of: folder.file("mine")) == Array("mine".utf8))
+        #expect(contents(of: out + "/events.jsonl").count > 100)
+    }
+
+    @Test func aStoreSaysWhatItWasMadeFromAndIsTrainedOnOnlyAsItWas() throws {
+        let words = try run(builtProgram, harvest("--tokens", "1000", "--skip", "64", "--keep-first", "2"))
+        #expect(words.status == 0 && words.errors == "", "\(words.errors)")
+        let record = try JSONValue(contentsOf: out + "/store.json")
+        #expect(record["hashes"]?["text"]?.string == (try SHA256.hexadecimal(ofFile: tiny.text)))
+        #expect(record["hashes"]?["model config.json"]?.string != nil)
+        #expect(record["keepFirst"]?.integer == 2 && record["skippedTokens"]?.integer == 64)
+        #expect(record["sinkRatio"]?.double == 10 && record["specialTokens"]?.array?.isEmpty == false)
+        let shard = out + "/shard-00000.safetensors"
+        #expect(record["shardHashes"]?.array?.first?.string == (try SHA256.hexadecimal(ofFile: shard)))
+
+        let training = [
+            "train", "--activations", out, "--width", "128", "--k", "8", "--batch", "64", "--steps", "2", "--out",
+            folder.file("trained"), "--quiet",
+        ]
+        var bytes = contents(of: shard)
+        bytes[bytes.count - 1] ^= 1
+        try AtomicFile.write(bytes, to: shard)
+        try fail(
+            training, saying: "activation store \(out): \(shard) was changed after the harvest; harvest it again")
+        #expect(!isThere(folder.file("trained")))
+    }
+
+    @Test func aShortTextIsHarvestedWithAWarning() throws {
+        let result = try run(builtProgram, harvest("--tokens", "100000000"))
+        #expect(result.status == 0, "\(result.errors)")
+        let tokens = try JSONValue(contentsOf: out + "/store.json")["tokens"]?.integer ?? 0
+        #expect(tokens > 1000 && tokens % 32 == 0)
+        #expect(
+            result.errors
+                == "warning: \(tiny.text) has \(tokens) of the 100000000 tokens asked for; those are stored\n")
+    }
+
+    @Test func aMeasureOfNothingIsAnError() throws {
+        let kept = "tokens are kept as the model's own (first positions, special tokens, attention sinks)"
+        let corpus = ["--model", tiny.model, "--sae", folder.file("sae"), "--text", tiny.text, "--context", "32"]
+        for json in [[], ["--json"]] {
+            try fail(["eval"] + corpus + ["--keep-first", "32", "--tokens", "64"] + json, saying: "all of 64 " + kept)
+            try fail(
+                ["latents"] + corpus + ["--keep-first", "32", "--tokens", "64"] + json, saying: "all of 64 " + kept)
+            try fail(
+                ["score"] + input + ["--keep-first", "32", "--out", folder.file("scores")] + json,
+                saying: "all of 64 " + kept)
+            try fail(
+                ["compare"] + input + ["--keep-first", "32", "--scorer", "gxa", "--scorer", "frequency", "--out", out]
+                    + json, saying: "all of 64 " + kept)
+        }
+        try fail(
+            harvest("--tokens", "64", "--keep-first", "32"), saying: "all positions of 64 tokens are left out",
+            "relax --keep-first")
+        #expect(!isThere(out + "/store.json") && !isThere(out + "/comparison.json"))
+        // One token to explain has no variance.
+        try fail(
+            ["eval"] + corpus + ["--keep-first", "31", "--tokens", "32"], saying: "explained_variance has no value")
+        try fail(train(steps: 0), status: 64, saying: "--steps is 0; it must be at least 1")
+    }
+
+    @Test func scoresAndCoresSayHowTheyCameAbout() throws {
+        let scores = folder.file("scores")
+        try succeed(
+            ["score"] + input + ["--scorer", "random,seed=7", "--sinks", "off", "--tau", "0.4", "--out", scores])
+        let metadata = try SafetensorsFile(path: scores).metadata
+        for (key, value) in [
+            "scorer.settings": "seed=7", "sinks": "off", "keep_first": "1", "over": "all", "signed": "false",
+            "tau": "0.4", "window": "none", "error_term": "false",
+        ] { #expect(metadata[key] == value, "\(key)") }
+        #expect(metadata["tokens.sha256"] == (try SHA256.hexadecimal(ofFile: ids)))
+        #expect(metadata["SAE_configuration.sha256"]?.count == 64 && metadata["model.sha256"]?.count == 64)
+        try succeed(["select", "--scores", scores, "--tau", "0.3", "--sae", folder.file("sae"), "--out", out])
+        let origin = try JSONValue(contentsOf: out + "/core.json")["origin"]
+        #expect(origin?["tau"]?.string == "0.3" && origin?["scores.tau"]?.string == "0.4")
+        #expect(origin?["scores.sha256"]?.string == (try SHA256.hexadecimal(ofFile: scores)))
+        #expect(origin?["scores.scorer.settings"]?.string == "seed=7")
+    }
+
+    @Test func aRecipeThatNamesFilesNeedsNoCacheAndTheDemoIsWhatWasFetched() throws {
+        let recipe = folder.file("tiny.yaml")
+        try tiny.writeRecipe(to: recipe)
+        let result = try run(builtProgram, ["distill", recipe, "--out", out, "--quiet"], environment: [:])
+        #expect(result.status == 0, "\(result.errors)")
+        let cache = folder.file("cache")
+        try createFolder(cache + "/demo")
+        let model = cache + "/demo/SmolLM2-135M-Instruct.Q4_1.gguf"
+        for path in [model, cache + "/demo/train.jsonl", cache + "/demo/test.jsonl"] {
+            try AtomicFile.write("damaged", to: path)
+        }
+        let demo = try run(
+            builtProgram, ["distill", "demo", "--out", folder.file("demo")], environment: ["DMSAE_CACHE": cache])
+        #expect(demo.status == 1)
+        #expect(
+            demo.errors
+                == "Error: \(model) is not the file that was fetched: its SHA-256 differs; run: dmsae fetch demo\n",
+            "\(demo.errors)")
+        #expect(!isThere(folder.file("demo")))
+    }
+}

@@ -1,0 +1,106 @@
+import Foundation
+import TensorFiles
+import TestSupport
+import Testing
+
+/// What the environment and the limits of a process do to a command.
+@Suite struct SurroundingsTests {
+    private let folder = TemporaryFolder()
+
+    init() throws {
+        let golden = try Golden("gxa/gxa.safetensors")
+        try write("x", try golden.matrix("x"), shape: [96, 48], to: folder.file("x"))
+    }
+
+    private func train(_ more: String...) -> [String] {
+        ["train", "--activations", folder.file("x"), "--batch", "32", "--steps", "3", "--k", "8", "--quiet"]
+            + ["--out", folder.file("out")] + more
+    }
+
+    private func run(_ arguments: [String], with variable: String, _ value: String) throws -> ProgramResult {
+        var environment = ProcessInfo.processInfo.environment
+        environment[variable] = value
+        return try TestSupport.run(builtProgram, arguments, environment: environment)
+    }
+
+    /// Runs it in a shell after `before`, which sets limits.
+    private func run(after before: String, _ arguments: [String]) throws -> ProgramResult {
+        try TestSupport.run("/bin/bash", ["-c", before + "; exec \"$@\"", "bash", builtProgram] + arguments)
+    }
+
+    @Test(arguments: [
+        ("DMSAE_LANES", "abc", "it must be a whole number from 1 to 256, or unset"),
+        ("DMSAE_LANES", "0", "it must be a whole number from 1 to 256, or unset"),
+        ("DMSAE_LANES", "100000", "it must be a whole number from 1 to 256, or unset"),
+        ("DMSAE_LANES", "", "it must be a whole number from 1 to 256, or unset"),
+        ("DMSAE_CPU", "9", "it must be an x86-64 level that this processor has (2"),
+        ("DMSAE_CPU", "abc", "it must be an x86-64 level that this processor has (2"),
+    ]) func variablesWithValuesThatMeanNothingAreErrors(_ name: String, _ value: String, _ wanted: String) throws {
+        let result = try run(train("--width", "64"), with: name, value)
+        #expect(result.status == 1)
+        #expect(
+            result.errors.hasPrefix("Error: the environment variable \(name) is \"\(value)\"; \(wanted)"),
+            "\(result.errors)")
+        #expect(!isThere(folder.file("out")))
+    }
+
+    @Test func aMisspeltVariableIsWarnedOf() throws {
+        let result = try run(train("--width", "64"), with: "DMSAE_LANE", "1")
+        #expect(result.status == 0)
+        #expect(
+            result.errors.hasPrefix(
+                "warning: the environment variable DMSAE_LANE has no meaning to dmsae; did you mean DMSAE_LANES?\n"),
+            "\(result.errors)")
+    }
+
+    @Test func moreLanesThanTheProcessMayUseAreSaid() throws {
+        let result = try run(after: "export DMSAE_LANES=3; taskset -p -c 0 $$ > /dev/null", train("--width", "64"))
+        #expect(result.status == 0)
+        #expect(
+            result.errors.hasPrefix(
+                "warning: DMSAE_LANES is 3, and this process may use 1 processor: lanes will wait for each other\n"),
+            "\(result.errors)")
+    }
+
+    @Test func whatNeedsMoreMemoryThanThereIsSaysHowMuchBeforeItStarts() throws {
+        let result = try run(after: "ulimit -v 2000000", train("--width", "16777216"))
+        #expect(result.status == 1)
+        #expect(
+            result.errors.hasPrefix("Error: training 16777216 latents of 48 inputs on batches of 32 needs 2"),
+            "\(result.errors)")
+        for part in [
+            "GiB (parameters, gradients and moments 2",
+            "of the 1.9 GiB of address space that its limit allows (ulimit -v)",
+            "; lower --width or --batch\n",
+        ] {
+            #expect(result.errors.contains(part), "\(result.errors)")
+        }
+        #expect(!isThere(folder.file("out")))
+    }
+
+    /// OpenBLAS asks for its memory again for ever where it is refused; Swift's arrays trap.
+    @Test(arguments: [60_000, 120_000, 200_000, 300_000, 400_000, 600_000])
+    func aCommandThatIsShortOfAddressSpaceWorksOrSaysSo(_ kibibytes: Int) throws {
+        let result = try run(after: "export DMSAE_LANES=2; ulimit -v \(kibibytes)", train("--width", "64"))
+        if result.status == 0 {
+            #expect(kibibytes > 300_000 && isThere(folder.file("out/cfg.json")))
+        } else {
+            #expect(result.status == 1, "\(result.status): \(result.errors)")
+            #expect(result.errors.contains("Error: "), "\(result.errors)")
+            #expect(result.errors.contains("emory") || result.errors.contains("address space"), "\(result.errors)")
+            #expect(!isThere(folder.file("out/cfg.json")))
+        }
+    }
+
+    @Test func aFileBeyondTheLimitOfUlimitIsAMessageAndLeavesNothing() throws {
+        let result = try run(after: "ulimit -f 8", train("--width", "64"))
+        #expect(result.status == 1)
+        #expect(
+            result.errors.contains(": File too large, the limit on files is 8192 bytes (ulimit -f);"),
+            "\(result.errors)")
+        #expect(
+            !(try FileManager.default.contentsOfDirectory(atPath: folder.file("out")).contains {
+                $0.hasSuffix(".partial")
+            }))
+    }
+}

@@ -1,0 +1,116 @@
+import LinearAlgebra
+import SparseCoding
+import TensorFiles
+import TestSupport
+import Testing
+
+/// `train --init`: an SAE goes on in the form in which it is used, or is refused.
+@Suite struct TrainStartTests {
+    private let folder = TemporaryFolder()
+    private let golden: Golden
+
+    init() throws {
+        golden = try Golden("gxa/gxa.safetensors")
+        try write("x", try golden.matrix("x"), shape: [96, 48], to: folder.file("x"))
+    }
+
+    /// The golden's SAE with a change, as "init".
+    private func start(core: Int = 0, coreIsDense: Bool = true, _ change: (SparseAutoencoder) -> Void) throws {
+        let decoder = try golden.matrix("W_dec")
+        let sae = SparseAutoencoder(
+            dIn: decoder.columns, layout: try PrefixLayout(groups: [8, 24, 32, 64], coreCount: core),
+            coreIsDense: coreIsDense)
+        sae.encoder.assign(try golden.matrix("W_enc").transposed())
+        sae.encoderBias.assign(try golden.matrix("b_enc"))
+        sae.decoder.assign(decoder)
+        sae.decoderBias.assign(try golden.matrix("b_dec"))
+        change(sae)
+        try SAEFolder.write(sae, SAEProvenance(), to: folder.file("init"))
+    }
+
+    private func train(_ rule: String, _ more: String...) -> [String] {
+        [
+            "train", "--activations", folder.file("x"), "--init", folder.file("init"), "--k", "8", "--batch", "32",
+            "--steps", "2", "--lr", "1e-12", "--sparsity", rule, "--out", folder.file("out"), "--quiet",
+        ] + more
+    }
+
+    private func trained() throws -> SparseAutoencoder { try SAEFolder.read(folder.file("out")).sae }
+
+    private func thresholds(_ value: (Int) -> Float) -> Matrix { Matrix(vector: (0..<128).map(value)) }
+
+    @Test func thresholdsOfLatentsGoOnWithTheRuleThatLearnsThem() throws {
+        let own = thresholds { 0.5 + Float($0) / 64 }
+        try start { $0.latentThresholds = own }
+        try succeed(train("jumprelu"))
+        let found = try #require(try trained().latentThresholds)
+        for j in 0..<128 { #expect(abs(found[j] - own[j]) <= 1e-5 * own[j], "latent \(j)") }
+        for rule in ["batchtopk", "topk"] {
+            try fail(
+                train(rule),
+                saying: "the SAE to start from has a threshold of its own for each latent, which a training with the "
+                    + "sparsity rule \(rule) would lose; use --sparsity jumprelu, or start without --init")
+        }
+        // Nothing was touched by those.
+        #expect(try trained().latentThresholds?.values == found.values)
+    }
+
+    @Test func thresholdsThatTheRuleCannotHaveAreRefusedByName() throws {
+        try start { $0.latentThresholds = thresholds { $0 == 5 ? .infinity : 1 } }
+        try fail(train("jumprelu"), saying: "has a threshold of inf for latent 5")
+        #expect(!exists(folder.file("out/cfg.json")))
+    }
+
+    @Test(arguments: ["batchtopk", "jumprelu"]) func oneThresholdForAllGoesOn(_ rule: String) throws {
+        for isPerLatent in [false, true] {
+            try start { sae in
+                if isPerLatent { sae.latentThresholds = thresholds { _ in 1.25 } } else { sae.threshold = 1.25 }
+            }
+            try succeed(train(rule, "--threshold-start", "5"))
+            let found = try trained().inferenceThresholds()
+            for j in 0..<128 { #expect(abs(found[j] - 1.25) <= 1e-5, "latent \(j)") }
+        }
+        try fail(train("topk"), saying: "has a threshold", "use --sparsity batchtopk or jumprelu")
+    }
+
+    @Test func theLargestOfEachRowGoOnWithTopK() throws {
+        try start { $0.rowTopK = 8 }
+        try succeed(train("topk"))
+        #expect(try trained().rowTopK == 8)
+        for rule in ["batchtopk", "jumprelu"] {
+            try fail(
+                train(rule),
+                saying:
+                    "the SAE to start from keeps the 8 largest of each row, which a training with the sparsity rule "
+                    + "\(rule) would lose; use --sparsity topk")
+        }
+    }
+
+    @Test func aSparseCoreAndAnInputThatIsNotCentredStayWhatTheyAre() throws {
+        try start(core: 4, coreIsDense: false) {
+            $0.threshold = 1
+            $0.subtractsDecoderBias = false
+        }
+        try succeed(train("batchtopk"))
+        let found = try trained()
+        #expect(found.layout.coreCount == 4 && !found.coreIsDense && !found.subtractsDecoderBias)
+        try start(core: 4) { $0.threshold = 1 }
+        try succeed(train("batchtopk"))
+        #expect(try trained().coreIsDense && trained().subtractsDecoderBias)
+    }
+
+    @Test func everySettingIsInTheRecord() throws {
+        try start { $0.threshold = 1 }
+        try succeed(train("jumprelu,bandwidth=0.03", "--no-shuffle", "--input-scale", "none"))
+        let own = try SAEFolder.read(folder.file("out")).provenance
+        #expect(own.rule == "jumprelu 1.0.0")
+        #expect(
+            own.ruleSettings == [
+                "bandwidth": "0.03", "threshold": "0.1", "lambda": "0.1", "warmup": "0.1", "rate": "1",
+            ])
+        #expect(own.settings?["order"] == "as in the file" && own.settings?["input scale"] == "none")
+        #expect(own.hashes?["activations"] == (try SHA256.hexadecimal(ofFile: folder.file("x"))))
+        #expect(own.hashes?["start cfg.json"] == (try SHA256.hexadecimal(ofFile: folder.file("init/cfg.json"))))
+        #expect(own.hashes?["sparsity rule"]?.count == 64)
+    }
+}
