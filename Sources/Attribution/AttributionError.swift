@@ -26,6 +26,8 @@ public enum AttributionError: Error, CustomStringConvertible, Equatable {
     case otherState(path: String, bytes: Int, wanted: Int)
     /// States that do not make one pass.
     case shardsDoNotFit(path: String, found: Range<Int>, wanted: Int)
+    /// A checkpoint of another part of the pass.
+    case otherShard(path: String, found: Range<Int>, wanted: Range<Int>)
     /// States that are fewer than a pass.
     case shardsMissing(from: Int, of: Int)
     /// A score whose state no machine holds.
@@ -68,7 +70,7 @@ public enum AttributionError: Error, CustomStringConvertible, Equatable {
         case .badPrefix(let found, let width):
             "prefix \(found) is not a width between 1 and the SAE's \(width) latents; pass one of its prefixes"
         case .passUnknown:
-            "how active latents are in the whole pass is not known here; score with a baseline of zero, and all sequences"
+            "how active latents are in the whole pass is not known here; score with a baseline of zero, and without draws"
         case .badEdit(let reason): "\(reason); correct the scorer that asked"
         case .budgetExhausted(let asked, let remaining):
             "\(asked) evaluations asked for, \(remaining) of the pass's budget left; raise --budget"
@@ -79,10 +81,12 @@ public enum AttributionError: Error, CustomStringConvertible, Equatable {
             "\(path) holds a state of \(bytes) bytes, and the scorer's has \(wanted); delete it and score again"
         case .shardsDoNotFit(let path, let found, let wanted):
             "\(path) holds sequences \(found), and those from \(wanted) on come next; give every shard of the pass, in order, once"
+        case .otherShard(let path, let found, let wanted):
+            "\(path) holds sequences \(found), and \(wanted) are to be scored: it is the checkpoint of another shard; name another file"
         case .shardsMissing(let from, let count):
             "the shards end before sequence \(from) of \(count); give every shard of the pass, in order, once"
         case .stateTooLarge(let bytes):
-            "the scorer asks for a state of \(bytes) bytes, which cannot be had; score fewer sequences or latents"
+            "the scorer asks for a state of \(bytes) bytes, which cannot be had; give fewer sequences in --tokens, or a smaller --prefix"
         case .termsAreNotChanges(let scorer, let output, let latent, let sequence, let sum, let term):
             "\(output) of \(scorer) is \(term) for latent \(latent) in sequence \(sequence), and the changes of the loss that it "
                 + "asked about add up to \(sum), so they are not what it is made of token by token; draws of single tokens stand "

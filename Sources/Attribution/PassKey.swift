@@ -37,7 +37,7 @@ public struct PassKey: Equatable, Sendable {
         func shown(_ value: String?) -> String? {
             value.flatMap { $0.count <= 40 && !name.hasSuffix(".sha256") ? printable($0) : nil }
         }
-        guard let there = shown(found), let here = shown(wanted) else { return "another \(printable(noun))" }
+        guard let there = shown(found), let here = shown(wanted) else { return "other \(printable(noun))" }
         return "\(printable(noun)) \(there) there, \(here) here"
     }
 

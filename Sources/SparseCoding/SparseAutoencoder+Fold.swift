@@ -59,7 +59,8 @@ extension SparseAutoencoder {
             let all = DecoderNorms(latents: found.latents, range: (known.min() ?? 1)...(known.max() ?? 1))
             guard all.range.upperBound - all.range.lowerBound <= Self.roundings * all.range.upperBound else {
                 throw SparseCodingError.cannotFold(
-                    reason: "it keeps the \(k) largest activations of a token, and with norms from \(all.extent) folded in, "
+                    reason:
+                        "it keeps the \(k) largest activations of a token, and with norms from \(all.extent) folded in, "
                         + "others would be the largest")
             }
             // One factor for all, dead latents too, which take places: their order stays what it was.

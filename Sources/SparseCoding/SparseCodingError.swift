@@ -54,7 +54,7 @@ public enum SparseCodingError: Error, CustomStringConvertible, Equatable {
             "the activations are \(found) wide, the SAE reads \(wanted); use activations of the layer it was trained on"
         case .thresholdUnset:
             "this SAE's threshold was never set, so it cannot be applied to single tokens; "
-                + "train past --threshold-start, or use --mode batch"
+                + "train past --threshold-start (`encode` can do without, with --mode batch)"
         case .starved(let step, let steps, let k, let core, let meanActiveCore):
             "step \(step): the core of \(core) latents used the whole budget for \(steps) steps in a row "
                 + "(k = \(number(k)), L0 of the core \(number(meanActiveCore))), so nothing else learns; "

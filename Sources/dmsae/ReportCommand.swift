@@ -28,13 +28,20 @@ struct ReportCommand: ParsableCommand {
         let path = out ?? folder + "/report.html"
         let html: String
         if exists(folder + "/comparison.json") {
-            guard control.isEmpty else { throw ValidationError("--control is for the report of a distillation") }
+            guard control.isEmpty else {
+                throw ValidationError(
+                    "--control is for the report of a distillation, and \(folder) holds a comparison; leave it out")
+            }
             html = ComparisonReport(try ComparisonRecord.read(folder + "/comparison.json")).html()
         } else if exists(folder + "/run.json") {
             html = try RunReport(folder: folder, controls: control).html()
         } else {
-            throw TensorFileError.unreadable(
-                file: folder, reason: "it holds neither run.json of a distillation nor comparison.json")
+            guard exists(folder) else {
+                throw TensorFileError.unreadable(file: folder, reason: "there is no such folder")
+            }
+            throw TensorFileError.unusable(
+                file: folder, what: "it holds neither run.json of a distillation nor comparison.json of a comparison",
+                next: "give the --out folder of `distill` or `compare`; a comparison has its record once it is done")
         }
         try AtomicFile.write(html, to: path)
         print(path)

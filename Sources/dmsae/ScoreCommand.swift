@@ -185,7 +185,7 @@ struct ScoreCommand: ParsableCommand {
         if accumulator.relativeError > 0 {
             Terminal.shared.warn(
                 "not all scores fit into --score-memory \(scoreMemory): each latent's \(how) is to "
-                    + "\(decimals(100 * accumulator.relativeError, 1))% of its value")
+                    + "\(decimals(100 * accumulator.relativeError, 1))% of its value; raise it for exact ones")
         }
         let outputs = try pass.outputs()
         let core = try CoreSelection(
@@ -273,7 +273,7 @@ struct ScoreCommand: ParsableCommand {
         }
         let state = try read(checkpoint)
         guard state.sequences.lowerBound == range.lowerBound, state.sequences.upperBound <= range.upperBound else {
-            throw AttributionError.shardsDoNotFit(path: checkpoint, found: state.sequences, wanted: range.lowerBound)
+            throw AttributionError.otherShard(path: checkpoint, found: state.sequences, wanted: range)
         }
         try pass.resume(state, path: checkpoint, length: batch.length, accumulator)
         return state.sequences.upperBound

@@ -75,7 +75,9 @@ struct ScoringInput: ParsableArguments {
         var batch = try readTokens(tokens)
         if let window {
             guard window <= batch.length else {
-                throw ValidationError("--window is \(window); the sequences of \(tokens) have \(batch.length) tokens")
+                throw ValidationError(
+                    "--window is \(window); the sequences of \(tokens) have \(batch.length) tokens, so give as many or fewer"
+                )
             }
             batch = batch.windows(of: window)
         }

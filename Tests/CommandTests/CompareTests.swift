@@ -116,10 +116,10 @@ import Testing
         let ids = contents(of: folder.file("ids"))
         try write(
             ids: Array(try golden.file.integers("input_ids").reversed()), shape: [4, 24], to: folder.file("ids"))
-        try fail(compare(scorers, out: "cut"), saying: "the state of another pass (another tokens)")
+        try fail(compare(scorers, out: "cut"), saying: "the state of another pass (other tokens)")
         try AtomicFile.write(ids, to: folder.file("ids"))
         try writeSAE(golden, threshold: Float(try golden.number("threshold")) * 1.01, to: sae)
-        try fail(compare(scorers, out: "cut"), saying: "the state of another pass (another SAE)")
+        try fail(compare(scorers, out: "cut"), saying: "the state of another pass (other SAE)")
     }
 
     @Test func whatIsLeftOfTwoIsNoComparison() throws {

@@ -229,7 +229,7 @@ import Testing
         try write(ids: try golden.file.integers("input_ids").reversed(), shape: [4, 24], to: folder.file("others"))
         try fail(
             words.map { $0 == folder.file("ids") ? folder.file("others") : $0 } + out + how + ["--merge", names[0]],
-            saying: "is the state of another pass (another tokens)")
+            saying: "is the state of another pass (other tokens)")
         try fail(words + out + how + ["--checkpoint", names[1]], saying: "shard2", "holds sequences 1..<2")
         try fail(
             words + out + asInTheGolden + ["--checkpoint", folder.file("c")], status: 64,

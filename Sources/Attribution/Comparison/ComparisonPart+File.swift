@@ -44,7 +44,7 @@ extension ComparisonPart {
 
     /// Reads the next part of a pass.
     ///
-    /// - Throws: `TensorFileError` for a broken file; `AttributionError.otherPass`, `.shardsDoNotFit`; what a scorer says of the
+    /// - Throws: `TensorFileError` for a broken file; `AttributionError.otherPass`; what a scorer says of the
     ///   size of its state.
     public init(path: String, key: PassKey, next pass: ComparisonPass) throws {
         let file = try SafetensorsFile(path: path)
@@ -64,7 +64,7 @@ extension ComparisonPart {
         }
         self.init(sequences: range[0]..<range[1])
         guard sequences.lowerBound == pass.sequencesSeen, sequences.upperBound <= pass.sequenceCount else {
-            throw AttributionError.shardsDoNotFit(path: path, found: sequences, wanted: pass.sequencesSeen)
+            throw broken("it holds sequences \(sequences), and those from \(pass.sequencesSeen) on come next")
         }
         latents = try integers("latents")
         tokens = try integers("tokens")

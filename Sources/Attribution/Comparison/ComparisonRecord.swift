@@ -2,8 +2,6 @@
 public struct ComparisonRecord: Codable, Sendable {
     /// What was compared on what, for titles: model, SAE, tokens and so on, in reading order.
     public var about: [Fact] = []
-    /// Every setting and SHA-256 that the numbers depend on, by name.
-    public var settings: [String: String]?
     /// The findings, most important first.
     public var summary: [String] = []
     /// Candidates, m.
