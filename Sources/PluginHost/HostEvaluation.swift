@@ -10,6 +10,8 @@ struct EvaluationTurn: @unchecked Sendable {
     let evaluation: any SplicedEvaluation
     let argument: UnsafePointer<dmsae_scorer_batch>
     let sequenceOffsets: [Int64]
+    private let scored: [UInt8]
+    private let dimension: Int
     let isCancelled: @Sendable () -> Bool
     let thread = pthread_self()
 
@@ -22,6 +24,8 @@ struct EvaluationTurn: @unchecked Sendable {
         self.argument = argument
         self.isCancelled = isCancelled
         sequenceOffsets = batch.sequenceOffsets
+        scored = batch.scored
+        dimension = batch.decoder.columns
     }
 
     /// A request that cannot be carried out.
@@ -46,6 +50,34 @@ struct EvaluationTurn: @unchecked Sendable {
         return Int(value)
     }
 
+    /// Refuses rows [tokens.count, d] with a number that is not finite, where they are read: at scored positions.
+    private func check<Element: BinaryFloatingPoint>(
+        _ rows: UnsafePointer<Element>, _ tokens: Range<Int>, _ what: String
+    ) throws {
+        for (r, t) in tokens.enumerated() where scored[t] != 0 {
+            let row = UnsafeBufferPointer(start: rows + r * dimension, count: dimension)
+            if let i = row.firstIndex(where: { !$0.isFinite }) {
+                throw Refusal.invalid("\(what) has \(row[i]) at token \(t), element \(i)")
+            }
+        }
+    }
+
+    /// Refuses numbers that are not finite.
+    private func check(_ values: [Double], _ what: String) throws {
+        if let i = values.firstIndex(where: { !$0.isFinite }) { throw Refusal.invalid("\(what)[\(i)] is \(values[i])") }
+    }
+
+    /// Refuses a null where the header has none.
+    private func check(_ pointers: UnsafeRawPointer?..., what: String) throws {
+        if pointers.contains(where: { $0 == nil || UInt(bitPattern: $0) == 0 }) {
+            throw Refusal.invalid("\(what) is null")
+        }
+    }
+
+    private func tokens(_ sequence: Int) -> Range<Int> {
+        Int(sequenceOffsets[sequence])..<Int(sequenceOffsets[sequence + 1])
+    }
+
     private func spend(_ groups: Int) throws {
         guard let remaining = evaluation.remainingGroups, remaining < groups else { return }
         throw AttributionError.budgetExhausted(asked: groups, remaining: remaining)
@@ -68,7 +100,7 @@ struct EvaluationTurn: @unchecked Sendable {
             }
             let range = Int(group.first_edit)..<Int(group.first_edit + group.edit_count)
             return EditGroup(
-                sequence: sequence, edits: try range.map { try edit(edits[$0], $0) },
+                sequence: sequence, edits: try range.map { try edit(edits[$0], $0, tokens(sequence), group: i) },
                 losses: group.losses.map { UnsafeMutableBufferPointer(start: $0, count: length(sequence)) })
         }
         try spend(groupCount)
@@ -80,17 +112,22 @@ struct EvaluationTurn: @unchecked Sendable {
         }
     }
 
-    private func edit(_ c: dmsae_edit, _ index: Int) throws -> Edit {
+    private func edit(_ c: dmsae_edit, _ index: Int, _ sequence: Range<Int>, group: Int) throws -> Edit {
         guard 0 <= c.first_token, c.first_token <= c.end_token, c.end_token <= sequenceOffsets.last ?? 0 else {
             throw Refusal.invalid("edit \(index) is of tokens \(c.first_token) to \(c.end_token)")
         }
         let tokens = Int(c.first_token)..<Int(c.end_token)
+        guard tokens.lowerBound >= sequence.lowerBound, tokens.upperBound <= sequence.upperBound else {
+            throw Refusal.invalid(
+                "edit \(index) is of tokens \(tokens), and the sequence of group \(group) has \(sequence)")
+        }
         switch c.operation {
         case .DMSAE_EDIT_SCALE:
             return Edit(tokens: tokens, change: .scale(latent: Int(c.latent), factor: c.value))
         case .DMSAE_EDIT_SET: return Edit(tokens: tokens, change: .set(latent: Int(c.latent), value: c.value))
         case .DMSAE_EDIT_ROWS:
             guard let rows = c.rows else { throw Refusal.invalid("edit \(index) has no rows") }
+            try check(rows, tokens, "edit \(index)")
             return Edit(tokens: tokens, change: .rows(rows))
         default: throw Refusal.invalid("edit \(index) has the operation \(c.operation.rawValue)")
         }
@@ -99,9 +136,10 @@ struct EvaluationTurn: @unchecked Sendable {
     func gradients(_ points: UnsafeMutablePointer<dmsae_gradient_point>, _ pointCount: Int64) throws {
         let pointCount = try count(pointCount, "point_count")
         let requests = try (0..<pointCount).map { i in
-            GradientPoint(
-                sequence: try sequence(points[i].sequence, "point \(i)"), rows: points[i].rows,
-                gradient: points[i].gradient)
+            let sequence = try sequence(points[i].sequence, "point \(i)")
+            try check(points[i].rows, points[i].gradient, what: "an array of point \(i)")
+            try check(points[i].rows, tokens(sequence), "point \(i)")
+            return GradientPoint(sequence: sequence, rows: points[i].rows, gradient: points[i].gradient)
         }
         try spend(pointCount)
         let step = 8
@@ -118,15 +156,21 @@ struct EvaluationTurn: @unchecked Sendable {
     ) throws {
         let (pathCount, stepCount) = (try count(pathCount, "path_count"), try count(stepCount, "step_count"))
         let requests = try (0..<pathCount).map { i in
-            GradientPath(
-                sequence: try sequence(paths[i].sequence, "path \(i)"), base: paths[i].base, end: paths[i].end,
-                gradient: paths[i].gradient)
+            let sequence = try sequence(paths[i].sequence, "path \(i)")
+            try check(paths[i].base, paths[i].end, paths[i].gradient, what: "an array of path \(i)")
+            try check(paths[i].base, tokens(sequence), "the base of path \(i)")
+            try check(paths[i].end, tokens(sequence), "the end of path \(i)")
+            return GradientPath(sequence: sequence, base: paths[i].base, end: paths[i].end, gradient: paths[i].gradient)
         }
-        try spend(pathCount * stepCount)
+        let (groups, overflow) = pathCount.multipliedReportingOverflow(by: stepCount)
+        if overflow { throw Refusal.invalid("path_count times step_count is more than there can be") }
+        try spend(groups)
         let (alphas, weights) = (
             Array(UnsafeBufferPointer(start: alphas, count: stepCount)),
             Array(UnsafeBufferPointer(start: weights, count: stepCount))
         )
+        try check(alphas, "alphas")
+        try check(weights, "weights")
         for request in requests {
             if isCancelled() { throw Refusal(status: .DMSAE_CANCELLED, text: "") }
             try evaluation.gradients(along: [request], alphas: alphas, weights: weights)

@@ -13,15 +13,21 @@ public final class KernelScorer: AttributionScorer, LoadedPlugin {
     /// The signature's.
     public let version: String
     /// The shared object.
-    public let path: String
+    public var path: String { file.path }
+    /// Its SHA-256, and that of the TOML file.
+    public var files: [FileHash] { file.hashes }
     /// A plain function has none.
     public let parameters: [PluginReference.Parameter] = []
-    private let signature: KernelSignature
+    let signature: KernelSignature
+    private let file: PluginFile
     nonisolated(unsafe) private let function: UnsafeMutableRawPointer
 
-    /// The function that the TOML file beside `path` describes.
+    /// The function that the TOML file beside `file` describes.
     /// - Throws: a `PluginError`; `.badKernel` also for a symbol that the file does not export.
-    init(path: String, symbol: String?, signature: KernelSignature, parameters: [PluginReference.Parameter]) throws {
+    init(
+        _ file: PluginFile, symbol: String?, signature: KernelSignature, parameters: [PluginReference.Parameter] = []
+    ) throws {
+        let path = file.path
         func bad(_ reason: String) -> PluginError {
             .badKernel(path: KernelSignature.path(of: path), reason: reason)
         }
@@ -31,23 +37,18 @@ public final class KernelScorer: AttributionScorer, LoadedPlugin {
         if let first = parameters.first {
             throw PluginError.unknownParameter(plugin: signature.symbol, path: path, key: first.key, known: [])
         }
-        try SharedObjectHeader.check(path)
-        let handle = keepingFloatingPointEnvironment { dlopen(path, RTLD_NOW | RTLD_LOCAL | Int32(RTLD_NODELETE)) }
-        guard let handle else {
-            throw PluginError.notLoaded(path: path, reason: dlerror().map { String(cString: $0) } ?? "no reason given")
-        }
-        guard let function = dlsym(handle, signature.symbol) else {
+        guard let function = dlsym(try file.load(), signature.symbol) else {
             throw bad("\(path) exports no symbol '\(signature.symbol)'; Fortran compilers add a '_' to a name")
         }
         self.function = function
         self.signature = signature
-        self.path = path
+        self.file = file
         name = signature.symbol
         version = "\(signature.version)"
     }
 
     /// Scores a batch; see `AttributionScorer`.
-    /// - Throws: `PluginError.failed` for a result other than 0, `.unwrittenScore`, `.nonFiniteScore`.
+    /// - Throws: `PluginError.returned` for a result other than 0, `.unwrittenScore`, `.nonFiniteScore`.
     public func score(_ batch: ScoringBatch, into scores: UnsafeMutableBufferPointer<Float>) throws {
         guard let output = scores.baseAddress, batch.codes.count > 0 else { return }
         output.update(repeating: Float(bitPattern: ScoreCheck.unwritten), count: scores.count)
@@ -74,8 +75,7 @@ public final class KernelScorer: AttributionScorer, LoadedPlugin {
             return try call(numbers, arrays)
         }
         guard status == 0 else {
-            throw PluginError.failed(
-                plugin: name, path: path, function: name, status: status, text: "it returned \(status)", parameters: [])
+            throw PluginError.returned(function: name, path: path, code: status)
         }
         try ScoreCheck.check(UnsafeBufferPointer(scores), batch.codes, plugin: name, path: path)
     }
@@ -106,7 +106,7 @@ public final class KernelScorer: AttributionScorer, LoadedPlugin {
             types.append(CChar(type.hasSuffix("*") ? UInt8(ascii: "p") : UInt8(ascii: type == "i32" ? "i" : "l")))
         }
         var result: Int32 = 0
-        let called = keepingFloatingPointEnvironment {
+        let called = runningForeignCode {
             dmsae_foreign_call(
                 function, count, types, &values, CChar(UInt8(ascii: signature.returns == "i32" ? "i" : "v")), &result)
         }

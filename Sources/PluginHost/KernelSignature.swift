@@ -30,20 +30,15 @@ struct KernelSignature: Equatable {
         (library.hasSuffix(".so") ? String(library.dropLast(3)) : library) + ".toml"
     }
 
-    /// The signature of the function in `library`, nil if there is no TOML file beside it.
+    /// The signature of the function in `file`, nil if it has no TOML file beside it.
     /// - Throws: `PluginError.badKernel`.
-    static func read(of library: String) throws -> KernelSignature? {
-        let path = path(of: library)
-        guard access(path, F_OK) == 0 else { return nil }
+    init?(of file: PluginFile) throws {
+        guard let kernel = file.kernel else { return nil }
+        let path = Self.path(of: file.path)
         func bad(_ reason: String) -> PluginError { .badKernel(path: path, reason: reason) }
-        guard let file = fopen(path, "re") else { throw bad(String(cString: strerror(errno))) }
-        defer { fclose(file) }
-        var bytes = [UInt8](repeating: 0, count: 64 * 1024 + 1)
-        let got = fread(&bytes, 1, bytes.count, file)
-        guard got < bytes.count else { throw bad("it is longer than 64 KiB") }
-        let signature = try KernelSignature(toml: String(decoding: bytes[..<got], as: UTF8.self), bad)
-        try signature.check(bad)
-        return signature
+        guard let text = String(validating: kernel.bytes, as: UTF8.self) else { throw bad("it is not UTF-8") }
+        try self.init(toml: text, bad)
+        try check(bad)
     }
 
     private init(toml text: String, _ bad: (String) -> PluginError) throws {
@@ -85,26 +80,60 @@ struct KernelSignature: Equatable {
     private func check(_ bad: (String) -> PluginError) throws {
         guard version == 1 else { throw bad("version is \(version); this dmsae reads 1") }
         guard returns == "i32" || returns == "void" else {
-            throw bad("returns is '\(returns)'; write \"i32\" or \"void\"")
+            throw bad("returns is '\(printable(returns))'; write \"i32\" or \"void\"")
         }
         guard (1...64).contains(args.count) else { throw bad("there are \(args.count) args; at least 1, at most 64") }
         for (text, (name, type)) in zip(args, arguments) {
             if Self.scalars.contains(name) {
                 guard ["i64", "i32", "i64*", "i32*"].contains(type) else {
-                    throw bad("argument '\(text)': \(name) is a number; write \(name):i64, :i32, :i64* or :i32*")
+                    throw bad(
+                        "argument '\(printable(text))': \(name) is a number; write \(name):i64, :i32, :i64* or :i32*")
                 }
             } else if let wanted = Self.arrays[name] {
-                guard type == wanted else { throw bad("argument '\(text)': write \(name):\(wanted)") }
+                guard type == wanted else { throw bad("argument '\(printable(text))': write \(name):\(wanted)") }
             } else {
                 let known = Array(Self.scalars) + Array(Self.arrays.keys)
                 let near = nearest(name, among: known.sorted()).map { ", perhaps '\($0)'" } ?? ""
                 throw bad(
-                    "argument '\(text)': there is no '\(name)'\(near); there are \(known.sorted().joined(separator: ", "))"
+                    "argument '\(printable(text))': there is no '\(printable(name))'\(near); there are \(known.sorted().joined(separator: ", "))"
                 )
             }
         }
         guard arguments.count(where: { $0.name == "scores" }) == 1 else {
             throw bad("scores, where the function writes, must be among the args once")
         }
+    }
+}
+
+/// What the TOML file beside a shared object holds, kept as it was when it was read.
+struct KernelText: Codable {
+    let bytes: [UInt8]
+    let sha256: String
+
+    /// The most bytes that it may have.
+    private static let limit = 64 * 1024
+
+    /// Nil if there is no such file.
+    /// - Throws: `PluginError.badKernel` for one that cannot be read.
+    init?(beside library: String) throws {
+        let path = KernelSignature.path(of: library)
+        func bad(_ reason: String) -> PluginError { .badKernel(path: path, reason: reason) }
+        let file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+        if file < 0 && errno == ENOENT { return nil }
+        guard file >= 0 else { throw bad(String(cString: strerror(errno))) }
+        defer { close(file) }
+        var bytes = [UInt8](repeating: 0, count: Self.limit + 1)
+        var count = 0
+        while count < bytes.count {
+            let got = bytes.withUnsafeMutableBytes { read(file, $0.baseAddress! + count, $0.count - count) }
+            guard got >= 0 else { throw bad(String(cString: strerror(errno))) }
+            if got == 0 { break }
+            count += got
+        }
+        guard count <= Self.limit else { throw bad("it is longer than 64 KiB") }
+        self.bytes = Array(bytes[..<count])
+        var hash = SHA256()
+        self.bytes.withUnsafeBytes { hash.update($0) }
+        sha256 = SHA256.hexadecimal(hash.digest())
     }
 }

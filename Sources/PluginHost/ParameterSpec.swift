@@ -1,5 +1,6 @@
 import CDMSAE
 import Glibc
+import TensorFiles
 
 /// A setting that a plugin takes, as it describes it: parameters.h, copied out of the plugin.
 public struct ParameterSpec: Equatable, Sendable {
@@ -62,7 +63,7 @@ public struct ParameterSpec: Equatable, Sendable {
     public var legalValues: String {
         switch kind {
         case .bool: return "true or false"
-        case .choice: return choices.joined(separator: ", ")
+        case .choice: return printable(choices.joined(separator: ", "))
         case .text: return "a text without ','"
         case .path: return "a path"
         case .integer, .number:
@@ -114,8 +115,7 @@ extension ParameterSpec {
             dmsae_parameter_spec.self, from: DMSAE_PARAMETER_SPEC_SIZE_V1,
             notNull: [("key", \.key), ("description", \.description)])
         func text(_ pointer: UnsafePointer<CChar>) throws -> String {
-            guard let text = String(validatingCString: pointer) else { throw bad("a text of it is not UTF-8") }
-            return text
+            try ForeignText.read(pointer) { bad("a text of a parameter is \($0)") }
         }
         key = try text(c.key)
         let key = key
@@ -125,10 +125,10 @@ extension ParameterSpec {
         }
         guard let kind = Kind(c.type) else { throw wrong("its type is \(c.type.rawValue), which is none") }
         self.kind = kind
-        description = try text(c.description)
+        description = printable(try text(c.description))
         guard !description.isEmpty else { throw wrong("it has no description (DMSAE-PARAM-01)") }
         defaultValue = try c.default_value.map(text)
-        unit = try c.unit.map(text) ?? ""
+        unit = printable(try c.unit.map(text) ?? "")
         guard c.flags >> 32 == 0 else { throw wrong("it has flags that this dmsae must understand and does not") }
         isCosmetic = c.flags & DMSAE_PARAMETER_COSMETIC != 0
         isAdvanced = c.flags & DMSAE_PARAMETER_ADVANCED != 0

@@ -1,5 +1,6 @@
 import Attribution
 import CDMSAE
+import TensorFiles
 
 /// The totals and named outputs of a scorer plugin: its table `dmsae.scorer.accumulate/1`.
 ///
@@ -43,8 +44,7 @@ final class PluginAccumulation: AccumulatingScore {
                 dmsae_output.self, from: DMSAE_OUTPUT_SIZE_V1,
                 notNull: [("name", \.name), ("unit", \.unit), ("description", \.description)])
             func text(_ pointer: UnsafePointer<CChar>, _ field: String) throws -> String {
-                guard let text = String(validatingCString: pointer) else { throw bad(i, "its \(field) is not UTF-8") }
-                return text
+                try ForeignText.read(pointer) { bad(i, "its \(field) is \($0)") }
             }
             let name = try text(c.name, "name")
             guard !name.isEmpty, name.utf8.allSatisfy({ (97...122).contains($0) || (48...57).contains($0) || $0 == 95 })
@@ -56,7 +56,7 @@ final class PluginAccumulation: AccumulatingScore {
                 throw bad(i, "its shape is \(c.shape.rawValue); 1 is [m], 2 is [m, S]")
             }
             guard c.flags >> 32 == 0 else { throw bad(i, "it has flags that this dmsae must understand and does not") }
-            let unit = try text(c.unit, "unit")
+            let unit = printable(try text(c.unit, "unit"))
             guard !unit.isEmpty else { throw bad(i, "its unit is empty; write \"1\" for none") }
             func other(_ index: Int32) throws -> Int? {
                 guard index != -1 else { return nil }
@@ -71,7 +71,8 @@ final class PluginAccumulation: AccumulatingScore {
             }
             outputs.append(
                 ScorerOutput(
-                    name: name, shape: shape, unit: unit, description: try text(c.description, "description"),
+                    name: name, shape: shape, unit: unit,
+                    description: printable(try text(c.description, "description")),
                     higherIsBetter: c.flags & DMSAE_OUTPUT_HIGHER_IS_BETTER != 0,
                     standardErrorOf: try other(c.standard_error_of), countOf: try other(c.count_of), role: role))
         }
@@ -97,7 +98,12 @@ final class PluginAccumulation: AccumulatingScore {
         var argument = dmsae_scoring_plan(plan)
         var bytes: UInt64 = 0
         try instance.call("state_size") { table.state_size($0, &argument, &bytes, $1) }
-        return Int(clamping: bytes)
+        let size = try ForeignSize.check(bytes, "a state", plugin: instance.plugin.id, path: instance.library.path)
+        // The outputs are not there yet, and are of the plugin's choosing too.
+        let results = outputs.reduce(UInt64(0)) { $0 &+ 8 &* UInt64($1.count(plan)) }
+        _ = try ForeignSize.check(
+            results, "outputs", beside: bytes, plugin: instance.plugin.id, path: instance.library.path)
+        return size
     }
 
     func begin(_ plan: ScoringPlan, state: UnsafeMutableRawBufferPointer) throws {

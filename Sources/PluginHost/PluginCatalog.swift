@@ -10,8 +10,15 @@ public protocol LoadedPlugin: AnyObject, Sendable {
     var version: String { get }
     /// The file it is in.
     var path: String { get }
+    /// What that file and the libraries beside it held when it was loaded, which is what every call runs; itself first.
+    var files: [FileHash] { get }
     /// Its settings: all it describes, in its order, or those given.
     var parameters: [PluginReference.Parameter] { get }
+}
+
+extension LoadedPlugin {
+    /// SHA-256 of its file as it was loaded.
+    public var sha256: String { files.first?.sha256 ?? "" }
 }
 
 /// A plugin that was found, or a file that should hold one and does not.
@@ -70,11 +77,7 @@ public struct PluginCatalog: Sendable {
     public func describe(_ path: String, services: PluginServices, isolation: PluginIsolation?) throws
         -> PluginManifest
     {
-        guard let isolation, !isShipped(path) else {
-            return PluginManifest(describing: try PluginLibrary(path: path))
-        }
-        // What is no plugin at all is told in this process, by the one who can tell it from a crash.
-        try SharedObjectHeader.check(path)
+        guard let isolation, !isShipped(path) else { return try PluginManifest(describing: PluginFile(path: path)) }
         return try PluginUnderTest.describe(path, isolation, services)
     }
 
@@ -114,13 +117,11 @@ public struct PluginCatalog: Sendable {
     ) throws -> any AttributionScorer & LoadedPlugin {
         if let worker = try worker(reference, .scorer, services, isolation) { return IsolatedScorer(worker) }
         let reference = try PluginReference(reference)
-        if case .file(_, let symbol) = reference.place,
-            let path = Result(catching: { try path(reference.text) }).success,
-            let signature = try KernelSignature.read(of: path)
-        {
-            return try KernelScorer(path: path, symbol: symbol, signature: signature, parameters: reference.parameters)
+        let (file, id) = try find(reference, services, isolation)
+        if let signature = try KernelSignature(of: file) {
+            return try KernelScorer(file, symbol: id, signature: signature, parameters: reference.parameters)
         }
-        let (library, plugin) = try find(reference, .scorer, services, isolation)
+        let library = try PluginLibrary(file), plugin = try library.plugin(id, kind: .scorer)
         return try PluginScorer(plugin, of: library, parameters: reference.parameters, services: services)
     }
 
@@ -133,7 +134,8 @@ public struct PluginCatalog: Sendable {
             return try IsolatedSparsityRule(worker)
         }
         let reference = try PluginReference(reference)
-        let (library, plugin) = try find(reference, .sparsityRule, services, isolation)
+        let (file, id) = try find(reference, services, isolation)
+        let library = try PluginLibrary(file), plugin = try library.plugin(id, kind: .sparsityRule)
         return try PluginSparsityRule(plugin, of: library, parameters: reference.parameters, services: services)
     }
 
@@ -153,10 +155,7 @@ public struct PluginCatalog: Sendable {
         switch reference.place {
         case .file(_, let id):
             let path = try path(text)
-            if isShipped(path) { return nil }
-            // What is no plugin at all is told in this process, by the one who can tell it from a crash.
-            try SharedObjectHeader.check(path)
-            return try start(path, id)
+            return isShipped(path) ? nil : try start(path, id)
         case .name(let name):
             let path = try path(named: name, services, isolation)
             return isShipped(path) ? nil : try start(path, name)
@@ -183,16 +182,13 @@ public struct PluginCatalog: Sendable {
         }
     }
 
+    /// The file that a reference means, and the plugin in it; nil for the only one.
     private func find(
-        _ reference: PluginReference, _ kind: PluginKind, _ services: PluginServices, _ isolation: PluginIsolation?
-    ) throws -> (PluginLibrary, PluginDescriptor) {
+        _ reference: PluginReference, _ services: PluginServices, _ isolation: PluginIsolation?
+    ) throws -> (PluginFile, String?) {
         switch reference.place {
-        case .file(let path, let id):
-            let library = try PluginLibrary(path: path)
-            return (library, try library.plugin(id, kind: kind))
-        case .name(let name):
-            let library = try PluginLibrary(path: path(named: name, services, isolation))
-            return (library, try library.plugin(name, kind: kind))
+        case .file(let path, let id): (try PluginFile(path: path), id)
+        case .name(let name): (try PluginFile(path: path(named: name, services, isolation)), name)
         }
     }
 

@@ -1,4 +1,5 @@
 import CDMSAE
+import TensorFiles
 
 /// What a plugin is for.
 public enum PluginKind: Equatable, Sendable, CustomStringConvertible {
@@ -89,16 +90,15 @@ extension PluginDescriptor {
                 ("description", \.description), ("extensions", \.extensions),
             ])
         func text(_ pointer: UnsafePointer<CChar>, _ field: String) throws -> String {
-            guard let text = String(validatingCString: pointer) else { throw bad("its \(field) is not UTF-8") }
-            return text
+            try ForeignText.read(pointer) { bad("its \(field) is \($0)") }
         }
         self.index = index
         kind = PluginKind(c.kind)
         id = try text(c.id, "id")
-        name = try text(c.name, "name")
-        version = try text(c.version, "version")
-        license = try text(c.license, "license")
-        summary = try text(c.description, "description")
+        name = printable(try text(c.name, "name"))
+        version = printable(try text(c.version, "version"))
+        license = printable(try text(c.license, "license"))
+        summary = printable(try text(c.description, "description"))
         flags = c.flags
         guard !id.isEmpty, id.utf8.allSatisfy(Self.legalInNames) else {
             throw bad("its id '\(id)' is not made of a-z, 0-9, '-', '_', '.' (DMSAE-ENTRY-01)")

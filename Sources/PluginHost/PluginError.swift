@@ -1,3 +1,5 @@
+import TensorFiles
+
 /// What can be wrong with a plugin, from a mistyped reference to a score that is not a number.
 ///
 /// Each case reads: what failed, on which file or value, what to do next.
@@ -19,6 +21,10 @@ public enum PluginError: Error, Equatable, Sendable {
     case unreadable(path: String, reason: String)
     /// The system refused what running a plugin takes.
     case refused(what: String, reason: String)
+    /// A variable that a plugin is to have and that is not there.
+    case unsetVariable(String)
+    /// What was kept was made by another build of the plugin; nil if it does not say by which.
+    case otherBuild(path: String, plugin: String, found: String?, now: String)
     /// Everybody may change the file.
     case worldWritable(path: String)
     /// The file is not a shared object of this system.
@@ -27,10 +33,12 @@ public enum PluginError: Error, Equatable, Sendable {
     case wrongMachine(path: String, found: String, wanted: String)
     /// The dynamic loader refused the file.
     case notLoaded(path: String, reason: String)
+    /// Another library of the process takes a symbol from the file, and loading it otherwise is not possible here.
+    case symbolTaken(path: String, symbol: String, owner: String)
 
     // What it exports.
-    /// No entry function.
-    case noEntry(path: String)
+    /// No entry function, nor the TOML file that would describe a plain function.
+    case noEntry(path: String, toml: String)
     /// The entry function returned null.
     case entryRefused(path: String)
     /// What the entry function returned is not an entry.
@@ -66,6 +74,10 @@ public enum PluginError: Error, Equatable, Sendable {
     // What it does.
     /// A function returned an error.
     case failed(plugin: String, path: String, function: String, status: Int32, text: String, parameters: [String])
+    /// A plain function returned another code than 0.
+    case returned(function: String, path: String, code: Int32)
+    /// Something is of a size that cannot be had.
+    case tooLarge(plugin: String, path: String, what: String, bytes: UInt64, limit: String)
     /// A function stopped because the user asked for it.
     case cancelled(plugin: String, function: String)
     /// An earlier call lost the instance.
@@ -104,13 +116,19 @@ public enum PluginError: Error, Equatable, Sendable {
 }
 
 extension PluginError: CustomStringConvertible {
-    /// The sentence that users see.
-    public var description: String {
+    /// The sentence that users see, fit for a terminal whatever the plugin or its file said.
+    public var description: String { printable(sentence) }
+
+    private var sentence: String {
         switch self {
         case .badReference, .unknownName, .unknownID, .ambiguous, .wrongKind: referenceDescription
-        case .unreadable, .refused, .worldWritable, .notASharedObject, .wrongMachine, .notLoaded: fileDescription
+        case .unreadable, .refused, .unsetVariable, .otherBuild, .worldWritable, .notASharedObject, .wrongMachine,
+            .notLoaded,
+            .symbolTaken:
+            fileDescription
         case .unknownParameter, .badParameter, .missingParameter: parameterDescription
-        case .failed, .cancelled, .lost, .unwrittenScore, .nonFiniteScore, .badOutputValue, .badLearnable,
+        case .failed, .returned, .tooLarge, .cancelled, .lost, .unwrittenScore, .nonFiniteScore, .badOutputValue,
+            .badLearnable,
             .badRuleValue, .wroteOutside, .crashed, .notStartedAgain, .badBundle, .reported,
             .unknownScope,
             .negativeUpperCount, .badMark, .tooManySelected:
@@ -146,6 +164,14 @@ extension PluginError: CustomStringConvertible {
         case .refused(let what, let reason):
             "the system refused \(what), which a plugin needs: \(reason); free some, or raise the limit (`ulimit -a`, "
                 + "--plugin-memory)"
+        case .unsetVariable(let name):
+            "the environment has no variable '\(name)' to pass on to plugins; set it, or leave --plugin-env \(name) out"
+        case .otherBuild(let path, let plugin, let found, let now):
+            "\(path) was made by "
+                + (found.map { "another build of \(plugin) (sha256 \($0))" } ?? "a dmsae that did not keep "
+                    + "which build of \(plugin) it ran")
+                + ", this one is \(now); go on with what it was made with, name another file or "
+                + "folder, or delete it"
         case .worldWritable(let path):
             "plugin file \(path) can be changed by every user of this machine; chmod o-w it once you trust its content"
         case .notASharedObject(let path, let found):
@@ -154,15 +180,18 @@ extension PluginError: CustomStringConvertible {
             "plugin file \(path) was built for \(found), this program for \(wanted); rebuild the plugin for \(wanted)"
         case .notLoaded(let path, let reason):
             "plugin file \(path) does not load: \(reason); rebuild it, or install the library it needs"
+        case .symbolTaken(let path, let symbol, let owner):
+            "plugin file \(path) would get \(symbol) from \(owner) instead of its own, because another allocator than libc's is "
+                + "loaded (LD_PRELOAD, a sanitizer); run without it, or build the plugin with -fvisibility=hidden"
         default: ""
         }
     }
 
     private var exportDescription: String {
         switch self {
-        case .noEntry(let path):
+        case .noEntry(let path, let toml):
             "\(path) is no dmsae plugin: it does not export dmsae_plugin_entry; define that function with default "
-                + "visibility (see entry.h)"
+                + "visibility (see entry.h), or, if it holds a plain function, say in \(toml) how to call it"
         case .entryRefused(let path):
             "dmsae_plugin_entry of \(path) returned null: the plugin will not work with this host; "
                 + "look for another version of the plugin"
@@ -217,6 +246,11 @@ extension PluginError: CustomStringConvertible {
                 + (text.isEmpty ? "it gave no reason" : text)
                 + (parameters.isEmpty ? "" : "; it was given \(parameters.joined(separator: ", "))")
                 + "; the plugin is \(path)"
+        case .returned(let function, let path, let code):
+            "plain function '\(function)' failed with code \(code), which its author can explain; it is in \(path)"
+        case .tooLarge(let plugin, let path, let what, let bytes, let limit):
+            "plugin '\(plugin)' asks for \(what) of \(bytes) bytes, and \(limit); score fewer sequences or "
+                + "latents, or correct \(path)"
         case .cancelled(let plugin, let function): "\(function) of plugin '\(plugin)' was cancelled"
         case .lost(let plugin, let path):
             "plugin '\(plugin)' of \(path) lost its instance in an earlier call; start again"

@@ -58,7 +58,7 @@ final class PluginInstance: @unchecked Sendable {
     }
 
     deinit {
-        keepingFloatingPointEnvironment { library.functions.destroy(pointer) }
+        runningForeignCode { library.functions.destroy(pointer) }
         // The host struct outlives the instance: `self.host` is released only after this body.
     }
 
@@ -114,7 +114,7 @@ final class PluginInstance: @unchecked Sendable {
 
     /// A function without a call header, such as `scope`.
     func ask<Answer>(_ body: (OpaquePointer) -> Answer) -> Answer {
-        keepingFloatingPointEnvironment { body(pointer) }
+        runningForeignCode { body(pointer) }
     }
 }
 
@@ -132,7 +132,7 @@ private struct CallContext {
             var call = dmsae_call(
                 struct_size: UInt32(MemoryLayout<dmsae_call>.size), reserved: 0, flags: 0, error: text.baseAddress,
                 error_capacity: UInt64(text.count))
-            let status = keepingFloatingPointEnvironment { body(&call) }
+            let status = runningForeignCode { body(&call) }
             if status == .DMSAE_OK { return }
             if status == .DMSAE_CANCELLED && isCancelled() {
                 throw PluginError.cancelled(plugin: plugin, function: function)

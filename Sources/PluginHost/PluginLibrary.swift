@@ -3,11 +3,12 @@ import Glibc
 
 /// A plugin file, loaded and checked, with what it says about its plugins.
 ///
-/// Loading runs the file's code in this process. It is never unloaded: closing a library whose runtime keeps caches
-/// or threads, a Swift one above all, crashes the host later, in code that has nothing to do with it.
+/// Loading runs the file's code in this process. It is never unloaded; see `PluginFile.load`.
 public final class PluginLibrary: @unchecked Sendable {
-    /// The file, absolute and with links resolved.
-    public let path: String
+    /// The file.
+    public let file: PluginFile
+    /// Where it is, absolute and with links resolved.
+    public var path: String { file.path }
     /// What is in it, in its own order.
     public let plugins: [PluginDescriptor]
 
@@ -18,26 +19,22 @@ public final class PluginLibrary: @unchecked Sendable {
 
     /// Loads the file at `path`.
     /// - Throws: a `PluginError` naming the file and the first thing that is wrong with it.
-    public init(path given: String) throws {
-        guard let resolved = realpath(given, nil) else {
-            throw PluginError.unreadable(path: given, reason: String(cString: strerror(errno)))
-        }
-        defer { free(resolved) }
-        path = String(cString: resolved)
-        try SharedObjectHeader.check(path)
-        entry = try Self.entry(path)
-        functions = try Self.check(entry, path)
-        plugins = try Self.describe(entry, functions, path)
+    public convenience init(path: String) throws { try self.init(PluginFile(path: path)) }
+
+    /// Loads a file.
+    /// - Throws: as `init(path:)`.
+    public init(_ file: PluginFile) throws {
+        self.file = file
+        entry = try Self.entry(file)
+        functions = try Self.check(entry, file.path)
+        plugins = try Self.describe(entry, functions, file.path)
     }
 
-    private static func entry(_ path: String) throws -> UnsafePointer<dmsae_entry> {
-        // RTLD_LOCAL, and not RTLD_DEEPBIND: plugins hide their symbols, so neither needs protection from the other.
-        // An absolute path, because a bare file name would be searched for in the system's folders.
-        let handle = keepingFloatingPointEnvironment { dlopen(path, RTLD_NOW | RTLD_LOCAL | Int32(RTLD_NODELETE)) }
-        guard let handle else {
-            throw PluginError.notLoaded(path: path, reason: dlerror().map { String(cString: $0) } ?? "no reason given")
+    private static func entry(_ file: PluginFile) throws -> UnsafePointer<dmsae_entry> {
+        let path = file.path
+        guard let symbol = dlsym(try file.load(), "dmsae_plugin_entry") else {
+            throw PluginError.noEntry(path: path, toml: KernelSignature.path(of: path))
         }
-        guard let symbol = dlsym(handle, "dmsae_plugin_entry") else { throw PluginError.noEntry(path: path) }
         let function = unsafeBitCast(
             symbol, to: (@convention(c) (UnsafePointer<dmsae_host_info>) -> UnsafePointer<dmsae_entry>?).self)
         let entry = HostTables.name.withCString { name in
@@ -45,7 +42,7 @@ public final class PluginLibrary: @unchecked Sendable {
                 var info = dmsae_host_info(
                     struct_size: UInt32(MemoryLayout<dmsae_host_info>.size), abi_major: DMSAE_ABI_MAJOR,
                     abi_minor: DMSAE_ABI_MINOR, reserved: 0, name: name, version: version)
-                return keepingFloatingPointEnvironment { function(&info) }
+                return runningForeignCode { function(&info) }
             }
         }
         guard let entry else { throw PluginError.entryRefused(path: path) }
@@ -84,7 +81,9 @@ public final class PluginLibrary: @unchecked Sendable {
         }
         var plugins: [PluginDescriptor] = []
         for index in 0..<functions.plugin_count {
-            guard let pointer = functions.descriptor(entry, index) else { throw bad(index, "there is none (null)") }
+            guard let pointer = runningForeignCode({ functions.descriptor(entry, index) }) else {
+                throw bad(index, "there is none (null)")
+            }
             let plugin = try PluginDescriptor(pointer, index: index, path: path)
             if plugins.contains(where: { $0.id == plugin.id }) { throw bad(index, "its id '\(plugin.id)' is taken") }
             plugins.append(plugin)

@@ -59,12 +59,22 @@ public struct PluginManifest: Codable, Equatable, Sendable {
         public var parameters: [Parameter]?
     }
 
+    /// A plain function: what its TOML file says.
+    public struct Function: Codable, Equatable, Sendable {
+        /// NAME:TYPE of each argument.
+        public var args: [String]
+        /// "i32", "void".
+        public var returns: String
+    }
+
     /// 1.
     public var manifest: Int
     /// What the file needs.
     public var abi: ABI
     /// In the file's order.
     public var plugins: [Plugin]
+    /// Not nil where the file holds a plain function, of which its TOML file speaks; `abi` then says nothing.
+    public var function: Function?
 
     /// The most bytes of a note.
     static let limit = 64 * 1024
@@ -72,16 +82,66 @@ public struct PluginManifest: Codable, Equatable, Sendable {
     /// The manifest of the file at `path`, nil if it has none. Runs none of its code.
     /// - Throws: `PluginError.unreadable`, `.notASharedObject`, …; `.badManifest`.
     public init?(path: String) throws {
-        let notes = try SharedObjectHeader.check(path).notes(owner: "DMSAE", type: DMSAE_MANIFEST_TYPE)
+        let file = try PluginFile(path: path)
+        if let signature = try KernelSignature(of: file) {
+            self.init(describing: signature, of: path)
+            return
+        }
+        let notes = try file.header().notes(owner: "DMSAE", type: DMSAE_MANIFEST_TYPE)
         guard let note = notes.first else { return nil }
         func bad(_ reason: String) -> PluginError { .badManifest(path: path, reason: reason) }
         guard notes.count == 1 else { throw bad("there are \(notes.count) of them (DMSAE-MANIFEST-03)") }
         do {
-            self = try JSONDecoder().decode(PluginManifest.self, from: Data(note.prefix { $0 != 0 }))
+            self = try JSONDecoder().decode(PluginManifest.self, from: Data(note.prefix { $0 != 0 })).shown
         } catch {
             throw bad("it is not the JSON of manifest.h: \(JSONRecord.reason(error))")
         }
         guard manifest == 1 else { throw bad("it is of version \(manifest), this dmsae reads 1") }
+    }
+
+    /// What a TOML file says of a plain function.
+    init(describing signature: KernelSignature, of path: String) {
+        manifest = 1
+        abi = ABI(major: 0, minorMin: 0)
+        function = Function(args: signature.args.map(printable), returns: signature.returns)
+        plugins = [
+            Plugin(
+                id: signature.symbol, kind: "scorer", version: "\(signature.version)", license: "",
+                description: "a plain function, called as \(printable(fileName(KernelSignature.path(of: path)))) says",
+                extensions: [DMSAE_SCORER_PER_TOKEN],
+                flags: ["needs-gradient"].filter { _ in
+                    signature.arguments.contains { $0.name == "gradient" }
+                }, parameters: [])
+        ]
+    }
+
+    /// What the code of a file says, as a manifest; of a plain function, what its TOML file says once the function was found.
+    ///
+    /// Loads the file, so it runs its code in this process.
+    /// - Throws: a `PluginError`.
+    init(describing file: PluginFile) throws {
+        if let signature = try KernelSignature(of: file) {
+            _ = try KernelScorer(file, symbol: nil, signature: signature)
+            self.init(describing: signature, of: file.path)
+        } else {
+            self.init(describing: try PluginLibrary(file))
+        }
+    }
+
+    /// With texts for people fit for a terminal, as those of code are.
+    private var shown: PluginManifest {
+        var result = self
+        for i in plugins.indices {
+            result.plugins[i].version = printable(plugins[i].version)
+            result.plugins[i].license = printable(plugins[i].license)
+            result.plugins[i].description = printable(plugins[i].description)
+            for j in (plugins[i].parameters ?? []).indices {
+                let parameter = plugins[i].parameters![j]
+                result.plugins[i].parameters![j].description = printable(parameter.description)
+                result.plugins[i].parameters![j].unit = parameter.unit.map(printable)
+            }
+        }
+        return result
     }
 
     /// What the code of a loaded file says, as a manifest.

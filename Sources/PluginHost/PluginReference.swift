@@ -1,3 +1,5 @@
+import Glibc
+
 /// What a user writes where a plugin is wanted: `gxa`, `random,seed=7`, `./scorer.so`, `./scorers.so:second,alpha=2`.
 public struct PluginReference: Equatable, Sendable {
     /// Where the plugin is.
@@ -25,23 +27,39 @@ public struct PluginReference: Equatable, Sendable {
 
     /// Reads a reference.
     ///
-    /// A text with a slash, or with `.so` at the end of its place, is a path; anything else is a name. A path cannot
-    /// hold a comma, nor `.so:` other than before an id: there is no escape, because shells have enough of their own.
+    /// A text with a slash, or with `.so` at the end of its place, is a path; anything else is a name. The place ends at the
+    /// first comma, or, where files of such names are there, at the first that ends the path of one: a path may hold commas, and
+    /// needs no escape. It cannot hold `.so:` other than before an id.
     /// - Throws: `PluginError.badReference`.
     public init(_ text: String) throws {
         func bad(_ reason: String) -> PluginError { .badReference(text, reason: reason) }
         let parts = text.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
+        let placeParts = (1...parts.count).first { Self.isFile(parts[..<$0].joined(separator: ",")) } ?? 1
         self.text = text
-        place = try Self.place(parts[0]) { bad($0) }
+        place = try Self.place(parts[..<placeParts].joined(separator: ",")) { bad($0) }
         var parameters: [Parameter] = []
-        for part in parts.dropFirst() {
-            guard let equals = part.firstIndex(of: "=") else { throw bad("'\(part)' has no '='") }
+        for part in parts.dropFirst(placeParts) {
+            guard let equals = part.firstIndex(of: "=") else {
+                let whole = parts.joined(separator: ",")
+                throw bad(
+                    "'\(part)' has no '='"
+                        + (whole.contains("/") ? ", and there is no file of that name with its commas" : ""))
+            }
             let key = String(part[..<equals])
             if key.isEmpty { throw bad("'\(part)' has no key") }
             if parameters.contains(where: { $0.key == key }) { throw bad("'\(key)' is given twice") }
             parameters.append(Parameter(key: key, value: String(part[part.index(after: equals)...])))
         }
         self.parameters = parameters
+    }
+
+    /// Whether a file is at the path that `text` begins with; the rest of it is an id.
+    private static func isFile(_ text: String) -> Bool {
+        guard let place = try? place(text, { .badReference(text, reason: $0) }), case .file(let path, _) = place else {
+            return false
+        }
+        var status = stat()
+        return stat(path, &status) == 0 && status.st_mode & S_IFMT != S_IFDIR
     }
 
     private static func place(_ text: String, _ bad: (String) -> PluginError) throws -> Place {

@@ -1,6 +1,7 @@
 import CDMSAE
 import LinearAlgebra
 import SparseCoding
+import TensorFiles
 
 /// What a rule plugin learns: its table `dmsae.sparsity_rule.learned/1`.
 ///
@@ -37,10 +38,8 @@ final class PluginRuleLearning: SparsityRuleLearning {
             let c = try PluginTable(UnsafeRawPointer(pointer), name: "dmsae_learnable", path: path).growing(
                 dmsae_learnable.self, from: DMSAE_LEARNABLE_SIZE_V1,
                 notNull: [("name", \.name), ("description", \.description)])
-            guard let name = String(validatingCString: c.name), let text = String(validatingCString: c.description)
-            else {
-                throw bad(i, "a text of it is not UTF-8")
-            }
+            let name = try ForeignText.read(c.name) { bad(i, "its name is \($0)") }
+            let text = printable(try ForeignText.read(c.description) { bad(i, "its description is \($0)") })
             guard !name.isEmpty,
                 name.utf8.allSatisfy({ (97...122).contains($0) || (48...57).contains($0) || $0 == 95 }),
                 !tensors.contains(where: { $0.name == name })
@@ -138,7 +137,9 @@ final class PluginRuleInference: SparsityRuleInference {
     var stateVersion: Int { Int(table.state_version) }
 
     func stateSize(latentCount: Int) throws -> Int {
-        Int(clamping: instance.ask { table.state_size($0, Int64(latentCount)) })
+        try ForeignSize.check(
+            instance.ask { table.state_size($0, Int64(latentCount)) }, "a state", plugin: instance.plugin.id,
+            path: instance.library.path)
     }
 
     func calibrate(

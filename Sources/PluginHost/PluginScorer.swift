@@ -36,6 +36,8 @@ public final class PluginScorer: AttributionScorer, LoadedPlugin {
     public var plugin: PluginDescriptor { instance.plugin }
     /// The file it is in.
     public var path: String { instance.library.path }
+    /// SHA-256 of it and of the libraries beside it.
+    public var files: [FileHash] { instance.library.file.hashes }
     /// Its settings, in the order given.
     public var parameters: [PluginReference.Parameter] { instance.parameters }
     /// Whether it has scores of tokens.

@@ -1,28 +1,57 @@
 import Glibc
 
-/// The first bytes of a file, as far as they say whether it can be a plugin here, and the notes they lead to.
+/// The first bytes of a file, as far as they say whether it can be a plugin here, the notes they lead to, and the libraries
+/// that it is linked with.
 ///
 /// The dynamic loader refuses such files too, but says "invalid ELF header" of a text file and of an object for
 /// another processor alike.
 struct SharedObjectHeader {
+    /// Names of the libraries that it is linked with.
+    private(set) var needed: [String] = []
+    /// Folders in which to look for them, as written: its DT_RUNPATH.
+    private(set) var runPath: [String]?
+    /// The same for what those libraries are linked with too, if there is no `runPath`: its DT_RPATH.
+    private(set) var inheritedRunPath: [String]?
     /// The contents of the note segments.
-    private let noteSegments: [[UInt8]]
+    private var noteSegments: [[UInt8]] = []
 
+    /// Looks at the file at `path`.
     /// - Throws: `PluginError.unreadable`, `.worldWritable`, `.notASharedObject`, `.wrongMachine`.
     @discardableResult static func check(_ path: String) throws -> SharedObjectHeader {
+        let file = try open(path)
+        defer { close(file) }
+        return try SharedObjectHeader(file, path: path)
+    }
+
+    /// A descriptor of the file at `path`, for reading.
+    /// - Throws: `PluginError.unreadable`, `.worldWritable`, `.notASharedObject`.
+    static func open(_ path: String) throws -> Int32 {
         func unreadable() -> PluginError { .unreadable(path: path, reason: String(cString: strerror(errno))) }
         // Not to wait for whoever writes into a FIFO.
-        let file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+        let file = Glibc.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard file >= 0 else { throw unreadable() }
-        defer { close(file) }
+        do {
+            var status = stat()
+            guard fstat(file, &status) == 0 else { throw unreadable() }
+            guard status.st_mode & S_IFMT == S_IFREG else {
+                throw PluginError.notASharedObject(
+                    path: path, found: status.st_mode & S_IFMT == S_IFDIR ? "a folder" : "a special file")
+            }
+            // Loading runs the file's code as this user.
+            guard status.st_mode & S_IWOTH == 0 else { throw PluginError.worldWritable(path: path) }
+        } catch {
+            close(file)
+            throw error
+        }
+        return file
+    }
+
+    /// Looks at the file behind a descriptor, which messages call `path`.
+    /// - Throws: `PluginError.unreadable`, `.notASharedObject`, `.wrongMachine`.
+    init(_ file: Int32, path: String) throws {
+        func unreadable() -> PluginError { .unreadable(path: path, reason: String(cString: strerror(errno))) }
         var status = stat()
         guard fstat(file, &status) == 0 else { throw unreadable() }
-        guard status.st_mode & S_IFMT == S_IFREG else {
-            throw PluginError.notASharedObject(
-                path: path, found: status.st_mode & S_IFMT == S_IFDIR ? "a folder" : "a special file")
-        }
-        // Loading runs the file's code as this user.
-        guard status.st_mode & S_IWOTH == 0 else { throw PluginError.worldWritable(path: path) }
         func bytes(_ count: Int, at offset: UInt64) throws -> [UInt8] {
             guard let offset = off_t(exactly: offset) else { return [] }
             var bytes = [UInt8](repeating: 0, count: count)
@@ -31,16 +60,62 @@ struct SharedObjectHeader {
             return Array(bytes.prefix(got))
         }
         let header = try bytes(64, at: 0)
-        try check(header: header, path: path)
-        let segmentSize = Int(number(header, 54, bytes: 2)), segmentCount = Int(number(header, 56, bytes: 2))
-        let segments = try bytes(segmentSize * segmentCount, at: number(header, 32, bytes: 8))
-        try check(segments: segments, segmentSize, segmentCount, fileSize: UInt64(status.st_size), path: path)
-        let notes = try (0..<segmentCount).filter { number(segments, $0 * segmentSize, bytes: 4) == 4 }.map { i in
-            // A note of ours is at most 64 KiB; what else is beside it is small.
-            let size = min(number(segments, i * segmentSize + 32, bytes: 8), UInt64(2 * PluginManifest.limit))
-            return try bytes(Int(size), at: number(segments, i * segmentSize + 8, bytes: 8))
+        try Self.check(header: header, path: path)
+        let size = Int(Self.number(header, 54, bytes: 2)), count = Int(Self.number(header, 56, bytes: 2))
+        guard size >= 56, count > 0, size * count <= 1 << 20 else { throw Self.truncated(path) }
+        let table = try bytes(size * count, at: Self.number(header, 32, bytes: 8))
+        guard table.count == size * count else { throw Self.truncated(path) }
+        let segments = (0..<count).map { Segment(table, at: $0 * size) }
+        try Self.check(segments, fileSize: UInt64(status.st_size), path: path)
+        // A note of ours is at most 64 KiB; what else is beside it is small.
+        noteSegments = try segments.filter { $0.type == 4 }.prefix(32).map {
+            try bytes(Int(min($0.size, UInt64(2 * PluginManifest.limit))), at: $0.offset)
         }
-        return SharedObjectHeader(noteSegments: notes)
+        try readDynamicTable(segments, bytes)
+    }
+
+    private struct Segment {
+        let type: UInt64
+        let offset: UInt64
+        let address: UInt64
+        let size: UInt64
+
+        init(_ table: [UInt8], at start: Int) {
+            type = number(table, start, bytes: 4)
+            offset = number(table, start + 8, bytes: 8)
+            address = number(table, start + 16, bytes: 8)
+            size = number(table, start + 32, bytes: 8)
+        }
+    }
+
+    /// What it is linked with. A table that makes no sense gives nothing: the loader then says what is wrong.
+    private mutating func readDynamicTable(
+        _ segments: [Segment], _ bytes: (Int, UInt64) throws -> [UInt8]
+    ) throws {
+        guard let dynamic = segments.first(where: { $0.type == 2 }) else { return }
+        let table = try bytes(Int(min(dynamic.size, 1 << 16)), dynamic.offset)
+        var (names, found): (UInt64?, [(tag: UInt64, value: UInt64)]) = (nil, [])
+        for at in stride(from: 0, through: table.count - 16, by: 16) {
+            let (tag, value) = (Self.number(table, at, bytes: 8), Self.number(table, at + 8, bytes: 8))
+            if tag == 0 { break }
+            if tag == 5 { names = value }
+            if [1, 15, 29].contains(tag) { found.append((tag, value)) }
+        }
+        guard let names,
+            let place = segments.first(where: { $0.type == 1 && $0.address <= names && names - $0.address < $0.size })
+        else { return }
+        let start = names - place.address
+        for (tag, value) in found {
+            guard value < 1 << 32, start < 1 << 48, place.offset < 1 << 48 else { continue }
+            let text = String(
+                decoding: try bytes(4096, place.offset + start + value).prefix { $0 != 0 }, as: UTF8.self)
+            let folders = text.split(separator: ":").map(String.init)
+            switch tag {
+            case 1: needed.append(text)
+            case 15: inheritedRunPath = folders
+            default: runPath = folders
+            }
+        }
     }
 
     /// The texts of the notes of an owner and a type, in the file's order. A segment that is cut off or lies about its
@@ -66,15 +141,16 @@ struct SharedObjectHeader {
         return found
     }
 
+    private static func truncated(_ path: String) -> PluginError {
+        .notASharedObject(path: path, found: "a truncated ELF file")
+    }
+
     /// The segments must lie in the file. The loader maps them without a look, and touching a page past the end kills
     /// the process (SIGBUS): a plugin copied halfway would take the run with it.
-    private static func check(segments: [UInt8], _ size: Int, _ count: Int, fileSize: UInt64, path: String) throws {
-        let truncated = PluginError.notASharedObject(path: path, found: "a truncated ELF file")
-        guard size >= 56, count > 0, segments.count == size * count else { throw truncated }
-        for i in 0..<count where number(segments, i * size, bytes: 4) == 1 {
-            let (end, overflow) = number(segments, i * size + 8, bytes: 8).addingReportingOverflow(
-                number(segments, i * size + 32, bytes: 8))
-            guard !overflow, end <= fileSize else { throw truncated }
+    private static func check(_ segments: [Segment], fileSize: UInt64, path: String) throws {
+        for segment in segments where segment.type == 1 {
+            let (end, overflow) = segment.offset.addingReportingOverflow(segment.size)
+            guard !overflow, end <= fileSize else { throw truncated(path) }
         }
     }
 

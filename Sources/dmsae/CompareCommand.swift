@@ -73,7 +73,7 @@ struct CompareCommand: ParsableCommand {
         var known: [String: String] = [:]
         for (text, plugin) in zip(scorer, loaded) {
             let settings = plugin.parameters.map { "\($0.key)=\($0.value)" }.sorted().joined(separator: ",")
-            let identity = "\(try SHA256.hexadecimal(ofFile: plugin.path)) \(plugin.name) \(settings)"
+            let identity = "\(plugin.files.map(\.sha256).joined()) \(plugin.name) \(settings)"
             if let other = known.updateValue(text, forKey: identity) {
                 throw ValidationError(
                     (other == text
@@ -109,6 +109,8 @@ struct CompareCommand: ParsableCommand {
         try requireSeveral(loaded.tokens, in: input.tokens)
         let curveBatch = try curves(loaded)
         var key = try input.key(loaded)
+        let builds = PluginBuilds(loadedPlugins)
+        for (file, sha256) in builds.entries { key[file] = sha256 }
         key["scorers"] = zip(scorer, loadedPlugins).map { "\($0): \($1.identity)" }.joined(separator: "; ")
 
         let limit = try evaluationLimit(loaded)
@@ -120,7 +122,7 @@ struct CompareCommand: ParsableCommand {
             },
             sequences: loaded.tokens.sequenceCount, length: loaded.tokens.length,
             means: loaded.means(step: input.sequences), clock: seconds)
-        try score(pass, loaded, key: key, lock)
+        try score(pass, loaded, builds, key: key, lock)
         let scored = pass.scoredTokens
         guard scored > 0 else { throw AttributionError.nothingScored(tokens: loaded.tokens.tokenCount) }
         let comparison = Comparison(pass, settings)
@@ -183,7 +185,7 @@ struct CompareCommand: ParsableCommand {
 
     /// Runs the sequences that no part in the folder holds.
     private func score(
-        _ pass: ComparisonPass, _ loaded: ScoringInput.Loaded, key: PassKey, _ lock: OutputLock
+        _ pass: ComparisonPass, _ loaded: ScoringInput.Loaded, _ builds: PluginBuilds, key: PassKey, _ lock: OutputLock
     ) throws {
         Terminal.shared.begin("score", total: loaded.tokens.tokenCount, unit: "tokens")
         var number = 0
@@ -194,6 +196,7 @@ struct CompareCommand: ParsableCommand {
             let path = out + "/parts/scores-\(number).safetensors"
             number += 1
             if exists(path) {
+                try builds.requireThose(of: path)
                 let part = try ComparisonPart(path: path, key: key, next: pass)
                 pass.resume(part)
                 Terminal.shared.advance(by: part.sequences.count * loaded.tokens.length, detail: "")
@@ -282,6 +285,7 @@ struct CompareCommand: ParsableCommand {
             .init("spliced prefix", "\(loaded.spliced.splicedWidth)" + (input.errorTerm ? ", error term added" : "")),
             .init("tokens", "\(lastComponent(input.tokens)), \(loaded.tokens.sequenceCount) × \(loaded.tokens.length)"),
             .init("scorers", plugins.map { "\($0.name) \($0.version)" }.joined(separator: ", ")),
+            .init("SHA-256 of scorers", plugins.map { "\($0.name) \($0.sha256)" }.joined(separator: ", ")),
             .init("decoder norms", loaded.scale.rawValue), .init("dmsae", DMSAE.version),
         ]
     }

@@ -39,17 +39,20 @@ extension DistillationParts {
         }
         var evaluationText: (@Sendable (_ limit: Int) throws -> TokenSource)?
         if let evaluationCorpus { evaluationText = { try source(evaluationCorpus, skip: 0, limit: $0) } }
+        var hashes = try fileHashes([
+            ("model", try modelFiles(modelPath)), ("text", corpus.files),
+            ("evaluation text", evaluationCorpus?.files ?? []),
+        ])
+        hashes.merge(rule.hashes("sparsity rule")) { $1 }
+        hashes.merge(scorer.hashes("scorer")) { $1 }
+        // It is wanted at the end of a cycle, when a refusal would cost the training.
+        _ = try rule.inference?.stateSize(latentCount: recipe.width)
         self.init(
             model: model, modelName: lastComponent(modelPath),
             specialTokens: model.configuration.specialTokens(with: tokenizer),
             text: { try source(corpus, skip: $0, limit: $1) },
             evaluationText: evaluationText, rule: rule, ruleSettings: rule.settings, scorer: scorer,
-            scorerSettings: scorer.settings,
-            hashes: try fileHashes([
-                ("model", try modelFiles(modelPath)), ("text", corpus.files),
-                ("evaluation text", evaluationCorpus?.files ?? []), ("sparsity rule", [rule.path]),
-                ("scorer", [scorer.path]),
-            ]),
+            scorerSettings: scorer.settings, hashes: hashes,
             version: DMSAE.version)
     }
 }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import FoundationEssentials
 import PluginHost
+import TensorFiles
 
 /// `dmsae plugin inspect`: what a plugin file says about itself.
 struct PluginInspectCommand: ParsableCommand {
@@ -38,13 +39,16 @@ struct PluginInspectCommand: ParsableCommand {
         }
         if let manifest {
             let found = try describe()
+            guard found.function == nil else {
+                throw ValidationError("\(printable(path)) holds a plain function, which its TOML file describes")
+            }
             return print(manifest == .c ? "DMSAE_MANIFEST(\(found.json))" : found.swiftDeclaration)
         }
         let noted = try PluginManifest(path: path)
         let coded = load ? try describe() : nil
         guard let shown = noted ?? coded else {
             throw ValidationError(
-                "\(path) has no manifest, so nothing is known of it without running it; pass --load to run it, or put one "
+                "\(printable(path)) has no manifest, so nothing is known of it without running it; pass --load to run it, or put one "
                     + "into its source (--manifest c or --manifest swift prints it)")
         }
         if json {
@@ -55,12 +59,16 @@ struct PluginInspectCommand: ParsableCommand {
             encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
             print(String(decoding: try encoder.encode(report), as: UTF8.self))
         } else {
-            for line in Self.lines(path, shown, fromManifest: noted != nil) { print(line) }
+            for line in Self.lines(path, shown, fromManifest: noted != nil) { print(printable(line)) }
         }
         guard let (noted, coded) = zip(noted, coded) else { return }
         let differences = noted.differences(from: coded)
         if differences.isEmpty {
-            if !json { print("the manifest says what the code says") }
+            if !json {
+                print(
+                    shown.function == nil
+                        ? "the manifest says what the code says" : "the file loads, and the function is in it")
+            }
         } else {
             throw PluginError.badManifest(
                 path: path,
@@ -77,6 +85,12 @@ struct PluginInspectCommand: ParsableCommand {
     }
 
     static func lines(_ path: String, _ manifest: PluginManifest, fromManifest: Bool) -> [String] {
+        if let function = manifest.function, let plugin = manifest.plugins.first {
+            return [
+                path, "", "\(plugin.id)  plain function, a scorer", "  \(plugin.description); nothing was run",
+                "  returns \(function.returns); arguments: \(function.args.joined(separator: ", "))", "  no settings",
+            ]
+        }
         var lines = [
             path,
             "  needs plugin ABI \(manifest.abi.major).\(manifest.abi.minorMin) or newer; "

@@ -3,6 +3,7 @@ import Attribution
 import Glibc
 import PluginHost
 import SparseCoding
+import TensorFiles
 
 /// Options of commands that run plugins.
 struct PluginOptions: ParsableArguments {
@@ -16,7 +17,18 @@ struct PluginOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Address space of a plugin's process; default half of the memory.", valueName: "GiB"))
     var pluginMemory: Double?
 
+    @Option(
+        help: ArgumentHelp(
+            "Let a plugin's process have this variable of the environment too; may be repeated. It has LANG, LC_*, LD_*, OMP_*, "
+                + "OPENBLAS_*, MKL_*, GLIBC_*, PYTHON*, DMSAE_* and a few more, and none whose name sounds of a secret.",
+            valueName: "NAME"))
+    var pluginEnv: [String] = []
+
     func validate() throws {
+        for name in pluginEnv where name.isEmpty || name.contains("=") || name.utf8.contains(0) {
+            throw ValidationError(
+                "--plugin-env is '\(printable(name))'; give the name of a variable that is set, without a value")
+        }
         try require("--plugin-timeout", pluginTimeout, in: OptionRange.seconds)
         if let pluginMemory { try require("--plugin-memory", pluginMemory, in: 0.1...100_000) }
     }
@@ -30,6 +42,7 @@ struct PluginOptions: ParsableArguments {
             return nil
         }
         var isolation = PluginIsolation(executable: "/proc/self/exe", timeout: pluginTimeout, crashFolder: crashFolder)
+        isolation.environment = pluginEnv
         if let pluginMemory { isolation.memory = UInt64(pluginMemory * Double(1 << 30)) }
         return isolation
     }

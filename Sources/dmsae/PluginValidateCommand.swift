@@ -61,7 +61,7 @@ struct PluginValidateCommand: ParsableCommand {
             counts = try validation.run(plugin, catalog: try PluginCatalog()) { result in
                 results.append(result)
                 if json { return }
-                if result.plugin != shown { print("\(result.plugin):") }
+                if result.plugin != shown { print("\(printable(result.plugin)):") }
                 shown = result.plugin
                 show(result)
             }
@@ -89,14 +89,16 @@ struct PluginValidateCommand: ParsableCommand {
     }
 
     private func show(_ result: CheckResult) {
-        let reason = result.reason ?? ""
+        let reason = printable(result.reason ?? "")
         switch result.outcome {
         case .passed: print("  ok       \(result.check)")
         case .notApplicable: print("  --       \(result.check): \(reason)")
         case .notRun: print("  not run  \(result.check): \(reason)")
         case .failed:
             print("  FAILED   \(result.check) (\(Self.text(result.rules)))\n           \(reason)")
-            print("           again: dmsae plugin validate \(plugin ?? "") --check \(result.check) --seed \(seed)")
+            print(
+                "           again: dmsae plugin validate \(printable(plugin ?? "")) --check \(result.check) --seed \(seed)"
+            )
         }
     }
 

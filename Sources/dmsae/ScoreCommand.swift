@@ -232,6 +232,7 @@ struct ScoreCommand: ParsableCommand {
         }
         var key = try input.key(loaded)
         key["scorer"] = plugin.identity + (plugin.accumulation.map { " state \($0.stateVersion)" } ?? "")
+        for (file, sha256) in PluginBuilds([plugin]).entries { key[file] = sha256 }
         key["budget"] = limit.map(String.init) ?? "none"
         return key
     }
@@ -254,6 +255,7 @@ struct ScoreCommand: ParsableCommand {
         _ batch: TokenBatch, _ range: Range<Int>, key: PassKey, leftOut: inout [Int]
     ) throws -> Int {
         func read(_ path: String) throws -> ScoringState {
+            try PluginBuilds([plugin]).requireThose(of: path)
             let state = try ScoringState.read(
                 path, key: key, latents: pass.candidateCount, sequenceCount: batch.sequenceCount, length: batch.length)
             leftOut += state.leftOut
@@ -287,7 +289,7 @@ struct ScoreCommand: ParsableCommand {
         metadata["scorer.id"] = plugin.name
         metadata["scorer.version"] = plugin.version
         metadata["scorer.settings"] = plugin.parameters.map { "\($0.key)=\($0.value)" }.joined(separator: ",")
-        metadata["scorer.sha256"] = try SHA256.hexadecimal(ofFile: plugin.path)
+        metadata["scorer.sha256"] = plugin.sha256
         metadata["aggregate"] = plugin.scoresTokens ? "\(how)" : "none: the scorer's totals"
         if plugin.scoresTokens {
             metadata["over"] = (over ?? .all).rawValue

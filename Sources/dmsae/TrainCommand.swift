@@ -95,6 +95,8 @@ struct TrainCommand: ParsableCommand {
             activations, batch: batch, inOrder: noShuffle, seed: UInt64(seed), scaled: inputScale == .measured)
         let (sae, inherited) = try startingPoint(dIn: source.dIn)
         let plan = try TrainingPlan(settings(), dIn: source.dIn, layout: sae.layout)
+        // It is wanted at the end, when a refusal would cost the training.
+        _ = try rule.inference?.stateSize(latentCount: sae.dSAE)
         if inputScale == .measured && self.`init` != nil { sae.fold(inputScale: 1 / source.scale) }
         if budget == .total, !sae.exemptCore.isEmpty,
             let warning = FailureSignature.beforeTotalBudget(core: sae.layout.coreCount, k: k)
@@ -151,12 +153,13 @@ struct TrainCommand: ParsableCommand {
 
     /// SHA-256 of all that the training is made from. Of a store it is that of its record, which has the shards' own.
     private func hashes(_ source: TrainingRows, _ rule: any LoadedPlugin) throws -> [String: String] {
-        try fileHashes([
+        var hashes = try fileHashes([
             ("activations", [source.record == nil ? activations : activations + "/store.json"]),
-            ("sparsity rule", [rule.path]),
             ("start", self.`init`.map { folder in SAEFolder.files.map { folder + "/" + $0 } } ?? []),
             ("core", core.map { [Core.encoderFile(at: $0)] } ?? []),
         ])
+        hashes.merge(rule.hashes("sparsity rule")) { $1 }
+        return hashes
     }
 
     private func settings() -> TrainingSettings {

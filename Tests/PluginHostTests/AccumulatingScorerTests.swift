@@ -82,7 +82,16 @@ struct AccumulatingScorerTests {
     }
 
     @Test(arguments: [
-        ("?unwritten", "left unwritten element 3"), ("?infinite", "-inf"), ("huge", "cannot be had"),
+        ("?unwritten", "left unwritten element 3"), ("?infinite", "-inf"),
+        ("huge", "a state of 18446744073709551615 bytes, and "),
+        ("petabyte", "a state of 1125899906842624 bytes, and "), ("rows-nan", "edit 0 has nan at token 3, element 1"),
+        ("rows-infinite", "edit 0 has -inf at token 3"), ("value-nan", "nan"), ("value-infinite", "inf"),
+        ("path-base", "the base of path 0 has nan"), ("path-end", "the end of path 0 has nan"),
+        ("alpha", "alphas[0] is nan"),
+        ("weight", "weights[0] is inf"), ("steps", "step_count is -9223372036854775808"),
+        ("point-nan", "point 0 has nan at token 3"), ("point-null", "an array of point 0 is null"),
+        ("elsewhere", "edit 0 is of tokens 24..<25, and the sequence of group 0 has 0..<24"),
+        ("empty-elsewhere", "edit 0 is of tokens 25..<25"),
         ("thread", "another thread"), ("other-batch", "another batch"), ("operation", "operation 7"),
         ("no-rows", "no rows"), ("token", "tokens 0 to 9223372036854775807"), ("latent", "latent -3"),
         ("edits", "there are 1"), ("overflow", "there are 1"), ("sequence", "sequence -1"), ("negative", "-1"),
@@ -91,6 +100,11 @@ struct AccumulatingScorerTests {
     func `a call that breaks a rule is refused`(fault: String, part: String) throws {
         let text = message { _ = try GoldenSplice().outputs(try fixture(fault)) }
         #expect(text.contains(part), "\(text)")
+    }
+
+    @Test func `what is not a number is legal where it is not read`() throws {
+        #expect(
+            try GoldenSplice().outputs(try fixture("rows-unscored")) == GoldenSplice().outputs(try fixture("sound")))
     }
 
     @Test func `no evidence is legal, and scores nothing`() throws {

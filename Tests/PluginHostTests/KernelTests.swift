@@ -128,7 +128,9 @@ struct KernelTests {
     @Test func `what goes wrong in it is found or stays in its process`() throws {
         let batch = randomBatch(tokens: 20, latents: 30, dimensions: 4, perToken: 5)
         for (body, part) in [
-            ("return 7;", "it returned 7"), ("return 0;", "unwritten"), ("s[0] = 0.0f / 0.0f; return 0;", "unwritten"),
+            ("return 7;", "plain function 'score' failed with code 7, which"),
+            ("return 1;", "failed with code 1, which"), ("return 0;", "unwritten"),
+            ("s[0] = 0.0f / 0.0f; return 0;", "unwritten"),
             ("*(volatile int *)8 = 1; return 0;", "SIGSEGV"), ("s[n] = 1; return 0;", "SIGSEGV"),
             ("for (;;) {}", "no sign of life"),
         ] {

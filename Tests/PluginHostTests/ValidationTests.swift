@@ -171,19 +171,56 @@ struct ValidationTests {
         #expect(result.status == status, "\(result.output) \(result.errors)")
     }
 
-    @Test func `an id that the file does not hold, and a plain function, are answered`() throws {
+    @Test func `an id that the file does not hold is answered`() throws {
         let folder = TemporaryFolder()
         let path = try Self.build("misbehaving", [])
         defer { unlink(path) }
         let unknown = try TestSupport.run(builtProgram, ["plugin", "validate", path + ":nosuch"])
         #expect(unknown.status == 64 && unknown.errors.contains("misbehaving"), "\(unknown.errors)")
+    }
+
+    @Test func `a plain function is held to what every scorer of tokens does`() throws {
+        let folder = TemporaryFolder()
         let source = folder.file("kernel.c"), kernel = folder.file("kernel.so")
-        try "int score(float *scores) { return scores == 0; }".write(toFile: source, atomically: true, encoding: .utf8)
-        try "version = 1\nsymbol = \"score\"\nargs = [\"scores:f32*\"]\nreturns = \"i32\"\n".write(
-            toFile: folder.file("kernel.toml"), atomically: true, encoding: .utf8)
-        #expect(try run(["cc", "-shared", "-fPIC", source, "-o", kernel]).status == 0)
-        let plain = try TestSupport.run(builtProgram, ["plugin", "validate", kernel])
-        #expect(plain.status == 64 && plain.errors.contains("plain function"), "\(plain.errors)")
+        try """
+        version = 1
+        symbol = "score"
+        args = ["tokens:i64", "dimension:i64", "row_offsets:i64*", "columns:i32*", "activations:f32*", "decoder:f32*", \
+        "gradient:f32*", "scores:f32*"]
+        returns = "i32"
+
+        """.write(toFile: folder.file("kernel.toml"), atomically: true, encoding: .utf8)
+        func validate(_ sum: String) throws -> ProgramResult {
+            try """
+            #include <stdint.h>
+            int32_t score(int64_t n, int64_t d, const int64_t *offsets, const int32_t *columns, const float *f, const float *w,
+                          const float *g, float *s) {
+                static int calls;
+                for (int64_t t = 0; t < n; t++)
+                    for (int64_t e = offsets[t]; e < offsets[t + 1]; e++) {
+                        double dot = 0;
+                        for (int64_t i = 0; i < d; i++) dot += (double)g[t * d + i] * w[columns[e] * d + i];
+                        s[e] = \(sum);
+                    }
+                return calls++ < 0;
+            }
+            """.write(toFile: source, atomically: true, encoding: .utf8)
+            #expect(try run(["cc", "-O1", "-shared", "-fPIC", source, "-o", kernel]).status == 0)
+            return try TestSupport.run(builtProgram, ["plugin", "validate", kernel, "--skip", "no-leak"])
+        }
+        let sound = try validate("-f[e] * dot")
+        #expect(sound.status == 0, "\(sound.output)")
+        #expect(sound.output.contains("ok       load") && sound.output.contains("ok       rank"))
+        for (fault, check) in [("f[e] * dot", "sign"), ("calls", "no-memory"), ("e == 3 ? 0.0 / 0.0 : 0", "scores")] {
+            let found = try validate(fault)
+            #expect(found.status == 1 && found.output.contains("FAILED   \(check) "), "\(fault): \(found.output)")
+        }
+        unlink(folder.file("kernel.toml"))
+        let missing = try TestSupport.run(builtProgram, ["plugin", "validate", kernel])
+        #expect(
+            missing.status == 1
+                && missing.output.contains("if it holds a plain function, say in \(folder.file("kernel.toml"))"),
+            "\(missing.output)")
     }
 }
 

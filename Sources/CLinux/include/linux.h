@@ -60,6 +60,29 @@ void dmsae_wait_for_hangup(int socket);
 /// Bytes that malloc has lent out.
 size_t dmsae_allocated(void);
 
+/// A library that is to be found under a name while another is loaded.
+struct dmsae_companion {
+    void *handle;
+    const char *name;
+};
+
+/// Loads the shared object behind the descriptor `file`, which then stays open for good, as if it lay at `path`: dladdr and
+/// debuggers name that. Its symbols are its own before they are anybody else's (RTLD_DEEPBIND) unless `shares_symbols`.
+/// Null with the reason in dlerror. One at a time.
+///
+/// `companions` [count] are the libraries to take for the names under which it asks for them.
+void *dmsae_load(int file, const char *path, const struct dmsae_companion *companions, size_t count, int shares_symbols);
+
+/// Whether the file behind a descriptor has the bytes of `text`, its ending zero included.
+int dmsae_file_contains(int file, const char *text);
+
+/// Whether another library than libc allocates memory here, as a sanitizer or a preloaded allocator does.
+int dmsae_malloc_is_replaced(void);
+
+/// A symbol that a loaded object exports and that another one in this process takes from it; null if it has all its own.
+/// `owner` is then that other object's file.
+const char *dmsae_taken_symbol(void *handle, const char **owner);
+
 /// Writes how this process stands with the kernel, a line "NAME=VALUE" for each thing that it can change of itself and that
 /// code of others in it would feel: limits, priority, processors, timers, streams. Cut to `capacity`, ended by a zero byte.
 void dmsae_process_state(char *text, size_t capacity);

@@ -66,7 +66,8 @@ public struct CrashBundle: Codable, Sendable {
             throw bad("it holds no request.arena")
         }
         do {
-            let process = try WorkerProcess(bundle.create, isolation, services)
+            let file = try PluginFile(path: bundle.create.path)
+            let process = try WorkerProcess(bundle.create, of: file, isolation, services)
             _ = try process.repeats(kind, Array(arena))
             return "plugin '\(process.created.id)' returned from \(bundle.call); this time it did not crash"
         } catch let failure as WorkerFailure {

@@ -19,8 +19,8 @@ struct DirectRequest: Codable {
     var create: CreateRequest
 
     /// What the plugin did wrong; nil for nothing.
-    func problem() throws -> String? {
-        let library = try PluginLibrary(path: create.path)
+    func problem(of file: PluginFile) throws -> String? {
+        let library = try PluginLibrary(file)
         let plugin = try library.plugin(create.id, kind: create.isRule ? .sparsityRule : .scorer)
         let settings = try plugin.settings(
             create.parameters.map { PluginReference.Parameter(key: $0[0], value: $0[1]) }, path: library.path)
@@ -80,8 +80,8 @@ private struct DirectCalls {
     }
 
     func tables() throws -> String? {
-        guard let symbol = dlsym(dlopen(library.path, RTLD_NOW | RTLD_LOCAL), "dmsae_plugin_entry") else {
-            throw PluginError.noEntry(path: library.path)
+        guard let symbol = dlsym(try library.file.load(), "dmsae_plugin_entry") else {
+            throw PluginError.noEntry(path: library.path, toml: KernelSignature.path(of: library.path))
         }
         let entry = unsafeBitCast(
             symbol, to: (@convention(c) (UnsafePointer<dmsae_host_info>) -> UnsafePointer<dmsae_entry>?).self)

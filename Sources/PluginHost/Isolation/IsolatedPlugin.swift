@@ -5,7 +5,8 @@ import Synchronization
 /// What a call needs is in its request, states included, so a call that took its worker down is made again in a fresh
 /// one: once, since the machine may have been at fault. If that ends too the input is kept and the caller is told.
 final class IsolatedPlugin: @unchecked Sendable {
-    let path: String
+    /// What every worker runs.
+    let file: PluginFile
     let created: CreateReply
     private let request: CreateRequest
     private let isolation: PluginIsolation
@@ -26,8 +27,10 @@ final class IsolatedPlugin: @unchecked Sendable {
 
     /// - Throws: a `PluginError`; `.crashed` if creating it took the worker down at every attempt.
     init(_ request: CreateRequest, _ isolation: PluginIsolation, _ services: PluginServices) throws {
+        // What is no plugin at all is told here, in this process, by the one who can tell it from a crash.
+        let file = try PluginFile(path: request.path)
         let name = request.id ?? request.path
-        func start() throws -> WorkerProcess { try WorkerProcess(request, isolation, services) }
+        func start() throws -> WorkerProcess { try WorkerProcess(request, of: file, isolation, services) }
         let process: WorkerProcess
         do {
             do { process = try start() } catch is WorkerFailure where isolation.attempts > 1 { process = try start() }
@@ -39,11 +42,12 @@ final class IsolatedPlugin: @unchecked Sendable {
         self.request = request
         self.isolation = isolation
         self.services = services
-        path = request.path
+        self.file = file
         created = process.created
         state = Mutex(State(process: process))
     }
 
+    var path: String { file.path }
     var name: String { created.id }
     var version: String { created.version }
     var parameters: [PluginReference.Parameter] {
@@ -71,7 +75,7 @@ final class IsolatedPlugin: @unchecked Sendable {
                 do {
                     // The second try asks for the same again.
                     if last != nil { giveBack?() }
-                    let process = try state.process ?? WorkerProcess(request, isolation, services)
+                    let process = try state.process ?? WorkerProcess(request, of: file, isolation, services)
                     state.process = process
                     let reply = try process.ask(kind, header, blocks, answering: evaluation)
                     if let last { warn("it \(last.how) in \(kind) once, and not when the call was made again") }

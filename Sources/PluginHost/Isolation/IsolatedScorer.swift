@@ -16,6 +16,7 @@ final class IsolatedScorer: AttributionScorer, LoadedPlugin {
     var name: String { worker.name }
     var version: String { worker.version }
     var path: String { worker.path }
+    var files: [FileHash] { worker.file.hashes }
     var parameters: [PluginReference.Parameter] { worker.parameters }
     var scoresTokens: Bool { worker.created.scoresTokens }
 
@@ -50,7 +51,8 @@ private final class IsolatedAccumulation: AccumulatingScore {
 
     func stateSize(_ plan: ScoringPlan) throws -> Int {
         let reply = try worker.ask(.stateSize, plan)
-        return try received(worker) { try reply.header(Count.self).count }
+        let size = try received(worker) { try reply.header(Count.self).count }
+        return try ForeignSize.check(size, "a state", plugin: worker.name, path: worker.path)
     }
 
     func begin(_ plan: ScoringPlan, state: UnsafeMutableRawBufferPointer) throws {

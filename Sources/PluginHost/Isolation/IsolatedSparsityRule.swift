@@ -24,12 +24,15 @@ final class IsolatedSparsityRule: SparsityRule, LoadedPlugin {
     var name: String { worker.name }
     var version: String { worker.version }
     var path: String { worker.path }
+    var files: [FileHash] { worker.file.hashes }
     var parameters: [PluginReference.Parameter] { worker.parameters }
 
     func upperCount(_ context: SelectionContext) throws -> Int {
         let reply = try worker.ask(
             .upperCount, SelectionHeader(context, nil), SelectionHeader.blocks(context, nil))
-        return try received(worker) { try reply.header(Count.self).count }
+        let count = try received(worker) { try reply.header(Count.self).count }
+        guard count >= 0 else { throw PluginError.negativeUpperCount(plugin: name, path: path, count: Int64(count)) }
+        return count
     }
 
     func select(
@@ -116,7 +119,8 @@ private final class IsolatedRuleInference: SparsityRuleInference {
 
     func stateSize(latentCount: Int) throws -> Int {
         let reply = try worker.ask(.ruleStateSize, Count(count: latentCount))
-        return try received(worker) { try reply.header(Count.self).count }
+        let size = try received(worker) { try reply.header(Count.self).count }
+        return try ForeignSize.check(size, "a state", plugin: worker.name, path: worker.path)
     }
 
     func calibrate(

@@ -11,6 +11,8 @@ final class LastWords {
     private(set) var writingEnd: Int32
     private var readingEnd: Int32
     private var end: [UInt8] = []
+    /// Of those kept, how many were written before the call that runs.
+    private var old = 0
     private var chunk = [UInt8](repeating: 0, count: 1 << 16)
 
     /// Bytes that are kept.
@@ -48,14 +50,33 @@ final class LastWords {
             close(readingEnd)
             readingEnd = -1
         }
-        if count > 0 { end = Array((end + chunk[..<count]).suffix(Self.kept)) }
+        guard count > 0 else { return }
+        let all = end + chunk[..<count]
+        end = Array(all.suffix(Self.kept))
+        old = max(0, old - (all.count - end.count))
+    }
+
+    /// What is written from now on is of another call.
+    func beginCall() {
+        read()
+        old = end.count
+    }
+
+    /// As `text`, of what was written since `beginCall`.
+    func textOfCall() -> String {
+        read()
+        return Self.line(end[old...])
     }
 
     /// What is kept, with what the pipe still holds, on one line.
     func text() -> String {
         // Once: somebody who still writes may do so faster than this reads.
         read()
-        return String(decoding: end, as: UTF8.self).split(whereSeparator: \.isNewline).map { printable(String($0)) }
+        return Self.line(end[...])
+    }
+
+    private static func line(_ bytes: ArraySlice<UInt8>) -> String {
+        String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isNewline).map { printable(String($0)) }
             .joined(separator: " | ")
     }
 }

@@ -50,8 +50,9 @@ extension PluginUnderTest {
     /// Tries `attempt` on the functions of the plugin itself, in a fresh worker; what it did wrong, nil for nothing.
     /// - Throws: a `PluginError`.
     public func problem(_ attempt: DirectAttempt) throws -> String? {
+        let file = try PluginFile(path: path)
         do {
-            let worker = try WorkerProcess(isolation, services)
+            let worker = try WorkerProcess(file, isolation, services)
             let create = CreateRequest(
                 path: path, id: plugin.id, isRule: isRule, parameters: parameters.map { [$0.key, $0.value] },
                 memory: isolation.memory)
@@ -64,8 +65,10 @@ extension PluginUnderTest {
         }
     }
 
-    /// Whether the file holds a plain function, told by a TOML file beside it.
-    public static func isPlainFunction(_ path: String) -> Bool { access(KernelSignature.path(of: path), F_OK) == 0 }
+    /// Whether the file holds a plain function, told by a TOML file beside what is no plugin.
+    public static func isPlainFunction(_ path: String) -> Bool {
+        do { return try PluginFile(path: path).kernel != nil } catch { return false }
+    }
 }
 
 /// Where calls differed.
@@ -83,7 +86,7 @@ extension PluginWorker {
         case .directly:
             let request = try arena.header(DirectRequest.self)
             limitMemory(to: request.create.memory)
-            try channel.send(.done, DirectReply(problem: try request.problem()))
+            try channel.send(.done, DirectReply(problem: try request.problem(of: pluginFile())))
         default:
             try channel.send(.done, Difference(number: scorer == nil ? try selecting(arena) : try scoring(arena)))
         }

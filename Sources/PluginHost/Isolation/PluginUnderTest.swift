@@ -20,8 +20,9 @@ public struct PluginUnderTest: Sendable {
     public static func describe(_ path: String, _ isolation: PluginIsolation, _ services: PluginServices) throws
         -> PluginManifest
     {
+        let file = try PluginFile(path: path)
         do {
-            let worker = try WorkerProcess(isolation, services)
+            let worker = try WorkerProcess(file, isolation, services)
             let request = CreateRequest(path: path, id: nil, isRule: false, parameters: [], memory: isolation.memory)
             return try worker.ask(.describe, request, reply: PluginManifest.self)
         } catch let failure as WorkerFailure {

@@ -7,7 +7,7 @@ import SparseCoding
 /// The other side of isolation: a process that loads one plugin and does what the host asks, one request at a time.
 ///
 /// It runs the same code as a plugin in the host would, checks included, so both modes agree bit for bit. It has the
-/// host's line as descriptor 3 and what they share as descriptor 4. Processes that the plugin starts stay in its process
+/// host's line as descriptor 3, what they share as descriptor 4 and the plugin's file from 5 on. Processes that the plugin starts stay in its process
 /// group and end with it.
 public final class PluginWorker {
     let channel: WorkerChannel
@@ -15,6 +15,7 @@ public final class PluginWorker {
     private(set) var scorer: (any AttributionScorer & LoadedPlugin)?
     private var rule: PluginSparsityRule?
     private(set) var watch: ProcessWatch?
+    private var file: PluginFile?
 
     /// Serves until the host hangs up, and then ends the process and all it started.
     /// - Throws: `PluginError.reported` if it was not started by a host, or the plugin closed the line.
@@ -34,6 +35,9 @@ public final class PluginWorker {
         setrlimit(__rlimit_resource_t(RLIMIT_CORE.rawValue), &none)
         _ = dmsae_no_new_privileges()
         _ = dmsae_stay_in_group()
+        ProcessPlace.isKept.store(false, ordering: .relaxed)
+        // A plugin that is linked with OpenBLAS finds it as in the host: at one thread, with the same kernels.
+        _ = BLAS.core
         Self.endWithHost()
     }
 
@@ -74,12 +78,13 @@ public final class PluginWorker {
 
     private func serve(_ kind: WorkerChannel.Kind, _ arena: Arena) throws {
         switch kind {
+        case .file:
+            file = PluginFile(try arena.header(PluginFile.Handover.self))
+            try channel.send(.done, Empty())
         case .create: try create(try arena.header(CreateRequest.self))
         case .describe:
-            let request = try arena.header(CreateRequest.self)
-            limitMemory(to: request.memory)
-            let library = try PluginLibrary(path: request.path)
-            try channel.send(.done, PluginManifest(describing: library))
+            limitMemory(to: try arena.header(CreateRequest.self).memory)
+            try channel.send(.done, try PluginManifest(describing: pluginFile()))
         case .score: try score(try arena.header(BatchHeader.self), arena)
         case .stateSize:
             let plan = try arena.header(ScoringPlan.self)
@@ -132,17 +137,18 @@ public final class PluginWorker {
     private func create(_ request: CreateRequest) throws {
         limitMemory(to: request.memory)
         let parameters = request.parameters.map { PluginReference.Parameter(key: $0[0], value: $0[1]) }
-        if !request.isRule, let signature = try KernelSignature.read(of: request.path) {
-            let made = try KernelScorer(
-                path: request.path, symbol: request.id, signature: signature, parameters: parameters)
+        let file = try pluginFile()
+        if request.isWatched { watch = try ProcessWatch() }
+        if !request.isRule, let signature = try KernelSignature(of: file) {
+            let made = try KernelScorer(file, symbol: request.id, signature: signature, parameters: parameters)
+            watch?.libraryIsLoaded()
             scorer = made
             return try channel.send(
                 .done,
                 CreateReply(
                     id: made.name, version: made.version, isReentrant: false, parameters: [], scoresTokens: true))
         }
-        if request.isWatched { watch = try ProcessWatch() }
-        let library = try PluginLibrary(path: request.path)
+        let library = try PluginLibrary(file)
         watch?.libraryIsLoaded()
         var plugin = try library.plugin(request.id, kind: request.isRule ? .sparsityRule : .scorer)
         if request.isUnchecked { plugin = plugin.undescribed }
@@ -164,6 +170,11 @@ public final class PluginWorker {
             scorer = made
         }
         try channel.send(.done, reply)
+    }
+
+    func pluginFile() throws -> PluginFile {
+        guard let file else { throw WorkerChannel.Broken(reason: "no file") }
+        return file
     }
 
     func accumulation() throws -> any AccumulatingScore {

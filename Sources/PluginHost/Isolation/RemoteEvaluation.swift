@@ -160,6 +160,9 @@ struct EvaluationService {
         let groups = try request.groups.map { group -> EditGroup in
             let edits = try group.edits.map { edit -> Edit in
                 let value = Float(bitPattern: edit.value)
+                guard edit.tokens.lowerBound >= 0, edit.tokens.upperBound <= batch.codes.rows else {
+                    throw WorkerChannel.Broken(reason: "an edit of tokens \(edit.tokens)")
+                }
                 switch edit.operation {
                 case 1: return Edit(tokens: edit.tokens, change: .scale(latent: edit.latent, factor: value))
                 case 2: return Edit(tokens: edit.tokens, change: .set(latent: edit.latent, value: value))

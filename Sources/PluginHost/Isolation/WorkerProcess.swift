@@ -19,8 +19,10 @@ final class WorkerProcess {
 
     /// Starts a worker and creates the plugin in it.
     /// - Throws: `WorkerFailure`; `PluginError` for what the plugin, or the system, refused.
-    convenience init(_ request: CreateRequest, _ isolation: PluginIsolation, _ services: PluginServices) throws {
-        try self.init(isolation, services)
+    convenience init(
+        _ request: CreateRequest, of file: PluginFile, _ isolation: PluginIsolation, _ services: PluginServices
+    ) throws {
+        try self.init(file, isolation, services)
         made = try ask(.create, request, reply: CreateReply.self)
     }
 
@@ -32,9 +34,9 @@ final class WorkerProcess {
 
     private var name: String { made?.id ?? "" }
 
-    /// Starts a worker.
-    /// - Throws: `PluginError.refused`.
-    init(_ isolation: PluginIsolation, _ services: PluginServices) throws {
+    /// Starts a worker for a file, which it is handed and does not load yet.
+    /// - Throws: `WorkerFailure`; `PluginError.refused`, `.unsetVariable`.
+    init(_ file: PluginFile, _ isolation: PluginIsolation, _ services: PluginServices) throws {
         let pages = try SharedPages(), lastWords = try LastWords()
         let nothing = open("/dev/null", O_RDWR | O_CLOEXEC)
         defer {
@@ -48,21 +50,19 @@ final class WorkerProcess {
         let (host, worker) = try WorkerChannel.pair()
         line = Line(channel: host, services: services, lastWords: lastWords, pages: pages, isolation: isolation)
         process = try ChildProcess(
-            executable: isolation.executable, arguments: isolation.arguments, environment: Self.environment,
+            executable: isolation.executable, arguments: isolation.arguments,
+            environment: try WorkerEnvironment.variables(also: isolation.environment),
             descriptors: [
                 (nothing, 0), (nothing, 1), (lastWords.writingEnd, 2), (worker.socket, 3), (pages.descriptor, 4),
-            ])
+            ] + file.parts.enumerated().map { ($1.descriptor, Self.firstPart + Int32($0)) })
         // With our copy of its end closed, its death closes the line.
         worker.close()
+        _ = try ask(.file, PluginFile.Handover(file, first: Self.firstPart))
+        extendLifetime(file)
     }
 
-    /// What a plugin's runtime may need, and no more: a host's settings are not a plugin's input.
-    private static var environment: [String] {
-        let kept = ["PATH", "HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH"].compactMap { (name: String) -> String? in
-            getenv(name).map { "\(name)=\(String(cString: $0))" }
-        }
-        return kept + ["SWIFT_BACKTRACE=enable=no"]
-    }
+    /// The number that the first part of a plugin's file has in the worker.
+    private static let firstPart: Int32 = 5
 
     /// Sends a request, serves what the worker asks meanwhile, and returns its answer.
     /// - Throws: `WorkerFailure`; `PluginError.reported`, `.cancelled`.
@@ -132,6 +132,7 @@ private final class Line {
             case nil: failure("left the line")
             }
         }
+        lastWords.beginCall()
         do {
             try send(channel)
             var life = now(), stopped: Double?
@@ -166,7 +167,9 @@ private final class Line {
                 if reply == .failed {
                     let failed = try arena.header(FailureReply.self)
                     if failed.isCancelled { throw PluginError.cancelled(plugin: plugin, function: function) }
-                    throw PluginError.reported(failed.text)
+                    let words = lastWords.textOfCall()
+                    throw PluginError.reported(
+                        failed.text + (words.isEmpty ? "" : "; to standard error it wrote: \(words)"))
                 }
                 if reply == .log {
                     log(try arena.header(LogLine.self))

@@ -55,7 +55,7 @@ static const dmsae_output *output(dmsae_instance *self, uint32_t index) {
 
 static dmsae_status state_size(dmsae_instance *self, const dmsae_scoring_plan *plan, uint64_t *bytes, dmsae_call *call) {
     (void)call;
-    *bytes = has(self, "huge") ? UINT64_MAX : 8 * (uint64_t)plan->latent_count;
+    *bytes = has(self, "huge") ? UINT64_MAX : has(self, "petabyte") ? 1ull << 50 : 8 * (uint64_t)plan->latent_count;
     return DMSAE_OK;
 }
 
@@ -83,6 +83,35 @@ static void *ask(void *argument) {
     return NULL;
 }
 
+/* Rows with one number that is none, in asks for losses, gradients at points and along paths. */
+static dmsae_status ask_about_rows(dmsae_instance *self, const dmsae_host_eval *eval, const dmsae_host_grad *grad,
+                                   const dmsae_scorer_batch *batch, dmsae_call *call) {
+    const int64_t d = batch->decoder->shape[1], T = batch->sequence_offsets[1];
+    float *rows = malloc(sizeof *rows * T * d), *gradient = malloc(sizeof *gradient * T * d);
+    double *sum = malloc(sizeof *sum * T * d);
+    memcpy(rows, batch->reconstruction->data, sizeof *rows * T * d);
+    rows[3 * d + 1] = has(self, "rows-infinite") ? -INFINITY : NAN;
+    if (has(self, "rows-unscored")) rows[3 * d + 1] = 0, rows[0] = NAN; /* position 0 is not scored, and not read */
+    const float *base = has(self, "path-base") ? rows : batch->reconstruction->data;
+    const float *end = has(self, "path-end") ? rows : batch->reconstruction->data;
+    double alpha = has(self, "alpha") ? NAN : 0.5, weight = has(self, "weight") ? INFINITY : 1;
+    dmsae_gradient_path path = {.base = base, .end = end, .gradient = sum};
+    dmsae_gradient_point point = {.rows = has(self, "point-null") ? NULL : rows, .gradient = gradient};
+    dmsae_edit edit = {.end_token = T, .operation = DMSAE_EDIT_ROWS, .rows = rows};
+    dmsae_edit_group group = {.edit_count = 1};
+    dmsae_status status;
+    if (strncmp(self->fault, "path", 4) == 0 || has(self, "alpha") || has(self, "weight"))
+        status = grad->along(self->host, batch, &path, 1, &alpha, &weight, 1, call);
+    else if (has(self, "steps"))
+        status = grad->along(self->host, batch, &path, 1, &alpha, &weight, INT64_MIN, call);
+    else if (strncmp(self->fault, "point", 5) == 0)
+        status = grad->at(self->host, batch, &point, 1, call);
+    else
+        status = eval->losses(self->host, batch, &group, 1, &edit, 1, call);
+    free(rows), free(gradient), free(sum);
+    return status;
+}
+
 static dmsae_status ask_badly(dmsae_instance *self, const dmsae_scorer_batch *batch, dmsae_call *call) {
     const dmsae_host_eval *eval = self->host->get_extension(self->host, DMSAE_EVAL);
     const dmsae_host_grad *grad = self->host->get_extension(self->host, DMSAE_GRAD);
@@ -99,6 +128,15 @@ static dmsae_status ask_badly(dmsae_instance *self, const dmsae_scorer_batch *ba
         dmsae_scorer_batch copy = *batch;
         return eval->losses(self->host, &copy, &group, 1, &edit, 1, call);
     }
+    for (int i = 0; i < 10; i++) {
+        static const char *const names[] = {"rows-nan", "rows-infinite", "rows-unscored", "path-base", "path-end",
+                                            "alpha",    "weight",        "steps",         "point-nan", "point-null"};
+        if (has(self, names[i])) return ask_about_rows(self, eval, grad, batch, call);
+    }
+    if (has(self, "value-nan")) edit.value = NAN;
+    if (has(self, "value-infinite")) edit.operation = DMSAE_EDIT_SET, edit.value = INFINITY;
+    if (has(self, "elsewhere")) edit.first_token = batch->sequence_offsets[1], edit.end_token = edit.first_token + 1;
+    if (has(self, "empty-elsewhere")) edit.first_token = edit.end_token = batch->sequence_offsets[1] + 1;
     if (has(self, "operation")) edit.operation = (dmsae_edit_operation)7;
     if (has(self, "no-rows")) edit.operation = DMSAE_EDIT_ROWS;
     if (has(self, "token")) edit.end_token = INT64_MAX;

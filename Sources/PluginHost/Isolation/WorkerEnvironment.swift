@@ -1,0 +1,42 @@
+import Glibc
+
+/// What of the host's environment a plugin's process has. The rule: the variables of this list and those that begin with one
+/// of these prefixes, which decide how libraries compute, where they are and how texts are read; but none with TOKEN, SECRET,
+/// PASS, CREDENTIAL, AUTH or KEY in its name, and no others than those asked for by name.
+enum WorkerEnvironment {
+    static let names: Set<String> = [
+        "PATH", "HOME", "TMPDIR", "TMP", "TEMP", "USER", "LOGNAME", "SHELL", "TZ", "TERM", "LANG", "LANGUAGE",
+        "VIRTUAL_ENV",
+        "CONDA_PREFIX", "CUDA_VISIBLE_DEVICES",
+    ]
+    static let prefixes = [
+        "LC_", "LD_", "GLIBC_", "MALLOC_", "OMP_", "GOMP_", "KMP_", "OPENBLAS_", "GOTO_", "BLIS_", "MKL_", "ATLAS_",
+        "BLAS_",
+        "VECLIB_", "NUMEXPR_", "NUMBA_", "PYTHON", "GFORTRAN_", "DMSAE_",
+    ]
+    private static let secrets = ["TOKEN", "SECRET", "PASS", "CREDENTIAL", "AUTH", "KEY"]
+
+    /// Whether a variable is passed on without being asked for.
+    static func passesOn(_ name: String) -> Bool {
+        let upper = name.uppercased()
+        return (names.contains(name) || prefixes.contains(where: name.hasPrefix))
+            && !secrets.contains(where: upper.contains)
+    }
+
+    /// The environment of a worker, as `NAME=VALUE`, with the variables `also`.
+    /// - Throws: `PluginError.unsetVariable`.
+    static func variables(also: [String]) throws -> [String] {
+        var result: [String] = []
+        var variable = environ
+        while let text = variable.pointee {
+            let pair = String(cString: text)
+            variable += 1
+            let name = String(pair.prefix { $0 != "=" })
+            // Ours, below.
+            if name == "SWIFT_BACKTRACE" { continue }
+            if passesOn(name) || also.contains(name) { result.append(pair) }
+        }
+        for name in also where getenv(name) == nil { throw PluginError.unsetVariable(name) }
+        return result + ["SWIFT_BACKTRACE=enable=no"]
+    }
+}
