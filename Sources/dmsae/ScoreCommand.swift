@@ -125,6 +125,7 @@ struct ScoreCommand: ParsableCommand {
         let accumulator = ScoreAccumulator(
             latents: pass.candidateCount, tokens: batch.tokenCount, aggregate: how, scope: over, isSigned: signed,
             memory: Int(scoreMemory * Double(1 << 30)))
+        try accumulator.memory.check()
         if perToken { try checkPerToken(plugin, pass, batch) }
         let everyToken =
             perToken && plugin.scoresTokens ? Matrix(rows: batch.tokenCount, columns: pass.candidateCount) : nil
