@@ -24,6 +24,7 @@ public final class ScoreAccumulator {
     /// One a latent, once tails were too much.
     private var histograms: [ScoreHistogram]?
     private let mostKept: Int
+    private let mostTokens: Int
     private var kept = 0
 
     /// Bytes of scores that are kept exactly unless said otherwise.
@@ -36,6 +37,7 @@ public final class ScoreAccumulator {
         isSigned: Bool = false, memory: Int = ScoreAccumulator.standardMemory
     ) {
         mostKept = memory / MemoryLayout<Float>.stride
+        mostTokens = tokens
         self.aggregate = aggregate
         self.scope = scope
         self.isSigned = isSigned
@@ -52,6 +54,17 @@ public final class ScoreAccumulator {
         case .mean, .rootMeanSquare, .maximum: tailLimit = 0
         }
         tails = [[Float]](repeating: [], count: tailLimit > 0 ? latents : 0)
+    }
+
+    /// What the scores that are kept may take, at most as much as was allowed.
+    public var memory: MemoryNeed {
+        let latents = activeCounts.count
+        var need = MemoryNeed(
+            "keeping scores of \(latents) latents on \(mostTokens) tokens needs", advice: "lower --score-memory")
+        let most = tailLimit < Int.max / 4 ? min(mostTokens, 2 * tailLimit + 64) : mostTokens
+        let (all, overflow) = latents.multipliedReportingOverflow(by: tailLimit > 0 ? most : 0)
+        need.add("scores", MemoryLayout<Float>.stride, overflow ? mostKept : min(all, mostKept))
+        return need
     }
 
     /// Adds the scores of a batch, parallel to the entries of `codes`, with `tokens` scored tokens in it.

@@ -116,8 +116,19 @@ _Noreturn void dmsae_end(const char *message, int status) {
     _exit(status);
 }
 
+static void end_at_once(int signal) {
+    remove_temporaries();
+    struct sigaction standard = {.sa_handler = SIG_DFL};
+    sigaction(signal, &standard, NULL);
+    // Waits until this returns.
+    raise(signal);
+}
+
 // The action that the Swift runtime or nobody had for the signals of a crash: what is not ours to explain goes there.
 static struct sigaction former[NSIG];
+
+// Whether another process sent it: there is no fault to look at, and the Swift runtime would report one and go on.
+static int is_sent(const siginfo_t *info) { return info->si_code <= 0 && info->si_pid != getpid(); }
 
 static void leave_to_former(int signal) {
     // Its action gets the signal when the faulting instruction runs again, or from here.
@@ -127,6 +138,10 @@ static void leave_to_former(int signal) {
 
 static void on_bus_error(int signal, siginfo_t *info, void *context) {
     (void)context;
+    if (is_sent(info)) {
+        end_at_once(signal);
+        return;
+    }
     const uintptr_t at = (uintptr_t)info->si_addr;
     for (int slot = 0; slot < mapping_slots; slot++) {
         const struct mapping *mapping = atomic_load(&mappings[slot]);
@@ -163,18 +178,14 @@ void dmsae_set_memory_message(const char *message) {
 // What allocates without being able to refuse (Swift's arrays, C++) ends itself in the moment malloc has failed.
 static void on_trap(int signal, siginfo_t *info, void *context) {
     (void)context;
+    if (is_sent(info)) {
+        end_at_once(signal);
+        return;
+    }
     if (errno == ENOMEM) dmsae_end(memory_message, 1);
     leave_to_former(signal);
     // Those of abort, kill and a breakpoint do not come again by themselves.
     if (signal == SIGABRT || signal == SIGTRAP || info->si_code <= 0) raise(signal);
-}
-
-static void end_at_once(int signal) {
-    remove_temporaries();
-    struct sigaction standard = {.sa_handler = SIG_DFL};
-    sigaction(signal, &standard, NULL);
-    // Waits until this returns.
-    raise(signal);
 }
 
 // Asks to stop; SIGXCPU comes every second once the limit is reached, and only repeats itself.

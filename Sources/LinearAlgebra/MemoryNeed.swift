@@ -50,7 +50,7 @@ extension MemoryNeed: CustomStringConvertible {
 }
 
 /// A number of bytes as people say it: "154 GiB", "1.5 GiB", "300 MiB".
-func memoryText(_ bytes: Int) -> String {
+package func memoryText(_ bytes: Int) -> String {
     if bytes == .max { return "more bytes than can be counted" }
     var value = Double(bytes)
     for unit in ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB"] {

@@ -5,7 +5,7 @@ extension TrainingPlan {
     ///
     /// With F latents of D inputs, B tokens a step, L lanes and n prefixes, in bytes:
     /// parameters, gradients and both moments 4·8·F·D, the copy that is written 4·F·D; a few counters a latent and lane;
-    /// two batches and the panels of n + 3 matrices [B, 64] a lane; k·B entries as candidates, by token and by latent, once a
+    /// two batches, a tile of pre-activations a lane and the panels of n + 3 matrices [B, 64] a lane; k·B entries as candidates, by token and by latent, once a
     /// lane; and what revives dead latents, D/2 of them a token.
     ///
     /// - Parameters:
@@ -25,6 +25,7 @@ extension TrainingPlan {
         need.add("parameters, gradients and moments", 36 + 8 * copies, width, dIn)
         need.add("parameters, gradients and moments", 64 + 24 * lanes, width)
         need.add("batches", 8, batch, dIn)
+        need.add("batches", 4 * lanes, PreactivationTiles.rows, PreactivationTiles.latents)
         need.add("batches", 4 * lanes * (layout.prefixes.count + 3), batch, min(64, dIn))
         // A core fires as it likes; half of it on every token is more than any did.
         let active = min(Double(width), max(0, k.isFinite ? k : Double(width)) + Double(layout.coreCount) / 2)

@@ -12,7 +12,7 @@ import Synchronization
 /// | SIGPIPE | ignored: who closed our standard output wants no more of it; a long command says so once and goes on, another ends quietly with 141 |
 /// | SIGXFSZ | ignored: the write fails, and is said like any other that did |
 /// | SIGBUS | in a mapped file: a message that names it; see `MappedFile` |
-/// | SIGABRT, SIGILL, SIGTRAP, SIGSEGV, SIGFPE | after a refused allocation a message; else a crash, as the Swift runtime reports it |
+/// | SIGABRT, SIGILL, SIGTRAP, SIGSEGV, SIGFPE | after a refused allocation a message; else a crash, as the Swift runtime reports it; sent by somebody, the end at once |
 /// | SIGCHLD, and all that are not named | as by default, whatever the parent left |
 ///
 /// Temporary files are removed in every case but SIGKILL. What was ignored when the program started stays ignored (nohup,

@@ -161,13 +161,18 @@ struct LMCommand: ParsableCommand {
             return bytes
         }
 
-        private func standardInput() -> [UInt8] {
+        /// - Throws: `TensorFileError.unreadable`: a text of which the rest is missing has other tokens.
+        private func standardInput() throws -> [UInt8] {
             var bytes: [UInt8] = []
             var buffer = [UInt8](repeating: 0, count: 1 << 16)
             while true {
                 let count = read(STDIN_FILENO, &buffer, buffer.count)
-                guard count > 0 else { return bytes }
-                bytes += buffer[..<count]
+                if count == 0 { return bytes }
+                if count > 0 {
+                    bytes += buffer[..<count]
+                } else if errno != EINTR {
+                    throw TensorFileError.unreadable(file: "standard input", reason: String(cString: strerror(errno)))
+                }
             }
         }
     }

@@ -130,6 +130,7 @@ struct ScoreCommand: ParsableCommand {
             latents: pass.candidateCount, tokens: batch.tokenCount, aggregate: how, scope: over ?? .all,
             isSigned: signed,
             memory: Int(scoreMemory * Double(1 << 30)))
+        try accumulator.memory.check()
         if perToken { try checkPerToken(plugin, pass, batch) }
         let everyToken =
             perToken && plugin.scoresTokens ? Matrix(rows: batch.tokenCount, columns: pass.candidateCount) : nil

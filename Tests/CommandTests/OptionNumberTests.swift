@@ -71,7 +71,7 @@ import Testing
         ("score.tokens=4611686018427387904", "recipe key score.tokens is \"4611686018427387904\"; it must be at most"),
         ("context=9223372036854775807", "recipe key context is \"9223372036854775807\"; it must be at most"),
         ("sequences=9223372036854775807", "recipe key sequences is \"9223372036854775807\"; it must be at most"),
-        ("train.batch=9223372036854775744", "it must be at most 2147483647"),
+        ("train.batch=9223372036854775744", "it must be at least one batch of 9223372036854775744 (train.batch)"),
     ]) func ofRecipesAreRefusedByKey(_ setting: String, _ message: String) throws {
         let recipe = folder.file("tiny.yaml")
         try tiny.writeRecipe(to: recipe)

@@ -59,12 +59,15 @@ import Testing
         #expect(process.terminationStatus == 128 + SIGTERM)
     }
 
-    @Test func sigquitEndsItAtOnce() throws {
+    /// The Swift runtime would print that the program crashed, and go on.
+    @Test(arguments: [SIGQUIT, SIGABRT, SIGSEGV, SIGBUS]) func otherSignalsEndItAtOnceWithoutAWord(_ signal: Int32)
+        throws
+    {
         let process = try start(after: "ulimit -c 0")
-        kill(process.processIdentifier, SIGQUIT)
+        kill(process.processIdentifier, signal)
         process.waitUntilExit()
         #expect(process.terminationReason == .uncaughtSignal)
-        #expect(process.terminationStatus == SIGQUIT)
+        #expect(process.terminationStatus == signal)
         #expect(said == "")
     }
 

@@ -1,8 +1,7 @@
 import Foundation
+import LinearAlgebra
 import TestSupport
 import Testing
-
-@testable import LinearAlgebra
 
 /// Memory is asked for by formula before it is taken.
 @Suite struct MemoryNeedTests {
@@ -26,6 +25,15 @@ import Testing
         #expect(need.bytes == .max)
         #expect("\(need)" == "it needs more bytes than can be counted")
         #expect(throws: ResourceError.self) { try need.check() }
+    }
+
+    @Test func aMatrixThatCannotBeHadEndsTheProgramWithAMessage() async throws {
+        let result = try await #require(processExitsWith: .exitCode(1), observing: [\.standardErrorContent]) {
+            _ = Matrix(rows: 1 << 30, columns: 1 << 20)
+        }
+        let said = String(decoding: result.standardErrorContent, as: UTF8.self)
+        #expect(said.contains("Error: a matrix of 1073741824 × 1048576 needs 4 PiB, and "), "\(said)")
+        #expect(said.contains("; ask for less, or give this process more memory\n"), "\(said)")
     }
 
     @Test func theLimitOfThisProcessIsBelowItsMachines() {
