@@ -147,14 +147,16 @@ struct TrainCommand: ParsableCommand {
         ]
     }
 
-    /// SHA-256 of all that the training is made from. Of a store it is that of its record, which has the shards' own.
+    /// SHA-256 of all that the training is made from. Of a store it is that of its record, which has the shards' own, and
+    /// those of what it was harvested from.
     private func hashes(_ source: TrainingRows, _ rule: any LoadedPlugin) throws -> [String: String] {
-        try fileHashes([
+        let own = try fileHashes([
             ("activations", [source.record == nil ? activations : activations + "/store.json"]),
             ("sparsity rule", [rule.path]),
             ("start", self.`init`.map { folder in SAEFolder.files.map { folder + "/" + $0 } } ?? []),
             ("core", core.map { [Core.encoderFile(at: $0)] } ?? []),
         ])
+        return own.merging(source.record?.hashes ?? [:]) { own, _ in own }
     }
 
     private func settings() -> TrainingSettings {
