@@ -111,10 +111,9 @@ public final class Distillation {
             dIn: dIn, layout: layout, k: max(recipe.k, recipe.resolvedFinalK.max() ?? 0), batch: recipe.batch
         ).check()
         // Not even the folder is made for nothing.
-        if resuming && !run.has("run.json") { throw DistillationError.nothingToResume(folder: run.path) }
-        let lock = try OutputLock.folder(run.path)
-        self.lock = lock
-        defer { (log, self.lock) = (nil, nil) }
+        if resuming && !exists(run.path) { throw DistillationError.nothingToResume(folder: run.path) }
+        lock = try OutputLock.folder(run.path)
+        defer { (log, lock) = (nil, nil) }
         let record = try run.open(self.record, resuming: resuming)
         (parts.modelName, identity) = (record.model, record.identity)
         log = try EventLog(run.path + "/events.jsonl")
@@ -129,7 +128,7 @@ public final class Distillation {
             // A text too short for the harvest and the like: without this, the corrected recipe would meet a run.
             if !resuming {
                 run.abandon()
-                self.lock = nil
+                lock = nil
                 rmdir(run.path)
             }
             throw error
@@ -156,7 +155,7 @@ public final class Distillation {
         }
         let finals = try finish(stable, store, evaluation, mark: mark)
         let result = DistillationRecord(cycles: cycles, coreSize: stable.latents.count, finals: finals)
-        try lock.requireInPlace()
+        try lock?.requireInPlace()
         try JSONRecord.write(result, to: run.path + "/result.json")
         return result
     }

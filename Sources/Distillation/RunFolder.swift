@@ -42,12 +42,12 @@ public struct RunRecord: Codable, Sendable, Equatable {
         }
         let recipe = recipe.filter { $0.key != Self.changeableKey && !Self.places.contains($0.key) }
         return named(recipe) { $0 }
-            + named(hashes) { "SHA-256 of \($0)" }
             + [
                 ("version", version), ("lanes", String(lanes)), ("BLAS core", blasCore),
                 ("kernel level", String(kernelLevel)), ("sparsity rule", rule), ("scorer", scorer),
             ]
             + named(ruleSettings) { "the sparsity rule's \($0)" } + named(scorerSettings) { "the scorer's \($0)" }
+            + named(hashes) { "SHA-256 of \($0)" }
             + [("seeds", seeds.map(String.init).joined(separator: " "))]
     }
 

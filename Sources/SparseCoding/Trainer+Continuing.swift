@@ -18,12 +18,13 @@ extension Trainer {
             else { throw refuse("keeps the \(k) largest of each row", "use --sparsity topk") }
             return
         }
+        if let one = sae.latentThresholds.flatMap(commonThreshold) {
+            (sae.threshold, sae.latentThresholds) = (one, nil)
+        }
         guard let inference = rule.inference else {
-            guard let own = sae.latentThresholds else { return }
-            guard let one = commonThreshold(own) else {
+            guard sae.latentThresholds == nil else {
                 throw refuse("has a threshold of its own for each latent", "use --sparsity jumprelu")
             }
-            (sae.threshold, sae.latentThresholds) = (one, nil)
             return
         }
         guard sae.threshold != nil || sae.latentThresholds != nil else { return }

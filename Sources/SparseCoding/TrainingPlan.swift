@@ -149,6 +149,7 @@ public struct TrainingPlan: Sendable, Codable, Equatable {
     public func learningRate(at step: Int) -> Double {
         if step < warmupSteps { return learningRate * Double(step) / Double(warmupSteps) }
         guard let decayStart, step >= decayStart else { return learningRate }
-        return learningRate * Double(steps - step) / Double(steps - decayStart)
+        // In Double: a plan may come from a file.
+        return learningRate * (Double(steps) - Double(step)) / (Double(steps) - Double(decayStart))
     }
 }

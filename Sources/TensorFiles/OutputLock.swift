@@ -9,6 +9,8 @@ public final class OutputLock: Sendable {
     /// What is written, as given by the caller.
     public let output: String
     private let path: String
+    /// Of the lock's file in its folder.
+    private let name: String
     private let descriptor: Int32
     private let folder: Int32
 
@@ -41,7 +43,7 @@ public final class OutputLock: Sendable {
             if folder >= 0 { close(folder) }
             throw error
         }
-        (self.output, path, descriptor, self.folder) = (output, place, kept, folder)
+        (self.output, path, self.name, descriptor, self.folder) = (output, place, name, kept, folder)
         let owner = Array("\(getpid())\n".utf8)
         // Only for the message that others get.
         ftruncate(descriptor, 0)
@@ -50,7 +52,13 @@ public final class OutputLock: Sendable {
 
     deinit {
         // Removed while it is locked: whoever waits to open it finds no file, and whoever has it open finds it gone.
-        if isInPlace { unlink(path) }
+        // By the folder's descriptor: it may have been moved.
+        var status = stat()
+        if folder >= 0, fstatat(folder, name, &status, AT_SYMLINK_NOFOLLOW) == 0,
+            Identity(status) == Self.identity(descriptor)
+        {
+            unlinkat(folder, name, 0)
+        }
         close(descriptor)
         if folder >= 0 { close(folder) }
     }

@@ -151,15 +151,24 @@ struct TrainCommand: ParsableCommand {
         ]
     }
 
-    /// SHA-256 of all that the training is made from. Of a store it is that of its record, which has the shards' own.
+    /// SHA-256 of all that the training is made from. Of a store it is that of its record, which has the shards' own, and
+    /// those of what it was harvested from.
     private func hashes(_ source: TrainingRows, _ rule: any LoadedPlugin) throws -> [String: String] {
+<<<<<<< HEAD
         var hashes = try fileHashes([
+=======
+        let own = try fileHashes([
+>>>>>>> runs
             ("activations", [source.record == nil ? activations : activations + "/store.json"]),
             ("start", self.`init`.map { folder in SAEFolder.files.map { folder + "/" + $0 } } ?? []),
             ("core", core.map { [Core.encoderFile(at: $0)] } ?? []),
         ])
+<<<<<<< HEAD
         hashes.merge(rule.hashes("sparsity rule")) { $1 }
         return hashes
+=======
+        return own.merging(source.record?.hashes ?? [:]) { own, _ in own }
+>>>>>>> runs
     }
 
     private func settings() -> TrainingSettings {

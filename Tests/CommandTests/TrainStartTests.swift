@@ -106,7 +106,7 @@ import Testing
         #expect(own.rule == "jumprelu 1.0.0")
         #expect(
             own.ruleSettings == [
-                "bandwidth": "0.03", "threshold": "0.1", "lambda": "0.1", "warmup": "0.1", "rate": "1",
+                "bandwidth": "0.03", "threshold": "0.1", "lambda": "0.1", "warmup": "0.1", "rate": "1.0",
             ])
         #expect(own.settings?["order"] == "as in the file" && own.settings?["input scale"] == "none")
         #expect(own.hashes?["activations"] == (try SHA256.hexadecimal(ofFile: folder.file("x"))))

@@ -199,7 +199,7 @@ func randomTokens(sequences: Int, length: Int, from first: Int = 0, count: Int =
     @Test(arguments: [
         ("\"shardRows\" : [\n    500,", "\"shardRows\" : [\n    -500,"),
         ("\"shardRows\" : [\n    500,", "\"shardRows\" : [\n    9223372036854775807,"),
-        ("\"dIn\" : 48", "\"dIn\" : 0"), ("\"format\" : 1", "\"format\" : 2"),
+        ("\"dIn\" : 48", "\"dIn\" : 0"), ("\"layer\" : 1", "\"layer\" : -1"),
         ("\"inputScale\" : ", "\"inputScale\" : -"), ("\"rows\" : 1", "\"rows\" : 2"),
     ]) func aRecordThatContradictsItselfIsRefused(_ old: String, _ new: String) throws {
         _ = try harvest()
@@ -209,6 +209,32 @@ func randomTokens(sequences: Int, length: Int, from first: Int = 0, count: Int =
         try AtomicFile.write(text[..<at.lowerBound] + new + text[at.upperBound...], to: path)
         #expect(
             message { _ = try ActivationStore(folder.path) }
+                == "activation store \(folder.path): store.json is not as the harvest wrote it; harvest it again")
+        // As one would write it who knows how the seal is made.
+        try JSONRecord.write(try JSONRecord.read(ActivationStoreRecord.self, from: path).sealed(), to: path)
+        #expect(
+            message { _ = try ActivationStore(folder.path) }
                 == "activation store \(folder.path): store.json contradicts itself; harvest it again")
+    }
+
+    @Test func aStoreOfAnEarlierVersionIsSaidToBeOne() throws {
+        try AtomicFile.write(#"{"format": 1, "dIn": 48}"#, to: folder.file("store.json"))
+        #expect(
+            message { _ = try ActivationStore(folder.path) }
+                == "activation store \(folder.path): it is of format 1, and this version of dmsae reads 2; harvest it again"
+        )
+    }
+
+    @Test func aShardThatWasChangedIsFoundBeforeAnythingIsMadeOfIt() throws {
+        let store = try harvest()
+        try store.verify(progress: SilentProgress(), stop: StopRequest())
+        let path = folder.file("shard-00001.safetensors")
+        var bytes = contents(of: path)
+        bytes[bytes.count - 3] ^= 1
+        try AtomicFile.write(bytes, to: path)
+        let changed = try ActivationStore(folder.path)
+        #expect(
+            message { try changed.verify(progress: SilentProgress(), stop: StopRequest()) }
+                == "activation store \(folder.path): \(path) was changed after the harvest; harvest it again")
     }
 }

@@ -52,8 +52,8 @@ func runRecord(steps: Int = 1) throws -> RunRecord {
         #expect(kept.model == "model" && kept.recipe["model"] == "a/model" && kept.recipe["final.k"] == "[8, 16]")
     }
 
-    @Test(
-        arguments: [
+    @Test func anotherCauseIsNamed() throws {
+        let changes: [(change: (inout RunRecord) -> Void, what: String)] = [
             ({ $0.hashes["model"] = "cd" }, "SHA-256 of model = ab, now it is cd"),
             ({ $0.hashes["text"] = "cd" }, "SHA-256 of text = unset, now it is cd"),
             ({ $0.ruleSettings = ["bandwidth": "0.03"] }, "the sparsity rule's bandwidth = 0.05, now it is 0.03"),
@@ -61,16 +61,17 @@ func runRecord(steps: Int = 1) throws -> RunRecord {
             ({ $0.ruleSettings = nil }, "the sparsity rule's bandwidth = 0.05, now it is unset"),
             ({ $0.seeds = [1, 3] }, "seeds = 1 2, now it is 1 3"), ({ $0.lanes = 4 }, "lanes = 2, now it is 4"),
             ({ $0.recipe["train.steps"] = "2" }, "train.steps = 1, now it is 2"),
-        ] as [(@Sendable (inout RunRecord) -> Void, String)])
-    func anotherCauseIsNamed(_ change: @Sendable (inout RunRecord) -> Void, _ what: String) throws {
+        ]
         let run = RunFolder(folder.file("run"))
         try createFolder(run.path)
         _ = try run.open(try record(1), resuming: false)
-        var other = try record(1)
-        change(&other)
-        #expect(
-            message { _ = try run.open(other, resuming: true) }
-                == "the run in \(run.path) was started with \(what); resume it with its own recipe or choose another --out"
-        )
+        for (change, what) in changes {
+            var other = try record(1)
+            change(&other)
+            #expect(
+                message { _ = try run.open(other, resuming: true) }
+                    == "the run in \(run.path) was started with \(what); resume it with its own recipe or choose another --out"
+            )
+        }
     }
 }

@@ -42,15 +42,17 @@ import Testing
     }
 
     @Test func aFolderThatIsMovedOrRemovedIsNoLongerTheOneAndAnotherInItsPlaceIsNot() throws {
-        let lock = try OutputLock.folder(out)
+        var lock: OutputLock? = try OutputLock.folder(out)
         let elsewhere = folder.file("elsewhere")
         #expect(rename(out, elsewhere) == 0)
-        #expect(throws: OutputLockError.moved(output: out, now: elsewhere)) { try lock.requireInPlace() }
+        #expect(throws: OutputLockError.moved(output: out, now: elsewhere)) { try lock?.requireInPlace() }
         let other = try OutputLock.folder(out)
-        #expect(throws: OutputLockError.moved(output: out, now: elsewhere)) { try lock.requireInPlace() }
+        #expect(throws: OutputLockError.moved(output: out, now: elsewhere)) { try lock?.requireInPlace() }
+        lock = nil
+        #expect(rmdir(elsewhere) == 0, "the lock is gone where it was taken along")
         try other.requireInPlace()
-        #expect(unlink(elsewhere + "/.lock") == 0 && rmdir(elsewhere) == 0)
-        #expect(throws: OutputLockError.removed(output: out)) { try lock.requireInPlace() }
+        #expect(unlink(out + "/.lock") == 0 && rmdir(out) == 0)
+        #expect(throws: OutputLockError.removed(output: out)) { try other.requireInPlace() }
     }
 
     @Test func whatAKillLeftHalfWrittenIsClearedAndWhatIsBeingWrittenIsNot() throws {
