@@ -26,6 +26,9 @@ public enum ScoreMeasure: Equatable, Sendable {
                 + "over active tokens (--over active), or train longer"
         case .aggregate(_, _, isSigned: true):
             "signed scores are above 0 where a latent helps: aggregate absolute ones (without --signed), or score a wider --prefix"
+        case .aggregate(.trimmedMean(let p), .all, isSigned: false):
+            "a latent active on fewer than \(Self.percent(p))% of tokens has a trimmed mean of 0: aggregate over active tokens (--over "
+                + "active) or otherwise (--aggregate mean)"
         case .aggregate: "none of them fires there with an effect: score other or more tokens, or a wider --prefix"
         case .total:
             "removing any of them helps or does nothing, as this scorer measures it: score more sequences, or a wider --prefix"

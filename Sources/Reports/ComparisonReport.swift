@@ -43,7 +43,7 @@ public struct ComparisonReport {
         return record.pairs.first { $0.first == a && $0.second == b || $0.first == b && $0.second == a }
     }
 
-    var tau: String { short(record.tau, 2) }
+    var tau: String { record.shownTau }
 
     /// The page.
     public func html() -> String {

@@ -329,7 +329,7 @@ struct CompareCommand: ParsableCommand {
     private func printTable(_ record: ComparisonRecord) {
         print(
             "\(record.candidates) candidates, \(record.scored_tokens) scored tokens of \(record.sequences) sequences; "
-                + "core at τ = \(short(tau, 2)), intervals of 95% from \(draws) draws "
+                + "core at τ = \(record.shownTau), intervals of 95% from \(draws) draws "
                 + "of sequences\n")
         let first = record.methods.first?.name ?? ""
         func pair(_ name: String) -> ComparisonRecord.Pair? {

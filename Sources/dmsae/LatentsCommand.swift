@@ -82,7 +82,11 @@ struct LatentsCommand: ParsableCommand {
         Terminal.shared.end()
         var extent = LatentInspection.Extent()
         extent.contexts = contexts
-        guard inspection.tokenCount > 0 else { throw AttributionError.nothingScored(tokens: tokens) }
+        if data.deliveredTokenCount < tokens {
+            Terminal.shared.warn(
+                "\(corpus.text) has \(data.deliveredTokenCount) of the \(tokens) tokens asked for; those are looked at")
+        }
+        guard inspection.tokenCount > 0 else { throw AttributionError.nothingScored(tokens: data.deliveredTokenCount) }
         let found = asked ?? inspection.byFrequency
         guard !found.isEmpty else {
             throw AttributionError.nothingFires(latents: autoencoder.dSAE, tokens: inspection.tokenCount)

@@ -82,8 +82,15 @@ struct ScoreCommand: ParsableCommand {
             (self.index, self.count) = (index, count)
         }
 
-        /// Its sequences.
-        func range(of sequences: Int) -> Range<Int> { sequences * (index - 1) / count..<sequences * index / count }
+        /// Its sequences; as many shards as sequences are the most.
+        func range(of sequences: Int) throws -> Range<Int> {
+            guard count <= sequences else {
+                throw ValidationError(
+                    "--shard is \(index)/\(count), and there are \(sequences) sequences; cut them into \(sequences) shards or fewer"
+                )
+            }
+            return sequences * (index - 1) / count..<sequences * index / count
+        }
     }
 
     enum CrashPolicy: String, ExpressibleByArgument, CaseIterable { case stop, skip }
@@ -138,7 +145,7 @@ struct ScoreCommand: ParsableCommand {
             pass.keepLossChanges(sequences: batch.sequenceCount, length: batch.length)
         }
         try pass.begin(sequences: batch.sequenceCount, tokens: batch.tokenCount)
-        let range = merge.isEmpty ? shard?.range(of: batch.sequenceCount) ?? 0..<batch.sequenceCount : 0..<0
+        let range = merge.isEmpty ? try shard?.range(of: batch.sequenceCount) ?? 0..<batch.sequenceCount : 0..<0
         let key = try passKey(plugin, loaded, limit: limit)
         let lock = try checkpoint.map { try OutputLock.file($0) }
         defer { withExtendedLifetime(lock) {} }
@@ -197,7 +204,9 @@ struct ScoreCommand: ParsableCommand {
         try write(result, core, everyToken, try pass.lossChanges(), batch, outputs, about)
         let title =
             plugin.scoresTokens ? "\(how)" : outputs.first.map { "\($0.output.name) [\($0.output.unit)]" } ?? ""
-        try report(result, core, scored: accumulator.tokenCount, title: title, outputs.map(\.output), leftOut: leftOut)
+        try report(
+            result, core, scored: accumulator.tokenCount, title: title, outputs.map(\.output), leftOut: leftOut,
+            loaded.scale)
     }
 
     /// Refuses --per-token for a scorer of which nothing is known token by token, and a file of absurd size.
@@ -329,12 +338,14 @@ struct ScoreCommand: ParsableCommand {
     }
 
     private func report(
-        _ scores: [Double], _ core: CoreSelection, scored: Int, title: String, _ outputs: [ScorerOutput], leftOut: [Int]
+        _ scores: [Double], _ core: CoreSelection, scored: Int, title: String, _ outputs: [ScorerOutput],
+        leftOut: [Int],
+        _ scale: LatentScale
     ) throws {
         if output.json {
             let report = Report(
                 candidates: scores.count, scored_tokens: scored, core: core.latents, coverage: core.coverage,
-                scores: scores, outputs: outputs, left_out_sequences: leftOut)
+                scores: scores, outputs: outputs, left_out_sequences: leftOut, decoder_norms: scale.rawValue)
             return print(try JSONRecord.text(report))
         }
         print(
@@ -361,6 +372,7 @@ struct ScoreCommand: ParsableCommand {
         var scores: [Double]
         var outputs: [ScorerOutput]
         var left_out_sequences: [Int]
+        var decoder_norms: String
     }
 }
 

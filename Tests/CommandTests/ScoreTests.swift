@@ -236,6 +236,11 @@ import Testing
             saying: "gxa gives scores of tokens, which have no state to keep")
         try fail(words + out + ["--shard", "2/3"], status: 64, saying: "--shard needs --checkpoint")
         try fail(words + out + ["--shard", "4/3"], status: 64, saying: "4/3")
+        for shards in ["1/5", "9223372036854775807/9223372036854775807"] {
+            try fail(
+                words + out + ["--scorer", scorer, "--shard", shards, "--checkpoint", folder.file("c")], status: 64,
+                saying: "--shard is \(shards), and there are 4 sequences; cut them into 4 shards or fewer")
+        }
         let bytes = contents(of: names[0])
         try AtomicFile.write(Array(bytes.dropLast(8)), to: names[0])
         try fail(words + out + how + ["--merge", names[0]], saying: "shard1")

@@ -25,7 +25,7 @@ extension ComparisonRecord {
         if let pair = leadingPair {
             sentences.append(
                 "\(pair.first) and \(pair.second) rank latents with Spearman's ρ = \(show(pair.spearman)); their cores at "
-                    + "τ = \(short(tau, 2)) have a Jaccard of \(show(pair.jaccard)).")
+                    + "τ = \(shownTau) have a Jaccard of \(show(pair.jaccard)).")
         }
         for method in methods {
             guard let error = method.relative_standard_error, error > 0.05 else { continue }
@@ -89,6 +89,9 @@ extension ComparisonRecord {
             name == $0 || name.hasPrefix($0 + ",") || name.hasPrefix($0 + ":")
         }
     }
+
+    /// τ with two decimals, or as many as it has: 0.999 is not 1.00.
+    public var shownTau: String { abs(100 * tau - (100 * tau).rounded()) < 1e-9 ? short(tau, 2) : "\(tau)" }
 
     private func list(_ names: [String]) -> String {
         names.count < 2
