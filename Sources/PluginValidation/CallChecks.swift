@@ -6,11 +6,13 @@ extension PluginCheck {
     static let callChecks = [
         PluginCheck(
             id: "many-calls", rules: ["DMSAE-SCORER-05", "DMSAE-SCORER-09", "DMSAE-RULE-05"],
-            promise: "the last of many calls on one input gives what the first gave", after: ["no-memory", "selection-again"]
+            promise: "the last of many calls on one input gives what the first gave",
+            after: ["no-memory", "selection-again"]
         ) { subject in
             let call = try subject.smallCall()
             let first = try call.run()
-            let most = subject.has("deterministic") || subject.plugin.isRule ? 0 : 1e-4 * first.reduce(0) { max($0, abs($1)) }
+            let most =
+                subject.has("deterministic") || subject.plugin.isRule ? 0 : 1e-4 * first.reduce(0) { max($0, abs($1)) }
             // Questions to the host are what takes time.
             for number in 2...(subject.has("needs-evaluation") ? 300 : 2000) {
                 let again = try call.run()
@@ -19,7 +21,8 @@ extension PluginCheck {
                         !($0.element.0.isNaN && $0.element.1.isNaN) && !(abs($0.element.0 - $0.element.1) <= most)
                     })?.offset
                 else { continue }
-                throw Broken(reason: "result \(e) of call \(number) of \(call.name) is \(again[e]), and was \(first[e])")
+                throw Broken(
+                    reason: "result \(e) of call \(number) of \(call.name) is \(again[e]), and was \(first[e])")
             }
         },
         PluginCheck(
@@ -55,7 +58,9 @@ extension PluginCheck {
 extension PluginCheck.Subject {
     /// A call that takes as little time as it can.
     fileprivate func smallCall() throws -> MainCall {
-        if plugin.isRule { return MainCall(try rule(), on: Selection(seed: seed, rows: 6, latents: 12, perRow: 4, k: 2)) }
+        if plugin.isRule {
+            return MainCall(try rule(), on: Selection(seed: seed, rows: 6, latents: 12, perRow: 4, k: 2))
+        }
         let model = QuadraticModel(seed: seed, sequences: 1, length: 6, latents: 12, dimensions: 4, perToken: 3)
         return try MainCall(plugin.scorer(), on: model)
     }

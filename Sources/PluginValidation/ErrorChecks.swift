@@ -13,7 +13,8 @@ extension PluginCheck {
             guard let y = score.outputs.firstIndex(where: { $0.role == .terms }) else {
                 throw NotApplicable(reason: "it does not say what its score is made of")
             }
-            let e = score.outputs.firstIndex { $0.role == .expansions }, x = score.outputs.firstIndex { $0.role == .sizes }
+            let e = score.outputs.firstIndex { $0.role == .expansions },
+                x = score.outputs.firstIndex { $0.role == .sizes }
             try subject.ofAllAndOfSome(sequences: 8) { pass in
                 let results = try subject.accumulated(pass, by: score, shards: [0..<pass.count])[0]
                 let S = pass.count, largest = results[0].reduce(0) { $1.isNaN ? $0 : max($0, abs($1)) }
@@ -40,7 +41,8 @@ extension PluginCheck {
                 for (j, count) in results[i].enumerated() {
                     let name = "element \(j) of output \(score.outputs[i].name)"
                     try expect(
-                        count >= 0 && count == count.rounded() && count < 1e15, "\(name) is \(count), which is no count")
+                        count >= 0 && count == count.rounded() && count < 1e15, "\(name) is \(count), which is no count"
+                    )
                     try expect(
                         count > 0 || of[j].isNaN || of[j] == 0, "\(name) is 0, and there is a value, \(of[j])")
                 }
@@ -48,7 +50,8 @@ extension PluginCheck {
         },
         PluginCheck(
             id: "standard-errors", rules: ["DMSAE-SCORER-11"],
-            promise: "a standard error is as large as its output scatters, by its draws or from text to text, never below 0"
+            promise:
+                "a standard error is as large as its output scatters, by its draws or from text to text, never below 0"
         ) { subject in
             let score = try subject.accumulation()
             let errors = score.outputs.indices.filter { score.outputs[$0].standardErrorOf != nil }

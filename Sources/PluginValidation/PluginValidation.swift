@@ -50,6 +50,8 @@ public struct PluginValidation: Sendable {
     public var skipped: [String] = []
     /// What random inputs are drawn from; the same seed, the same inputs.
     public var seed: UInt64
+    /// The longest that one check may take, in seconds: a plugin that asks or logs without end is never silent.
+    public var longestCheck: Double
     private var isolation: PluginIsolation
 
     /// A validation with workers as given. No call is made a second time: what fails once in a while is what is looked for.
@@ -57,6 +59,7 @@ public struct PluginValidation: Sendable {
         self.seed = seed
         self.isolation = isolation
         self.isolation.attempts = 1
+        longestCheck = max(30, isolation.timeout)
     }
 
     /// A check, what it is about, what it builds on, and how it is made.
@@ -82,7 +85,7 @@ public struct PluginValidation: Sendable {
         if let unknown = ((only ?? []) + skipped).first(where: { !known.contains($0) }) {
             throw Unplannable(description: "there is no check '\(unknown)'")
         }
-        let clock = CheckClock(seconds: max(30, isolation.timeout))
+        let clock = CheckClock(seconds: longestCheck)
         let services = PluginServices(log: { _ in }, isCancelled: clock.isOver)
         let code = Result { try PluginUnderTest.describe(path, isolation, services) }
         if case .failure(PluginError.reported) = code, PluginUnderTest.isPlainFunction(path) {
@@ -177,7 +180,8 @@ public struct PluginValidation: Sendable {
             switch error {
             case let error as PluginCheck.Broken: return made(step, .failed, error.reason)
             case PluginError.cancelled where isOver:
-                return made(step, .failed, "it was still at it after \(clock.seconds) s, with signs of life all the while")
+                return made(
+                    step, .failed, "it was still at it after \(clock.seconds) s, with signs of life all the while")
             case PluginError.crashed(_, _, let function, let how, let lastWords, _)
             where lastWords.contains("terminate called"):
                 // Where a C++ exception leaves a function that C called there is nobody to catch it.

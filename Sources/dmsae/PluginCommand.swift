@@ -1,6 +1,7 @@
 import ArgumentParser
 import FoundationEssentials
 import PluginHost
+import TensorFiles
 
 /// `dmsae plugin …`: what plugin users and authors ask about plugins.
 struct PluginCommand: ParsableCommand {
@@ -41,19 +42,30 @@ struct PluginCommand: ParsableCommand {
             }
         }
 
-        /// A line for each plugin, columns aligned; its file and, where it did not load, the reason below.
+        /// A line for each plugin, columns aligned; its file and, where it did not load, the reason below. What files say of
+        /// themselves is written fit for a terminal.
         static func table(_ list: [PluginListing]) -> [String] {
-            func width(_ column: (PluginListing) -> String?) -> Int { list.map { column($0)?.count ?? 0 }.max() ?? 0 }
+            func width(_ column: (PluginListing) -> String?) -> Int {
+                list.map { printable(column($0) ?? "").count }.max() ?? 0
+            }
             func padded(_ text: String?, _ width: Int) -> String {
-                let text = text ?? ""
+                let text = printable(text ?? "")
                 return text + String(repeating: " ", count: max(0, width - text.count))
             }
             let id = width(\.id), kind = width(\.kind), version = width(\.version)
             if list.isEmpty { return ["no plugins; add a folder of them to DMSAE_PLUGIN_PATH"] }
             return list.flatMap { entry -> [String] in
-                if let error = entry.error { return ["not loaded: \(entry.path)", "    \(error)"] }
+                let path = printable(entry.path)
+                if let error = entry.error { return ["not loaded: \(path)", "    \(printable(error))"] }
+                if let warning = entry.warning { return ["warning: \(path)", "    \(printable(warning))"] }
                 let columns = [padded(entry.id, id), padded(entry.kind, kind), padded(entry.version, version)]
-                return [(columns + [entry.description ?? ""]).joined(separator: "  "), "    \(entry.path)"]
+                let line = (columns + [printable(entry.description ?? "")]).joined(separator: "  ")
+                guard let other = entry.shadowedBy else { return [line, "    \(path)"] }
+                let why =
+                    other == entry.path
+                    ? "listed above: its folder is in DMSAE_PLUGIN_PATH twice"
+                    : "not what the name means, which is \(printable(other)); give this path to have it"
+                return [line, "    \(path)", "    \(why)"]
             }
         }
     }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import FoundationEssentials
 import PluginHost
+import TensorFiles
 
 /// `dmsae plugin inspect`: what a plugin file says about itself.
 struct PluginInspectCommand: ParsableCommand {
@@ -55,7 +56,7 @@ struct PluginInspectCommand: ParsableCommand {
             encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
             print(String(decoding: try encoder.encode(report), as: UTF8.self))
         } else {
-            for line in Self.lines(path, shown, fromManifest: noted != nil) { print(line) }
+            for line in Self.lines(path, shown, fromManifest: noted != nil) { print(printable(line)) }
         }
         guard let (noted, coded) = zip(noted, coded) else { return }
         let differences = noted.differences(from: coded)

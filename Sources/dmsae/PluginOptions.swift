@@ -4,6 +4,8 @@ import Glibc
 import PluginHost
 import SparseCoding
 
+extension PluginSandbox.Use: ExpressibleByArgument {}
+
 /// Options of commands that run plugins.
 struct PluginOptions: ParsableArguments {
     @Flag(
@@ -15,6 +17,14 @@ struct PluginOptions: ParsableArguments {
 
     @Option(help: ArgumentHelp("Address space of a plugin's process; default half of the memory.", valueName: "GiB"))
     var pluginMemory: Double?
+
+    @Option(
+        help: ArgumentHelp(
+            "Take from a plugin's process what it does not need: files to write, the network, other processes. auto: as "
+                + "far as the kernel goes (dmsae doctor says how far); on: all of it or none is run.",
+            valueName: "auto|on|off"
+        ))
+    var sandbox = PluginSandbox.Use.whereThere
 
     func validate() throws {
         guard pluginTimeout > 0, pluginTimeout.isFinite else {
@@ -34,6 +44,7 @@ struct PluginOptions: ParsableArguments {
             return nil
         }
         var isolation = PluginIsolation(executable: "/proc/self/exe", timeout: pluginTimeout, crashFolder: crashFolder)
+        isolation.sandbox = sandbox
         if let pluginMemory { isolation.memory = UInt64(pluginMemory * Double(1 << 30)) }
         return isolation
     }

@@ -10,7 +10,8 @@ struct PluginValidateCommand: ParsableCommand {
         abstract: "Puts a plugin to the test: every promise of the headers, each in a process of its own.",
         discussion: """
             No language model is needed: the loss is a quadratic form whose values are known exactly. A failure names the \
-            rule (see dmsae plugin explain) and can be repeated with --check and --seed. Exit status: 0 when every check that \
+            rule (see dmsae plugin explain) and can be repeated with --check and --seed. One cause is one failure: checks \
+            that build on a failed one, or fail as it did, count as not run; a hang ends all. Exit status: 0 when every check that \
             was executed passed, 1 when one failed, 2 when none was executed, 64 for wrong usage.
 
             Example: dmsae plugin validate ./scorer.so
@@ -61,7 +62,7 @@ struct PluginValidateCommand: ParsableCommand {
             counts = try validation.run(plugin, catalog: try PluginCatalog()) { result in
                 results.append(result)
                 if json { return }
-                if result.plugin != shown { print("\(result.plugin):") }
+                if result.plugin != shown { print("\(printable(result.plugin)):") }
                 shown = result.plugin
                 show(result)
             }
@@ -89,14 +90,16 @@ struct PluginValidateCommand: ParsableCommand {
     }
 
     private func show(_ result: CheckResult) {
-        let reason = result.reason ?? ""
+        let reason = printable(result.reason ?? "")
         switch result.outcome {
         case .passed: print("  ok       \(result.check)")
         case .notApplicable: print("  --       \(result.check): \(reason)")
         case .notRun: print("  not run  \(result.check): \(reason)")
         case .failed:
             print("  FAILED   \(result.check) (\(Self.text(result.rules)))\n           \(reason)")
-            print("           again: dmsae plugin validate \(plugin ?? "") --check \(result.check) --seed \(seed)")
+            print(
+                "           again: dmsae plugin validate \(printable(plugin ?? "")) --check \(result.check) --seed \(seed)"
+            )
         }
     }
 

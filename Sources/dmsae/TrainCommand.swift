@@ -42,7 +42,10 @@ struct TrainCommand: ParsableCommand {
     var coreDecoderInit: CoreDecoderStart = .random
     @Option(help: "What a dense core may use of the budget.")
     var budget: BudgetScope = .total
-    @Option(help: "Sparsity rule: a shipped name or a path to a .so.")
+    @Option(
+        help:
+            "Sparsity rule: a shipped name, a path to a .so, or path.so:ID; ,KEY=VALUE after it for settings, as in topk,k=32."
+    )
     var sparsity = "batchtopk"
     @Option(help: "Peak learning rate; default 2e-4/√(width/16384).")
     var lr: Double?

@@ -10,6 +10,8 @@ public struct PluginIsolation: Sendable {
     public var timeout: Double
     /// Bytes of address space that a plugin may use; 0 for no limit.
     public var memory: UInt64
+    /// Whether workers give up what a scorer or rule does not need; see `PluginSandbox`.
+    public var sandbox = PluginSandbox.Use.whereThere
     /// How often a call is tried that takes its worker down, the second time in a fresh one.
     public var attempts = 2
     /// Folder in which what a plugin crashed on is kept; nil keeps nothing.

@@ -128,7 +128,8 @@ final class ProcessWatch {
     private static func kernelsView() -> [(String, String)] {
         var found: [(String, String)] = []
         let wanted = [
-            "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp_filters", "VmLck",
+            "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp_filters",
+            "VmLck",
         ]
         for line in text(of: "/proc/self/status").split(separator: "\n") {
             let pair = line.split(separator: ":", maxSplits: 1)

@@ -35,6 +35,7 @@ final class WorkerProcess {
     /// Starts a worker.
     /// - Throws: `PluginError.refused`.
     init(_ isolation: PluginIsolation, _ services: PluginServices) throws {
+        try PluginSandbox.check(isolation.sandbox)
         let pages = try SharedPages(), lastWords = try LastWords()
         let nothing = open("/dev/null", O_RDWR | O_CLOEXEC)
         defer {
@@ -48,7 +49,9 @@ final class WorkerProcess {
         let (host, worker) = try WorkerChannel.pair()
         line = Line(channel: host, services: services, lastWords: lastWords, pages: pages, isolation: isolation)
         process = try ChildProcess(
-            executable: isolation.executable, arguments: isolation.arguments, environment: Self.environment,
+            executable: isolation.executable,
+            arguments: isolation.arguments + (isolation.sandbox == .never ? [] : [PluginSandbox.argument]),
+            environment: Self.environment,
             descriptors: [
                 (nothing, 0), (nothing, 1), (lastWords.writingEnd, 2), (worker.socket, 3), (pages.descriptor, 4),
             ])
