@@ -20,11 +20,13 @@ DMSAE_ENUM(dmsae_kind) {
 #define DMSAE_PLUGIN_REENTRANT 0x2ull
 /* A scorer reads dmsae_scorer_batch.gradient. Without it the host may pass null there and save the backward pass. */
 #define DMSAE_PLUGIN_NEEDS_GRADIENT 0x4ull
-/* Calls dmsae.eval/1 or dmsae.grad/1 (evaluation.h): the host may plan for the cost. Since 0.1. */
+/* Calls dmsae.eval/1, dmsae.grad/1 or dmsae.means/1 (evaluation.h): the host may plan for the cost, which means have too.
+ * Without it they are refused in every call, by hosts of all versions. Since 0.1. */
 #define DMSAE_PLUGIN_NEEDS_EVALUATION 0x8ull
 /* Merged states do not depend, in any bit, on how the pass was cut (scorer.h, sparsity_rule.h). Since 0.1. */
 #define DMSAE_PLUGIN_MERGE_EXACT 0x10ull
-/* A scorer's scores do not change when activations are multiplied by c and decoder rows by 1/c. Since 0.1. */
+/* A scorer's scores do not change when activations are multiplied by c > 0 and decoder rows by 1/c, of all latents or of each
+ * with a c of its own. Since 0.1. */
 #define DMSAE_PLUGIN_SCALE_INVARIANT 0x20ull
 
 /* One plugin of a file. Everything it points at is the plugin's and valid as long as the file is loaded, which is until

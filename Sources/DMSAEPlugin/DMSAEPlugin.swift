@@ -90,11 +90,15 @@ struct Host {
     fileprivate let pointer: UnsafePointer<dmsae_host>
     fileprivate let cancel: UnsafePointer<dmsae_host_cancel>?
     fileprivate let log: UnsafePointer<dmsae_host_log>?
+    fileprivate let eval: UnsafePointer<dmsae_host_eval>?
+    fileprivate let means: UnsafePointer<dmsae_host_means>?
 
     fileprivate init(_ pointer: UnsafePointer<dmsae_host>) {
         self.pointer = pointer
         cancel = pointer.pointee.get_extension(pointer, DMSAE_CANCEL)?.assumingMemoryBound(to: dmsae_host_cancel.self)
         log = pointer.pointee.get_extension(pointer, DMSAE_LOG)?.assumingMemoryBound(to: dmsae_host_log.self)
+        eval = pointer.pointee.get_extension(pointer, DMSAE_EVAL)?.assumingMemoryBound(to: dmsae_host_eval.self)
+        means = pointer.pointee.get_extension(pointer, DMSAE_MEANS)?.assumingMemoryBound(to: dmsae_host_means.self)
     }
 
     /// Throws once the user wants the call to stop: to be asked every 50 ms (DMSAE-HOST-03).
@@ -106,6 +110,85 @@ struct Host {
 
     /// A line for the user's log.
     func log(_ level: dmsae_log_level = .DMSAE_LOG_INFO, _ text: String) { log?.pointee.log(pointer, level, text) }
+}
+
+/// A change of one latent's activation in some tokens of the batch, all of one sequence.
+struct Change {
+    enum Kind {
+        /// Times a factor where it fires; 0 removes it.
+        case scale(Float)
+        /// To a value at every scored token, whether it fires there or not.
+        case set(Float)
+    }
+
+    var latent: Int
+    var tokens: Range<Int>
+    var kind = Kind.scale(0)
+
+    fileprivate var c: dmsae_edit {
+        let (operation, value): (dmsae_edit_operation, Float) =
+            switch kind {
+            case .scale(let factor): (.DMSAE_EDIT_SCALE, factor)
+            case .set(let value): (.DMSAE_EDIT_SET, value)
+            }
+        return dmsae_edit(
+            first_token: Int64(tokens.lowerBound), end_token: Int64(tokens.upperBound), latent: Int32(latent),
+            operation: operation, value: value, reserved: 0, rows: nil, reserved2: 0)
+    }
+}
+
+// Questions about the batch of the running call. A plugin that asks declares DMSAE_PLUGIN_NEEDS_EVALUATION.
+extension Host {
+    /// What each list of changes, acting together in its sequence, does to the loss: Σ (after - before) of the sequence, in
+    /// nats; removing a latent that helps gives a positive number. Many lists in one call cost less than one by one.
+    /// - Throws: `PluginFailure`; with the status DMSAE_BUDGET_EXHAUSTED if they are more than `remainingQuestions`.
+    func lossChanges(_ questions: [(sequence: Int, changes: [Change])], of batch: Batch) throws -> [Double] {
+        guard let eval else { throw missing(DMSAE_EVAL) }
+        var edits: [dmsae_edit] = []
+        var groups = questions.map { question -> dmsae_edit_group in
+            let first = edits.count
+            edits += question.changes.map(\.c)
+            return dmsae_edit_group(
+                sequence: Int64(question.sequence), first_edit: Int64(first), edit_count: Int64(question.changes.count),
+                losses: nil, loss_change: 0, reserved: (0, 0))
+        }
+        guard !groups.isEmpty else { return [] }
+        if edits.isEmpty { edits = [Change(latent: 0, tokens: 0..<0).c] }
+        try asking {
+            eval.pointee.losses(pointer, batch.c, &groups, Int64(groups.count), edits, Int64(edits.count), $0)
+        }
+        return groups.map(\.loss_change)
+    }
+
+    /// How many lists of changes may still be asked about in this pass; `Int.max` without a limit.
+    var remainingQuestions: Int { eval.map { Int(clamping: $0.pointee.remaining(pointer)) } ?? 0 }
+
+    /// The mean activation of each latent over the scored tokens of the whole pass, [m], and how many those are.
+    /// - Throws: `PluginFailure`; on a host of 0.1, which has none.
+    func meanActivations(of batch: Batch) throws -> (means: [Double], scoredTokens: Int) {
+        guard let means else { throw missing(DMSAE_MEANS) }
+        var values = [Double](repeating: 0, count: batch.latentCount)
+        var scored: Int64 = 0
+        try asking { means.pointee.activations(pointer, batch.c, &values, &scored, $0) }
+        return (values, Int(scored))
+    }
+
+    private func missing(_ id: String) -> PluginFailure {
+        PluginFailure(status: .DMSAE_ERR_UNSUPPORTED, text: "this host has no \(id)")
+    }
+
+    private func asking(_ body: (UnsafeMutablePointer<dmsae_call>) -> dmsae_status) throws {
+        try withUnsafeTemporaryAllocation(of: CChar.self, capacity: 1024) { text in
+            text.initialize(repeating: 0)
+            var call = dmsae_call(
+                struct_size: UInt32(MemoryLayout<dmsae_call>.size), reserved: 0, flags: 0, error: text.baseAddress,
+                error_capacity: UInt64(text.count))
+            let status = body(&call)
+            guard status != .DMSAE_OK else { return }
+            let words = text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+            throw PluginFailure(status: status, text: String(decoding: words, as: UTF8.self))
+        }
+    }
 }
 
 /// Whole sequences, one after the other: N tokens, m latents, d dimensions. Lent for the call; nothing is copied.
@@ -132,6 +215,12 @@ struct Batch {
     let dimension: Int
     /// N.
     var tokenCount: Int { Int(codes.rows) }
+    /// How many sequences.
+    var sequenceCount: Int { Int(c.pointee.sequence_count) }
+    /// The tokens of sequence s, counted in the batch.
+    func tokens(ofSequence s: Int) -> Range<Int> {
+        Int(c.pointee.sequence_offsets[s])..<Int(c.pointee.sequence_offsets[s + 1])
+    }
     /// m.
     var latentCount: Int { Int(codes.columns) }
     /// Active latents of token t: entries, parallel to the scores.

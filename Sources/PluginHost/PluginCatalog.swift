@@ -35,6 +35,15 @@ public struct PluginListing: Encodable, Equatable, Sendable {
     public var path: String
     /// Why the file did not load.
     public var error: String?
+    /// What is wrong with a folder that was read all the same.
+    public var warning: String?
+    /// The file that its name means instead, where that is another one or this one was listed before.
+    public var shadowedBy: String?
+
+    enum CodingKeys: String, CodingKey {
+        case id, kind, version, description, path, error, warning
+        case shadowedBy = "shadowed_by"
+    }
 }
 
 /// The plugins within reach: those beside the executable, then those in the folders of DMSAE_PLUGIN_PATH.
@@ -89,6 +98,7 @@ public struct PluginCatalog: Sendable {
     public func list(services: PluginServices, isolation: PluginIsolation? = nil) -> [PluginListing] {
         var listings: [PluginListing] = []
         for folder in folders {
+            if let warning = warning(of: folder) { listings.append(PluginListing(path: folder, warning: warning)) }
             do {
                 for path in try files(of: folder) {
                     do {
@@ -105,7 +115,51 @@ public struct PluginCatalog: Sendable {
                 listings.append(PluginListing(path: folder, error: "\(error)"))
             }
         }
-        return listings
+        return marked(listings)
+    }
+
+    /// The same with those marked that their name does not mean, because another file comes before theirs.
+    private func marked(_ listings: [PluginListing]) -> [PluginListing] {
+        var meant: [String: String] = [:]
+        for entry in listings {
+            guard let id = entry.id else { continue }
+            let named = folders.map { "\($0)/\(Self.prefix)\(id).so" }
+            meant[id] =
+                meant[id] ?? named.first { path in listings.contains { $0.path == path && $0.id == id } } ?? entry.path
+        }
+        var seen: Set<String> = []
+        return listings.map { entry in
+            var entry = entry
+            guard let id = entry.id, let path = meant[id] else { return entry }
+            // The first time that it is met is the one that counts, if a folder is there twice.
+            if entry.path != path || !seen.insert(id).inserted { entry.shadowedBy = path }
+            return entry
+        }
+    }
+
+    /// What is wrong with a folder that can be read; nil if nothing is.
+    private func warning(of folder: String) -> String? {
+        var status = stat()
+        guard stat(folder, &status) == 0, status.st_mode & S_IWOTH != 0 else { return nil }
+        return "every user of this machine can put plugins into this folder; chmod o-w it once you trust its content"
+    }
+
+    /// What is wrong with a folder of the search path; nil if nothing is.
+    public func problem(of folder: String) -> String? {
+        do { _ = try files(of: folder) } catch { return "\(error)" }
+        return warning(of: folder)
+    }
+
+    /// The plugin files of a folder for a search, which goes on without one that cannot be read. Says what is wrong with it.
+    private func searched(_ folder: String, _ services: PluginServices) -> [String] {
+        func warn(_ text: String) {
+            services.log(PluginMessage(level: .warning, plugin: "folder \(folder)", text: text))
+        }
+        if let warning = warning(of: folder) { warn(warning) }
+        do { return try files(of: folder) } catch {
+            warn("\(error)")
+            return []
+        }
     }
 
     /// The scorer that a reference such as `gxa` or `./scorer.so,alpha=2` names.
@@ -208,7 +262,7 @@ public struct PluginCatalog: Sendable {
         var known: [String] = []
         var unloadable = 0
         for folder in folders {
-            for path in try files(of: folder) {
+            for path in searched(folder, services) {
                 // A file that does not load cannot hold the name; it is counted for the message below.
                 guard let found = Result(catching: { try ids(path) }).success else {
                     unloadable += 1
@@ -226,7 +280,10 @@ public struct PluginCatalog: Sendable {
     /// The plugin files of a folder, by name.
     private func files(of folder: String) throws -> [String] {
         guard let stream = opendir(folder) else {
-            throw PluginError.unreadable(path: folder, reason: String(cString: strerror(errno)))
+            let reason = String(cString: strerror(errno))
+            if folder == executableFolder { throw PluginError.unreadable(path: folder, reason: reason) }
+            throw PluginError.reported(
+                "DMSAE_PLUGIN_PATH names it, and it cannot be read as a folder: \(reason); correct the variable")
         }
         defer { closedir(stream) }
         var names: [String] = []

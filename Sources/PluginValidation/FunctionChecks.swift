@@ -9,7 +9,8 @@ extension PluginCheck {
         ),
         direct(
             "lifetimes", .lifetimes, [],
-            "it can be created and destroyed again and again, beside other instances, and leaves nothing behind"),
+            "it can be created and destroyed again and again, beside other instances, and leaves nothing behind",
+            after: ["tables"]),
         direct(
             "bare-host", .bareHost, ["DMSAE-HOST-01", "DMSAE-STATUS-02"],
             "on a host without services create works, or names the service that it cannot do without"),
@@ -18,10 +19,10 @@ extension PluginCheck {
             "its errors are UTF-8 and fit the room they are given, none included"),
     ]
 
-    private static func direct(_ id: String, _ attempt: DirectAttempt, _ rules: [String], _ promise: String)
-        -> PluginCheck
-    {
-        PluginCheck(id: id, rules: rules, promise: promise) { subject in
+    private static func direct(
+        _ id: String, _ attempt: DirectAttempt, _ rules: [String], _ promise: String, after: [String] = []
+    ) -> PluginCheck {
+        PluginCheck(id: id, rules: rules, promise: promise, after: after) { subject in
             if let problem = try subject.plugin.problem(attempt) { throw Broken(reason: problem) }
         }
     }

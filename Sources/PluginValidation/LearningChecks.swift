@@ -41,6 +41,14 @@ extension PluginCheck {
             let none = try selection.gradients(learning, rule, marks, factor: 0)
             let once = try selection.gradients(learning, rule, marks, factor: 1)
             let twice = try selection.gradients(learning, rule, marks, factor: 2)
+            // What is kept passes its value on, so that its own gradient goes with the loss's, whatever the surrogate.
+            let code = selection.codeGradient(1)
+            let along = marks.indices.filter { marks[$0] == 1 }.reduce(0.0) {
+                $0 + Double(once.preactivations[$1] - none.preactivations[$1]) * Double(code[$1])
+            }
+            try expect(
+                along > 0 || !marks.indices.contains { marks[$0] == 1 && code[$0] != 0 },
+                "gradients of what it keeps go against the loss's gradient, or not with it: \(along)")
             for (z, (a, b)) in zip(none.all, zip(once.all, twice.all)) {
                 // A power of two, so that only sums round.
                 let most = 1e-5 * max(abs(z), abs(a), abs(b))
@@ -149,12 +157,17 @@ private struct Gradients {
 }
 
 extension Selection {
+    /// A gradient of the loss by the candidates that is positive, negative and zero, times `factor`.
+    fileprivate func codeGradient(_ factor: Float) -> [Float] {
+        (0..<candidates.count).map { factor * (Float($0 % 7) / 8 - 0.375) }
+    }
+
     /// Backward of a gradient of the loss that is positive, negative and zero, times `factor`.
     fileprivate func gradients(
         _ learning: any SparsityRuleLearning, _ rule: any SparsityRule, _ marks: [UInt8], factor: Float = 1
     ) throws -> Gradients {
         let context = context(rule)
-        let code = marks.indices.map { factor * (Float($0 % 7) / 8 - 0.375) }
+        let code = codeGradient(factor)
         var preactivation = code
         let tensors = learning.tensors.map { _ in
             UnsafeMutableBufferPointer<Double>.allocate(capacity: context.latentCount)

@@ -21,6 +21,7 @@ struct MainCall {
             throw PluginCheck.NotApplicable(reason: "it scores nothing")
         }
         let size = try accumulation.stateSize(plan)
+        try expect(size <= 1 << 30, "it asks for a state of \(size) bytes for one batch")
         name = "accumulate"
         run = {
             let state = State(size)

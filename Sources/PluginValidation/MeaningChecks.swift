@@ -48,18 +48,20 @@ extension PluginCheck.Subject {
 
     /// On a model in which every latent has one sign, wherever it fires: exact for totals and samples too.
     fileprivate func hasSigns(_ model: QuadraticModel, _ signs: [Double]) throws {
-        func judge(_ what: String, _ score: Double, _ latent: Int) throws {
-            try expect(
-                score.isNaN || score == 0 || (score > 0) == (signs[latent] > 0),
-                "\(what) of latent \(latent) is \(score), and wherever it fires its removal "
-                    + "\(signs[latent] > 0 ? "raises" : "lowers") the loss; positive means that the latent helps")
+        func judge(_ what: String, _ scores: [Double], _ latent: (Int) -> Int) throws {
+            // Less than a thousandth of the largest is rounding.
+            let least = 1e-3 * scores.reduce(0) { $1.isNaN ? $0 : max($0, abs($1)) }
+            for (i, score) in scores.enumerated() where abs(score) > least && (score > 0) != (signs[latent(i)] > 0) {
+                throw PluginCheck.Broken(
+                    reason: "\(what) \(i), of latent \(latent(i)), is \(score), and wherever it fires its removal "
+                        + "\(signs[latent(i)] > 0 ? "raises" : "lowers") the loss; positive means that the latent helps"
+                )
+            }
         }
         let scorer = try plugin.scorer()
         if scorer.scoresTokens {
             let latents = model.batch.codes.columnIndices
-            for (e, score) in try scorer.scores(model.asking).enumerated() {
-                try judge("score \(e)", Double(score), Int(latents[e]))
-            }
+            try judge("score", try scorer.scores(model.asking).map(Double.init)) { Int(latents[$0]) }
         }
         guard let score = scorer.accumulation else { return }
         let pass = ModelPass(model)
@@ -68,7 +70,7 @@ extension PluginCheck.Subject {
             // The score, and what it is the mean of; others are in units of their own.
             guard output == score.outputs[0] && !scorer.scoresTokens || output.role == .terms else { continue }
             let width = output.shape == .latent ? 1 : pass.count
-            for (i, value) in values.enumerated() { try judge("output \(output.name)", value, i / width) }
+            try judge("\(output.name)", values) { $0 / width }
         }
     }
 }
@@ -99,6 +101,7 @@ extension PluginCheck {
         ) { subject in
             try subject.looksAtLoss()
             let (scores, effects) = try subject.scoresAndEffects(subject.firstOrder())
+            try expect(scores.count > 2, "it has a score for \(scores.count) latents only, and each of them fired")
             let correlation = spearmanCorrelation(scores, effects)
             // Nearly 1 for all that is first order, 0.87 if a score were its sign alone. A total may be an estimate from two
             // draws a latent, which was 0.35 at the least; chance alone reaches 0.2 in one of 16, and the other sign never.

@@ -87,11 +87,11 @@ extension PluginCheck.Subject {
         return score
     }
 
-    /// A state for a pass.
-    func state(_ score: any AccumulatingScore, _ plan: ScoringPlan) throws -> State {
+    /// Bytes of a state for a pass.
+    func stateSize(_ score: any AccumulatingScore, _ plan: ScoringPlan) throws -> Int {
         let size = try score.stateSize(plan)
         try expect(size <= 1 << 30, "it asks for a state of \(size) bytes for \(plan.sequenceCount) short sequences")
-        return State(size)
+        return size
     }
 
     /// Every output of a pass in one process, twice finished, with a shard for each of `shards`, which are of places.
@@ -104,8 +104,9 @@ extension PluginCheck.Subject {
     func accumulated(_ pass: ModelPass, by score: any AccumulatingScore, shards: [Range<Int>], finishes: Int = 1) throws
         -> [[[Double]]]
     {
+        let size = try stateSize(score, pass.plan)
         let states = try shards.map { shard in
-            let state = try state(score, pass.plan)
+            let state = State(size)
             try score.begin(pass.plan, state: state.bytes)
             for s in shard { try score.accumulate(pass.batch(s), pass.plan, state: state.bytes) }
             return state

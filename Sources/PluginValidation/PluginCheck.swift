@@ -24,12 +24,15 @@ public struct PluginCheck: Sendable {
         func has(table id: String) -> Bool { plugin.plugin.extensions?.contains(id) == true }
         var scoresTokens: Bool { has(table: "dmsae.scorer.per_token/1") }
 
-        /// The checks without which `check` has nothing to build on: creating the plugin, and its main function.
+        /// The checks without which `check` has nothing to build on: that the plugin is created, that its main function
+        /// works, and, for all that comes after, that it gives the same each time.
         func foundations(of check: PluginCheck) -> [String] {
+            func isIn(_ checks: [PluginCheck]) -> Bool { checks.contains { $0.id == check.id } }
             if check.id == "create" { return [] }
+            if isIn(PluginCheck.ofFunctions) { return ["create"] + check.after }
             let first = plugin.isRule ? "selection" : scoresTokens ? "scores" : "outputs"
-            let isOfFunctions = PluginCheck.ofFunctions.contains { $0.id == check.id }
-            return ["create"] + (isOfFunctions || check.id == first ? [] : [first]) + check.after
+            let isLate = isIn(meaningChecks + errorChecks + learningChecks + processChecks)
+            return ["create"] + (check.id == first ? [] : [first]) + (isLate ? ["many-calls"] : []) + check.after
         }
     }
 
@@ -44,15 +47,20 @@ public struct PluginCheck: Sendable {
     }
 
     static let ofFunctions = settingsChecks + functionChecks
-    static let ofScorers = scoreChecks + accumulationChecks + meaningChecks + errorChecks
-    static let ofRules = selectionChecks + learningChecks
-    static let ofCalls = callChecks + processChecks
+    private static let ofScorers = scoreChecks + accumulationChecks + meaningChecks + errorChecks
+    private static let ofRules = selectionChecks + learningChecks
 
-    /// All checks, in the order in which they are run.
-    public static let all = ofFunctions + ofScorers + ofRules + ofCalls
+    /// All checks, in the order in which they are run: what can be made of a plugin, what its calls give, what that means,
+    /// and what it does to its process beside that.
+    public static let all =
+        ofFunctions + scoreChecks + accumulationChecks + selectionChecks + callChecks + meaningChecks + errorChecks
+        + learningChecks + processChecks
 
-    /// Those that exist for a kind of plugin: what its functions give, then what it does beside that.
-    static func planned(isRule: Bool) -> [PluginCheck] { ofFunctions + (isRule ? ofRules : ofScorers) + ofCalls }
+    /// Those that exist for a kind of plugin.
+    static func planned(isRule: Bool) -> [PluginCheck] {
+        let others = Set((isRule ? ofScorers : ofRules).map(\.id))
+        return all.filter { !others.contains($0.id) }
+    }
 }
 
 func expect(_ condition: Bool, _ reason: @autoclosure () -> String) throws {

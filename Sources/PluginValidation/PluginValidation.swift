@@ -50,6 +50,8 @@ public struct PluginValidation: Sendable {
     public var skipped: [String] = []
     /// What random inputs are drawn from; the same seed, the same inputs.
     public var seed: UInt64
+    /// The longest that one check may take, in seconds: a plugin that asks or logs without end is never silent.
+    public var longestCheck: Double
     private var isolation: PluginIsolation
 
     /// A validation with workers as given. No call is made a second time: what fails once in a while is what is looked for.
@@ -57,6 +59,7 @@ public struct PluginValidation: Sendable {
         self.seed = seed
         self.isolation = isolation
         self.isolation.attempts = 1
+        longestCheck = max(30, isolation.timeout)
     }
 
     /// A check, what it is about, what it builds on, and how it is made.
@@ -88,7 +91,7 @@ public struct PluginValidation: Sendable {
         if let unknown = ((only ?? []) + skipped).first(where: { !known.contains($0) }) {
             throw Unplannable(description: "there is no check '\(unknown)'")
         }
-        let clock = CheckClock(seconds: max(30, isolation.timeout))
+        let clock = CheckClock(seconds: longestCheck)
         let services = PluginServices(log: { _ in }, isCancelled: clock.isOver)
         let code = Result { try PluginUnderTest.describe(path, isolation, services) }
         // A plain function promises only what every scorer of tokens does.

@@ -17,6 +17,10 @@ extension PluginCheck {
                 let model = QuadraticModel(
                     seed: subject.seed, sequences: S, length: T, latents: m, dimensions: d, perToken: k)
                 _ = try scorer.scores(model.asking)
+                // As in a later cycle, with a core of one latent before the others.
+                var batch = model.asking
+                batch.coreCount = 1
+                _ = try scorer.scores(batch)
             }
         },
         PluginCheck(

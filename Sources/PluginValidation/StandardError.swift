@@ -12,7 +12,7 @@ struct StandardError {
     private let score: any AccumulatingScore
     private let error: Int
     private let value: Int
-    private let passes = 10, length = 8
+    private let passes = 10, length = 12
 
     /// Output `error` of `score`.
     init(_ subject: PluginCheck.Subject, _ score: any AccumulatingScore, _ error: Int) {
@@ -29,8 +29,9 @@ struct StandardError {
             hasUnitRows: true)
         try judge(model, budget: nil)
         guard subject.has("needs-evaluation"), model.asked > passes else { return }
-        // Half of what a pass asked for when it could.
-        let budget = model.asked / passes / 2
+        // Four questions a latent, where that is less than it asked when it could: of two or fewer no spread is known.
+        let budget = 4 * model.batch.codes.columns
+        guard budget * 10 < model.asked / passes * 9 else { return }
         do {
             try judge(model, budget: budget)
         } catch PluginError.reported {
@@ -55,7 +56,7 @@ struct StandardError {
         throw PluginCheck.Broken(
             reason: "output \(name) is \(root(drawn.ofErrors)) (root mean square over latents), and output "
                 + "\(score.outputs[value].name) scatters by \(root(drawn.ofValues)) from draw to draw and by "
-                + "\(root(text.ofValues)) from text to text" + (budget == nil ? "" : ", with half of the questions"))
+                + "\(root(text.ofValues)) from text to text" + (budget == nil ? "" : ", with \(budget ?? 0) questions"))
     }
 
     /// Whether errors are those of what scatters so, of outputs of a size; nothing scatters by rounding.
@@ -69,7 +70,9 @@ struct StandardError {
     private func scatter(_ results: [[[Double]]]) -> (ofErrors: Double, ofValues: Double, size: Double, elements: Int) {
         var sums = (errors: 0.0, values: 0.0, size: 0.0, elements: 0)
         for i in results[0][value].indices {
-            let pairs = results.map { ($0[value][i], $0[error][i]) }.filter { !$0.0.isNaN && !$0.1.isNaN }
+            // Errors from a draw or two say little.
+            let pairs = results.filter { ![1, 2].contains(drawn($0, i) ?? 3) }.map { ($0[value][i], $0[error][i]) }
+                .filter { !$0.0.isNaN && !$0.1.isNaN }
             guard pairs.count > 3 else { continue }
             let count = Double(pairs.count), mean = pairs.reduce(0) { $0 + $1.0 } / count
             sums.values += pairs.reduce(0) { $0 + ($1.0 - mean) * ($1.0 - mean) } / (count - 1)
@@ -81,6 +84,12 @@ struct StandardError {
         return (sums.errors / n, sums.values / n, sums.size / n, sums.elements)
     }
 
+    /// How many sequences were left to chance and asked for the score of latent j; nil where it is not said.
+    private func drawn(_ results: [[Double]], _ j: Int) -> Int? {
+        guard value == 0, let draws = score.outputs.firstIndex(where: { $0.role == .expansions }) else { return nil }
+        return results[draws][j * length..<(j + 1) * length].count { $0 > 0 && abs($0 - 1) > 1e-9 }
+    }
+
     /// Never negative; unknown only where few were asked.
     private func isAnError(_ results: [[Double]]) throws {
         for (i, found) in results[error].enumerated() where found < 0 {
@@ -88,16 +97,14 @@ struct StandardError {
         }
         let known = results[value].indices.filter { !results[value][$0].isNaN }
         let unknown = known.filter { results[error][$0].isNaN }
-        let draws = score.outputs.firstIndex { $0.role == .expansions }
-        guard let draws, value == 0 else {
-            return try expect(
-                unknown.isEmpty || unknown.count < known.count,
-                "output \(name) is nan for each of \(known.count) latents that have a value")
+        if unknown.count == known.count && !known.isEmpty && drawn(results, 0) == nil {
+            throw PluginCheck.Broken(
+                reason: "output \(name) is nan for each of \(known.count) latents that have a value")
         }
         // A spread is known from two draws on.
         for j in unknown {
-            let asked = results[draws][j * length..<(j + 1) * length].count { $0 > 0 }
-            try expect(asked < 3, "element \(j) of output \(name) is nan, and \(asked) sequences were asked")
+            let asked = drawn(results, j) ?? 0
+            try expect(asked < 3, "element \(j) of output \(name) is nan, and \(asked) sequences were drawn")
         }
     }
 }

@@ -16,7 +16,7 @@ struct DMSAE: ParsableCommand {
             DistillCommand.self, HarvestCommand.self, TrainCommand.self, ScoreCommand.self, SelectCommand.self,
             CompareCommand.self, LatentsCommand.self, ReportCommand.self, EvalCommand.self, EncodeCommand.self,
             DecodeCommand.self, LMCommand.self, PluginCommand.self,
-            FetchCommand.self,
+            FetchCommand.self, DoctorCommand.self,
         ])
 
     /// Exit codes: 0 done, 1 failed, 64 wrong usage, 128 and the signal when asked to stop (130 for Ctrl-C).

@@ -42,7 +42,8 @@ struct PluginCommand: ParsableCommand {
             }
         }
 
-        /// A line for each plugin, columns aligned; its file and, where it did not load, the reason below.
+        /// A line for each plugin, columns aligned; its file and, where it did not load, the reason below. What files say of
+        /// themselves is written fit for a terminal.
         static func table(_ list: [PluginListing]) -> [String] {
             func width(_ column: (PluginListing) -> String?) -> Int {
                 list.map { printable(column($0) ?? "").count }.max() ?? 0
@@ -56,8 +57,15 @@ struct PluginCommand: ParsableCommand {
             return list.flatMap { entry -> [String] in
                 let path = printable(entry.path)
                 if let error = entry.error { return ["not loaded: \(path)", "    \(printable(error))"] }
+                if let warning = entry.warning { return ["warning: \(path)", "    \(printable(warning))"] }
                 let columns = [padded(entry.id, id), padded(entry.kind, kind), padded(entry.version, version)]
-                return [(columns + [printable(entry.description ?? "")]).joined(separator: "  "), "    \(path)"]
+                let line = (columns + [printable(entry.description ?? "")]).joined(separator: "  ")
+                guard let other = entry.shadowedBy else { return [line, "    \(path)"] }
+                let why =
+                    other == entry.path
+                    ? "listed above: its folder is in DMSAE_PLUGIN_PATH twice"
+                    : "not what the name means, which is \(printable(other)); give this path to have it"
+                return [line, "    \(path)", "    \(why)"]
             }
         }
     }

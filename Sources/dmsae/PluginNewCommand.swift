@@ -1,5 +1,6 @@
 import ArgumentParser
 import Distillation
+import FoundationEssentials
 import Glibc
 import PluginHost
 import TensorFiles
@@ -38,7 +39,7 @@ struct PluginNewCommand: ParsableCommand {
                 errno == EEXIST ? "there already is a file or folder of this name" : String(cString: strerror(errno))
             throw TensorFileError.unwritable(file: name, reason: reason)
         }
-        for (file, text) in files { try AtomicFile.write(text, to: "\(name)/\(file)") }
+        for (file, text) in try files() { try AtomicFile.write(text, to: "\(name)/\(file)") }
         print(
             """
             \(name)/ holds a scorer that works; the part to change is \(source). Next:
@@ -59,7 +60,26 @@ struct PluginNewCommand: ParsableCommand {
         String(decoding: bytes, as: UTF8.self).replacing("@ID@", with: name).replacing("@TYPE@", with: type)
     }
 
-    private var files: [(String, String)] {
+    /// What the Swift template says of itself, as a source file; the C template's manifest is in its source.
+    private func manifest() throws -> String {
+        let text = """
+            {"manifest": 1, "abi": {"major": 0, "minor_min": 0}, "plugins": [{"id": "\(name)", "kind": "scorer",
+             "version": "0.1.0", "license": "Apache-2.0", "description": "-a · ⟨g, w⟩",
+             "extensions": ["dmsae.scorer.per_token/1"], "flags": ["deterministic", "needs-gradient"],
+             "parameters": [{"key": "scale", "type": "number", "description": "Factor on every score", "default": "1",
+                             "minimum": 0, "maximum": 1e6}]}]}
+            """
+        let declaration = try JSONDecoder().decode(PluginManifest.self, from: Data(text.utf8)).swiftDeclaration
+        return """
+            // What \(name).so says of itself to those who do not run it. After a change of settings, flags or version:
+            //     make && dmsae plugin inspect ./\(name).so --manifest swift > Manifest.swift && make
+
+            \(declaration)
+
+            """
+    }
+
+    private func files() throws -> [(String, String)] {
         let header = String(decoding: PackageResources.dmsae_plugin_h, as: UTF8.self)
         switch lang {
         case .c:
@@ -80,12 +100,12 @@ struct PluginNewCommand: ParsableCommand {
             return [
                 ("\(type).swift", template(PackageResources.Scorer_swift_txt)),
                 ("DMSAEPlugin.swift", String(decoding: PackageResources.DMSAEPlugin_swift_txt, as: UTF8.self)),
-                ("dmsae_plugin.h", header),
+                ("Manifest.swift", try manifest()), ("dmsae_plugin.h", header),
                 ("module.modulemap", "module CDMSAE [system] {\n    header \"dmsae_plugin.h\"\n    export *\n}\n"),
                 (
                     "Makefile",
                     """
-                    \(name).so: \(type).swift DMSAEPlugin.swift dmsae_plugin.h
+                    \(name).so: \(type).swift DMSAEPlugin.swift Manifest.swift dmsae_plugin.h
                     \tswiftc -O -parse-as-library -emit-library -module-name \(type) -I . $(filter %.swift,$^) -o $@
 
                     """

@@ -5,6 +5,8 @@ import PluginHost
 import SparseCoding
 import TensorFiles
 
+extension PluginSandbox.Use: ExpressibleByArgument {}
+
 /// Options of commands that run plugins.
 struct PluginOptions: ParsableArguments {
     @Flag(
@@ -23,6 +25,14 @@ struct PluginOptions: ParsableArguments {
                 + "OPENBLAS_*, MKL_*, GLIBC_*, PYTHON*, DMSAE_* and a few more, and none whose name sounds of a secret.",
             valueName: "NAME"))
     var pluginEnv: [String] = []
+
+    @Option(
+        help: ArgumentHelp(
+            "Take from a plugin's process what it does not need: files to write, the network, other processes. auto: as "
+                + "far as the kernel goes (dmsae doctor says how far); on: all of it or none is run.",
+            valueName: "auto|on|off"
+        ))
+    var sandbox = PluginSandbox.Use.whereThere
 
     func validate() throws {
         for name in pluginEnv where name.isEmpty || name.contains("=") || name.utf8.contains(0) {
@@ -43,6 +53,7 @@ struct PluginOptions: ParsableArguments {
         }
         var isolation = PluginIsolation(executable: "/proc/self/exe", timeout: pluginTimeout, crashFolder: crashFolder)
         isolation.environment = pluginEnv
+        isolation.sandbox = sandbox
         if let pluginMemory { isolation.memory = UInt64(pluginMemory * Double(1 << 30)) }
         return isolation
     }

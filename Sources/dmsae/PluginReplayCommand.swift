@@ -28,5 +28,8 @@ struct PluginReplayCommand: ParsableCommand {
 struct PluginWorkerCommand: ParsableCommand {
     static let configuration = CommandConfiguration(commandName: "worker", shouldDisplay: false)
 
-    func run() throws { try PluginWorker.serve() }
+    @Flag(help: "Enter the sandbox first.")
+    var sandbox = false
+
+    func run() throws { try PluginWorker.serve(isSandboxed: sandbox) }
 }

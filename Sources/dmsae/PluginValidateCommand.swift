@@ -10,7 +10,8 @@ struct PluginValidateCommand: ParsableCommand {
         abstract: "Puts a plugin to the test: every promise of the headers, each in a process of its own.",
         discussion: """
             No language model is needed: the loss is a quadratic form whose values are known exactly. A failure names the \
-            rule (see dmsae plugin explain) and can be repeated with --check and --seed. Exit status: 0 when every check that \
+            rule (see dmsae plugin explain) and can be repeated with --check and --seed. One cause is one failure: checks \
+            that build on a failed one, or fail as it did, count as not run; a hang ends all. Exit status: 0 when every check that \
             was executed passed, 1 when one failed, 2 when none was executed, 64 for wrong usage.
 
             Example: dmsae plugin validate ./scorer.so

@@ -43,7 +43,10 @@ struct TrainCommand: ParsableCommand {
     var coreDecoderInit: CoreDecoderStart = .random
     @Option(help: "What a dense core may use of the budget.")
     var budget: BudgetScope = .total
-    @Option(help: "Sparsity rule: a shipped name or a path to a .so.")
+    @Option(
+        help:
+            "Sparsity rule: a shipped name, a path to a .so, or path.so:ID; ,KEY=VALUE after it for settings, as in topk,k=32."
+    )
     var sparsity = "batchtopk"
     @Option(help: "Peak learning rate; default 2e-4/√(width/16384).")
     var lr: Double?
@@ -154,21 +157,13 @@ struct TrainCommand: ParsableCommand {
     /// SHA-256 of all that the training is made from. Of a store it is that of its record, which has the shards' own, and
     /// those of what it was harvested from.
     private func hashes(_ source: TrainingRows, _ rule: any LoadedPlugin) throws -> [String: String] {
-<<<<<<< HEAD
         var hashes = try fileHashes([
-=======
-        let own = try fileHashes([
->>>>>>> runs
             ("activations", [source.record == nil ? activations : activations + "/store.json"]),
             ("start", self.`init`.map { folder in SAEFolder.files.map { folder + "/" + $0 } } ?? []),
             ("core", core.map { [Core.encoderFile(at: $0)] } ?? []),
         ])
-<<<<<<< HEAD
         hashes.merge(rule.hashes("sparsity rule")) { $1 }
-        return hashes
-=======
-        return own.merging(source.record?.hashes ?? [:]) { own, _ in own }
->>>>>>> runs
+        return hashes.merging(source.record?.hashes ?? [:]) { own, _ in own }
     }
 
     private func settings() -> TrainingSettings {

@@ -16,7 +16,7 @@ struct TutorialTests {
 
         let text = String(decoding: contents(of: fixture("../../Plugins/README.md")), as: UTF8.self)
         let commands = text.split(separator: "\n").filter { $0.hasPrefix("$ ") }.map { $0.dropFirst(2) }
-        #expect(commands.count == 8)
+        #expect(commands.count == 12)
         let bin = builtProgram.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
         var tables = 0
         for command in commands {
@@ -24,7 +24,8 @@ struct TutorialTests {
                 "/bin/sh",
                 [
                     "-c",
-                    "cd '\(folder.path)' && export PATH='\(bin)':$PATH model='\(fixture("models/llama"))' && \(command)",
+                    "cd '\(folder.path)' && export PATH='\(bin)':$PATH model='\(fixture("models/llama"))' "
+                        + "source='\(fixture("../.."))' && \(command)",
                 ])
             #expect(result.status == 0, "\(command): \(result.errors)")
             if result.output.contains("  rank  latent") { tables += 1 }

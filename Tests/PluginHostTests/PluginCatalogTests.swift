@@ -86,4 +86,40 @@ struct PluginCatalogTests {
         #expect(scorer.name == "random" && scorer.version == "1.0.0")
         #expect(scorer.parameters.map(\.key) == ["seed"] && scorer.parameters.map(\.value) == ["12"])
     }
+
+    @Test func `a folder that is missing is named and does not stop names in others`() throws {
+        _ = try faultyPlugin(in: folder, name: "anything")
+        let catalog = PluginCatalog(executableFolder: "/usr", searchPath: ["/nowhere", folder.path])
+        #expect(try catalog.scorer("second", services: services.value).path == folder.file("anything.so"))
+        #expect(
+            services.messages.map { "\($0.plugin): \($0.text)" } == [
+                "folder /nowhere: DMSAE_PLUGIN_PATH names it, and it cannot be read as a folder: No such file or directory; "
+                    + "correct the variable"
+            ])
+    }
+
+    @Test func `a folder that everybody may write to is warned of, in a search and in the list`() throws {
+        _ = try faultyPlugin(in: folder, name: "anything")
+        chmod(folder.path, 0o777)
+        let catalog = PluginCatalog(executableFolder: "/usr", searchPath: [folder.path])
+        _ = try catalog.scorer("second", services: services.value)
+        let words =
+            "every user of this machine can put plugins into this folder; chmod o-w it once you trust its content"
+        #expect(services.messages.map(\.text) == [words])
+        #expect(catalog.list(services: services.value).first { $0.path == folder.path }?.warning == words)
+    }
+
+    @Test func `what a name does not mean is marked in the list`() throws {
+        let other = TemporaryFolder()
+        _ = try faultyPlugin(in: folder, name: "anything")
+        _ = try faultyPlugin(in: other, name: "libdmsae-plugin-second")
+        let catalog = PluginCatalog(executableFolder: "/usr", searchPath: [folder.path, other.path, other.path])
+        let list = catalog.list(services: services.value)
+        let named = other.file("libdmsae-plugin-second.so"), first = folder.file("anything.so")
+        #expect(list.map(\.id) == ["first", "second", "rule", "first", "second", "rule", "first", "second", "rule"])
+        // The file called after a plugin comes before those that hold it by chance.
+        #expect(list.map(\.shadowedBy) == [nil, named, nil, first, nil, first, first, named, first])
+        #expect(try catalog.scorer("second", services: services.value).path == named)
+        #expect(try catalog.scorer("first", services: services.value).path == first)
+    }
 }

@@ -12,6 +12,8 @@ public struct PluginIsolation: Sendable {
     public var memory: UInt64
     /// Names of variables that its environment has beside the usual ones.
     public var environment: [String] = []
+    /// Whether workers give up what a scorer or rule does not need; see `PluginSandbox`.
+    public var sandbox = PluginSandbox.Use.whereThere
     /// How often a call is tried that takes its worker down, the second time in a fresh one.
     public var attempts = 2
     /// Folder in which what a plugin crashed on is kept; nil keeps nothing.

@@ -18,8 +18,11 @@ public final class PluginWorker {
     private var file: PluginFile?
 
     /// Serves until the host hangs up, and then ends the process and all it started.
+    ///
+    /// - Parameter isSandboxed: whether to enter the sandbox first, and to start again as a worker that has.
     /// - Throws: `PluginError.reported` if it was not started by a host, or the plugin closed the line.
-    public static func serve() throws {
+    public static func serve(isSandboxed: Bool = false) throws {
+        if isSandboxed { try PluginSandbox.enter(["plugin", "worker"]) }
         guard fcntl(3, F_GETFD) >= 0, let pages = try? SharedPages(descriptor: 4, isWorker: true) else {
             throw PluginError.reported(
                 "this is the part of dmsae that runs a plugin; it is only started by dmsae itself")

@@ -37,6 +37,7 @@ final class WorkerProcess {
     /// Starts a worker for a file, which it is handed and does not load yet.
     /// - Throws: `WorkerFailure`; `PluginError.refused`, `.unsetVariable`.
     init(_ file: PluginFile, _ isolation: PluginIsolation, _ services: PluginServices) throws {
+        try PluginSandbox.check(isolation.sandbox)
         let pages = try SharedPages(), lastWords = try LastWords()
         let nothing = open("/dev/null", O_RDWR | O_CLOEXEC)
         defer {
@@ -50,7 +51,8 @@ final class WorkerProcess {
         let (host, worker) = try WorkerChannel.pair()
         line = Line(channel: host, services: services, lastWords: lastWords, pages: pages, isolation: isolation)
         process = try ChildProcess(
-            executable: isolation.executable, arguments: isolation.arguments,
+            executable: isolation.executable,
+            arguments: isolation.arguments + (isolation.sandbox == .never ? [] : [PluginSandbox.argument]),
             environment: try WorkerEnvironment.variables(also: isolation.environment),
             descriptors: [
                 (nothing, 0), (nothing, 1), (lastWords.writingEnd, 2), (worker.socket, 3), (pages.descriptor, 4),

@@ -1,8 +1,10 @@
-/* BatchTopK by a sort, or with -DLEARNS a threshold a latent that trains, with faults that only a validator finds:
+/* BatchTopK by a sort, with -DCALIBRATES one threshold as its form, or with -DLEARNS a threshold a latent that trains, with
+ * faults that only a validator finds:
  * fault=NAME breaks one promise of the headers. Without one it keeps all. */
 #define _GNU_SOURCE
 #include "dmsae/dmsae.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,7 +108,7 @@ static dmsae_status backward(dmsae_instance *self, const dmsae_selection_context
     *penalty = has(self, "drifts") ? self->calls++ : 0;
     for (int64_t e = 0; e < candidates->count; e++) {
         const float g = has(self, "square") ? code_gradient[e] * code_gradient[e] : code_gradient[e];
-        preactivation_gradient[e] = selected[e] ? g : 0;
+        preactivation_gradient[e] = selected[e] ? (has(self, "against") ? -g : g) : 0;
         learnable_gradients[0][candidates->column_indices[e]] -= (double)g;
     }
     return DMSAE_OK;
@@ -122,6 +124,47 @@ static dmsae_status rescale(dmsae_instance *self, int64_t latent_count, double f
 static const dmsae_sparsity_rule_learned learned = {
     sizeof learned, 0, learnable_count, learnable, floors, backward, rescale};
 
+#ifdef CALIBRATES
+/* The mean over batches of the smallest value that was kept. */
+typedef struct {
+    double sum, count;
+} calibrated;
+static calibrated elsewhere; /* of the fault "elsewhere" */
+
+static uint64_t state_size(dmsae_instance *self, int64_t latent_count) {
+    (void)self, (void)latent_count;
+    return sizeof(calibrated);
+}
+static dmsae_status calibrate(dmsae_instance *self, const dmsae_selection_context *context, const dmsae_csr *candidates,
+                              const uint8_t *selected, void *state, dmsae_call *call) {
+    (void)context, (void)call;
+    calibrated *to = has(self, "elsewhere") ? &elsewhere : state;
+    double least = INFINITY;
+    for (int64_t e = 0; e < candidates->count; e++)
+        if (selected[e] && (double)candidates->values[e] < least) least = (double)candidates->values[e];
+    to->sum += least;
+    to->count++;
+    return DMSAE_OK;
+}
+static dmsae_status merge(dmsae_instance *self, int64_t latent_count, void *state, const void *other, dmsae_call *call) {
+    (void)latent_count, (void)call;
+    if (has(self, "forgets")) return DMSAE_OK;
+    ((calibrated *)state)->sum += ((const calibrated *)other)->sum;
+    ((calibrated *)state)->count += ((const calibrated *)other)->count;
+    return DMSAE_OK;
+}
+static dmsae_status form(dmsae_instance *self, const dmsae_selection_context *context, const void *state,
+                         dmsae_inference_form *form, float *thresholds, int64_t *top_k, dmsae_call *call) {
+    (void)call;
+    const calibrated *from = has(self, "elsewhere") ? &elsewhere : state;
+    *form = has(self, "no-k") ? DMSAE_INFERENCE_ROW_TOP_K : DMSAE_INFERENCE_THRESHOLDS;
+    if (has(self, "no-k")) *top_k = 0;
+    if (has(self, "strange-form")) *form = (dmsae_inference_form)7;
+    for (int64_t j = 0; j < context->latent_count && !has(self, "unwritten"); j++)
+        thresholds[j] = has(self, "nan") && j == 3 ? NAN : has(self, "zero") ? 0 : (float)(from->sum / from->count);
+    return has(self, "form-fails") ? DMSAE_ERR_FAILED : DMSAE_OK;
+}
+#else
 static uint64_t state_size(dmsae_instance *self, int64_t latent_count) {
     (void)self, (void)latent_count;
     return 0;
@@ -143,6 +186,7 @@ static dmsae_status form(dmsae_instance *self, const dmsae_selection_context *co
         thresholds[j] = context->learnables[0][j] + (has(self, "other-form") ? 0.2f : 0);
     return DMSAE_OK;
 }
+#endif
 static const dmsae_sparsity_rule_inference inference = {sizeof inference, 1, state_size, calibrate, merge, form};
 
 static const dmsae_parameter_spec fault = {sizeof fault, DMSAE_PARAMETER_TEXT, "fault", "What to do wrong", "", NULL, 0, 0,
@@ -154,8 +198,16 @@ static const char *const ids[] = {DMSAE_SPARSITY_RULE, DMSAE_SPARSITY_RULE_LEARN
 #else
 #define TABLES 1
 #endif
+#ifdef CALIBRATES
+static const char *const own_ids[] = {DMSAE_SPARSITY_RULE, DMSAE_SPARSITY_RULE_INFERENCE};
+#define OWN_IDS own_ids
+#define OWN_TABLES 2
+#else
+#define OWN_IDS ids
+#define OWN_TABLES TABLES
+#endif
 static const dmsae_descriptor about = {sizeof about, DMSAE_KIND_SPARSITY_RULE, "broken-rule", "Broken", "1.0", "MIT",
-                                       "Breaks promises", ids, TABLES, 0, FLAGS, list, 1, 0};
+                                       "Breaks promises", OWN_IDS, OWN_TABLES, 0, FLAGS, list, 1, 0};
 
 static const dmsae_descriptor *descriptor(const dmsae_entry *entry, uint32_t index) {
     (void)entry;
@@ -184,8 +236,8 @@ static void destroy(dmsae_instance *self) { free(self); }
 static const void *get_extension(dmsae_instance *self, const char *id) {
     (void)self;
     if (strcmp(id, DMSAE_SPARSITY_RULE) == 0) return &rule;
-    if (TABLES == 1) return NULL;
-    if (strcmp(id, DMSAE_SPARSITY_RULE_LEARNED) == 0) return &learned;
+    if (OWN_TABLES == 1) return NULL;
+    if (TABLES == 3 && strcmp(id, DMSAE_SPARSITY_RULE_LEARNED) == 0) return &learned;
     return strcmp(id, DMSAE_SPARSITY_RULE_INFERENCE) == 0 ? &inference : NULL;
 }
 

@@ -11,6 +11,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef FLAGS
@@ -24,6 +29,7 @@ struct dmsae_instance {
     const dmsae_host *host;
     char fault[32];
     double scale;
+    int calls;
 };
 
 static int has(const dmsae_instance *self, const char *fault) { return strcmp(self->fault, fault) == 0; }
@@ -34,6 +40,40 @@ static void *waits(void *unused) {
     (void)unused;
     for (;;) pause();
     return NULL;
+}
+
+static void *spins(void *unused) {
+    (void)unused;
+    for (volatile int i = 0;; i++) {}
+    return NULL;
+}
+
+/* What a call does to how the kernel sees the process. */
+static void disturb_kernel(const dmsae_instance *self) {
+    static int is_done;
+    if (is_done++) return;
+    const struct rlimit files = {64, 64};
+    const struct itimerval hour = {{0, 0}, {3600, 0}};
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(sched_getcpu(), &one);
+    if (has(self, "umask")) umask(077);
+    if (has(self, "limit")) setrlimit(RLIMIT_NOFILE, &files);
+    if (has(self, "processors")) sched_setaffinity(0, sizeof one, &one);
+    if (has(self, "nice") && nice(3) < 0) abort();
+    if (has(self, "close-input")) close(0);
+    if (has(self, "close-output")) close(1);
+    if (has(self, "close-error")) close(2);
+    if (has(self, "other-output")) dup2(0, 1);
+    if (has(self, "no-wait")) fcntl(0, F_SETFL, O_NONBLOCK);
+    if (has(self, "timer")) setitimer(ITIMER_REAL, &hour, NULL);
+    if (has(self, "name")) prctl(PR_SET_NAME, "mine");
+    if (has(self, "orphans")) prctl(PR_SET_CHILD_SUBREAPER, 1);
+    if (has(self, "child") && fork() == 0) for (;;) pause();
+    if (has(self, "spin")) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, spins, NULL) == 0) pthread_detach(thread);
+    }
 }
 
 /* What a call does to the process. */
@@ -62,6 +102,15 @@ static void disturb(const dmsae_instance *self, int64_t rows) {
         if (pthread_create(&thread, NULL, waits, NULL) == 0) pthread_detach(thread);
     }
     if (has(self, "slow") && rows > 1000) usleep(700000);
+    if (has(self, "loop")) for (;;) pause();
+    if (has(self, "chatter")) {
+        const dmsae_host_log *log = self->host->get_extension(self->host, DMSAE_LOG);
+        for (;;) {
+            usleep(10000);
+            log->log(self->host, DMSAE_LOG_DEBUG, "still here");
+        }
+    }
+    disturb_kernel(self);
 }
 
 static volatile float scratch; /* of the fault "shared" */
@@ -70,6 +119,10 @@ static volatile int is_long;   /* a call that is timed, in which nobody gives wa
 static float altered(const dmsae_instance *self, int32_t latent, float a, double norm, float score) {
     if (has(self, "by-latent")) return score * (float)(1 + latent % 3);
     if (has(self, "by-decoder")) return score / (float)norm;
+    if (has(self, "some-flipped")) return latent % 40 == 7 ? -score : score;
+    if (has(self, "later")) return self->calls > 700 ? -score : score;
+    if (has(self, "clock")) return time(NULL) & 1 ? score * 1.01f : score;
+    if (has(self, "nan")) return latent == 3 ? score - score + 0.0f / 0.0f : score;
     if (has(self, "no-sign")) return -(score < 0 ? -score : score);
     if (has(self, "flipped")) return -score;
     if (has(self, "size")) return score / (score * score + 1e-20f) / a;
@@ -85,6 +138,7 @@ static dmsae_status score(dmsae_instance *self, const dmsae_scorer_batch *batch,
     if (DMSAE_MUST_UNDERSTAND(call->flags)) return DMSAE_ERR_UNSUPPORTED;
     const int64_t d = batch->decoder->shape[1];
     is_long = batch->codes->rows > 1000;
+    self->calls++;
     for (int64_t t = 0; t < batch->codes->rows; t++)
         for (int64_t e = batch->codes->row_offsets[t]; e < batch->codes->row_offsets[t + 1]; e++) {
             const int32_t j = batch->codes->column_indices[e];
@@ -154,7 +208,10 @@ static dmsae_status create(const dmsae_entry *entry, uint32_t index, const dmsae
     return DMSAE_OK;
 }
 
-static void destroy(dmsae_instance *self) { free(self); }
+static void destroy(dmsae_instance *self) {
+    if (!has(self, "keeps")) free(self);
+    else memset(malloc(4096), 1, 4096);
+}
 
 static const void *get_extension(dmsae_instance *self, const char *id) {
     return strcmp(id, DMSAE_SCORER_PER_TOKEN) == 0 || has(self, "any-table") ? &table : NULL;
