@@ -126,7 +126,11 @@ let package = Package(
         .testTarget(
             name: "ReportsTests", dependencies: ["Reports", "Attribution", "TensorFiles", "TestSupport"]),
         .testTarget(
-            name: "CommandTests", dependencies: ["dmsae", "SparseCoding", "TensorFiles", "TestSupport"]),
+            name: "CommandTests",
+            dependencies: [
+                "dmsae", "Attribution", "Distillation", "LanguageModeling", "PluginHost", "SparseCoding", "TensorFiles",
+                "TestSupport",
+            ]),
         .executableTarget(
             name: "Benchmarks",
             dependencies: [

@@ -1,3 +1,5 @@
+import TensorFiles
+
 /// What can be wrong with a plugin, from a mistyped reference to a score that is not a number.
 ///
 /// Each case reads: what failed, on which file or value, what to do next.
@@ -105,7 +107,9 @@ public enum PluginError: Error, Equatable, Sendable {
 
 extension PluginError: CustomStringConvertible {
     /// The sentence that users see.
-    public var description: String {
+    public var description: String { printable(sentence) }
+
+    private var sentence: String {
         switch self {
         case .badReference, .unknownName, .unknownID, .ambiguous, .wrongKind: referenceDescription
         case .unreadable, .refused, .worldWritable, .notASharedObject, .wrongMachine, .notLoaded: fileDescription

@@ -11,7 +11,7 @@ public enum JSONRecord {
         // JSON has no NaN; a metric without a value reads as a string rather than ending a run.
         encoder.nonConformingFloatEncodingStrategy = .convertToString(
             positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
-        return String(decoding: try encoder.encode(value), as: UTF8.self)
+        return printableJSON(String(decoding: try encoder.encode(value), as: UTF8.self))
     }
 
     /// Writes a value, whole or not at all.

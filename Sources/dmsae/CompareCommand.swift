@@ -93,6 +93,7 @@ struct CompareCommand: ParsableCommand {
             sequences: loaded.tokens.sequenceCount, length: loaded.tokens.length,
             means: loaded.means(step: input.sequences), clock: seconds)
         try score(pass, loaded, key: try JSONRecord.text(key, pretty: false))
+        loaded.warnOfMisfit()
         for compared in pass.scorers {
             if let failure = compared.failure { Terminal.shared.warn("\(compared.label) is left out: \(failure)") }
         }

@@ -2,6 +2,7 @@ import ArgumentParser
 import Distillation
 import PluginHost
 import Glibc
+import TensorFiles
 
 /// The program: one file per subcommand, and no arithmetic.
 @main
@@ -28,7 +29,7 @@ struct DMSAE: ParsableCommand {
             } catch let error as ValidationError {
                 // Left to the parser it would bring the usage of `dmsae` itself, which does not help.
                 Terminal.shared.end()
-                Terminal.shared.conclude("Error: \(error.message)")
+                Terminal.shared.conclude("Error: \(printable(error.message))")
                 Glibc.exit(EX_USAGE)
             }
             try Results.requireWritten()
@@ -42,7 +43,21 @@ struct DMSAE: ParsableCommand {
             Glibc.exit(130)
         } catch {
             Terminal.shared.end()
-            exit(withError: error)
+            conclude(error)
         }
+    }
+
+    /// What the parser would print of an error, or of --help, fit for a terminal.
+    private static func conclude(_ error: any Error) -> Never {
+        let code = exitCode(for: error)
+        let text = fullMessage(for: error)
+        if code == .success {
+            print(text)
+            // Nobody is left to tell that this went nowhere.
+            try? Results.requireWritten()
+        } else if !text.isEmpty {
+            Terminal.shared.conclude(text)
+        }
+        Glibc.exit(code.rawValue)
     }
 }

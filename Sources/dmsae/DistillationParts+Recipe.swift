@@ -4,10 +4,10 @@ import LanguageModeling
 import TensorFiles
 
 extension DistillationParts {
-    /// What a recipe names: files, models and plugins.
+    /// What a recipe names: files, models and plugins. The texts are put into `corpora` too.
     ///
     /// - Throws: what is missing or broken, before any work.
-    init(_ recipe: Recipe, _ plugins: PluginOptions, folder: String) throws {
+    init(_ recipe: Recipe, _ plugins: PluginOptions, folder: String, corpora: inout [TextCorpus]) throws {
         let demo = try DemoCache()
         let named = [recipe.model, recipe.text, recipe.evaluationText ?? recipe.text]
         if named.contains("demo") && !(exists(demo.model) && exists(demo.train) && exists(demo.test)) {
@@ -19,8 +19,9 @@ extension DistillationParts {
         // Plugins first: a typo there should not cost the load of a model.
         let rule = try plugins.rule(recipe.sparsity, output: folder)
         let scorer = try plugins.scorer(recipe.scorer, output: folder)
-        let corpus = try TextCorpus(path: textPath)
-        let evaluationCorpus = try evaluationPath.map { try TextCorpus(path: $0) }
+        let corpus = try TextCorpus(path: textPath, skipsBadLines: recipe.skipBadLines)
+        let evaluationCorpus = try evaluationPath.map { try TextCorpus(path: $0, skipsBadLines: recipe.skipBadLines) }
+        corpora = [corpus] + (evaluationCorpus.map { [$0] } ?? [])
         let tokenizer = try loadTokenizer(model: modelPath)
         let model = try loadLanguageModel(path: modelPath)
         @Sendable func source(_ corpus: TextCorpus, skip: Int, limit: Int) throws -> TokenSource {
@@ -48,7 +49,7 @@ extension DistillationParts {
 /// The demo was not fetched.
 struct MissingDemo: Error, CustomStringConvertible {
     let folder: String
-    var description: String { "the demo's model and text are not in \(folder); run: dmsae fetch demo" }
+    var description: String { printable("the demo's model and text are not in \(folder); run: dmsae fetch demo") }
 }
 
 /// The last part of a path.

@@ -39,7 +39,7 @@ struct HarvestCommand: ParsableCommand {
         if exists(out + "/store.json") {
             throw DistillationError.storeExists(folder: out)
         }
-        let text = try TextCorpus(path: corpus.text)
+        let text = try corpus.open()
         let tokenizer = try loadTokenizer(model: model)
         let loaded = try loadLanguageModel(path: model)
         let data = try corpus.dataset(of: text, tokenizer, tokens: tokens)
@@ -50,6 +50,7 @@ struct HarvestCommand: ParsableCommand {
         let store = try harvest.run(
             next: { try data.nextBatch(sequences: corpus.sequences) }, to: out, progress: Terminal.shared,
             stop: Interruption.request)
+        corpus.warnOfSkippedLines(text)
         let record = store.record
         if output.json { return print(try JSONRecord.text(record)) }
         print(

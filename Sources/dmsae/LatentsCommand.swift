@@ -53,11 +53,9 @@ struct LatentsCommand: ParsableCommand {
         Interruption.install(advice: "interrupted")
         if let html { try AtomicFile.requireWritable(html) }
         let (autoencoder, provenance) = try SAEFolder.read(sae)
-        guard let layer = layer ?? provenance.layer else {
-            throw ValidationError("\(sae) names no layer; give --layer")
-        }
+        let layer = try SAELayer(asked: layer, provenance, sae: sae).value
         let asked = try listed(width: autoencoder.dSAE)
-        let text = try TextCorpus(path: corpus.text)
+        let text = try corpus.open()
         let tokenizer = try loadTokenizer(model: model)
         let loaded = try loadLanguageModel(path: model)
         guard autoencoder.dIn == loaded.configuration.dModel else {
@@ -78,6 +76,7 @@ struct LatentsCommand: ParsableCommand {
                 Terminal.shared.advance(by: $0, detail: "")
             })
         Terminal.shared.end()
+        corpus.warnOfSkippedLines(text)
         var extent = LatentInspection.Extent()
         extent.contexts = contexts
         let records = inspection.records(of: Array((asked ?? inspection.byFrequency).prefix(count)), extent)
@@ -122,6 +121,6 @@ struct LatentsCommand: ParsableCommand {
         }
     }
 
-    /// Text on one line.
-    private func line(_ text: String) -> String { text.replacing("\n", with: "⏎") }
+    /// Text on one line, fit for a terminal.
+    private func line(_ text: String) -> String { printable(text.replacing("\n", with: "⏎")) }
 }

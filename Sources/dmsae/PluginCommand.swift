@@ -1,6 +1,7 @@
 import ArgumentParser
 import FoundationEssentials
 import PluginHost
+import TensorFiles
 
 /// `dmsae plugin …`: what plugin users and authors ask about plugins.
 struct PluginCommand: ParsableCommand {
@@ -35,7 +36,7 @@ struct PluginCommand: ParsableCommand {
             if json {
                 let encoder = JSONEncoder()
                 encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-                print(String(decoding: try encoder.encode(list), as: UTF8.self))
+                print(printableJSON(String(decoding: try encoder.encode(list), as: UTF8.self)))
             } else {
                 for line in Self.table(list) { print(line) }
             }

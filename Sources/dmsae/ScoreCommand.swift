@@ -157,6 +157,7 @@ struct ScoreCommand: ParsableCommand {
             if let checkpoint { try pass.state(key: key, from: range.lowerBound, accumulator).write(to: checkpoint) }
         }
         Terminal.shared.end()
+        loaded.warnOfMisfit()
         if let shard, let checkpoint {
             return print("shard \(shard.index) of \(shard.count), sequences \(range), is in \(checkpoint)")
         }

@@ -1,3 +1,4 @@
+import Foundation
 import LanguageModeling
 import TensorFiles
 import TestSupport
@@ -38,6 +39,47 @@ private func words(_ pattern: WordPattern, _ text: String) -> [String] {
                 #expect(tokenizer.encode(word) == naive.encode(word), "\(word)")
             }
         }
+    }
+
+    /// Stretches of a word longer than `longestStretch` against the naive oracle would take days, so against the same word
+    /// with merges that count as unordered: those are made over the whole word.
+    @Test(arguments: ["a", "ab", "the", "aab", "statement", "", "é"]) func stretchesAreMergedAsTheWholeIs(
+        _ period: String
+    ) throws {
+        let folder = TemporaryFolder()
+        let tokenizer = try Tokenizer.load(path: fixture("tokenizer"))
+        let whole = try Tokenizer.load(path: try unordered(in: folder))
+        var state: UInt64 = 7
+        let count = 3 * BytePairEncoding.longestStretch + 11
+        // Without a period, letters at random, the frequent ones more often: every kind of border comes up.
+        let bytes: [UInt8] = (0..<count).map { i in
+            guard period.isEmpty else { return Array(period.utf8)[i % period.utf8.count] }
+            state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+            return Array("etaoinshrdeatt".utf8)[Int(state >> 33) % 14]
+        }
+        let ids = tokenizer.encode(bytes: bytes)
+        #expect(ids == whole.encode(bytes: bytes))
+        #expect(try tokenizer.decode(ids) == bytes)
+    }
+
+    /// The fixture's tokenizer with a last merge that makes an early part again, so that merges are not ordered.
+    private func unordered(in folder: TemporaryFolder) throws -> String {
+        let text = String(decoding: contents(of: fixture("tokenizer/tokenizer.json")), as: UTF8.self)
+        let root = try JSONValue(parsing: text)
+        let merges = try #require(root["model"]?["merges"]?.array).map { $0.array!.map { $0.string! } }
+        // With a space, which is in none of the words, so that it is never made.
+        let vocabulary = try #require(root["model"]?["vocab"]?.object)
+        let used = Set(merges)
+        let parts = Set(merges.flatMap { $0 })
+        let spare = try #require(
+            merges.lazy.map { $0.joined() }.filter { $0.count >= 3 && $0.hasPrefix("Ġ") && parts.contains($0) }.flatMap
+            { token in
+                (1..<token.count).map { [String(token.prefix($0)), String(token.dropFirst($0))] }
+            }.first { !used.contains($0) && vocabulary[$0[0]] != nil && vocabulary[$0[1]] != nil })
+        let end = try #require(text.range(of: "]]", options: .backwards))
+        let changed = text[..<end.lowerBound] + "],[\"\(spare[0])\",\"\(spare[1])\"]]" + text[end.upperBound...]
+        try AtomicFile.write(String(changed), to: folder.file("tokenizer.json"))
+        return folder.path
     }
 
     @Test func aWordOfAMegabyteTakesNoQuadraticTime() throws {
