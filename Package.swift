@@ -72,7 +72,7 @@ let package = Package(
         .target(name: "LanguageModeling", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels", "KernelTable"]),
         .target(
             name: "SparseCoding", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels", "KernelTable"]),
-        .target(name: "Attribution", dependencies: ["LanguageModeling", "SparseCoding", "KernelTable"]),
+        .target(name: "Attribution", dependencies: ["LanguageModeling", "SparseCoding", "TensorFiles", "KernelTable"]),
         .target(
             name: "PluginHost",
             dependencies: [
@@ -84,7 +84,7 @@ let package = Package(
         .target(
             name: "Distillation",
             dependencies: ["Attribution", "Kernels", "TensorFiles", .product(name: "Yams", package: "Yams")]),
-        .target(name: "Reports", dependencies: ["Distillation", "Attribution"]),
+        .target(name: "Reports", dependencies: ["Distillation", "Attribution", "TensorFiles"]),
         .executableTarget(
             name: "dmsae",
             dependencies: [

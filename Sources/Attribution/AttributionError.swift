@@ -41,8 +41,12 @@ public enum AttributionError: Error, CustomStringConvertible, Equatable {
         case .noAttribution(let candidates, let tokens, let aggregate):
             "none of \(candidates) candidate latents has a positive "
                 + (tokens > 0 ? "\(aggregate) over \(tokens) tokens" : "score")
-                + ", so there is no core to select; a latent active on fewer than 1% of tokens has a 0.99 quantile of 0: score more "
-                + "tokens, aggregate over active tokens (--over active), or train longer"
+                + ", so there is no core to select; "
+                + (aggregate.hasPrefix("quantile") && tokens > 0
+                    ? "a latent active on fewer than 1% of tokens has a 0.99 quantile of 0: " : "")
+                + (tokens > 0
+                    ? "score more tokens, aggregate over active tokens (--over active), or train longer"
+                    : "score more sequences, or train longer")
         case .badFraction(let value): "τ is \(value); the fraction to explain must be above 0 and at most 1"
         case .badAggregate(let text):
             "\"\(text)\" is no aggregate; use quantile:Q with Q in [0, 1], trimmed:P with P in [0, 0.5), mean, rms or max"

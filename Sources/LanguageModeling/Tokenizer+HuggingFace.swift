@@ -44,16 +44,32 @@ extension Tokenizer {
         return tokenizer
     }
 
+    /// The end-of-sequence token of a folder's tokenizer_config.json, which must not make another tokenizer of tokenizer.json.
     private static func endOfSequence(_ folder: String?, _ vocabulary: Vocabulary) throws -> Int? {
         guard let folder else { return nil }
         let path = folder + "/tokenizer_config.json"
         guard access(path, F_OK) == 0 else { return nil }
-        guard let entry = try JSONValue(contentsOf: path)["eos_token"], entry != .null else { return nil }
+        let settings = try TokenizerMembers(path: path, name: "", value: try JSONValue(contentsOf: path))
+        if try settings.truth("add_prefix_space") == true {
+            throw settings.unsupported("a prefix space (\"add_prefix_space\")", "text as it stands")
+        }
+        for (id, entry) in try settings.member("added_tokens_decoder")?.objects() ?? [] {
+            let text = try entry.text("content") ?? ""
+            guard let known = vocabulary.id(text), String(known) == id else {
+                throw settings.unsupported(
+                    "the added token \"\(text)\" with id \(id), which tokenizer.json has not", "those of tokenizer.json"
+                )
+            }
+            for option in ["single_word", "lstrip", "rstrip"] where try entry.truth(option) == true {
+                throw settings.unsupported("the added token \"\(text)\" with \"\(option)\"", "added tokens without it")
+            }
+        }
+        guard let entry = settings["eos_token"], entry != .null else { return nil }
         guard let text = entry.string ?? entry["content"]?.string else {
-            throw TextError.malformedTokenizer(file: path, what: "\"eos_token\" is \(entry.shown), not a token")
+            throw settings.malformed("\"eos_token\" is \(entry.shown), not a token")
         }
         guard let id = vocabulary.id(text) else {
-            throw TextError.malformedTokenizer(file: path, what: "\"eos_token\" \"\(text)\" is not in the vocabulary")
+            throw settings.malformed("\"eos_token\" \"\(text)\" is not in the vocabulary")
         }
         return Int(id)
     }
@@ -172,6 +188,13 @@ private struct TokenizerMembers {
     func member(_ key: String) throws -> TokenizerMembers? {
         guard let value = members[key], value != .null else { return nil }
         return try TokenizerMembers(path: path, name: name + key + ".", value: value)
+    }
+
+    /// Every member, which must be an object, in order of its key.
+    func objects() throws -> [(key: String, value: TokenizerMembers)] {
+        try members.sorted { $0.key < $1.key }.map {
+            ($0.key, try TokenizerMembers(path: path, name: name + $0.key + ".", value: $0.value))
+        }
     }
 
     /// The objects of a list; none where it is absent.

@@ -102,7 +102,10 @@ public enum SAEFolder {
         case .threshold: try readThresholds(try file.matrix("threshold"), own, into: sae, unsupported)
         }
         var provenance = SAEProvenance()
-        if own != nil { provenance = try JSONRecord.read(Configuration.self, from: path).metadata.dmsae.provenance }
+        if own != nil {
+            provenance = try JSONRecord.read(Configuration.self, from: path, allowingOtherKeys: true).metadata.dmsae
+                .provenance
+        }
         if let said = provenance.layer, let hook = configuration.layer, said != hook {
             throw unsupported(
                 "metadata.dmsae.provenance.layer is \(said), and the hook is that of layer \(hook)", "correct cfg.json")

@@ -156,7 +156,7 @@ struct LMCommand: ParsableCommand {
             }
             lines.warn(corpus)
             var writer = SafetensorsWriter()
-            writer.add("input_ids", integers: batch.ids.map { Int64($0) }, shape: [batch.sequenceCount, context])
+            writer.add("input_ids", widening: batch.ids, shape: [batch.sequenceCount, context])
             try writer.write(to: out)
             print("\(batch.sequenceCount) rows of \(context) tokens written to \(out)")
         }

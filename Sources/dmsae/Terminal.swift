@@ -73,7 +73,7 @@ final class Terminal: ProgressSink {
     func note(_ text: String) {
         state.withLock {
             erase(&$0)
-            if !$0.isQuiet { write(printableLines(text) + "\n") }
+            if !$0.isQuiet { write(printable(text) + "\n") }
         }
     }
 
@@ -81,7 +81,7 @@ final class Terminal: ProgressSink {
     func warn(_ text: String) {
         state.withLock {
             erase(&$0)
-            write("warning: \(printableLines(text))\n")
+            write("warning: \(printable(text))\n")
         }
     }
 

@@ -141,6 +141,29 @@ private struct WeylSequence: RandomNumberGenerator {
         #expect(text.hasPrefix("\(path)/tokenizer.json: ") && text.contains(says), "\(text)")
     }
 
+    @Test(arguments: [
+        (
+            #"{"add_prefix_space": true}"#,
+            "the tokenizer uses a prefix space (\"add_prefix_space\"), which is not supported"
+        ),
+        (#"{"add_prefix_space": 0}"#, "\"add_prefix_space\" is 0, not true or false"),
+        (#"{"eos_token": 5}"#, "\"eos_token\" is 5, not a token"),
+        (
+            #"{"added_tokens_decoder": {"900": {"content": "<new>"}}}"#,
+            "the tokenizer uses the added token \"<new>\" with id 900, which tokenizer.json has not"
+        ),
+        (
+            #"{"added_tokens_decoder": {"0": {"content": "<|endoftext|>", "rstrip": true}}}"#,
+            "the tokenizer uses the added token \"<|endoftext|>\" with \"rstrip\""
+        ),
+    ]) func aSecondFileThatMakesAnotherTokenizerIsRefused(_ text: String, _ says: String) throws {
+        let folder = TemporaryFolder()
+        try AtomicFile.write(contents(of: fixture("tokenizer/tokenizer.json")), to: folder.file("tokenizer.json"))
+        try AtomicFile.write(text, to: folder.file("tokenizer_config.json"))
+        let found = message { _ = try Tokenizer.load(path: folder.path) }
+        #expect(found.hasPrefix("\(folder.path)/tokenizer_config.json: \(says)"), "\(found)")
+    }
+
     @Test func whatHasNoSayInTheIdsIsPassedOver() throws {
         let folder = TemporaryFolder()
         for (old, new) in [
