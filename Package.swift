@@ -73,7 +73,7 @@ let package = Package(
         .target(name: "LanguageModeling", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels", "KernelTable"]),
         .target(
             name: "SparseCoding", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels", "KernelTable"]),
-        .target(name: "Attribution", dependencies: ["LanguageModeling", "SparseCoding", "KernelTable"]),
+        .target(name: "Attribution", dependencies: ["LanguageModeling", "SparseCoding", "TensorFiles", "KernelTable"]),
         .target(
             name: "PluginHost",
             dependencies: [
@@ -85,7 +85,7 @@ let package = Package(
         .target(
             name: "Distillation",
             dependencies: ["Attribution", "Kernels", "TensorFiles", .product(name: "Yams", package: "Yams")]),
-        .target(name: "Reports", dependencies: ["Distillation", "Attribution"]),
+        .target(name: "Reports", dependencies: ["Distillation", "Attribution", "TensorFiles"]),
         .executableTarget(
             name: "dmsae",
             dependencies: [
@@ -129,7 +129,11 @@ let package = Package(
         .testTarget(
             name: "ReportsTests", dependencies: ["Reports", "Attribution", "TensorFiles", "TestSupport"]),
         .testTarget(
-            name: "CommandTests", dependencies: ["dmsae", "SparseCoding", "TensorFiles", "TestSupport"]),
+            name: "CommandTests",
+            dependencies: [
+                "dmsae", "Attribution", "Distillation", "LanguageModeling", "PluginHost", "SparseCoding", "TensorFiles",
+                "TestSupport",
+            ]),
         .executableTarget(
             name: "Benchmarks",
             dependencies: [

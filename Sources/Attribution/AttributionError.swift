@@ -1,3 +1,5 @@
+import TensorFiles
+
 /// What can go wrong between an SAE, a language model and a core.
 public enum AttributionError: Error, CustomStringConvertible, Equatable {
     /// No latent has a positive score.
@@ -50,7 +52,9 @@ public enum AttributionError: Error, CustomStringConvertible, Equatable {
     case nothingToCompare(left: [String], failures: [ComparisonRecord.Fact])
 
     /// What failed, on which value, what to do next.
-    public var description: String {
+    public var description: String { printable(sentence) }
+
+    private var sentence: String {
         switch self {
         case .noAttribution(let candidates, let tokens, let measure):
             "none of \(candidates) candidate latents has a positive "

@@ -29,6 +29,8 @@ public final class SplicedPass {
     let sae: SparseAutoencoder
     private let encoding = EncodingPass()
     private let candidateDecoder: Matrix
+    /// Of the spliced prefix's reconstruction, over all samples that were run.
+    public private(set) var explainedVariance = ExplainedVariance()
 
     /// A pass over one SAE at `layer`.
     ///
@@ -92,6 +94,7 @@ public final class SplicedPass {
     public func run(_ sample: SpliceSample) throws -> Sample {
         let all = try codes(of: sample)
         let reconstruction = sae.decode(all, prefix: splicedWidth)
+        explainedVariance.add(sample, reconstruction)
         let spliced = settings.errorTerm ? sample.residual : sample.spliced(reconstruction)
         let (loss, gradient) = try model.lossesAndGradient(of: sample.tokens, residual: spliced, afterLayer: layer)
         let codes = candidates(of: all, sample)

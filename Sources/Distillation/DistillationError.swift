@@ -1,3 +1,5 @@
+import TensorFiles
+
 /// What can go wrong in harvesting, training and distilling as a whole.
 public enum DistillationError: Error, CustomStringConvertible, Equatable {
     /// Ctrl-C.
@@ -44,7 +46,9 @@ public enum DistillationError: Error, CustomStringConvertible, Equatable {
     case textTooShort(wanted: Int, found: Int, purpose: String)
 
     /// What failed, on which value, what to do next.
-    public var description: String {
+    public var description: String { printable(sentence) }
+
+    private var sentence: String {
         switch self {
         case .interrupted: "interrupted"
         case .badRecipe(let path, let reason):

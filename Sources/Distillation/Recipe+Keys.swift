@@ -1,5 +1,6 @@
 import Attribution
 import SparseCoding
+import TensorFiles
 import Yams
 
 /// One key of a recipe: how it is called in a file, what it means, and where it goes.
@@ -36,6 +37,9 @@ extension Recipe {
         RecipeKey(
             "text", \.text, "Text to harvest and to score: .jsonl with a \"text\" key, .txt, a folder of them, or demo."
         ),
+        RecipeKey(
+            "skip_bad_lines", \.skipBadLines,
+            "Pass over lines of the texts that cannot be read, and say how many; otherwise the first one ends the run."),
         RecipeKey("layer", \.layer, "The block whose output is explained, counted from 0 (blocks.L.hook_resid_post)."),
         RecipeKey("context", \.context, "Tokens per sequence."),
         RecipeKey("sequences", \.sequences, "Sequences per pass through the model: memory against speed."),
@@ -156,10 +160,16 @@ extension String: RecipeValue {
     /// Quoted where YAML would read something else, as in a path with " #" in it.
     var recipeYAML: String {
         let isPlain =
-            !contains("\n") && ((try? Yams.compose(yaml: "key: " + self))?.mapping?["key"]?.scalar?.string == self)
-        return isPlain ? self : "\"" + map { Self.escapes[$0] ?? String($0) }.joined() + "\""
+            !unicodeScalars.contains(where: \.deceives)
+            && ((try? Yams.compose(yaml: "key: " + self))?.mapping?["key"]?.scalar?.string == self)
+        return isPlain ? self : "\"" + unicodeScalars.map(Self.escaped).joined() + "\""
     }
-    private static let escapes: [Character: String] = ["\\": "\\\\", "\"": "\\\"", "\n": "\\n", "\t": "\\t"]
+    private static func escaped(_ scalar: Unicode.Scalar) -> String {
+        if scalar == "\\" || scalar == "\"" { return "\\\(scalar)" }
+        guard scalar.deceives else { return String(scalar) }
+        let digits = String(scalar.value, radix: 16)
+        return "\\U" + String(repeating: "0", count: 8 - digits.count) + digits
+    }
     static var wanted: String { "a text" }
 }
 

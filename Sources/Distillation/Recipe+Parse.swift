@@ -2,22 +2,42 @@ import TensorFiles
 import Yams
 
 extension Recipe {
-    /// Reads a recipe from YAML; keys left out keep their defaults.
+    /// Reads a recipe from YAML; keys left out keep their defaults. A file of comments only is empty: all defaults would be
+    /// the demo, work that nobody asked for.
     ///
-    /// - Throws: `DistillationError` for a syntax error, an unknown key or a value of the wrong type.
+    /// - Throws: `DistillationError` for an empty recipe, a syntax error, an unknown key, one given twice or a value of the
+    ///   wrong type.
     public init(yaml text: String, path: String) throws {
         self.init()
-        let root: Node?
+        func bad(_ reason: String) -> DistillationError { .badRecipe(path: path, reason: reason) }
+        let documents: [Node]
         do {
-            root = try Yams.compose(yaml: text)
-        } catch {
-            throw DistillationError.badRecipe(path: path, reason: "\(error)")
+            let sequence = try Yams.compose_all(yaml: text)
+            documents = Array(sequence)
+            if let error = sequence.error { throw error }
+        } catch let error as YamlError { throw bad(Self.reason(error)) }
+        guard let root = documents.first, root.scalar?.string != "" else { throw bad("it is empty") }
+        guard documents.count == 1 else {
+            throw bad("it holds \(documents.count) documents, divided by \"---\", instead of one")
         }
-        guard let root else { return }
-        guard let mapping = root.mapping else {
-            throw DistillationError.badRecipe(path: path, reason: "it is not a list of keys and values")
+        guard let mapping = root.mapping else { throw bad("it is not a list of keys and values") }
+        var seen: Set<String> = []
+        try read(mapping, prefix: "", path: path, &seen)
+    }
+
+    /// A syntax error on one line, its place first.
+    private static func reason(_ error: YamlError) -> String {
+        switch error {
+        case .scanner(let context, let problem, let mark, _), .parser(let context, let problem, let mark, _),
+            .composer(let context, let problem, let mark, _):
+            return "line \(mark.line), column \(mark.column): \(context.map { $0.text + ": " } ?? "")\(problem)"
+        case .reader(let problem, let offset, _, let yaml):
+            let line = offset.map { yaml.prefix($0).reduce(1) { $0 + ($1.isNewline ? 1 : 0) } }
+            return (line.map { "line \($0): " } ?? "") + problem
+        case .duplicatedKeysInMapping(let duplicates, let context):
+            return "line \(context.mark.line): \"\(duplicates.joined(separator: "\", \""))\" is there twice"
+        default: return "\(error)".split(whereSeparator: \.isNewline).joined(separator: " ")
         }
-        try read(mapping, prefix: "")
     }
 
     /// Sets one key, as `--set train.k=160` does.
@@ -32,19 +52,25 @@ extension Recipe {
         do {
             try set(key, try Yams.compose(yaml: text) ?? Node(""))
         } catch let error as YamlError {
-            throw DistillationError.badRecipe(path: "--set \(assignment)", reason: "\(error)")
+            throw DistillationError.badRecipe(path: "--set \(assignment)", reason: Self.reason(error))
         }
     }
 
-    private mutating func read(_ mapping: Node.Mapping, prefix: String) throws {
+    private mutating func read(
+        _ mapping: Node.Mapping, prefix: String, path: String, _ seen: inout Set<String>
+    ) throws {
         for (key, value) in mapping {
             let name = prefix + (key.scalar?.string ?? "")
             if let section = value.mapping, Self.keys.contains(where: { $0.name.hasPrefix(name + ".") }) {
-                try read(section, prefix: name + ".")
+                try read(section, prefix: name + ".", path: path, &seen)
             } else if Self.keys.contains(where: { $0.name.hasPrefix(name + ".") }) {
                 throw DistillationError.badValue(
                     key: name, value: value.scalar?.string ?? "a list", wanted: "a section of keys")
             } else {
+                // "train.k" and k in the section train are one key.
+                guard seen.insert(name).inserted else {
+                    throw DistillationError.badRecipe(path: path, reason: "\"\(name)\" is there twice")
+                }
                 try set(name, value)
             }
         }

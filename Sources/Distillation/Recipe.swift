@@ -12,6 +12,8 @@ public struct Recipe: Sendable, Equatable {
     public var text = "demo"
     /// Text to evaluate on, or "auto" for the demo's test part (the end of `text` for other texts).
     public var evaluationText: String?
+    /// Whether lines of the texts that cannot be read are passed over.
+    public var skipBadLines = false
     /// The block whose output is explained.
     public var layer = 15
     /// Tokens per sequence.

@@ -2,7 +2,7 @@
 ///
 /// The word starts as one token per byte; as long as any two neighbours have a merge, the one of lowest rank is
 /// applied, the leftmost first among equals.
-struct BytePairEncoding: Sendable {
+package struct BytePairEncoding: Sendable {
     /// Token of each byte; -1 for a byte that the vocabulary cannot spell. Such a byte is left out, and its
     /// neighbours become adjacent, as in the `tokenizers` library.
     let byteTokens: [Int32]
@@ -10,19 +10,35 @@ struct BytePairEncoding: Sendable {
     /// Words that are one token whatever the merges say; empty unless the tokenizer sets `ignore_merges`.
     let wholeWords: [[UInt8]: Int32]
 
+    /// Whether a merge comes after every merge that makes one of its parts, as training leaves it. Then a text is encoded
+    /// exactly where its neighbouring tokens are, pair by pair: see `encodeLong`.
+    let isOrdered: Bool
+    private let longestWholeWord: Int
+
+    init(byteTokens: [Int32], merges: MergeTable, wholeWords: [[UInt8]: Int32], isOrdered: Bool) {
+        self.byteTokens = byteTokens
+        self.merges = merges
+        self.wholeWords = wholeWords
+        self.isOrdered = isOrdered
+        longestWholeWord = wholeWords.keys.reduce(0) { max($0, $1.count) }
+    }
+
     /// Above this length the quadratic search for the next merge loses to a heap.
     private static let longWord = 48
+    /// A word of more bytes is encoded in stretches of about so many: memory then does not grow with the word.
+    package static let longestStretch = 1 << 15
 
     /// Appends the tokens of `word` to `output`.
     func encode(_ word: UnsafeBufferPointer<UInt8>, into output: inout [Int32], _ scratch: inout WordScratch) {
-        if !wholeWords.isEmpty, let token = wholeWords[Array(word)] {
+        if word.count <= longestWholeWord, let token = wholeWords[Array(word)] {
             output.append(token)
             return
         }
+        if word.count > Self.longestStretch, isOrdered { return encodeLong(word, into: &output) }
         scratch.tokens.removeAll(keepingCapacity: true)
         for byte in word where byteTokens[Int(byte)] >= 0 { scratch.tokens.append(byteTokens[Int(byte)]) }
         if scratch.tokens.count > Self.longWord {
-            scratch.tokens = mergedLong(scratch.tokens)
+            scratch.tokens = mergedLong(scratch.tokens).tokens
         } else if scratch.tokens.count > 1 {
             mergeShort(&scratch.tokens, &scratch.pairs)
         }
@@ -54,9 +70,12 @@ struct BytePairEncoding: Sendable {
 
     /// Tokens as a linked list, candidate merges in a heap ordered by rank, then position: n log n for a word of any
     /// length, and a megabyte without a space is one word.
-    private func mergedLong(_ word: [Int32]) -> [Int32] {
+    ///
+    /// Also returns where each token begins, in single-byte tokens.
+    func mergedLong(_ word: [Int32]) -> (tokens: [Int32], starts: [Int]) {
         var tokens = word
         let count = tokens.count
+        guard count > 0 else { return ([], []) }
         var next = Array(1...count)
         var previous = Array(-1..<count - 1)
         var heap = CandidateHeap()
@@ -80,7 +99,8 @@ struct BytePairEncoding: Sendable {
             propose(previous[left])
             propose(left)
         }
-        return tokens.filter { $0 >= 0 }
+        let starts = tokens.indices.filter { tokens[$0] >= 0 }
+        return (starts.map { tokens[$0] }, starts)
     }
 }
 

@@ -76,6 +76,7 @@ struct DecoderWeights {
                     down: matrix(.down(layer), [c.dModel, c.intermediateSize])))
         }
         let head = try c.isHeadTied ? embedding : matrix(.head, [c.vocabularySize, c.dModel])
+        if c.isHeadTied { try refuseOtherHead(than: embedding) }
         try refuseUnknownTensors()
         return Decoder(
             configuration: c, embedding: embedding, blocks: blocks,
@@ -121,8 +122,19 @@ struct DecoderWeights {
         return result
     }
 
+    /// A stored copy of a tied head must be one: transformers 4 would go by the setting, others by the weights.
+    private func refuseOtherHead(than embedding: Matrix) throws {
+        guard source.names.contains(name(.head)) else { return }
+        let stored = try matrix(.head, [configuration.vocabularySize, configuration.dModel])
+        guard (0..<stored.count).allSatisfy({ stored[$0] == embedding[$0] }) else {
+            throw LanguageModelError.unsupportedSetting(
+                file: source.path, key: "tie_word_embeddings", found: "true, and \(name(.head)) holds other weights",
+                supported: "one of the two")
+        }
+    }
+
     /// A tensor we would leave unread (a bias, a norm per head) is a sign of a variant with other numbers. Stored
-    /// rotary frequencies are those of the configuration, and a stored copy of a tied head is the embedding.
+    /// rotary frequencies are made again from the configuration, by transformers too.
     private func refuseUnknownTensors() throws {
         var known: [DecoderWeight] = [.embedding, .finalNorm, .head]
         for l in 0..<configuration.layerCount {

@@ -1,3 +1,5 @@
+import TensorFiles
+
 /// What can be wrong with a model or a request to one: what failed, on which file or value, what to do next.
 public enum LanguageModelError: Error, Sendable, Equatable {
     /// The path holds no model.
@@ -6,6 +8,12 @@ public enum LanguageModelError: Error, Sendable, Equatable {
     case unsupportedArchitecture(file: String, found: String)
     /// A setting of the architecture that is not implemented; ignoring it would give other numbers.
     case unsupportedSetting(file: String, key: String, found: String, supported: String)
+    /// A setting that is not known here; it may change what the model computes.
+    case unknownSetting(file: String, key: String, found: String)
+    /// A part of a model that was split over several files.
+    case partOfModel(file: String, part: String)
+    /// Something lies beside a model that changes it.
+    case changedBy(folder: String, file: String)
     /// A setting that must be there is not.
     case missingSetting(file: String, key: String)
     /// A setting has a value that is not possible.
@@ -26,15 +34,27 @@ public enum LanguageModelError: Error, Sendable, Equatable {
 
 extension LanguageModelError: CustomStringConvertible {
     /// One sentence for the user.
-    public var description: String {
+    public var description: String { printable(sentence) }
+
+    private var sentence: String {
         switch self {
         case .noModel(let path, let missing):
-            "\(path) is not a model: \(missing); give a .gguf file or a Hugging Face folder with config.json and "
-                + "safetensors weights"
+            "\(path) is not a model: \(missing); "
+                + SystemAdvice.reading(
+                    missing, else: "give a .gguf file or a Hugging Face folder with config.json and safetensors weights"
+                )
         case .unsupportedArchitecture(let file, let found):
             "\(file): architecture \"\(found)\" is not supported; supported: LlamaForCausalLM (llama in GGUF files)"
         case .unsupportedSetting(let file, let key, let found, let supported):
             "\(file): \(key) = \(found) is not supported; supported: \(supported)"
+        case .unknownSetting(let file, let key, let found):
+            "\(file): \(key) = \(found) is not known to this program, which could not follow it if it changes what the model "
+                + "computes; if it does not, remove it from the file"
+        case .partOfModel(let file, let part):
+            "\(file) is \(part) of a split model; join the parts with llama.cpp's llama-gguf-split --merge and give the whole"
+        case .changedBy(let folder, let file):
+            "\(folder) holds \(file), an adapter that changes the model and is not applied here; merge it into the weights, or move "
+                + "it away to use the model without it"
         case .missingSetting(let file, let key):
             "\(file): \(key) is missing; the file is not a complete model configuration, fetch it again"
         case .badSetting(let file, let key, let found, let wanted):

@@ -21,7 +21,11 @@ public func loadLanguageModel(path: String) throws -> any LanguageModel {
         ).decoder()
     }
     guard access("\(path)/config.json", F_OK) == 0 else {
-        throw LanguageModelError.noModel(path: path, missing: "it has no config.json")
+        let reason = errno == ENOENT ? "it has no config.json" : String(cString: strerror(errno))
+        throw LanguageModelError.noModel(path: path, missing: reason)
+    }
+    if access("\(path)/adapter_config.json", F_OK) == 0 {
+        throw LanguageModelError.changedBy(folder: path, file: "adapter_config.json")
     }
     let configuration = try ModelConfiguration(huggingFace: "\(path)/config.json")
     return try DecoderWeights(

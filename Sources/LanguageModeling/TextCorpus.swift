@@ -4,18 +4,25 @@ import TensorFiles
 /// Documents in files: `.jsonl` with a member "text" on every line, `.txt` with lines holding only `<|endoftext|>`
 /// between documents, or a folder of such files, read in the order of their names.
 ///
-/// Read as a stream: memory does not grow with the corpus.
+/// Read as a stream: memory does not grow with the corpus. A byte-order mark at the start of a file is no text.
 public struct TextCorpus: Sendable {
     /// As given by the caller.
     public let path: String
     /// The files, in the order they are read.
     public let files: [String]
+    /// Where lines of .jsonl that cannot be read are counted; nil where the first one is an error.
+    let skipped: SkippedLines?
+
+    /// How many lines were passed over, each counted once however often the corpus is read, and what was wrong with the
+    /// first of them.
+    public var skippedLines: (count: Int, first: TextError?) { skipped?.summary ?? (0, nil) }
 
     /// Finds the files; their contents are looked at when they are read.
     ///
     /// Throws `TextError.unreadable` for a missing path, an unknown kind of file or a folder without text.
-    public init(path: String) throws {
+    public init(path: String, skipsBadLines: Bool = false) throws {
         self.path = path
+        skipped = skipsBadLines ? SkippedLines() : nil
         var status = stat()
         guard stat(path, &status) == 0 else {
             throw TextError.unreadable(path: path, reason: String(cString: strerror(errno)))
@@ -112,7 +119,14 @@ public struct TextPieces {
     private mutating func nextOfJSON() throws -> TextPiece? {
         while let line = try reader!.next() {
             if line.allSatisfy({ $0 == 0x20 || $0 == 0x09 }) { continue }
-            let bytes = Array(try textMember(line).utf8)
+            let bytes: [UInt8]
+            do {
+                bytes = Array(try textMember(line).utf8)
+            } catch let error as TextError {
+                guard let skipped = corpus.skipped else { throw error }
+                skipped.add(file: nextFile - 1, line: reader!.lineNumber, error)
+                continue
+            }
             if !bytes.isEmpty { return TextPiece(bytes: bytes, endsDocument: true) }
         }
         return nil
@@ -124,6 +138,7 @@ public struct TextPieces {
         }
         do {
             let value = try line.withUnsafeBytes { try JSONValue(parsing: $0) }
+            guard value.object != nil else { throw malformed("it is \(value.shown), not an object") }
             guard let text = value["text"] else { throw malformed("there is no member \"text\"") }
             guard let string = text.string else { throw malformed("the member \"text\" is not a text") }
             return string
@@ -131,13 +146,13 @@ public struct TextPieces {
     }
 
     private mutating func nextOfText() throws -> TextPiece? {
-        while let line = try reader!.next() {
-            if line.elementsEqual(Self.separator) {
+        while let part = try reader!.nextPart() {
+            if part.begins, part.ends, part.bytes.elementsEqual(Self.separator) {
                 if let piece = endOfDocument() { return piece }
                 continue
             }
-            text += line
-            text.append(UInt8(ascii: "\n"))
+            text += part.bytes
+            if part.ends { text.append(UInt8(ascii: "\n")) }
             if text.count > Self.longestPiece, let cut = Self.lastSafeCut(text, after: searched) {
                 defer {
                     text.removeSubrange(..<cut)

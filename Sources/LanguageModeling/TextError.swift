@@ -1,3 +1,5 @@
+import TensorFiles
+
 /// What can be wrong with a tokenizer or a text: what failed, on which file or value, what to do next.
 public enum TextError: Error, Sendable, Equatable {
     /// The tokenizer's file breaks its format or contradicts itself.
@@ -21,7 +23,9 @@ public enum TextError: Error, Sendable, Equatable {
 
 extension TextError: CustomStringConvertible {
     /// One sentence for the user.
-    public var description: String {
+    public var description: String { printable(sentence) }
+
+    private var sentence: String {
         switch self {
         case .malformedTokenizer(let file, let what):
             "\(file): \(what); fetch or convert the model again"
@@ -33,12 +37,14 @@ extension TextError: CustomStringConvertible {
                 + "check that ids and tokenizer belong to the same model"
         case .noEndOfText(let file):
             "\(file): the tokenizer names no end-of-text token to put between documents; "
-                + "add \"eos_token\" to tokenizer_config.json"
+                + "add \(file.hasSuffix(".gguf") ? "tokenizer.ggml.eos_token_id to its metadata" : "\"eos_token\" to tokenizer_config.json")"
         case .unreadable(let path, let reason):
             "cannot read \(path): \(reason); "
-                + "give a .jsonl file, a .txt file or a folder of them"
+                + SystemAdvice.reading(reason, else: "give a .jsonl file, a .txt file or a folder of them")
         case .malformedLine(let file, let line, let what):
-            "\(file), line \(line): \(what); every line must be an object like {\"text\": \"…\"}"
+            "\(file), line \(line): \(what); "
+                + "correct it (every line must be an object like {\"text\": \"…\"}), or pass over such lines with --skip-bad-lines "
+                + "(in a recipe skip_bad_lines: true)"
         case .empty(let path):
             "\(path) holds no text; give a file with at least one document"
         case .tooShort(let path, let tokenCount, let skipped, let limit, let length):

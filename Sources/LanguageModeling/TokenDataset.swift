@@ -12,19 +12,13 @@ public final class TokenDataset {
     public private(set) var deliveredTokenCount = 0
 
     private let corpus: TextCorpus
-    private let tokenizer: Tokenizer
-    private let endOfText: Int32
     private let skip: Int
     private let limit: Int?
-    private var pieces: TextPieces
-    private var joinsNext = false
+    private var stream: TokenStream
     private var buffer: [Int32] = []
     private var start = 0
     private var passed = 0
     private var ended = false
-
-    /// Bytes tokenized at a time: enough for every lane to have something to do. Tokens do not depend on it.
-    private static let stretch = 1 << 21
 
     /// Rows of `length` tokens from the part of the corpus that begins after `skip` tokens and holds at most `limit`.
     ///
@@ -33,14 +27,12 @@ public final class TokenDataset {
         corpus: TextCorpus, tokenizer: Tokenizer, length: Int, skip: Int = 0, limit: Int? = nil
     ) throws {
         precondition(length > 0 && skip >= 0 && limit ?? 0 >= 0, "rows of \(length), skip \(skip)")
-        guard let endOfText = tokenizer.endOfText else { throw TextError.noEndOfText(file: tokenizer.path) }
+        guard tokenizer.endOfText != nil else { throw TextError.noEndOfText(file: tokenizer.path) }
         self.corpus = corpus
-        self.tokenizer = tokenizer
-        self.endOfText = endOfText
         self.length = length
         self.skip = skip
         self.limit = limit
-        pieces = corpus.pieces()
+        stream = TokenStream(corpus: corpus, tokenizer: tokenizer)
     }
 
     /// The next rows, `sequences` of them or the fewer that are left; nil when there are none.
@@ -49,7 +41,8 @@ public final class TokenDataset {
     public func nextBatch(sequences: Int) throws -> TokenBatch? {
         precondition(sequences > 0, "a batch of \(sequences) sequences")
         let room = limit.map { ($0 - deliveredTokenCount) / length } ?? sequences
-        let wanted = min(sequences, room) * length
+        // No text fills as many rows as there are numbers.
+        let wanted = min(sequences, room, Int.max / length) * length
         while buffer.count - start < wanted, !ended { try tokenizeMore() }
         let rows = min(wanted, buffer.count - start) / length
         guard rows > 0 else {
@@ -69,21 +62,11 @@ public final class TokenDataset {
     private func tokenizeMore() throws {
         buffer.removeSubrange(..<start)
         start = 0
-        var stretch: [TextPiece] = []
-        var byteCount = 0
-        while byteCount < Self.stretch {
-            guard let piece = try pieces.next() else {
-                ended = true
-                break
-            }
-            byteCount += piece.bytes.count
-            stretch.append(piece)
+        guard let tokens = try stream.next() else {
+            ended = true
+            return
         }
-        for (piece, tokens) in zip(stretch, tokenizer.encode(documents: stretch.map(\.bytes))) {
-            if joinsNext { buffer.append(endOfText) }
-            buffer += tokens
-            joinsNext = piece.endsDocument
-        }
+        if buffer.isEmpty { buffer = tokens } else { buffer += tokens }
         let dropped = min(skip - passed, buffer.count)
         buffer.removeFirst(dropped)
         passed += dropped

@@ -3,34 +3,47 @@ import TensorFiles
 extension Tokenizer {
     /// The tokenizer that a GGUF file carries in `tokenizer.ggml.*`.
     ///
-    /// Throws `TextError`.
+    /// Throws `TextError` for a tokenizer that is not one of ours, also by a key that is not known here, and
+    /// `LanguageModelError` for a special token's id that is none.
     public static func load(gguf file: GGUFFile) throws -> Tokenizer {
         func unsupported(_ found: String, _ supported: String) -> TextError {
             .unsupportedTokenizer(file: file.path, found: found, supported: supported)
         }
-        func missing(_ key: String, _ kind: String) -> TextError {
-            .malformedTokenizer(file: file.path, what: "tokenizer.ggml.\(key) is missing or not \(kind)")
-        }
+        func malformed(_ what: String) -> TextError { .malformedTokenizer(file: file.path, what: what) }
         let metadata = file.metadata
-        guard let model = metadata["tokenizer.ggml.model"]?.string else { throw missing("model", "a text") }
+        try GGUFSettings(file).requireWholeModel()
+        func required<Value>(_ key: String, _ kind: String, _ read: (GGUFValue) -> Value?) throws -> Value {
+            guard let value = metadata["tokenizer.ggml.\(key)"].flatMap(read) else {
+                throw malformed("tokenizer.ggml.\(key) is missing or not \(kind)")
+            }
+            return value
+        }
+        let model = try required("model", "a text", \.string)
         guard model == "gpt2" else { throw unsupported("the model \"\(model)\"", "gpt2") }
-        let name = metadata["tokenizer.ggml.pre"]?.string ?? "default"
+        let name = metadata["tokenizer.ggml.pre"] == nil ? "default" : try required("pre", "a text", \.string)
         let patterns: [String: WordPattern] = ["smollm": .singleDigits, "gpt-2": .gpt2, "default": .gpt2]
         guard let pattern = patterns[name] else {
             throw unsupported("the pre-tokenizer \"\(name)\"", patterns.keys.sorted().joined(separator: ", "))
         }
-        guard let tokens = metadata["tokenizer.ggml.tokens"]?.strings else {
-            throw missing("tokens", "a list of texts")
+        for key in ["add_space_prefix", "remove_extra_whitespaces"] {
+            if let value = metadata["tokenizer.ggml.\(key)"], value != .boolean(false) {
+                throw unsupported("tokenizer.ggml.\(key) = \(value.shown)", "false")
+            }
         }
-        guard let merges = metadata["tokenizer.ggml.merges"]?.strings else {
-            throw missing("merges", "a list of texts")
+        for key in metadata.keys.sorted() where key.hasPrefix("tokenizer.") && !isKnown(key) {
+            throw unsupported("the key \(key)", "the keys of llama.cpp for byte-level vocabularies")
         }
-        let types =
-            metadata["tokenizer.ggml.token_type"]?.integers ?? Array(repeating: TokenType.normal, count: tokens.count)
+        let tokens = try required("tokens", "a list of texts", \.strings)
+        let merges = try required("merges", "a list of texts", \.strings)
+        var types = Array(repeating: TokenType.normal, count: tokens.count)
+        if metadata["tokenizer.ggml.token_type"] != nil {
+            types = try required("token_type", "a list of whole numbers", \.integers)
+        }
         guard types.count == tokens.count else {
-            throw TextError.malformedTokenizer(
-                file: file.path, what: "tokenizer.ggml.token_type has \(types.count) entries for \(tokens.count) tokens"
-            )
+            throw malformed("tokenizer.ggml.token_type has \(types.count) entries for \(tokens.count) tokens")
+        }
+        if let other = types.first(where: { !TokenType.all.contains($0) }) {
+            throw malformed("tokenizer.ggml.token_type holds \(other), and types are 1 to 6")
         }
         var builder = TokenizerBuilder(path: file.path, count: tokens.count)
         for (id, (token, type)) in zip(tokens, types).enumerated() {
@@ -40,8 +53,22 @@ extension Tokenizer {
             }
         }
         for merge in merges { try builder.merge(merge) }
-        return try builder.build(
-            pattern: pattern, endOfSequence: metadata["tokenizer.ggml.eos_token_id"]?.integer)
+        return try builder.build(pattern: pattern, endOfSequence: try GGUFSettings(file).tokenId("eos"))
+    }
+
+    /// Whether a key is read here or of no consequence: nothing is added to a text, and no text is generated.
+    private static func isKnown(_ key: String) -> Bool {
+        let ggml = "tokenizer.ggml."
+        guard key.hasPrefix(ggml) else {
+            return key.hasPrefix("tokenizer.chat_template") || key == "tokenizer.huggingface.json"
+        }
+        let name = String(key.dropFirst(ggml.count))
+        return name.hasSuffix("_token_id")
+            || [
+                "model", "pre", "tokens", "token_type", "token_type_count", "scores", "merges", "add_bos_token",
+                "add_eos_token",
+                "add_sep_token", "add_space_prefix", "remove_extra_whitespaces", "eos_token_ids", "added_tokens",
+            ].contains(name)
     }
 }
 
@@ -50,4 +77,6 @@ private enum TokenType {
     static let normal = 1
     static let control = 3
     static let userDefined = 4
+    /// Between them unknown, unused and single bytes.
+    static let all = 1...6
 }

@@ -81,13 +81,22 @@ struct TokenizerBuilder {
         }
         let encoding = BytePairEncoding(
             byteTokens: ByteAlphabet.scalars.map { vocabulary.id(String(Character($0))) ?? -1 }, merges: merges,
-            wholeWords: whole)
+            wholeWords: whole, isOrdered: isOrdered)
         guard encoding.byteTokens.contains(where: { $0 >= 0 }) else {
             throw malformed("no token stands for a single byte: this is not a byte-level vocabulary")
         }
         return Tokenizer(
             path: path, vocabulary: vocabulary, encoding: encoding, pattern: pattern,
             endOfSequence: endOfSequence.map(Int32.init))
+    }
+
+    /// Whether every merge comes after those that make its parts.
+    private var isOrdered: Bool {
+        var lastMade = [Int](repeating: -1, count: vocabulary.count)
+        for (rank, pair) in pairs.enumerated() { lastMade[Int(pair.merged)] = rank }
+        return pairs.enumerated().allSatisfy { rank, pair in
+            lastMade[Int(pair.left)] < rank && lastMade[Int(pair.right)] < rank
+        }
     }
 
     func malformed(_ what: String) -> TextError { .malformedTokenizer(file: path, what: what) }

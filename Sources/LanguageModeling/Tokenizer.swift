@@ -57,7 +57,7 @@ public final class Tokenizer: Sendable {
     }
 
     /// Token ids of each text, on all lanes; the same as one by one.
-    public func encode(documents: [[UInt8]]) -> [[Int32]] {
+    public func encode(documents: [[UInt8]], allowSpecial: Bool = false) -> [[Int32]] {
         // Cut where the bytes are halved, not the documents: one may be as long as all others together.
         var bounds = [0]
         var seen = 0
@@ -73,7 +73,9 @@ public final class Tokenizer: Sendable {
             nonisolated(unsafe) let result = result
             Lanes.shared.forRanges(cuts.count - 1) { _, parts in
                 for part in parts {
-                    for index in cuts[part]..<cuts[part + 1] { result[index] = encode(bytes: documents[index]) }
+                    for index in cuts[part]..<cuts[part + 1] {
+                        result[index] = encode(bytes: documents[index], allowSpecial: allowSpecial)
+                    }
                 }
             }
         }

@@ -35,8 +35,13 @@ struct SafetensorsFolder: WeightSource {
         } else if access(index, F_OK) == 0 {
             files = try Self.shards(index, folder: path)
         } else {
+            let pickled = ["pytorch_model.bin", "pytorch_model.bin.index.json"].first {
+                access("\(path)/\($0)", F_OK) == 0
+            }
             throw LanguageModelError.noModel(
-                path: path, missing: "it has neither model.safetensors nor model.safetensors.index.json")
+                path: path,
+                missing: "it has neither model.safetensors nor model.safetensors.index.json"
+                    + (pickled.map { ", but \($0), which transformers' save_pretrained writes as safetensors" } ?? ""))
         }
     }
 
@@ -54,6 +59,14 @@ struct SafetensorsFolder: WeightSource {
             opened[shard] = file
             try file.require(name)
             files[name] = file
+        }
+        // transformers reads every tensor of a shard, whether the index lists it or not.
+        for (shard, file) in opened.sorted(by: { $0.key < $1.key }) {
+            if let other = file.tensors.keys.sorted().first(where: { files[$0] !== file }) {
+                throw TensorFileError.malformed(
+                    file: "\(folder)/\(shard)", what: "tensor \"\(other)\" is not listed in the index for this shard",
+                    next: "fetch index and shards again")
+            }
         }
         return files
     }

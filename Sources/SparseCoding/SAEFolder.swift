@@ -83,34 +83,30 @@ public enum SAEFolder {
 
     /// Reads a folder written by this program or by SAELens (architecture jumprelu or topk).
     ///
-    /// - Throws: `TensorFileError` for a broken file, `SparseCodingError.badFolder` for an SAE of another kind.
+    /// - Throws: `TensorFileError` for a broken file, `SparseCodingError.badFolder` for an SAE of another kind, one of another
+    ///   place in the model than the residual stream after a block, or files that contradict each other.
     public static func read(_ folder: String) throws -> (sae: SparseAutoencoder, provenance: SAEProvenance) {
         let path = folder + "/" + configurationName
-        let configuration = try JSONValue(contentsOf: path)
+        let configuration = try SAEConfiguration(folder: folder, file: path)
         func unsupported(_ reason: String, _ advice: String) -> SparseCodingError {
             .badFolder(path: folder, reason: reason, advice: advice)
-        }
-        let architecture = configuration["architecture"]?.string ?? "missing"
-        guard architecture == "jumprelu" || architecture == "topk" else {
-            throw unsupported(
-                "its architecture is \(architecture)", "export it from SAELens for inference (jumprelu or topk)")
-        }
-        let isTopK = architecture == "topk"
-        if let normalization = configuration["normalize_activations"]?.string, normalization != "none" {
-            throw unsupported(
-                "normalize_activations is \(normalization)", "fold the normalisation into the weights first")
         }
         let file = try SafetensorsFile(path: folder + "/" + weightsName)
         let shape = try file.require("W_dec", shape: [nil, nil]).shape
         let (dSAE, dIn) = (shape[0], shape[1])
         guard dSAE > 0, dIn > 0 else { throw unsupported("W_dec is \(dSAE) × \(dIn)", "write it again") }
-        _ = try file.require("W_enc", shape: [dIn, dSAE])
-        for (name, count) in [("b_enc", dSAE), ("b_dec", dIn)] + (isTopK ? [] : [("threshold", dSAE)]) {
-            _ = try file.require(name, shape: [count])
+        try configuration.requireWidths(dIn: dIn, dSAE: dSAE, folder: folder)
+        var shapes = ["W_dec": [dSAE, dIn], "W_enc": [dIn, dSAE], "b_enc": [dSAE], "b_dec": [dIn]]
+        if configuration.selection == .threshold { shapes["threshold"] = [dSAE] }
+        for (name, shape) in shapes.sorted(by: { $0.key < $1.key }) { _ = try file.require(name, shape: shape) }
+        if let other = file.tensors.keys.sorted().first(where: { shapes[$0] == nil }) {
+            throw unsupported(
+                "the weights hold a tensor \"\(other)\", which no \(shapes["threshold"] == nil ? "topk" : "jumprelu") SAE has",
+                "fold what it does into the others, or leave it out if it does nothing")
         }
-        let own = configuration["metadata"]?["dmsae"]
-        let layout = try readLayout(configuration, own, width: dSAE)
-        let sae = SparseAutoencoder(dIn: dIn, layout: layout, coreIsDense: own?["core_mode"]?.string != "sparse")
+        let own = try configuration.own.map { try OwnConfiguration($0) }
+        let layout = try readLayout(configuration, own, width: dSAE, folder: folder)
+        let sae = SparseAutoencoder(dIn: dIn, layout: layout, coreIsDense: own?.coreIsDense ?? true)
         sae.encoder.assign(try file.matrix("W_enc").transposed())
         sae.encoderBias.assign(try file.matrix("b_enc"))
         sae.decoder.assign(try file.matrix("W_dec"))
@@ -121,60 +117,113 @@ public enum SAEFolder {
         where !part.isFinite {
             throw unsupported("\(name) holds NaN or infinity", "train it again or use another checkpoint")
         }
-        sae.subtractsDecoderBias = configuration["apply_b_dec_to_input"]?.bool ?? true
-        if isTopK {
-            guard let k = configuration["k"]?.integer, (1...dSAE).contains(k) else {
-                throw unsupported("its k is not a number from 1 to \(dSAE)", "correct cfg.json")
-            }
-            guard configuration["rescale_acts_by_decoder_norm"]?.bool != true else {
-                throw unsupported(
-                    "rescale_acts_by_decoder_norm is true",
-                    "fold the decoder norms into the encoder first (SAELens: "
-                        + "fold_W_dec_norm)")
-            }
+        sae.subtractsDecoderBias = configuration.subtractsDecoderBias
+        switch configuration.selection {
+        case .topK(let k):
+            guard k <= dSAE else { throw unsupported("its k is \(k), and it has \(dSAE) latents", "correct cfg.json") }
             sae.rowTopK = k
-        } else {
-            try readThresholds(try file.matrix("threshold"), own, into: sae, unsupported)
+        case .threshold: try readThresholds(try file.matrix("threshold"), own, into: sae, unsupported)
         }
-        guard own != nil else { return (sae, SAEProvenance()) }
-        return (sae, try JSONRecord.read(Configuration.self, from: path).metadata.dmsae.provenance)
+        var provenance = SAEProvenance()
+        if own != nil {
+            provenance = try JSONRecord.read(Configuration.self, from: path, allowingOtherKeys: true).metadata.dmsae
+                .provenance
+        }
+        if let said = provenance.layer, let hook = configuration.layer, said != hook {
+            throw unsupported(
+                "metadata.dmsae.provenance.layer is \(said), and the hook is that of layer \(hook)", "correct cfg.json")
+        }
+        provenance.layer = provenance.layer ?? configuration.layer
+        return (sae, provenance)
     }
 
     private static func readThresholds(
-        _ thresholds: Matrix, _ own: JSONValue?, into sae: SparseAutoencoder,
+        _ thresholds: Matrix, _ own: OwnConfiguration?, into sae: SparseAutoencoder,
         _ unsupported: (String, String) -> SparseCodingError
     ) throws {
         // An infinite threshold switches a latent off; NaN would do so without anyone having meant it.
         guard !thresholds.values.contains(where: \.isNaN) else {
             throw unsupported("threshold holds NaN", "train it again or use another checkpoint")
         }
-        if own?["per_latent_thresholds"]?.bool == false {
-            if own?["threshold_set"]?.bool == true { sae.threshold = thresholds[sae.dSAE - 1] }
-        } else {
+        guard let own, !own.hasLatentThresholds else {
             sae.latentThresholds = thresholds
+            return
+        }
+        let common = thresholds[sae.dSAE - 1]
+        if own.hasThreshold { sae.threshold = common }
+        for j in 0..<sae.dSAE {
+            let wanted = own.hasThreshold && sae.exemptCore.contains(j) ? 0 : own.hasThreshold ? common : -1
+            guard thresholds[j] == wanted else {
+                throw unsupported(
+                    "the threshold of latent \(j) is \(thresholds[j]), and by metadata.dmsae it is \(wanted)",
+                    "remove metadata.dmsae if the thresholds were changed on purpose")
+            }
         }
     }
 
-    private static func readLayout(_ configuration: JSONValue, _ own: JSONValue?, width: Int) throws -> PrefixLayout {
-        if let own, let groups = integers(own["groups"]) {
-            return try PrefixLayout(groups: groups, width: width, coreCount: own["core"]?.integer ?? 0)
+    /// The layout that `cfg.json` states. What is wrong with it is a fault of the file, whatever a training would be told.
+    private static func readLayout(
+        _ configuration: SAEConfiguration, _ own: OwnConfiguration?, width: Int, folder: String
+    ) throws -> PrefixLayout {
+        do {
+            return try layout(configuration, own, width: width)
+        } catch let error as SparseCodingError {
+            throw SparseCodingError.badFolder(
+                path: folder, reason: String(error.description.prefix { $0 != ";" }),
+                advice:
+                    "correct \(own == nil ? "matryoshka_widths" : "metadata.dmsae") in cfg.json, or write the SAE again"
+            )
         }
-        let details = configuration["metadata"]?["training_architecture_details"]
-        guard let prefixes = integers(details?["matryoshka_widths"]), !prefixes.isEmpty else {
-            return try PrefixLayout(groups: [width])
+    }
+
+    private static func layout(
+        _ configuration: SAEConfiguration, _ own: OwnConfiguration?, width: Int
+    ) throws -> PrefixLayout {
+        if let own {
+            let layout = try PrefixLayout(groups: own.groups, width: width, coreCount: own.core)
+            for (name, said) in [("prefixes", own.prefixes), ("matryoshka_widths", configuration.prefixes)] {
+                guard let said, said != layout.prefixes else { continue }
+                throw SparseCodingError.badSetting(
+                    name: name, value: "\(said), and by groups and core it is \(layout.prefixes)", wanted: "the same")
+            }
+            return layout
         }
+        guard let prefixes = configuration.prefixes, !prefixes.isEmpty else { return try PrefixLayout(groups: [width]) }
         guard prefixes.allSatisfy({ (1...width).contains($0) }) else {
             throw SparseCodingError.badSetting(
-                name: "matryoshka_widths", value: "\(prefixes)", wanted: "between 1 and d_sae, \(width)")
+                name: "matryoshka_widths", value: "\(prefixes), beyond 1 to d_sae, \(width)", wanted: "within")
         }
         let ends = prefixes.last == width ? prefixes : prefixes + [width]
         return try PrefixLayout(groups: zip(ends, [0] + ends).map { $0 - $1 }, width: width)
     }
+}
 
-    private static func integers(_ value: JSONValue?) -> [Int]? {
-        guard let array = value?.array else { return nil }
-        let numbers = array.compactMap(\.integer)
-        return numbers.count == array.count ? numbers : nil
+/// `metadata.dmsae`, but for the provenance: what SAELens has no names for.
+private struct OwnConfiguration {
+    let groups: [Int]
+    let prefixes: [Int]
+    let core: Int
+    let coreIsDense: Bool
+    let hasThreshold: Bool
+    let hasLatentThresholds: Bool
+
+    init(_ members: SAEMembers) throws {
+        func required<Value>(_ key: String, _ value: Value?) throws -> Value {
+            guard let value else { throw members.refused(key, "write the SAE again") }
+            return value
+        }
+        guard try members.integer("format") == 1 else {
+            throw members.refused("format", "this program knows format 1; use the version that wrote the SAE")
+        }
+        groups = try required("groups", try members.integers("groups"))
+        prefixes = try required("prefixes", try members.integers("prefixes"))
+        core = try required("core", try members.integer("core"))
+        let mode = try required("core_mode", try members.text("core_mode"))
+        guard mode == "dense" || mode == "sparse" else { throw members.refused("core_mode", "write dense or sparse") }
+        coreIsDense = mode == "dense"
+        hasThreshold = try required("threshold_set", try members.truth("threshold_set"))
+        hasLatentThresholds = try required("per_latent_thresholds", try members.truth("per_latent_thresholds"))
+        try members.refuseOthers(than: Set(Configuration.Own.CodingKeys.allCases.map(\.rawValue)))
     }
 }
 
@@ -217,6 +266,10 @@ private struct Configuration: Codable {
         var threshold_set: Bool
         var per_latent_thresholds: Bool
         var provenance: SAEProvenance
+
+        enum CodingKeys: String, CodingKey, CaseIterable {
+            case format, groups, prefixes, core, core_mode, threshold_set, per_latent_thresholds, provenance
+        }
     }
 
     init(_ sae: SparseAutoencoder, _ provenance: SAEProvenance) {

@@ -1,3 +1,5 @@
+import TensorFiles
+
 /// What can go wrong with an SAE's shape, its file, its training or its sparsity rule.
 public enum SparseCodingError: Error, CustomStringConvertible, Equatable {
     /// Group sizes that do not sum to the width.
@@ -34,7 +36,9 @@ public enum SparseCodingError: Error, CustomStringConvertible, Equatable {
     case cannotFold(reason: String)
 
     /// What failed, on which value, what to do next.
-    public var description: String {
+    public var description: String { printable(sentence) }
+
+    private var sentence: String {
         switch self {
         case .groupsDoNotSum(let groups, let width):
             "groups \(list(groups)) sum to \(PrefixLayout.sum(groups)), not to the width \(width); "
@@ -51,10 +55,10 @@ public enum SparseCodingError: Error, CustomStringConvertible, Equatable {
         case .badSetting(let name, let value, let wanted):
             "\(name) is \(value); it must be \(wanted)"
         case .inputWidth(let found, let wanted):
-            "the activations are \(found) wide, the SAE reads \(wanted); use activations of the layer it was trained on"
+            "the activations are \(found) wide, the SAE reads \(wanted); use activations of its own model"
         case .thresholdUnset:
             "this SAE's threshold was never set, so it cannot be applied to single tokens; "
-                + "train past --threshold-start (`encode` can do without, with --mode batch)"
+                + "train it past --threshold-start (encode can do without: --mode batch)"
         case .starved(let step, let steps, let k, let core, let meanActiveCore):
             "step \(step): the core of \(core) latents used the whole budget for \(steps) steps in a row "
                 + "(k = \(number(k)), L0 of the core \(number(meanActiveCore))), so nothing else learns; "

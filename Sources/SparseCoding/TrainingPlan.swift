@@ -118,6 +118,11 @@ public struct TrainingPlan: Sendable, Codable, Equatable {
         try Self.check("warmup", warmupSteps, warmupSteps >= 0, "0 or more steps")
         let decay = settings.decayStart ?? steps * 4 / 5
         decayStart = decay == TrainingSettings.noDecay ? nil : decay
+        if settings.decayStart == nil {
+            try Self.check(
+                "warmup", warmupSteps, warmupSteps <= decay,
+                "at most \(decay), the step at which the rate starts to fall, or the decay must start later")
+        }
         try Self.check("decay-start", decay, decay >= warmupSteps, "a step after the warm-up of \(warmupSteps)")
         let count = layout.prefixes.count
         groupWeights = settings.groupWeights ?? [Double](repeating: 1 / Double(count), count: count)

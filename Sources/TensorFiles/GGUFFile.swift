@@ -20,6 +20,7 @@ public final class GGUFFile: Sendable {
     public init(path: String) throws {
         self.path = path
         file = try MappedFile(path: path)
+        try refuseGitPointer(file)
         var cursor = GGUFCursor(path: path, bytes: file.slice(0..<file.count))
         let counts = try Self.preamble(&cursor)
         metadata = try Self.metadata(&cursor, count: counts.metadata)

@@ -20,6 +20,17 @@ public enum GGUFValue: Sendable, Equatable {
     /// An array of UTF-8 texts.
     case strings([String])
 
+    /// The value for a message; arrays as such.
+    public var shown: String {
+        switch self {
+        case .integer(let value): "\(value)"
+        case .real(let value): "\(value)"
+        case .boolean(let value): "\(value)"
+        case .string(let value): "\"\(value)\""
+        case .integers, .reals, .booleans, .strings: "a list"
+        }
+    }
+
     /// The value if it is one integer.
     public var integer: Int? {
         if case .integer(let value) = self { value } else { nil }

@@ -9,6 +9,9 @@ struct JSONParser {
     init(bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
 
     mutating func document() throws -> JSONValue {
+        // Windows editors and some exporters put it before UTF-8; RFC 8259 lets a reader pass over it.
+        if bytes.starts(with: byteOrderMark) { at = byteOrderMark.count }
+        if let other = unreadableEncoding(bytes) { throw error("\(other) text, where UTF-8 is wanted") }
         let result = try value(depth: 0)
         skipSpace()
         if at < bytes.count { throw error("something after the document") }
@@ -26,6 +29,7 @@ struct JSONParser {
         case UInt8(ascii: "f"): return try word("false", .bool(false))
         case UInt8(ascii: "n"): return try word("null", .null)
         case nil: throw error("the end of the text where a value was expected")
+        case 0xEF? where bytes[at...].starts(with: byteOrderMark): throw error("a byte-order mark")
         default: return try number()
         }
     }
@@ -68,7 +72,7 @@ struct JSONParser {
     private mutating func word(_ text: StaticString, _ value: JSONValue) throws -> JSONValue {
         let end = at + text.utf8CodeUnitCount
         guard end <= bytes.count, (at..<end).allSatisfy({ bytes[$0] == text.utf8Start[$0 - at] }) else {
-            throw error("an unknown word")
+            throw unknownWord()
         }
         at = end
         return value
@@ -80,7 +84,10 @@ struct JSONParser {
         var isInteger = true
         _ = take("-")
         let first = at
-        guard skipDigits() > 0 else { throw error("no value where one was expected") }
+        guard skipDigits() > 0 else {
+            at = start
+            throw unknownWord()
+        }
         if bytes[first] == UInt8(ascii: "0"), at - first > 1 { throw error("a number with a leading zero") }
         if take(".") {
             isInteger = false
@@ -103,7 +110,7 @@ struct JSONParser {
         // Most strings hold no escape: those are one slice.
         while let byte = peek, byte != UInt8(ascii: "\""), byte != UInt8(ascii: "\\"), byte >= 0x20 { at += 1 }
         if peek == UInt8(ascii: "\"") {
-            let text = try valid(Array(bytes[start..<at]))
+            let text = try valid(UnsafeRawBufferPointer(rebasing: bytes[start..<at]))
             at += 1
             return text
         }
@@ -111,7 +118,7 @@ struct JSONParser {
         while let byte = peek {
             switch byte {
             case UInt8(ascii: "\""):
-                let text = try valid(collected)
+                let text = try collected.withUnsafeBytes { try valid($0) }
                 at += 1
                 return text
             case UInt8(ascii: "\\"):
@@ -119,8 +126,9 @@ struct JSONParser {
                 try escape(into: &collected)
             case 0..<0x20: throw error("a control character inside a string")
             default:
-                collected.append(byte)
-                at += 1
+                let plain = at
+                while let byte = peek, byte != UInt8(ascii: "\""), byte != UInt8(ascii: "\\"), byte >= 0x20 { at += 1 }
+                collected += bytes[plain..<at]
             }
         }
         throw error("the end of the text inside a string")
@@ -139,12 +147,16 @@ struct JSONParser {
         case UInt8(ascii: "u"):
             var code = try hexadecimal()
             if (0xD800..<0xDC00).contains(code) {
-                guard take("\\"), take("u") else { throw error("half of a surrogate pair") }
+                guard take("\\"), take("u") else { throw error("half of a surrogate pair, which is no character,") }
                 let low = try hexadecimal()
-                guard (0xDC00..<0xE000).contains(low) else { throw error("half of a surrogate pair") }
+                guard (0xDC00..<0xE000).contains(low) else {
+                    throw error("half of a surrogate pair, which is no character,")
+                }
                 code = 0x10000 + (code - 0xD800) << 10 + (low - 0xDC00)
             }
-            guard let scalar = Unicode.Scalar(code) else { throw error("half of a surrogate pair") }
+            guard let scalar = Unicode.Scalar(code) else {
+                throw error("half of a surrogate pair, which is no character,")
+            }
             collected.append(contentsOf: UTF8.encode(scalar)!)
         default: throw error("an unknown escape")
         }
@@ -162,8 +174,10 @@ struct JSONParser {
         return code
     }
 
-    private func valid(_ text: [UInt8]) throws -> String {
-        guard let result = String(validating: text, as: UTF8.self) else { throw error("text that is not UTF-8") }
+    private func valid(_ text: UnsafeRawBufferPointer) throws -> String {
+        guard let result = String(validating: text.bindMemory(to: UInt8.self), as: UTF8.self) else {
+            throw error("text that is not UTF-8 before the end of a string")
+        }
         return result
     }
 
@@ -183,6 +197,19 @@ struct JSONParser {
 
     private mutating func skipSpace() {
         while let byte = peek, byte == 0x20 || byte == 0x0A || byte == 0x0D || byte == 0x09 { at += 1 }
+    }
+
+    /// Python writes NaN and Infinity into what it calls JSON, and people write True and None.
+    private func unknownWord() -> JSONSyntaxError {
+        let word = String(
+            decoding: bytes[at...].prefix(9).prefix(while: { Character(Unicode.Scalar($0)).isLetter || $0 == 0x2D }),
+            as: UTF8.self)
+        switch word {
+        case "NaN", "nan", "Infinity", "-Infinity", "inf", "-inf", "-NaN", "-nan":
+            return error("the number \(word), which JSON does not have,")
+        case "": return error("no value where one was expected")
+        default: return error("the unknown word \(word)")
+        }
     }
 
     private func error(_ what: String) -> JSONSyntaxError { JSONSyntaxError(what: what, offset: at) }

@@ -12,7 +12,7 @@ public enum JSONRecord {
         if pretty { encoder.outputFormatting.insert(.prettyPrinted) }
         encoder.nonConformingFloatEncodingStrategy = .convertToString(
             positiveInfinity: noNumber, negativeInfinity: noNumber, nan: noNumber)
-        return String(decoding: numbersOrNull(Array(try encoder.encode(value))), as: UTF8.self)
+        return printableJSON(String(decoding: numbersOrNull(Array(try encoder.encode(value))), as: UTF8.self))
     }
 
     /// Stands for a number without a value until null does; of private characters, so that no text is taken for it.
@@ -52,17 +52,54 @@ public enum JSONRecord {
         return file
     }
 
-    /// Reads a value.
+    /// Reads a value. A file with a key that the value does not have is refused, unless others may put some in: it says
+    /// something that would be missed.
     ///
     /// - Throws: `TensorFileError` when the file is missing or holds something else.
-    public static func read<Value: Decodable>(_ type: Value.Type, from path: String) throws -> Value {
+    public static func read<Value: Codable>(
+        _ type: Value.Type, from path: String, allowingOtherKeys: Bool = false
+    ) throws -> Value {
         let data: Data
         do {
             data = try Data(contentsOf: URL(filePath: path))
         } catch {
-            throw TensorFileError.unreadable(file: path, reason: exists(path) ? "\(error)" : "there is no such file")
+            let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+            let failure = descriptor < 0 ? String(cString: strerror(errno)) : "\(error)"
+            if descriptor >= 0 { close(descriptor) }
+            throw TensorFileError.unreadable(file: path, reason: exists(path) ? failure : "there is no such file")
         }
-        return try decode(type, data, in: path)
+        func malformed(_ what: String) -> TensorFileError {
+            .malformed(file: path, what: "not the record it should be: \(what)", next: "restore it or delete it")
+        }
+        let document: JSONValue
+        do {
+            document = try data.withUnsafeBytes { try JSONValue(parsing: $0) }
+        } catch let error as JSONSyntaxError { throw malformed("\(error)") }
+        let value = try decode(type, data, in: path)
+        if !allowingOtherKeys,
+            let other = unknownKey(in: document, try JSONValue(parsing: try text(value, pretty: false)))
+        {
+            throw malformed("\"\(other)\" is no key of it in this version")
+        }
+        return value
+    }
+
+    /// A key of `document` that the record `known` does not have, with its place.
+    private static func unknownKey(in document: JSONValue, _ known: JSONValue, at place: String = "") -> String? {
+        switch (document, known) {
+        case (.object(let members), .object(let knownMembers)):
+            for (key, value) in members.sorted(by: { $0.key < $1.key }) where value != .null {
+                guard let there = knownMembers[key] else { return place + key }
+                if let other = unknownKey(in: value, there, at: place + key + ".") { return other }
+            }
+            return nil
+        case (.array(let elements), .array(let knownElements)):
+            for (a, b) in zip(elements, knownElements) {
+                if let other = unknownKey(in: a, b, at: place) { return other }
+            }
+            return nil
+        default: return nil
+        }
     }
 
     /// A value of JSON text that stands in the file `path`.

@@ -37,7 +37,8 @@ public enum JSONValue: Sendable, Equatable {
             self = try JSONValue(parsing: file.slice(0..<file.count))
         } catch let error as JSONSyntaxError {
             throw TensorFileError.malformed(
-                file: path, what: "not JSON: \(error)", next: "check that the file was copied whole")
+                file: path, what: "not JSON: \(error)",
+                next: file.count == error.offset ? "check that the file was copied whole" : "correct it there")
         }
     }
 
@@ -48,14 +49,8 @@ public enum JSONValue: Sendable, Equatable {
 
     /// The text of a string.
     public var string: String? { if case .string(let value) = self { value } else { nil } }
-    /// The value of an integer, also when written as `12.0`.
-    public var integer: Int? {
-        switch self {
-        case .integer(let value): value
-        case .number(let value): Int(exactly: value)
-        default: nil
-        }
-    }
+    /// The value of an integer; `12.0` is none.
+    public var integer: Int? { if case .integer(let value) = self { value } else { nil } }
     /// The value of any number.
     public var double: Double? {
         switch self {
@@ -70,6 +65,19 @@ public enum JSONValue: Sendable, Equatable {
     public var array: [JSONValue]? { if case .array(let value) = self { value } else { nil } }
     /// The members of an object.
     public var object: [String: JSONValue]? { if case .object(let value) = self { value } else { nil } }
+
+    /// The value for a message: what was written, lists and objects as such.
+    public var shown: String {
+        switch self {
+        case .null: "null"
+        case .bool(let value): "\(value)"
+        case .integer(let value): "\(value)"
+        case .number(let value): "\(value)"
+        case .string(let value): "\"\(value)\""
+        case .array: "a list"
+        case .object: "an object"
+        }
+    }
 
     /// `text` in quotes, escaped as JSON wants it.
     package static func quoted(_ text: String) -> String {

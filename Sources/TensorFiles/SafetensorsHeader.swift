@@ -22,6 +22,7 @@ struct SafetensorsHeader {
         func malformed(_ what: String) -> TensorFileError {
             .malformed(file: file.path, what: what, next: "copy or download the file again")
         }
+        try refuseGitPointer(file)
         guard file.count >= 8 else {
             throw malformed("\(file.count) bytes are too few for a safetensors file")
         }
@@ -64,9 +65,9 @@ struct SafetensorsHeader {
     private static func entry(
         _ name: String, _ value: JSONValue, dataStart: Int, file: MappedFile, _ malformed: (String) -> TensorFileError
     ) throws -> Entry {
-        guard let typeName = value["dtype"]?.string, let sizes = value["shape"]?.array,
-            let offsets = value["data_offsets"]?.array, offsets.count == 2
-        else { throw malformed("tensor \"\(name)\" lacks dtype, shape or two data_offsets") }
+        guard let members = value.object, members.count == 3, let typeName = value["dtype"]?.string,
+            let sizes = value["shape"]?.array, let offsets = value["data_offsets"]?.array, offsets.count == 2
+        else { throw malformed("tensor \"\(name)\" has not just a dtype, a shape and two data_offsets") }
         guard let type = TensorType(rawValue: typeName) else {
             throw TensorFileError.unsupported(
                 file: file.path, what: "tensor \"\(name)\" has element type \(typeName)",

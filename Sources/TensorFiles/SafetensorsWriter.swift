@@ -4,6 +4,7 @@ import LinearAlgebra
 public struct SafetensorsWriter {
     private enum Payload {
         case bytes([UInt8])
+        case widened([Int32])
         case matrix(Matrix)
     }
 
@@ -44,6 +45,12 @@ public struct SafetensorsWriter {
         add(name, type: .i64, shape: shape ?? [values.count], bytes: values.withUnsafeBytes { Array($0) })
     }
 
+    /// Adds an I64 tensor of numbers that are widened as they are written.
+    public mutating func add(_ name: String, widening values: [Int32], shape: [Int]) {
+        precondition(shape.reduce(1, *) == values.count, "\(values.count) elements for \(name) of \(shape)")
+        append(TensorDescription(name: name, type: .i64, shape: shape), .widened(values))
+    }
+
     /// Adds an I32 tensor, by default a vector.
     public mutating func add(_ name: String, integers32 values: [Int32], shape: [Int]? = nil) {
         add(name, type: .i32, shape: shape ?? [values.count], bytes: values.withUnsafeBytes { Array($0) })
@@ -60,6 +67,11 @@ public struct SafetensorsWriter {
         for index in order {
             switch payloads[index] {
             case .bytes(let bytes): try bytes.withUnsafeBytes { try file.write($0) }
+            case .widened(let values):
+                for first in stride(from: 0, to: values.count, by: 1 << 16) {
+                    let part = values[first..<min(first + 1 << 16, values.count)].map { Int64($0) }
+                    try part.withUnsafeBytes { try file.write($0) }
+                }
             case .matrix(let matrix):
                 try file.write(UnsafeRawBufferPointer(start: matrix.elements, count: matrix.count * 4))
             }

@@ -20,12 +20,17 @@ public enum TensorFileError: Error, Sendable, Equatable {
 
 extension TensorFileError: CustomStringConvertible {
     /// One sentence for the user.
-    public var description: String {
+    ///
+    /// What a system call could not do brings the advice that belongs to the system's reason.
+    public var description: String { printable(sentence) }
+
+    private var sentence: String {
         switch self {
         case .unreadable(let file, let reason):
-            "cannot read \(file): \(reason); check the path and its permissions"
+            "cannot read \(file): \(reason)" + (SystemAdvice.reading(reason).map { "; \($0)" } ?? "")
         case .unwritable(let file, let reason):
-            "cannot write \(file): \(reason); check that the folder exists, is writable and has room"
+            "cannot write \(file): \(reason)"
+                + (SystemAdvice.writing(reason).map { "; \($0)" } ?? "; choose another place")
         case .malformed(let file, let what, let next), .unsupported(let file, let what, let next),
             .unusable(let file, let what, let next):
             "\(file): \(what); \(next)"

@@ -125,6 +125,7 @@ struct CompareCommand: ParsableCommand {
         try score(pass, loaded, builds, key: key, lock)
         let scored = pass.scoredTokens
         guard scored > 0 else { throw AttributionError.nothingScored(tokens: loaded.tokens.tokenCount) }
+        loaded.warnOfMisfit()
         let comparison = Comparison(pass, settings)
         guard comparison.scorerCount >= 2 else {
             throw AttributionError.nothingToCompare(

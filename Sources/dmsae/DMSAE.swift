@@ -2,6 +2,7 @@ import ArgumentParser
 import Distillation
 import PluginHost
 import Glibc
+import TensorFiles
 
 /// The program: one file per subcommand, and no arithmetic.
 @main
@@ -33,7 +34,7 @@ struct DMSAE: ParsableCommand {
             } catch let error as ValidationError {
                 // Left to the parser it would bring the usage of `dmsae` itself, which does not help.
                 Terminal.shared.end()
-                Terminal.shared.conclude("Error: \(error.message)")
+                Terminal.shared.conclude("Error: \(printable(error.message))")
                 Glibc.exit(EX_USAGE)
             }
             try Results.requireWritten()
@@ -43,7 +44,7 @@ struct DMSAE: ParsableCommand {
             stop()
         } catch {
             Terminal.shared.end()
-            exit(withError: error)
+            conclude(error)
         }
     }
 
@@ -51,5 +52,19 @@ struct DMSAE: ParsableCommand {
         Terminal.shared.end()
         Terminal.shared.conclude(Interruption.advice)
         Glibc.exit(Interruption.status)
+    }
+
+    /// What the parser would print of an error, or of --help, fit for a terminal.
+    private static func conclude(_ error: any Error) -> Never {
+        let code = exitCode(for: error)
+        let text = fullMessage(for: error)
+        if code == .success {
+            print(text)
+            // Nobody is left to tell that this went nowhere.
+            try? Results.requireWritten()
+        } else if !text.isEmpty {
+            Terminal.shared.conclude(text)
+        }
+        Glibc.exit(code.rawValue)
     }
 }

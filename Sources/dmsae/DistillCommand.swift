@@ -1,6 +1,7 @@
 import ArgumentParser
 import Distillation
 import Glibc
+import LanguageModeling
 import TensorFiles
 
 /// `dmsae distill RECIPE`: the whole method into a run folder.
@@ -41,7 +42,8 @@ struct DistillCommand: ParsableCommand {
         try Surroundings.prepareToCompute(
             advice: "lower sae.width, train.batch, context, sequences or score.tokens of the recipe")
         let terminal = Terminal.shared
-        let parts = try DistillationParts(recipe, plugins, folder: folder)
+        var corpora: [TextCorpus] = []
+        let parts = try DistillationParts(recipe, plugins, folder: folder, corpora: &corpora)
         let distillation = try Distillation(
             recipe, parts: parts, folder: folder, progress: terminal, stop: Interruption.request)
         let record = try distillation.distill(resuming: resume) { cycle in
@@ -51,6 +53,7 @@ struct DistillCommand: ParsableCommand {
                 Results.flush()
             }
         }
+        for corpus in corpora { terminal.warn(skippedIn: corpus) }
         if output.json {
             print(try JSONRecord.text(record))
         } else {
@@ -69,21 +72,16 @@ struct DistillCommand: ParsableCommand {
         if recipe == "demo" {
             result = try Recipe(yaml: String(decoding: PackageResources.demo_yaml, as: UTF8.self), path: "demo")
         } else {
-            let text = try readText(recipe)
-            // All defaults would be the demo: hours of work that nobody asked for.
-            guard text.contains(where: { !$0.isWhitespace }) else {
-                throw DistillationError.badRecipe(path: recipe, reason: "it is empty")
-            }
-            result = try Recipe(yaml: text, path: recipe)
+            result = try Recipe(yaml: try readText(recipe), path: recipe)
         }
         for assignment in set { try result.set(assignment) }
         return result
     }
 }
 
-/// A text file.
+/// A text file, without the byte-order mark that it may begin with.
 ///
-/// - Throws: `TensorFileError.unreadable`.
+/// - Throws: `TensorFileError.unreadable`, also for text that is not UTF-8.
 func readText(_ path: String) throws -> String {
     guard let file = fopen(path, "rb") else {
         throw TensorFileError.unreadable(file: path, reason: String(cString: strerror(errno)))
@@ -99,5 +97,15 @@ func readText(_ path: String) throws -> String {
     guard ferror(file) == 0 else {
         throw TensorFileError.unreadable(file: path, reason: String(cString: strerror(errno)))
     }
-    return String(decoding: bytes, as: UTF8.self)
+    if let other = unreadableEncoding(bytes) {
+        throw TensorFileError.unreadable(file: path, reason: "it is \(other) text, not UTF-8")
+    }
+    let text = bytes.starts(with: byteOrderMark) ? bytes[byteOrderMark.count...] : bytes[...]
+    // Line by line only where something is wrong.
+    guard let result = String(validating: text, as: UTF8.self) else {
+        let lines = text.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+        let bad = lines.firstIndex { String(validating: $0, as: UTF8.self) == nil } ?? 0
+        throw TensorFileError.unreadable(file: path, reason: "line \(bad + 1) is not UTF-8")
+    }
+    return result
 }

@@ -5,10 +5,10 @@ import PluginHost
 import TensorFiles
 
 extension DistillationParts {
-    /// What a recipe names: files, models and plugins.
+    /// What a recipe names: files, models and plugins. The texts are put into `corpora` too.
     ///
     /// - Throws: what is missing or broken, before any work.
-    init(_ recipe: Recipe, _ plugins: PluginOptions, folder: String) throws {
+    init(_ recipe: Recipe, _ plugins: PluginOptions, folder: String, corpora: inout [TextCorpus]) throws {
         func place(_ name: String, _ demo: (DemoCache) -> String) throws -> String {
             name == "demo" ? demo(try DemoCache()) : name
         }
@@ -28,8 +28,9 @@ extension DistillationParts {
         // Plugins first: a typo there should not cost the load of a model.
         let rule = try plugins.rule(recipe.sparsity, output: folder)
         let scorer = try plugins.scorer(recipe.scorer, output: folder)
-        let corpus = try TextCorpus(path: textPath)
-        let evaluationCorpus = try evaluationPath.map { try TextCorpus(path: $0) }
+        let corpus = try TextCorpus(path: textPath, skipsBadLines: recipe.skipBadLines)
+        let evaluationCorpus = try evaluationPath.map { try TextCorpus(path: $0, skipsBadLines: recipe.skipBadLines) }
+        corpora = [corpus] + (evaluationCorpus.map { [$0] } ?? [])
         let tokenizer = try loadTokenizer(model: modelPath)
         let model = try loadLanguageModel(path: modelPath)
         @Sendable func source(_ corpus: TextCorpus, skip: Int, limit: Int) throws -> TokenSource {
@@ -65,7 +66,7 @@ extension LoadedPlugin {
 /// The demo was not fetched.
 struct MissingDemo: Error, CustomStringConvertible {
     let folder: String
-    var description: String { "the demo's model and text are not in \(folder); run: dmsae fetch demo" }
+    var description: String { printable("the demo's model and text are not in \(folder); run: dmsae fetch demo") }
 }
 
 /// A file of the demo is another than the one that was fetched.

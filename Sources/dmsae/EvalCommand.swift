@@ -37,10 +37,9 @@ struct EvalCommand: ParsableCommand {
         Interruption.install(advice: "interrupted; run the same command again to evaluate from the start")
         try Surroundings.prepareToCompute(advice: "lower --tokens, --sequences or --context")
         let (autoencoder, provenance) = try SAEFolder.read(sae)
-        guard let layer = layer ?? provenance.layer else {
-            throw ValidationError("\(sae) names no layer; give --layer")
-        }
-        let text = try TextCorpus(path: corpus.text)
+        let place = try SAELayer(asked: layer, provenance, sae: sae)
+        let layer = place.value
+        let text = try corpus.open()
         let tokenizer = try loadTokenizer(model: model)
         let loaded = try loadLanguageModel(path: model)
         guard autoencoder.dIn == loaded.configuration.dModel else {
@@ -70,6 +69,8 @@ struct EvalCommand: ParsableCommand {
             Terminal.shared.advance(by: count, detail: "")
         }
         Terminal.shared.end()
+        corpus.warnOfSkippedLines(text)
+        place.warn(explainedVariance: record.explained_variance)
         let json = try JSONRecord.text(record)
         if output.json { return print(json) }
         let values = try JSONValue(parsing: json).object ?? [:]

@@ -42,7 +42,7 @@ struct HarvestCommand: ParsableCommand {
         if exists(out + "/store.json") {
             throw DistillationError.storeExists(folder: out)
         }
-        let text = try TextCorpus(path: corpus.text)
+        let text = try corpus.open()
         let tokenizer = try loadTokenizer(model: model)
         let loaded = try loadLanguageModel(path: model)
         let data = try corpus.dataset(of: text, tokenizer, tokens: tokens)
@@ -60,6 +60,7 @@ struct HarvestCommand: ParsableCommand {
             Terminal.shared.warn(
                 "\(corpus.text) has \(data.deliveredTokenCount) of the \(tokens) tokens asked for; those are stored")
         }
+        corpus.warnOfSkippedLines(text)
         let record = store.record
         if output.json { return print(try JSONRecord.text(record)) }
         print(

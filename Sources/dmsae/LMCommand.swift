@@ -96,8 +96,8 @@ struct LMCommand: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Prints the token ids of a text, or writes them as rows of input_ids.",
             discussion: """
-                The text comes from standard input unless --text names a corpus. With --out, documents are joined by \
-                the end-of-text token, cut into rows of --context tokens, and written as input_ids [B, T].
+                The text comes from standard input unless --text names a corpus. Its documents are joined by the \
+                end-of-text token; with --out they are cut into rows of --context tokens and written as input_ids [B, T].
 
                 Example: echo "The quick brown fox" | dmsae lm tokenize --model smollm2.gguf
                 """)
@@ -108,57 +108,81 @@ struct LMCommand: ParsableCommand {
         var text: String?
         @Option(help: "Safetensors file to write.")
         var out: String?
-        @Option(help: "Tokens per row with --out.")
-        var context = 256
+        @Option(help: "Tokens per row with --out; default 256.")
+        var context: Int?
         @Option(help: ArgumentHelp("The older name of --context.", visibility: .hidden))
         var length: Int?
-        @Option(help: "Rows to write with --out.")
-        var rows = 64
-        @Option(help: "Tokens of the corpus to pass over first.")
-        var skip = 0
-        @Flag(help: "Recognise special tokens spelled out in the text.")
+        @Option(help: "Rows to write with --out; default 64.")
+        var rows: Int?
+        @Option(help: "Tokens of the corpus to pass over first, with --out.")
+        var skip: Int?
+        @Flag(help: "Recognise special tokens spelled out in the text, without --out.")
         var special = false
+        @OptionGroup var lines: BadLineOptions
         @OptionGroup var output: OutputOptions
 
         func validate() throws {
-            try require("--context", length ?? context, in: OptionRange.context)
-            try require("--rows", rows, in: OptionRange.sequences)
-            try require("--skip", skip, in: OptionRange.skip)
+            if let length = length ?? context { try require("--context", length, in: OptionRange.context) }
+            if let rows { try require("--rows", rows, in: OptionRange.sequences) }
+            if let skip { try require("--skip", skip, in: OptionRange.skip) }
             guard out == nil || text != nil else { throw ValidationError("--out needs --text") }
+            guard text != nil || !lines.skipBadLines else { throw ValidationError("--skip-bad-lines needs --text") }
+            let ofRows = [("--context", context), ("--length", length), ("--rows", rows), ("--skip", skip)]
+            if out == nil, let (name, _) = ofRows.first(where: { $0.1 != nil }) {
+                throw ValidationError("\(name) is about the rows of --out; without it all ids are printed")
+            }
+            guard out == nil || !special else {
+                throw ValidationError("--special is for printed ids; rows for a model take a corpus as text")
+            }
         }
 
         func run() throws {
             output.apply()
             let tokenizer = try loadTokenizer(model: model)
-            guard let text, let out else {
-                let bytes = try text.map { try wholeCorpus($0) } ?? standardInput()
-                return try printIds(tokenizer.encode(bytes: bytes, allowSpecial: special), tokenizer)
+            guard let text else {
+                var ids: [Int32]? = tokenizer.encode(bytes: try standardInput(), allowSpecial: special)
+                return try printIds {
+                    defer { ids = nil }
+                    return ids
+                }
             }
-            let context = length ?? context
-            let data = try TokenDataset(
-                corpus: TextCorpus(path: text), tokenizer: tokenizer, length: context, skip: skip)
-            guard let batch = try data.nextBatch(sequences: rows) else {
+            let corpus = try lines.corpus(text)
+            guard let out else { return try printIds(of: corpus, tokenizer) }
+            let context = length ?? context ?? 256
+            let data = try TokenDataset(corpus: corpus, tokenizer: tokenizer, length: context, skip: skip ?? 0)
+            guard let batch = try data.nextBatch(sequences: rows ?? 64) else {
                 throw TextError.empty(path: text)
             }
+            lines.warn(corpus)
             var writer = SafetensorsWriter()
-            writer.add("input_ids", integers: batch.ids.map { Int64($0) }, shape: [batch.sequenceCount, context])
+            writer.add("input_ids", widening: batch.ids, shape: [batch.sequenceCount, context])
             try writer.write(to: out)
             print("\(batch.sequenceCount) rows of \(context) tokens written to \(out)")
         }
 
-        private func printIds(_ ids: [Int32], _ tokenizer: Tokenizer) throws {
-            if output.json {
-                print(try JSONRecord.text(["input_ids": ids]))
-            } else {
-                print(ids.map(String.init).joined(separator: " "))
-            }
+        private func printIds(of corpus: TextCorpus, _ tokenizer: Tokenizer) throws {
+            var stream = TokenStream(corpus: corpus, tokenizer: tokenizer, allowsSpecial: special)
+            // A bad line far down must not leave half a result behind, and the first ids are of no use without the rest.
+            var stretches: [[Int32]] = []
+            while let ids = try stream.next() { stretches.append(ids) }
+            lines.warn(corpus)
+            var rest = stretches.makeIterator()
+            try printIds { rest.next() }
         }
 
-        private func wholeCorpus(_ path: String) throws -> [UInt8] {
-            var pieces = try TextCorpus(path: path).pieces()
-            var bytes: [UInt8] = []
-            while let piece = try pieces.next() { bytes += piece.bytes }
-            return bytes
+        /// Prints stretches of ids as one list.
+        private func printIds(_ next: () -> [Int32]?) throws {
+            print(output.json ? "{\"input_ids\":[" : "", terminator: "")
+            var separator = ""
+            while let ids = next() {
+                for first in stride(from: 0, to: ids.count, by: 4096) {
+                    let line = ids[first..<min(first + 4096, ids.count)].map(String.init).joined(
+                        separator: output.json ? "," : " ")
+                    print(separator + line, terminator: "")
+                    separator = output.json ? "," : " "
+                }
+            }
+            print(output.json ? "]}" : "")
         }
 
         /// - Throws: `TensorFileError.unreadable`: a text of which the rest is missing has other tokens.
@@ -167,12 +191,12 @@ struct LMCommand: ParsableCommand {
             var buffer = [UInt8](repeating: 0, count: 1 << 16)
             while true {
                 let count = read(STDIN_FILENO, &buffer, buffer.count)
-                if count == 0 { return bytes }
-                if count > 0 {
-                    bytes += buffer[..<count]
-                } else if errno != EINTR {
-                    throw TensorFileError.unreadable(file: "standard input", reason: String(cString: strerror(errno)))
+                if count < 0 && errno == EINTR { continue }
+                guard count >= 0 else {
+                    throw TextError.unreadable(path: "standard input", reason: String(cString: strerror(errno)))
                 }
+                guard count > 0 else { return bytes }
+                bytes += buffer[..<count]
             }
         }
     }

@@ -55,11 +55,9 @@ struct LatentsCommand: ParsableCommand {
         try Surroundings.prepareToCompute(advice: "lower --tokens, --count, --sequences or --context")
         if let html { try AtomicFile.requireWritable(html) }
         let (autoencoder, provenance, scale) = try scaling.read(sae)
-        guard let layer = layer ?? provenance.layer else {
-            throw ValidationError("\(sae) names no layer; give --layer")
-        }
+        let layer = try SAELayer(asked: layer, provenance, sae: sae).value
         let asked = try listed(of: autoencoder)
-        let text = try TextCorpus(path: corpus.text)
+        let text = try corpus.open()
         let tokenizer = try loadTokenizer(model: model)
         let loaded = try loadLanguageModel(path: model)
         guard autoencoder.dIn == loaded.configuration.dModel else {
@@ -80,6 +78,7 @@ struct LatentsCommand: ParsableCommand {
                 Terminal.shared.advance(by: $0, detail: "")
             })
         Terminal.shared.end()
+        corpus.warnOfSkippedLines(text)
         var extent = LatentInspection.Extent()
         extent.contexts = contexts
         if data.deliveredTokenCount < tokens {
@@ -140,6 +139,6 @@ struct LatentsCommand: ParsableCommand {
         }
     }
 
-    /// Text on one line.
-    private func line(_ text: String) -> String { text.replacing("\n", with: "⏎") }
+    /// Text on one line, fit for a terminal.
+    private func line(_ text: String) -> String { printable(text.replacing("\n", with: "⏎")) }
 }

@@ -36,7 +36,7 @@ struct PluginCommand: ParsableCommand {
             if json {
                 let encoder = JSONEncoder()
                 encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-                print(String(decoding: try encoder.encode(list), as: UTF8.self))
+                print(printableJSON(String(decoding: try encoder.encode(list), as: UTF8.self)))
             } else {
                 for line in Self.table(list) { print(line) }
             }

@@ -57,7 +57,7 @@ struct PluginInspectCommand: ParsableCommand {
                 differences: zip(noted, coded).map { $0.differences(from: $1) })
             let encoder = JSONEncoder()
             encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-            print(String(decoding: try encoder.encode(report), as: UTF8.self))
+            print(printableJSON(String(decoding: try encoder.encode(report), as: UTF8.self)))
         } else {
             for line in Self.lines(path, shown, fromManifest: noted != nil) { print(printable(line)) }
         }

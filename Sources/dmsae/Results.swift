@@ -56,5 +56,5 @@ enum Results {
     }
 }
 
-/// Prints a result; in place of the standard library's.
-func print(_ text: String, terminator: String = "\n") { Results.write(text + terminator) }
+/// Prints a result, fit for a terminal; in place of the standard library's.
+func print(_ text: String, terminator: String = "\n") { Results.write(printableLines(text) + terminator) }

@@ -178,6 +178,7 @@ struct ScoreCommand: ParsableCommand {
             }
         }
         Terminal.shared.end()
+        loaded.warnOfMisfit()
         if let shard, let checkpoint {
             return print("shard \(shard.index) of \(shard.count), sequences \(range), is in \(checkpoint)")
         }

@@ -44,11 +44,16 @@ struct ScoringInput: ParsableArguments {
         let sae: SparseAutoencoder
         let model: any LanguageModel
         let tokenizer: Tokenizer?
-        let layer: Int
+        let place: SAELayer
+        var layer: Int { place.value }
         let scale: LatentScale
         let tokens: TokenBatch
         let policy: SplicePolicy
         let spliced: SplicedPass
+        var layer: Int { place.value }
+
+        /// Warns where the SAE does not fit what it was spliced into.
+        func warnOfMisfit() { place.warn(explainedVariance: spliced.explainedVariance.value) }
 
         /// Some of the sequences at the hook point.
         func sample(_ sequences: Range<Int>) throws -> SpliceSample { try sample(tokens.sequences(sequences)) }
@@ -69,9 +74,7 @@ struct ScoringInput: ParsableArguments {
     /// Reads it.
     func load(allCandidates: Bool = false) throws -> Loaded {
         let (autoencoder, provenance, scale) = try scaling.read(sae)
-        guard let layer = layer ?? provenance.layer else {
-            throw ValidationError("\(sae) names no layer; give --layer")
-        }
+        let place = try SAELayer(asked: layer, provenance, sae: sae)
         var batch = try readTokens(tokens)
         if let window {
             guard window <= batch.length else {
@@ -88,9 +91,9 @@ struct ScoringInput: ParsableArguments {
         settings.prefix = prefix
         settings.errorTerm = errorTerm
         settings.allCandidates = allCandidates
-        let spliced = try SplicedPass(model: loaded, layer: layer, sae: autoencoder, settings: settings)
+        let spliced = try SplicedPass(model: loaded, layer: place.value, sae: autoencoder, settings: settings)
         return Loaded(
-            sae: autoencoder, model: loaded, tokenizer: tokenizer, layer: layer, scale: scale, tokens: batch,
+            sae: autoencoder, model: loaded, tokenizer: tokenizer, place: place, scale: scale, tokens: batch,
             policy: splice.policy(loaded.configuration, tokenizer: tokenizer), spliced: spliced)
     }
 

@@ -31,11 +31,20 @@ struct CorpusOptions: ParsableArguments {
     @Option(help: "Tokens of the corpus to pass over first.")
     var skip = 0
 
+    @OptionGroup var lines: BadLineOptions
+
     func validate() throws {
         try require("--context", context, in: OptionRange.context)
         try require("--sequences", sequences, in: OptionRange.sequences)
         try require("--skip", skip, in: OptionRange.skip)
     }
+
+    /// The corpus.
+    ///
+    /// - Throws: `TextError`.
+    func open() throws -> TextCorpus { try lines.corpus(text) }
+
+    func warnOfSkippedLines(_ corpus: TextCorpus) { lines.warn(corpus) }
 
     /// `tokens` tokens, rounded up to whole sequences.
     ///
@@ -44,6 +53,26 @@ struct CorpusOptions: ParsableArguments {
         try TokenDataset(
             corpus: corpus, tokenizer: tokenizer, length: context, skip: skip,
             limit: (tokens + context - 1) / context * context)
+    }
+}
+
+/// What becomes of lines that are not what a corpus says they are.
+struct BadLineOptions: ParsableArguments {
+    @Flag(help: "Pass over lines of .jsonl that cannot be read, and say how many there were.")
+    var skipBadLines = false
+
+    /// - Throws: `TextError`.
+    func corpus(_ path: String) throws -> TextCorpus { try TextCorpus(path: path, skipsBadLines: skipBadLines) }
+
+    func warn(_ corpus: TextCorpus) { Terminal.shared.warn(skippedIn: corpus) }
+}
+
+extension Terminal {
+    /// Says how many lines of a corpus were passed over, and what was wrong with the first.
+    func warn(skippedIn corpus: TextCorpus) {
+        let (count, first) = corpus.skippedLines
+        guard count > 0, let first else { return }
+        warn("\(count) bad line\(count == 1 ? " was" : "s were") passed over, the first: \(first)")
     }
 }
 

@@ -2,9 +2,11 @@ import Attribution
 import Distillation
 import Glibc
 import Synchronization
+import TensorFiles
 
 /// Progress and notes on standard error: a live bar on a terminal, a plain line every few seconds elsewhere, nothing
-/// when quiet. Results go to standard output and never through here.
+/// when quiet. Results go to standard output and never through here. Whatever a file, a plugin or a path brought along is
+/// made fit for a terminal here at the latest.
 final class Terminal: ProgressSink {
     static let shared = Terminal()
 
@@ -63,7 +65,7 @@ final class Terminal: ProgressSink {
             erase(&$0)
             let seconds = now() - $0.start
             // A task that was over at once is not worth a line.
-            if !$0.task.isEmpty && seconds >= 2 && !$0.isQuiet { write(summary($0, seconds) + "\n") }
+            if !$0.task.isEmpty && seconds >= 2 && !$0.isQuiet { write(printable(summary($0, seconds)) + "\n") }
             $0.task = ""
         }
     }
@@ -71,7 +73,7 @@ final class Terminal: ProgressSink {
     func note(_ text: String) {
         state.withLock {
             erase(&$0)
-            if !$0.isQuiet { write(text + "\n") }
+            if !$0.isQuiet { write(printable(text) + "\n") }
         }
     }
 
@@ -79,7 +81,7 @@ final class Terminal: ProgressSink {
     func warn(_ text: String) {
         state.withLock {
             erase(&$0)
-            write("warning: \(text)\n")
+            write("warning: \(printable(text))\n")
         }
     }
 
@@ -87,13 +89,13 @@ final class Terminal: ProgressSink {
     func conclude(_ text: String) {
         state.withLock {
             erase(&$0)
-            write(text + "\n")
+            write(printableLines(text) + "\n")
         }
     }
 
     private func draw(_ state: inout State) {
         guard !state.isQuiet else { return }
-        let line = bar(state)
+        let line = printable(bar(state))
         write(isLive ? "\r\(line)\u{1B}[K" : line + "\n")
         state.isDrawn = isLive
     }

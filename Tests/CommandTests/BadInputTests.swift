@@ -72,7 +72,7 @@ import Testing
 
     @Test func badModels() throws {
         try fail(
-            trace(model: "/nowhere/model"), saying: "/nowhere/model is not a model",
+            trace(model: "/nowhere/model"), saying: "/nowhere/model is not a model: No such file or directory",
             "give a .gguf file or a Hugging Face")
         try fail(
             trace(model: tiny.text), saying: "text.jsonl is not a model: it is a file whose name does not end in .gguf")
@@ -359,9 +359,18 @@ import Testing
         let below = tiny.text + "/out"
         for out in [below, "/proc/out", folder.file("none/out"), folder.path, ""] {
             try fail(
-                trace(out: out), saying: "cannot write \(out): ",
-                "check that the folder exists, is writable and has room")
+                trace(out: out), saying: "cannot write \(out): ")
         }
+        try fail(
+            trace(out: below),
+            saying:
+                "cannot write \(below): Not a directory; a part of the path is a file where a folder is needed: correct the path"
+        )
+        try fail(
+            trace(out: folder.file("none/out")),
+            saying:
+                "No such file or directory; the folder it belongs in does not exist: make it first, or choose another place"
+        )
         // By root a rename would go through, and the machine would be without its device.
         try fail(trace(out: "/dev/full"), saying: "cannot write /dev/full: it is a device, not a file")
         try fail(score("--out", below), saying: "cannot write \(below)")

@@ -20,7 +20,7 @@ import Testing
         ("trian: {k: 3}", "recipe key \"trian\" does not exist; did you mean \"train\"?"),
         ("train: 3", "recipe key train is \"3\"; it must be a section of keys"),
         ("train: {steps: many}", "recipe key train.steps is \"many\"; it must be a whole number"),
-        ("train: {k: 3}\ntrain: {k: 4}", "expected all keys to be unique"),
+        ("train: {k: 3}\ntrain: {k: 4}", "line 1: \"train\" is there twice"),
         ("a: [", "while parsing a flow node"), ("- a\n- b", "it is not a list of keys and values"),
         ("just text", "it is not a list of keys and values"), ("", "it is empty"), (" \n\n", "it is empty"),
     ]) func whatIsWrongIsSaid(_ yaml: String, _ message: String) throws {

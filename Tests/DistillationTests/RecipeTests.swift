@@ -14,6 +14,7 @@ import Testing
         recipe.model = "/models/a b"
         recipe.text = "corpus.jsonl"
         recipe.evaluationText = "other.txt"
+        recipe.skipBadLines = true
         recipe.layer = 3
         recipe.context = 128
         recipe.sequences = 2
@@ -59,7 +60,10 @@ import Testing
         }
     }
 
-    @Test(arguments: ["a: b", "x #y", "[1, 2]", "it's", "say \"no\"", "back\\slash", "- dash", "two\nlines", "&a", "~"])
+    @Test(arguments: [
+        "a: b", "x #y", "a\u{1B}b", "a\u{202E}b\u{E0041}", "a\u{85}\u{2028}", "[1, 2]", "it's", "say \"no\"",
+        "back\\slash", "- dash", "two\nlines", "&a", "~",
+    ])
     func aPathThatYAMLWouldReadOtherwiseIsQuoted(_ path: String) throws {
         var recipe = Recipe()
         recipe.model = path
@@ -77,7 +81,6 @@ import Testing
         expected.width = 8192
         expected.finalK = [160, 320]
         #expect(recipe == expected)
-        #expect(try Recipe(yaml: "", path: "r.yaml") == Recipe())
         #expect(try Recipe(yaml: "final:\n  k: 20\n", path: "r.yaml").finalK == [20], "one value is a list of one")
         #expect(try Recipe(yaml: "train: {lr: auto}", path: "r.yaml").learningRate == nil)
     }
@@ -118,6 +121,16 @@ import Testing
         #expect(
             text("- 1\n- 2\n")
                 == "recipe r.yaml: it is not a list of keys and values; `dmsae distill --print-recipe demo` shows one")
+        for empty in ["", " \n", "# only a comment\n", "---\n", "\n---\n# x\n"] {
+            #expect(
+                text(empty) == "recipe r.yaml: it is empty; `dmsae distill --print-recipe demo` shows one", "\(empty)")
+        }
+        #expect(
+            text("seed: 1\n--- {seed: 2}\n")
+                == "recipe r.yaml: it holds 2 documents, divided by \"---\", instead of one; `dmsae distill --print-recipe demo` "
+                + "shows one")
+        #expect(text("train: {k: 1}\ntrain.k: 2").hasPrefix("recipe r.yaml: \"train.k\" is there twice; "))
+        #expect(text("seed: 1\nk\u{1}: 2").hasPrefix("recipe r.yaml: line 2: control characters are not allowed; "))
         let broken = text("train: {k: 1")
         #expect(broken.hasPrefix("recipe r.yaml: "), "\(broken)")
         #expect(broken.hasSuffix("; `dmsae distill --print-recipe demo` shows one"), "\(broken)")

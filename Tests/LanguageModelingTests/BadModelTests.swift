@@ -14,6 +14,10 @@ struct BadConfiguration: CustomTestStringConvertible {
 
     init(_ old: String, _ new: String, _ says: String) { (self.old, self.new, self.says) = (old, new, says) }
 
+    private static let unknown =
+        " is not known to this program, which could not follow it if it changes what the model computes; if it does not, "
+        + "remove it from the file"
+
     static let all = [
         BadConfiguration(
             "LlamaForCausalLM", "GPT2LMHeadModel",
@@ -58,7 +62,58 @@ struct BadConfiguration: CustomTestStringConvertible {
             ": norm epsilon = 0.0 is not possible, wanted a positive number; fetch the file again"),
         BadConfiguration(
             "\"silu\",", "\"silu\"",
-            ": not JSON: neither a comma nor a closing brace at byte 253; check that the file was copied whole"),
+            ": not JSON: neither a comma nor a closing brace at byte 253; correct it there"),
+        BadConfiguration(
+            "\"hidden_size\": 48", "\"hidden_size\": 48.0",
+            ": hidden_size = 48.0 is not possible, wanted a whole number; fetch the file again"),
+        BadConfiguration(
+            "\"attention_bias\": false", "\"attention_bias\": 0",
+            ": attention_bias = 0 is not supported; supported: false"),
+        BadConfiguration(
+            "\"mlp_bias\": false", "\"mlp_bias\": \"False\"",
+            ": mlp_bias = \"False\" is not supported; supported: false"),
+        BadConfiguration(
+            "\"tie_word_embeddings\": false", "\"tie_word_embeddings\": 0",
+            ": tie_word_embeddings = 0 is not possible, wanted true or false; fetch the file again"),
+        BadConfiguration(
+            "\"mlp_bias\": false", "\"attn_logit_softcapping\": 50.0",
+            ": attn_logit_softcapping = 50.0" + unknown),
+        BadConfiguration("\"mlp_bias\": false", "\"num_local_experts\": 8", ": num_local_experts = 8" + unknown),
+        BadConfiguration(
+            "\"mlp_bias\": false", "\"embedding_multiplier\": 12.0", ": embedding_multiplier = 12.0" + unknown),
+        BadConfiguration("\"mlp_bias\": false", "\"no_rope_layers\": [1, 0]", ": no_rope_layers = a list" + unknown),
+        BadConfiguration(
+            "\"mlp_bias\": false", "\"partial_rotary_factor\": 0.5",
+            ": partial_rotary_factor = 0.5 is not supported; supported: 1"),
+        BadConfiguration(
+            "\"mlp_bias\": false", "\"layer_types\": [\"full_attention\", \"sliding_attention\"]",
+            ": layer_types = \"sliding_attention\" is not supported; supported: \"full_attention\""),
+        BadConfiguration(
+            "\"mlp_bias\": false", "\"auto_map\": {\"AutoModel\": \"own.Model\"}",
+            ": auto_map = an object is not supported; supported: null"),
+        BadConfiguration(
+            "\"mlp_bias\": false", "\"quantization_config\": {\"bits\": 4}",
+            ": quantization_config = an object is not supported; supported: null"),
+        BadConfiguration(
+            "\"model_type\": \"llama\"", "\"model_type\": \"mistral\"",
+            ": architecture \"mistral\" is not supported; supported: LlamaForCausalLM (llama in GGUF files)"),
+        BadConfiguration(
+            "\"LlamaForCausalLM\"", "\"LlamaForCausalLM\", \"Other\"",
+            ": architecture \"LlamaForCausalLM, Other\" is not supported; supported: LlamaForCausalLM (llama in GGUF files)"
+        ),
+        BadConfiguration(
+            "\"bos_token_id\": 1", "\"bos_token_id\": [1, 2]",
+            ": bos_token_id = a list is not possible, wanted a token id; fetch the file again"),
+        BadConfiguration(
+            "\"rope_scaling\": null", "\"rope_parameters\": {\"rope_theta\": 5e5, \"rope_type\": \"default\"}",
+            ": rope_theta = 10000.0 is not possible, wanted 500000.0, as rope_parameters has it; fetch the file again"),
+        BadConfiguration(
+            "\"rope_scaling\": null", "\"rope_scaling\": {\"rope_type\": \"default\", \"factor\": 4}",
+            ": rope_scaling.factor = 4" + unknown),
+        BadConfiguration(
+            "\"rope_scaling\": null", "\"rope_scaling\": {\"rope_type\": \"default\", \"type\": \"linear\"}",
+            ": rope_scaling.type = \"linear\" is not possible, wanted \"default\", as rope_scaling.rope_type has it; "
+                + "fetch the file again"),
     ]
 }
 
@@ -108,6 +163,45 @@ struct BadConfiguration: CustomTestStringConvertible {
                 + "variant that is not supported")
     }
 
+    @Test func aTiedHeadThatIsStoredMustBeTheEmbedding() throws {
+        let text = String(decoding: contents(of: fixture("models/llama/config.json")), as: UTF8.self)
+        let place = try #require(text.firstRange(of: "\"tie_word_embeddings\": false"))
+        let tied = text.replacingCharacters(place, "\"tie_word_embeddings\": true")
+        _ = try saying { _ in }
+        try AtomicFile.write(tied, to: folder.file("config.json"))
+        #expect(
+            says { try loadLanguageModel(path: folder.path) }
+                == "\(folder.path): tie_word_embeddings = true, and lm_head.weight holds other weights is not supported; "
+                + "supported: one of the two")
+        _ = try saying { $0["lm_head.weight"] = $0["model.embed_tokens.weight"] }
+        try AtomicFile.write(tied, to: folder.file("config.json"))
+        #expect(says { try loadLanguageModel(path: folder.path) } == nil)
+    }
+
+    @Test func anAdapterBesideAModelIsNotReadPast() throws {
+        _ = try saying { _ in }
+        try AtomicFile.write("{}", to: folder.file("adapter_config.json"))
+        #expect(
+            says { try loadLanguageModel(path: folder.path) }
+                == "\(folder.path) holds adapter_config.json, an adapter that changes the model and is not applied here; merge it "
+                + "into the weights, or move it away to use the model without it")
+    }
+
+    /// Every key that transformers 4 and 5 give a Llama model of their own accord, with their values.
+    @Test func whatTransformersWritesIsRead() throws {
+        _ = try saying { _ in }
+        let text = String(decoding: contents(of: fixture("models/llama/config.json")), as: UTF8.self)
+        let more = #"""
+            {"_name_or_path": "x", "transformers_version": "4.57.1", "initializer_range": 0.02, "use_cache": true,
+            "pretraining_tp": 1, "attention_dropout": 0.0, "is_llama_config": true, "rope_interleaved": false, "pad_token_id": -1,
+            "head_dim": null, "sliding_window": null, "return_dict": true, "output_hidden_states": false, "dtype": "float32",
+            "chunk_size_feed_forward": 0, "is_encoder_decoder": false, "id2label": {"0": "LABEL_0"}, "temperature": 1.0,
+            "transformers.js_config": {"kv_cache_dtype": {"q4f16": "float16"}}, "unsloth_fixed": true,
+            """#
+        try AtomicFile.write(more + text.dropFirst(), to: folder.file("config.json"))
+        #expect(says { try loadLanguageModel(path: folder.path) } == nil)
+    }
+
     @Test func truncatedWeightsAreRefused() throws {
         let whole = contents(of: fixture("models/llama/model.safetensors"))
         try AtomicFile.write(Array(whole.dropLast(1000)), to: folder.file("model.safetensors"))
@@ -144,8 +238,7 @@ struct BadConfiguration: CustomTestStringConvertible {
         try AtomicFile.write(#"{"weight_map":{"a":"b.safetensors"}}"#, to: index)
         #expect(
             says { try loadLanguageModel(path: folder.path) }
-                == "cannot read \(folder.path)/b.safetensors: No such file or directory; check the path and its "
-                + "permissions")
+                == "cannot read \(folder.path)/b.safetensors: No such file or directory; check the path")
     }
 
     @Test func requestsAModelCannotServeAreRefused() throws {

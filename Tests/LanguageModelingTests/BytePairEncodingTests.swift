@@ -1,3 +1,4 @@
+import Foundation
 import LanguageModeling
 import TensorFiles
 import TestSupport
@@ -38,6 +39,41 @@ private func words(_ pattern: WordPattern, _ text: String) -> [String] {
                 #expect(tokenizer.encode(word) == naive.encode(word), "\(word)")
             }
         }
+    }
+
+    /// Stretches of a word longer than `longestStretch` against the naive oracle would take days, so against the same word
+    /// with merges that count as unordered: those are made over the whole word.
+    @Test(arguments: ["a", "ab", "the", "aab", "statement", "", "é"]) func stretchesAreMergedAsTheWholeIs(
+        _ period: String
+    ) throws {
+        let folder = TemporaryFolder()
+        let tokenizer = try Tokenizer.load(path: fixture("tokenizer"))
+        let whole = try Tokenizer.load(path: try unordered(in: folder))
+        var state: UInt64 = 7
+        let count = 3 * BytePairEncoding.longestStretch + 11
+        // Without a period, letters at random, the frequent ones more often: every kind of border comes up.
+        let (letters, frequent) = (Array(period.utf8), Array("etaoinshrdeatt".utf8))
+        let bytes: [UInt8] = (0..<count).map { (i: Int) -> UInt8 in
+            guard letters.isEmpty else { return letters[i % letters.count] }
+            state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+            return frequent[Int(state >> 33) % frequent.count]
+        }
+        let ids = tokenizer.encode(bytes: bytes)
+        #expect(ids == whole.encode(bytes: bytes))
+        #expect(try tokenizer.decode(ids) == bytes)
+    }
+
+    /// The fixture's tokenizer with a last merge that makes an early part again, so that merges are not ordered. It begins
+    /// with a space, which is in none of the words, and so is never made.
+    private func unordered(in folder: TemporaryFolder) throws -> String {
+        let text = String(decoding: contents(of: fixture("tokenizer/tokenizer.json")), as: UTF8.self)
+        let merges = try #require(try JSONValue(parsing: text)["model"]?["merges"]?.array)
+        #expect(!merges.contains(.array([.string("Ġa"), .string("b")])), "the pair is free")
+        #expect(merges.contains { $0.array?.first == .string("Ġab") }, "its join is a part of a later merge")
+        let end = try #require(text.range(of: "]]}}", options: .backwards))
+        let changed = text.replacingCharacters(in: end, with: "],[\"Ġa\",\"b\"]]}}")
+        try AtomicFile.write(changed, to: folder.file("tokenizer.json"))
+        return folder.path
     }
 
     @Test func aWordOfAMegabyteTakesNoQuadraticTime() throws {

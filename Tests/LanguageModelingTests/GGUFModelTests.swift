@@ -112,20 +112,95 @@ private struct GGUFWriter {
                 == (try fromFolder.losses(of: batch, residual: x, afterLayer: 1)))
     }
 
-    @Test func whatWouldChangeTheNumbersIsRefused() throws {
-        let path = folder.file("llama.gguf")
-        func says(_ change: (inout GGUFWriter) -> Void) throws -> String? {
-            var writer = try writer()
-            change(&writer)
-            try writer.write(to: path)
-            do {
-                _ = try loadLanguageModel(path: path)
-                return nil
-            } catch { return "\(error)" }
+    private var path: String { folder.file("llama.gguf") }
+
+    /// What loading a model says that was changed.
+    private func says(_ change: (inout GGUFWriter) -> Void) throws -> String? {
+        var writer = try writer()
+        change(&writer)
+        try writer.write(to: path)
+        do {
+            _ = try loadLanguageModel(path: path)
+            return nil
+        } catch { return "\(error)" }
+    }
+
+    @Test func keysThatChangeTheFunctionAreRefusedByNameAndValue() throws {
+        #expect(
+            try says { $0.set("llama.rope.scale_linear", Float(4)) }
+                == "\(path): llama.rope.scale_linear = 4.0 is not supported; supported: 1.0 or 0.0")
+        for (key, value) in [
+            ("rope.scaling.factor", 2), ("attention.sliding_window", 4096), ("expert_count", 8),
+            ("attention.clamp_kqv", 8),
+            ("logit_scale", 16), ("attention.scale", 1), ("attention.value_length", 16),
+        ] {
+            let text = try #require(try says { $0.set("llama." + key, value) })
+            #expect(text.hasPrefix("\(path): llama.\(key) = \(value) is not supported; supported: "), "\(text)")
+        }
+        for key in ["llama.rope.dimension_sections", "llama.final_logit_softcapping", "gemma.x", "adapter.type"] {
+            #expect(
+                try says { $0.set(key, 1) }
+                    == "\(path): \(key) = 1 is not known to this program, which could not follow it if it changes what the "
+                    + "model computes; if it does not, remove it from the file")
         }
         #expect(
+            try says { $0.set("llama.rope.freq_base", "10000") }
+                == "\(path): llama.rope.freq_base = \"10000\" is not possible, wanted a number; fetch the file again")
+        #expect(
+            try says { $0.set("llama.rope.scaling.type", 0) }
+                == "\(path): llama.rope.scaling.type = 0 is not supported; supported: none")
+        #expect(
+            try says { $0.set("general.type", "adapter") }
+                == "\(path): general.type = \"adapter\" is not supported; supported: \"model\"")
+        #expect(
+            try says { $0.set("tokenizer.ggml.padding_token_id", "2") }
+                == "\(path): tokenizer.ggml.padding_token_id = \"2\" is not possible, wanted a whole number; fetch the file again"
+        )
+    }
+
+    @Test func keysThatChangeNothingArePassedOver() throws {
+        let message = try says {
+            $0.set("general.name", "x")
+            $0.set("general.quantization_version", 2)
+            $0.set("general.base_model.0.name", "y")
+            $0.set("llama.rope.scaling.factor", Float(1))
+            $0.set("llama.rope.scaling.type", "none")
+            $0.set("llama.expert_count", 0)
+            $0.set("quantize.imatrix.file", "z")
+            $0.set("mradermacher.quantized_by", "w")
+            $0.set("split.count", 1)
+            $0.set("split.no", 0)
+        }
+        #expect(message == nil)
+    }
+
+    @Test(arguments: ["bos", "padding"]) func theLargestIdStandsForNone(_ name: String) throws {
+        var writer = try writer()
+        writer.set("tokenizer.ggml.\(name == "bos" ? "unknown" : name)_token_id", 4_294_967_295)
+        try writer.write(to: path)
+        let configuration = try loadLanguageModel(path: path).configuration
+        #expect(configuration.paddingTokenId == (name == "padding" ? nil : 2))
+        #expect(configuration.specialTokenIds == [1, 2])
+    }
+
+    @Test func aPartOfASplitModelSaysWhichItIs() throws {
+        let message = try says {
+            $0.set("split.count", 2)
+            $0.set("split.no", 0)
+        }
+        #expect(
+            message
+                == "\(path) is part 1 of 2 of a split model; join the parts with llama.cpp's llama-gguf-split --merge and give "
+                + "the whole")
+        #expect(throws: LanguageModelError.partOfModel(file: path, part: "part 1 of 2")) {
+            try Tokenizer.load(path: path)
+        }
+    }
+
+    @Test func whatWouldChangeTheNumbersIsRefused() throws {
+        #expect(
             try says { $0.set("llama.rope.scaling.type", "yarn") }
-                == "\(path): llama.rope.scaling.type = yarn is not supported; supported: none")
+                == "\(path): llama.rope.scaling.type = \"yarn\" is not supported; supported: none")
         #expect(
             try says { $0.set("llama.rope.dimension_count", 4) }
                 == "\(path): llama.rope.dimension_count = 4 is not supported; supported: the head dimension, 8")

@@ -84,15 +84,65 @@ private func complaint(_ path: String) -> String {
 
     @Test func aBadLineIsNamedWithItsNumber() throws {
         let path = folder.file("a.jsonl")
-        let advice = "every line must be an object like {\"text\": \"…\"}"
+        let advice =
+            "correct it (every line must be an object like {\"text\": \"…\"}), or pass over such lines with --skip-bad-lines "
+            + "(in a recipe skip_bad_lines: true)"
         for (line, what) in [
             ("{\"text\": \"cut", "not JSON: the end of the text inside a string at byte 13"),
-            ("[1]", "there is no member \"text\""), ("{\"id\": \"x\"}", "there is no member \"text\""),
+            ("[1]", "it is a list, not an object"), ("{\"id\": \"x\"}", "there is no member \"text\""),
             ("{\"text\": 5}", "the member \"text\" is not a text"),
         ] {
             try AtomicFile.write("{\"text\": \"fine\"}\n\n\(line)\n", to: path)
             #expect(complaint(path) == "\(path), line 3: \(what); \(advice)")
         }
+    }
+
+    @Test func badLinesArePassedOverAndCountedOnce() throws {
+        let path = folder.file("a.jsonl")
+        try AtomicFile.write("{\"text\": \"a\"}\nNaN\n{}\n{\"text\": \"b\"}\n", to: path)
+        let corpus = try TextCorpus(path: path, skipsBadLines: true)
+        for _ in 0..<2 {
+            var (pieces, found) = (corpus.pieces(), [String]())
+            while let piece = try pieces.next() { found.append(String(decoding: piece.bytes, as: UTF8.self)) }
+            #expect(found == ["a", "b"])
+            #expect(corpus.skippedLines.count == 2)
+            #expect(
+                corpus.skippedLines.first
+                    == .malformedLine(
+                        file: path, line: 2, what: "not JSON: the number NaN, which JSON does not have, at byte 0"))
+        }
+        try AtomicFile.write("NaN\n", to: path)
+        #expect(throws: TextError.empty(path: path)) {
+            var pieces = try TextCorpus(path: path, skipsBadLines: true).pieces()
+            _ = try pieces.next()
+        }
+    }
+
+    @Test func aByteOrderMarkBeforeAFileIsNoText() throws {
+        for (name, content) in [("a.txt", "\u{FEFF}one\u{FEFF}"), ("a.jsonl", "\u{FEFF}{\"text\": \"one\u{FEFF}\"}")] {
+            try AtomicFile.write(content, to: folder.file(name))
+            #expect(try documents(folder.file(name)) == ["one\u{FEFF}"])
+        }
+    }
+
+    @Test func aLineLongerThanThePiecesOfAFileIsOneDocument() throws {
+        let path = folder.file("long.txt")
+        // Longer than what is read at a time, with a return just where one reading ends, and no place to cut.
+        let line = String(repeating: "x", count: (1 << 20) - 1) + "\r" + String(repeating: "y", count: 3 << 20)
+        for end in ["", "\n", "\r\n"] {
+            try AtomicFile.write("short\r\n<|endoftext|>\r\n\(line)\(end)", to: path)
+            #expect(try documents(path) == ["short", line], "\(end.debugDescription)")
+        }
+        try AtomicFile.write("\(line)\n<|endoftext|>\nnext", to: path)
+        #expect(try documents(path) == [line, "next"])
+    }
+
+    @Test func aFileThatMayNotBeReadSaysSo() throws {
+        let path = folder.file("a.txt")
+        try AtomicFile.write("text", to: path)
+        #expect(
+            TextError.unreadable(path: path, reason: "Permission denied").description
+                == "cannot read \(path): Permission denied; change the permissions, or run as somebody who may read it")
     }
 
     @Test func whatIsMissingOrEmptyIsNamed() throws {

@@ -100,6 +100,82 @@ private struct WeylSequence: RandomNumberGenerator {
         }
     }
 
+    /// A part of the file written otherwise, and what is said of it.
+    @Test(arguments: [
+        (
+            "\"use_regex\":true}]", "\"use_regex\":0}]",
+            "\"pre_tokenizer.pretokenizers[1].use_regex\" is 0, not true or false"
+        ),
+        (
+            "\"add_prefix_space\":false", "\"add_prefix_space\":\"False\"",
+            "\"pre_tokenizer.pretokenizers[1].add_prefix_space\" is \"False\", not true or false"
+        ),
+        (
+            "\"individual_digits\":true", "\"individual_digits\":1",
+            "\"pre_tokenizer.pretokenizers[0].individual_digits\" is 1"
+        ),
+        ("\"byte_fallback\":false", "\"byte_fallback\":1", "\"model.byte_fallback\" is 1, not true or false"),
+        (
+            "\"ignore_merges\":false", "\"ignore_merges\":\"true\"",
+            "\"model.ignore_merges\" is \"true\", not true or false"
+        ),
+        ("\"dropout\":null", "\"dropout\":0.1", "the tokenizer uses the option \"model.dropout\""),
+        ("\"dropout\":null", "\"split_words\":true", "the tokenizer uses the option \"model.split_words\""),
+        ("\"single_word\":false", "\"single_word\":1", "\"added_tokens[0].single_word\" is 1, not true or false"),
+        ("\"special\":true", "\"special\":\"yes\"", "\"added_tokens[0].special\" is \"yes\", not true or false"),
+        (
+            "\"trim_offsets\":true,\"use_regex\":true}]", "\"behavior\":1,\"use_regex\":true}]",
+            "pretokenizers[1].behavior\""
+        ),
+        ("\"normalizer\":null", "\"normalizer\":{\"type\":\"NFC\"}", "the tokenizer uses the normalizer \"NFC\""),
+        ("\"normalizer\":null", "\"rewriter\":{}", "the tokenizer uses the option \"rewriter\""),
+        (
+            "\"decoder\":{\"type\":\"ByteLevel\"", "\"decoder\":{\"type\":\"Fuse\"",
+            "the tokenizer uses the decoder \"Fuse\""
+        ),
+        ("\"id\":0,", "\"id\":0.0,", "an entry of \"added_tokens\" has no \"content\" or no \"id\""),
+    ]) func aSettingThatWouldGiveOtherIdsIsRefusedByName(_ old: String, _ new: String, _ says: String) throws {
+        let folder = TemporaryFolder()
+        let path = try altered(old, new, in: folder)
+        let text = message { _ = try Tokenizer.load(path: path) }
+        #expect(text.hasPrefix("\(path)/tokenizer.json: ") && text.contains(says), "\(text)")
+    }
+
+    @Test(arguments: [
+        (
+            #"{"add_prefix_space": true}"#,
+            "the tokenizer uses a prefix space (\"add_prefix_space\"), which is not supported"
+        ),
+        (#"{"add_prefix_space": 0}"#, "\"add_prefix_space\" is 0, not true or false"),
+        (#"{"eos_token": 5}"#, "\"eos_token\" is 5, not a token"),
+        (
+            #"{"added_tokens_decoder": {"900": {"content": "<new>"}}}"#,
+            "the tokenizer uses the added token \"<new>\" with id 900, which tokenizer.json has not"
+        ),
+        (
+            #"{"added_tokens_decoder": {"0": {"content": "<|endoftext|>", "rstrip": true}}}"#,
+            "the tokenizer uses the added token \"<|endoftext|>\" with \"rstrip\""
+        ),
+    ]) func aSecondFileThatMakesAnotherTokenizerIsRefused(_ text: String, _ says: String) throws {
+        let folder = TemporaryFolder()
+        try AtomicFile.write(contents(of: fixture("tokenizer/tokenizer.json")), to: folder.file("tokenizer.json"))
+        try AtomicFile.write(text, to: folder.file("tokenizer_config.json"))
+        let found = message { _ = try Tokenizer.load(path: folder.path) }
+        #expect(found.hasPrefix("\(folder.path)/tokenizer_config.json: \(says)"), "\(found)")
+    }
+
+    @Test func whatHasNoSayInTheIdsIsPassedOver() throws {
+        let folder = TemporaryFolder()
+        for (old, new) in [
+            ("\"truncation\":null", "\"truncation\":{\"max_length\":3}"),
+            ("\"post_processor\":null", "\"post_processor\":{\"type\":\"ByteLevel\",\"trim_offsets\":true}"),
+            ("\"unk_token\":null", "\"unk_token\":\"<|endoftext|>\""),
+        ] {
+            let ids = try Tokenizer.load(path: altered(old, new, in: folder)).encode("the cat on the mat")
+            #expect(ids == (try smallTokenizer().encode("the cat on the mat")))
+        }
+    }
+
     @Test func everyTextComesBack() throws {
         let tokenizer = try smallTokenizer()
         for text in try ReferenceIDs().texts {

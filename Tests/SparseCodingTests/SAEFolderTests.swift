@@ -87,7 +87,9 @@ import SparseCoding
     func whatSAELensExportsEncodesAndDecodesAlike(_ name: String) throws {
         let golden = try Golden("saelens/\(name)/io.safetensors")
         let (sae, provenance) = try SAEFolder.read(fixture("saelens/\(name)"))
-        #expect(provenance == SAEProvenance())
+        var expected = SAEProvenance()
+        expected.layer = 15
+        #expect(provenance == expected)
         #expect(sae.subtractsDecoderBias == (name != "jumprelu_no_sub"))
         #expect(
             sae.layout.prefixes == (name == "from_matryoshka_training" ? [8, 32, 64, 128] : [128]))
@@ -112,12 +114,38 @@ import SparseCoding
         #expect(largestDifference(codes.dense().values, try golden.expected("encode")) <= 1e-5)
     }
 
-    @Test(arguments: ["standard"]) func otherArchitecturesAreRefusedByName(_ name: String) {
-        let path = fixture("saelens/\(name)")
+    @Test(arguments: [
+        (
+            "standard",
+            "a ReLU SAE is a jumprelu SAE with thresholds of 0: add a tensor \"threshold\" of d_sae zeros to "
+                + "sae_weights.safetensors and write jumprelu in cfg.json"
+        ),
+        (
+            "matryoshka_batchtopk",
+            "it was saved for going on with its training; save it with SAELens's save_inference_model, which makes a jumprelu "
+                + "SAE of it"
+        ),
+        ("JumpReLU", "SAELens writes jumprelu or topk; correct cfg.json if that is what it is"),
+        ("gated", "choose an SAE that is jumprelu or topk"),
+    ]) func otherArchitecturesAreRefusedWithWhatHelps(_ name: String, _ advice: String) throws {
         #expect(
-            message { _ = try SAEFolder.read(path) }
-                == "\(path) is not an SAE this program reads: its architecture is \(name); "
-                + "export it from SAELens for inference (jumprelu or topk)")
+            try broken(configuration: replacing("\"jumprelu\"", "\"\(name)\"")) == notOurs
+                + "its architecture is \(name); \(advice)")
+    }
+
+    @Test func theAdviceForReLUWorks() throws {
+        let (golden, source) = (try Golden("saelens/standard/io.safetensors"), fixture("saelens/standard"))
+        #expect(message { _ = try SAEFolder.read(source) }.contains("its architecture is standard; a ReLU SAE is"))
+        let file = try SafetensorsFile(path: source + "/sae_weights.safetensors")
+        var writer = SafetensorsWriter()
+        for (name, tensor) in file.tensors { writer.add(name, try file.matrix(name), shape: tensor.shape) }
+        writer.add("threshold", Matrix(rows: 1, columns: 128), shape: [128])
+        try writer.write(to: weights)
+        let text = String(decoding: contents(of: source + "/cfg.json"), as: UTF8.self)
+        try AtomicFile.write(replacing("\"standard\"", "\"jumprelu\"")(text), to: folder.file("cfg.json"))
+        let codes = SparseCodes()
+        try EncodingPass().encode(try golden.matrix("x"), with: try SAEFolder.read(folder.path).sae, into: codes)
+        #expect(zip(codes.dense().values, try golden.expected("encode")).allSatisfy { abs(Double($0) - $1) <= 1e-5 })
     }
 
     // MARK: Broken folders
@@ -217,22 +245,173 @@ import SparseCoding
             try broken(
                 configuration: replacing(
                     "\"normalize_activations\" : \"none\"", "\"normalize_activations\" : \"layer_norm\"")) == notOurs
-                + "normalize_activations is layer_norm; fold the normalisation into the weights first")
+                + "normalize_activations is \"layer_norm\"; fold the normalisation into the weights first")
+    }
+
+    /// A member of cfg.json that is written otherwise, or put in before it, and what is said.
+    @Test(arguments: [
+        ("apply_b_dec_to_input", "0", "apply_b_dec_to_input is 0; write true or false in cfg.json"),
+        ("apply_b_dec_to_input", "\"False\"", "apply_b_dec_to_input is \"False\"; write true or false in cfg.json"),
+        ("apply_b_dec_to_input", "null", "apply_b_dec_to_input is null; write true or false in cfg.json"),
+        (
+            "normalize_activations", "true",
+            "normalize_activations is true; fold the normalisation into the weights first"
+        ),
+        (
+            "normalize_activations", "null",
+            "normalize_activations is null; fold the normalisation into the weights first"
+        ),
+        ("reshape_activations", "\"hook_z\"", "reshape_activations is \"hook_z\"; only SAEs of whole vectors are read"),
+        ("d_sae", "7", "d_sae is 7 in cfg.json, and the weights have 6; put the files of one SAE together"),
+        ("d_in", "4", "d_in is 4 in cfg.json, and the weights have 3; put the files of one SAE together"),
+        ("d_sae", "6.0", "d_sae is 6.0; write a whole number in cfg.json"),
+        ("d_sae", "\"6\"", "d_sae is \"6\"; write a whole number in cfg.json"),
+        ("dtype", "\"int8\"", "dtype is \"int8\"; weights are read as float64, float32, float16, bfloat16"),
+        ("k", "3", "k is 3; a jumprelu SAE has none; write topk if it selects by number"),
+        (
+            "rescale_acts_by_decoder_norm", "true",
+            "rescale_acts_by_decoder_norm is true; fold the decoder norms into the encoder first (SAELens: fold_W_dec_norm)"
+        ),
+        (
+            "finetuning_scaling_factor", "true",
+            "finetuning_scaling_factor is true; use the SAE as it was before the fine-tuning"
+        ),
+        (
+            "activation_fn", "\"gelu\"",
+            "activation_fn is \"gelu\"; only jumprelu and topk SAEs, with their own activation, are read"
+        ),
+        (
+            "input_scale", "2.5",
+            "input_scale is 2.5; this key is not known here, and what it changes would be missed; remove it from cfg.json if that "
+                + "is nothing"
+        ),
+        ("metadata", "5", "metadata is 5, not an object; correct cfg.json"),
+    ]) func aKeyThatChangesTheFunctionIsRefusedByNameAndValue(_ key: String, _ value: String, _ says: String) throws {
+        let text = try broken(configuration: { old in
+            let pattern = "\"\(key)\" : "
+            guard let at = old.firstRange(of: pattern) else { return "{\"\(key)\" : \(value)," + old.dropFirst() }
+            // Up to the end of the line, or of the whole object for the last one.
+            let end = key == "metadata" ? old.endIndex : old[at.upperBound...].firstIndex { $0 == "," || $0 == "\n" }!
+            return old[..<at.upperBound] + value + (key == "metadata" ? "}" : String(old[end...]))
+        })
+        #expect(text == notOurs + says)
+    }
+
+    @Test(arguments: ["scaling_factor", "r_mag", "W_skip", "topk_threshold"]) func aTensorThatNobodyReadsIsRefused(
+        _ name: String
+    ) throws {
+        #expect(
+            try broken(tensors: { $0[name] = Matrix(rows: 1, columns: 6) }) == notOurs
+                + "the weights hold a tensor \"\(name)\", which no jumprelu SAE has; "
+                + "fold what it does into the others, or leave it out if it does nothing")
+    }
+
+    @Test func ourOwnMetadataIsReadAsStrictlyAsAStrangers() throws {
+        for (old, new, says) in [
+            ("\"format\" : 1", "\"format\" : 2", "metadata.dmsae.format is 2; this program knows format 1"),
+            (
+                "\"threshold_set\" : true", "\"threshold_set\" : 1",
+                "metadata.dmsae.threshold_set is 1; write true or false"
+            ),
+            (
+                "\"core_mode\" : \"dense\"", "\"core_mode\" : \"wide\"",
+                "metadata.dmsae.core_mode is \"wide\"; write dense or sparse"
+            ),
+            ("\"core\" : 0", "\"core\" : 0.0", "metadata.dmsae.core is 0.0; write a whole number"),
+            ("\"core\" : 0", "\"core\" : 0, \"scale\" : 2", "metadata.dmsae.scale is 2; this key is not known here"),
+            (
+                "\"threshold_set\" : true", "\"threshold_set\" : false",
+                "the threshold of latent 0 is 0.5, and by metadata.dmsae it is -1.0"
+            ),
+            // A core of one latent leaves these prefixes as they are, and its threshold would be 0.
+            ("\"core\" : 0", "\"core\" : 1", "the threshold of latent 0 is 0.5, and by metadata.dmsae it is 0.0"),
+            ("\"core\" : 0", "\"core\" : 3", "prefixes is [2, 6], and by groups and core it is [4, 6]"),
+        ] {
+            let text = try broken(configuration: replacing(old, new))
+            #expect(text.hasPrefix(notOurs + says), "\(text)")
+        }
+        let text = try broken(tensors: { $0["threshold"]?[2] = 0.25 })
+        #expect(
+            text == notOurs + "the threshold of latent 2 is 0.25, and by metadata.dmsae it is 0.5; "
+                + "remove metadata.dmsae if the thresholds were changed on purpose")
+    }
+
+    // MARK: Hooks
+
+    private func hook(_ members: String) throws -> (layer: Int?, message: String) {
+        let sae = try smallSAE(dIn: 3, groups: [2, 4])
+        sae.threshold = 0.5
+        try SAEFolder.write(sae, SAEProvenance(), to: folder.path)
+        try AtomicFile.write(
+            "{\"architecture\": \"jumprelu\", \"metadata\": {\(members)}}", to: folder.file("cfg.json"))
+        var layer: Int?
+        let text = message { layer = try SAEFolder.read(folder.path).provenance.layer }
+        return (layer, text)
+    }
+
+    @Test func theHookGivesTheLayer() throws {
+        #expect(try hook("\"hook_name\": \"blocks.15.hook_resid_post\"").layer == 15)
+        #expect(
+            try hook("\"hook_name\": \"blocks.0.hook_resid_post\", \"hook_layer\": 0, \"hook_head_index\": null").layer
+                == 0)
+        #expect(try hook("\"hook_layer\": 4, \"hf_hook_name\": \"model.layers.4\"").layer == 4)
+        let none = try hook("\"hook_name\": null")
+        #expect(none.layer == nil && none.message == "nothing failed")
+    }
+
+    @Test(arguments: [
+        "blocks.15.hook_resid_pre", "blocks.3.hook_mlp_out", "blocks.3.attn.hook_z", "blocks.3.hook_resid_mid",
+        "hook_embed",
+        "blocks.x.hook_resid_post", "blocks.-1.hook_resid_post", "blocks.03.hook_resid_post",
+        "blocks.3.hook_resid_post.x",
+        "model.layers.3", "",
+    ]) func anotherPlaceInTheModelIsRefused(_ name: String) throws {
+        #expect(
+            try hook("\"hook_name\": \"\(name)\"").message == notOurs + "metadata.hook_name is \"\(name)\"; "
+                + "only the residual stream after a block, blocks.N.hook_resid_post, is supported")
+    }
+
+    @Test func hooksThatContradictEachOtherAreRefused() throws {
+        #expect(
+            try hook("\"hook_name\": \"blocks.3.hook_resid_post\", \"hook_layer\": 4").message == notOurs
+                + "metadata.hook_name names layer 3 and metadata.hook_layer layer 4; correct cfg.json")
+        #expect(
+            try hook("\"hook_name\": \"blocks.3.hook_resid_post\", \"hook_head_index\": 2").message == notOurs
+                + "metadata.hook_head_index is 2; only SAEs that read and rebuild one whole residual stream are supported"
+        )
+        #expect(try hook("\"hook_name\": 5").message == notOurs + "metadata.hook_name is 5; write a text in cfg.json")
+        #expect(
+            try hook("\"hook_layer\": \"3\"").message == notOurs
+                + "metadata.hook_layer is \"3\"; write a whole number in cfg.json")
+    }
+
+    @Test func ourOwnLayerMustBeTheHooks() throws {
+        let sae = try smallSAE(dIn: 3, groups: [2, 4])
+        sae.threshold = 0.5
+        var provenance = SAEProvenance()
+        provenance.layer = 3
+        try SAEFolder.write(sae, provenance, to: folder.path)
+        let path = folder.file("cfg.json")
+        let text = String(decoding: contents(of: path), as: UTF8.self)
+        try AtomicFile.write(replacing("blocks.3.", "blocks.4.")(text), to: path)
+        #expect(
+            message { _ = try SAEFolder.read(folder.path) } == notOurs
+                + "metadata.dmsae.provenance.layer is 3, and the hook is that of layer 4; correct cfg.json")
     }
 
     @Test func groupsThatContradictTheWeightsAreRefused() throws {
+        let advice = "; correct metadata.dmsae in cfg.json, or write the SAE again"
         #expect(
             try broken(configuration: replacing("\"core\" : 0", "\"core\" : 6"))
-                == "a core of 6 latents leaves none of 6 to train; widen the SAE or lower τ")
+                == notOurs + "a core of 6 latents leaves none of 6 to train" + advice)
         #expect(
-            try broken(configuration: replacing("\"core\" : 0", "\"core\" : -2"))
-                == "core is -2; it must be 0 or more latents")
+            try broken(configuration: replacing("\"core\" : 0", "\"core\" : -2")) == notOurs + "core is -2" + advice)
         let huge = "9223372036854775807"
         let text = try broken(configuration: {
             let at = $0.firstRange(of: "\"groups\" : [")!
             return $0[..<at.upperBound] + huge + ", " + $0[at.upperBound...]
         })
-        #expect(text.hasSuffix("not to the width 6; change --groups or --width"), "\(text)")
+        #expect(text.hasPrefix(notOurs + "groups 9") && text.hasSuffix("not to the width 6" + advice), "\(text)")
     }
 
     @Test(arguments: ["[4, 2]", "[0, 6]", "[-9223372036854775808, 6]", "[2, 9]"])
@@ -244,8 +423,8 @@ import SparseCoding
         })
         let text = message { _ = try SAEFolder.read(folder.path) }
         #expect(
-            text != "nothing failed" && text.contains("it must be between 1 and") || text.contains("no latent"),
-            "\(text)")
+            text.hasPrefix(notOurs) && (text.contains("beyond 1 to d_sae, 6") || text.contains("no latent"))
+                && text.hasSuffix("; correct matryoshka_widths in cfg.json, or write the SAE again"), "\(text)")
     }
 
     @Test(arguments: ["", "{", "[]", "{\"architecture\": 3}", "{}"]) func otherJSONIsRefused(_ text: String) throws {

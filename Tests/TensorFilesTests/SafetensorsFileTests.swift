@@ -43,7 +43,9 @@ struct HostileSafetensors: CustomTestStringConvertible {
             bytes(String(one.dropLast()) + "," + one.dropFirst(), data: 8), "a repeated key \"a\""),
         HostileSafetensors("invalid UTF-8", bytes("{\"", data: 0) + [0xFF, 0x22], "not JSON"),
         HostileSafetensors("nested too deep", bytes(String(repeating: "[", count: 5000), data: 0), "levels of nesting"),
-        HostileSafetensors("no dtype", bytes(#"{"a":{"shape":[2],"data_offsets":[0,8]}}"#, data: 8), "lacks dtype"),
+        HostileSafetensors(
+            "no dtype", bytes(#"{"a":{"shape":[2],"data_offsets":[0,8]}}"#, data: 8),
+            "has not just a dtype, a shape and two data_offsets"),
         .entry("unknown type", #"{"dtype":"F4","shape":[2],"data_offsets":[0,8]}"#, "element type F4"),
         .entry("a negative size", #"{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}"#, "shape that is not possible"),
         .entry("a fraction as size", #"{"dtype":"F32","shape":[2.5],"data_offsets":[0,8]}"#, "not possible"),

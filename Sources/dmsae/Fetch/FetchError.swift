@@ -1,3 +1,5 @@
+import TensorFiles
+
 /// Why the demo's files could not be brought into the cache: what failed, on what, what to do next.
 package enum FetchError: Error, Sendable, Equatable {
     /// None of the variables that could name a cache folder is set.
@@ -18,7 +20,9 @@ package enum FetchError: Error, Sendable, Equatable {
 
 extension FetchError: CustomStringConvertible {
     /// One sentence for the user.
-    package var description: String {
+    package var description: String { printable(sentence) }
+
+    private var sentence: String {
         switch self {
         case .noHome:
             "no cache folder: none of DMSAE_CACHE, XDG_CACHE_HOME and HOME is set; give one with --cache"

@@ -1,0 +1,171 @@
+import TensorFiles
+
+/// What the `cfg.json` of an SAELens folder says, every key of it understood, harmless or refused.
+///
+/// SAELens itself drops keys it does not know; here that could mean another function without a word. `metadata` is free
+/// form by SAELens's definition (nothing in it is read when the SAE is applied): only the members named here are looked at.
+struct SAEConfiguration {
+    /// How latents are selected.
+    enum Selection: Equatable { case threshold, topK(Int) }
+
+    let selection: Selection
+    let subtractsDecoderBias: Bool
+    /// The block whose output is read, nil where the file does not say.
+    let layer: Int?
+    /// m₁ < … of a Matryoshka SAE that SAELens trained.
+    let prefixes: [Int]?
+    /// `metadata.dmsae`.
+    let own: SAEMembers?
+    private let widths: (dIn: Int?, dSAE: Int?)
+
+    /// Keys that describe where an SAE comes from and say nothing of what it computes: those of SAELens before 6 stand at
+    /// the top, with `dtype`, in which weights were stored and which is single precision here whatever it is there.
+    private static let harmless: Set = [
+        "device", "model_name", "model_class_name", "model_from_pretrained_kwargs", "context_size", "prepend_bos",
+        "dataset_path", "dataset_trust_remote_code", "sae_lens_version", "sae_lens_training_version", "neuronpedia_id",
+        "seqpos_slice", "exclude_special_tokens", "sequence_separator_token", "disable_concat_sequences", "l0",
+        "num_dead_features",
+    ]
+
+    /// Reads `cfg.json` of `folder`.
+    ///
+    /// - Throws: `TensorFileError` for a file that is no JSON, `SparseCodingError.badFolder` for everything else.
+    init(folder: String, file: String) throws {
+        let root = try SAEMembers(folder: folder, name: "", value: try JSONValue(contentsOf: file))
+        selection = try Self.selection(root)
+        try root.require("normalize_activations", "none", "fold the normalisation into the weights first")
+        try root.require("reshape_activations", "none", "only SAEs of whole vectors are read")
+        try Self.refuseOtherFunctions(root)
+        subtractsDecoderBias = try root.truth("apply_b_dec_to_input") ?? true
+        widths = (try root.integer("d_in"), try root.integer("d_sae"))
+        let precisions = ["float64", "float32", "float16", "bfloat16"]
+        if let type = try root.text("dtype"), !precisions.contains(type.replacing("torch.", with: "")) {
+            throw root.refused("dtype", "weights are read as " + precisions.joined(separator: ", "))
+        }
+        let metadata = try root.object("metadata")
+        own = try metadata?.object("dmsae")
+        prefixes = try metadata?.object("training_architecture_details")?.integers("matryoshka_widths")
+        layer = try Self.layer(root, metadata)
+        try root.refuseOthers(
+            than: Self.harmless.union([
+                "architecture", "normalize_activations", "reshape_activations", "apply_b_dec_to_input", "d_in", "d_sae",
+                "dtype", "metadata", "k", "rescale_acts_by_decoder_norm", "finetuning_scaling_factor", "activation_fn",
+                "activation_fn_str", "activation_fn_kwargs",
+            ]).union(Self.hookKeys))
+    }
+
+    /// - Throws: `SparseCodingError.badFolder` where the weights have other sizes.
+    func requireWidths(dIn: Int, dSAE: Int, folder: String) throws {
+        for (name, said, found) in [("d_in", widths.dIn, dIn), ("d_sae", widths.dSAE, dSAE)]
+        where said ?? found != found {
+            throw SparseCodingError.badFolder(
+                path: folder, reason: "\(name) is \(said!) in cfg.json, and the weights have \(found)",
+                advice: "put the files of one SAE together")
+        }
+    }
+
+    private static func selection(_ root: SAEMembers) throws -> Selection {
+        guard let architecture = try root.text("architecture") else {
+            throw root.fails("cfg.json names no architecture", "write jumprelu or topk, whichever it is")
+        }
+        switch architecture {
+        case "jumprelu":
+            if root["k"] != nil {
+                throw root.refused("k", "a jumprelu SAE has none; write topk if it selects by number")
+            }
+            return .threshold
+        case "topk":
+            guard let k = try root.integer("k"), k >= 1 else {
+                throw root.fails(
+                    "its k is \(root["k"]?.shown ?? "missing")", "write how many latents fire, a whole number")
+            }
+            return .topK(k)
+        default:
+            throw root.fails("its architecture is \(architecture)", advice(for: architecture))
+        }
+    }
+
+    private static func advice(for architecture: String) -> String {
+        switch architecture {
+        case "standard":
+            "a ReLU SAE is a jumprelu SAE with thresholds of 0: add a tensor \"threshold\" of d_sae zeros to "
+                + "\(SAEFolder.weightsName) and write jumprelu in cfg.json"
+        case "batchtopk", "matryoshka_batchtopk":
+            "it was saved for going on with its training; save it with SAELens's save_inference_model, which makes a jumprelu SAE "
+                + "of it"
+        case _ where ["jumprelu", "jump_relu", "topk", "top_k"].contains(architecture.lowercased()):
+            "SAELens writes jumprelu or topk; correct cfg.json if that is what it is"
+        default: "choose an SAE that is jumprelu or topk"
+        }
+    }
+
+    /// Settings that make another function of the same weights.
+    private static func refuseOtherFunctions(_ root: SAEMembers) throws {
+        if try root.truth("rescale_acts_by_decoder_norm") == true {
+            throw root.refused(
+                "rescale_acts_by_decoder_norm",
+                "fold the decoder norms into the encoder first (SAELens: fold_W_dec_norm)")
+        }
+        if try root.truth("finetuning_scaling_factor") == true {
+            throw root.refused("finetuning_scaling_factor", "use the SAE as it was before the fine-tuning")
+        }
+        for key in ["activation_fn", "activation_fn_str"] {
+            try root.require(key, "relu", "only jumprelu and topk SAEs, with their own activation, are read")
+        }
+        if let extra = try root.object("activation_fn_kwargs"), !extra.isEmpty {
+            throw root.refused("activation_fn_kwargs", "write the SAE as jumprelu or topk of SAELens 6")
+        }
+    }
+
+    // MARK: Hooks
+
+    private static let hookKeys = [
+        "hook_name", "hook_point", "hook_layer", "hook_point_layer", "hook_head_index", "hook_point_head_index",
+        "hook_name_out", "hook_layer_out", "hook_head_index_out", "hf_hook_name", "hf_hook_name_out",
+    ]
+
+    /// The layer that the hook's names and numbers agree on.
+    private static func layer(_ root: SAEMembers, _ metadata: SAEMembers?) throws -> Int? {
+        var layer: (value: Int, key: String)?
+        func agree(_ value: Int, _ members: SAEMembers, _ key: String) throws {
+            if let layer, layer.value != value {
+                throw members.fails(
+                    "\(layer.key) names layer \(layer.value) and \(members.name)\(key) layer \(value)",
+                    "correct cfg.json")
+            }
+            layer = (value, members.name + key)
+        }
+        for members in [root, metadata].compactMap({ $0 }) {
+            for key in ["hook_name", "hook_point"] {
+                guard let hook = try members.text(key, orNull: true) else { continue }
+                guard let found = number(in: hook, "blocks.", ".hook_resid_post") else {
+                    throw members.refused(
+                        key, "only the residual stream after a block, blocks.N.hook_resid_post, is supported")
+                }
+                try agree(found, members, key)
+            }
+            for key in ["hook_layer", "hook_point_layer"] {
+                if let found = try members.integer(key, orNull: true) { try agree(found, members, key) }
+            }
+            if let hook = try members.text("hf_hook_name", orNull: true),
+                let found = number(in: hook, "model.layers.", ".output") ?? number(in: hook, "model.layers.", "")
+            {
+                try agree(found, members, "hf_hook_name")
+            }
+            for key in hookKeys where key.contains("head_index") || key.hasSuffix("_out") {
+                if let value = members[key], value != .null {
+                    throw members.refused(
+                        key, "only SAEs that read and rebuild one whole residual stream are supported")
+                }
+            }
+        }
+        return layer?.value
+    }
+
+    private static func number(in text: String, _ prefix: String, _ suffix: String) -> Int? {
+        guard text.hasPrefix(prefix), text.hasSuffix(suffix) else { return nil }
+        let digits = text.dropFirst(prefix.count).dropLast(suffix.count)
+        guard let number = Int(digits), String(number) == digits, number >= 0 else { return nil }
+        return number
+    }
+}
