@@ -86,9 +86,11 @@ public final class ScoringPass {
 
     /// The scorer's state after the sequences from `first` on.
     public func state(key: PassKey, from first: Int, _ accumulator: ScoreAccumulator) -> ScoringState {
-        ScoringState(
+        var state = ScoringState(
             key: key, sequences: first..<sequencesSeen, tokenCount: accumulator.tokenCount,
             activeCounts: accumulator.activeCounts, bytes: accumulated?.bytes ?? [])
+        state.evaluations = budget.spent
+        return state
     }
 
     /// Goes on from a stored state.
@@ -96,6 +98,7 @@ public final class ScoringPass {
     /// - Throws: `AttributionError.otherState`.
     public func resume(_ state: ScoringState, path: String, length: Int, _ accumulator: ScoreAccumulator) throws {
         try accumulated?.restore(state.bytes, from: path)
+        budget.deduct(state.evaluations)
         accumulator.count(state.activeCounts, tokens: state.tokenCount)
         start(at: state.sequences.upperBound, length: length)
     }

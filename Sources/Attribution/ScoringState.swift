@@ -16,6 +16,8 @@ public struct ScoringState: Equatable, Sendable {
     public var bytes: [UInt8]
     /// Sequences on which the scorer crashed, and of which the state says nothing.
     public var leftOut: [Int] = []
+    /// Evaluations that were taken from the pass's budget.
+    public var evaluations = 0
 
     /// A state of the given parts.
     public init(key: PassKey, sequences: Range<Int>, tokenCount: Int, activeCounts: [Int], bytes: [UInt8]) {
@@ -29,7 +31,7 @@ public struct ScoringState: Equatable, Sendable {
     private var digest: String {
         var digest = ContentDigest()
         digest.add(key.text)
-        digest.add([sequences.lowerBound, sequences.upperBound, tokenCount])
+        digest.add([sequences.lowerBound, sequences.upperBound, tokenCount, evaluations])
         digest.add(activeCounts)
         digest.add(leftOut)
         digest.add(bytes)
@@ -43,6 +45,7 @@ public struct ScoringState: Equatable, Sendable {
         writer.add("sequences", integers: [Int64(sequences.lowerBound), Int64(sequences.upperBound)])
         writer.add("scored_tokens", integers: [Int64(tokenCount)])
         writer.add("active", integers: activeCounts.map(Int64.init))
+        writer.add("evaluations", integers: [Int64(evaluations)])
         writer.add("left_out", integers: leftOut.map(Int64.init))
         writer.add("state_bytes", integers: [Int64(bytes.count)])
         let words = (bytes.count + 7) / 8
@@ -65,6 +68,7 @@ public struct ScoringState: Equatable, Sendable {
         let range = try file.integers("sequences"), active = try file.integers("active")
         let count = try file.integers("state_bytes"), tokens = try file.integers("scored_tokens")
         let words = try file.integers("state"), leftOut = try file.integers("left_out")
+        let evaluations = try file.integers("evaluations")
         guard range.count == 2, range[0] >= 0, range[0] <= range[1], range[1] <= Int64(sequenceCount) else {
             throw broken("its sequences are \(range.prefix(3)) of \(sequenceCount)")
         }
@@ -78,6 +82,9 @@ public struct ScoringState: Equatable, Sendable {
         else {
             throw broken("it has \(words.count) words for \(count.prefix(3)) bytes of state")
         }
+        guard evaluations.count == 1, (0...1 << 50).contains(evaluations[0]) else {
+            throw broken("it took \(evaluations.prefix(3)) evaluations")
+        }
         guard leftOut.allSatisfy({ (range[0]..<range[1]).contains($0) }) else {
             throw broken("it leaves out sequences \(leftOut.prefix(3)), which are not its own")
         }
@@ -85,6 +92,7 @@ public struct ScoringState: Equatable, Sendable {
             key: key, sequences: Int(range[0])..<Int(range[1]), tokenCount: Int(tokens[0]),
             activeCounts: active.map { Int($0) },
             bytes: words.withUnsafeBytes { Array($0.prefix(Int(count[0]))) })
+        state.evaluations = Int(evaluations[0])
         state.leftOut = leftOut.map { Int($0) }
         guard state.digest == file.metadata["sha256"] else {
             throw broken("its numbers are not those that were written")

@@ -28,15 +28,7 @@ struct CompareCommand: ParsableCommand {
     @OptionGroup var input: ScoringInput
     @Option(help: "Scorer: a shipped name, a path to a .so, or path.so:ID; parameters after commas. Give two or more.")
     var scorer: [String]
-    @Option(
-        help:
-            "How scores of tokens become one number a latent: quantile:Q, mean, rms, max or trimmed:P; default quantile:0.99."
-    )
-    var aggregate: String?
-    @Option(help: "Aggregate over all scored tokens, the default, or over those where the latent is active.")
-    var over: AggregateScope?
-    @Flag(help: "Aggregate signed scores instead of absolute ones.")
-    var signed = false
+    @OptionGroup var aggregation: AggregateOptions
     @Option(help: "Fraction of all attribution that the core has where only one core is shown.")
     var tau = 0.9
     @Option(help: "Safetensors file with input_ids [B, T] for the loss curves; default the scored tokens.")
@@ -92,9 +84,9 @@ struct CompareCommand: ParsableCommand {
             advice: "lower --sequences, --prefix or --curve-sequences, or give fewer tokens or scorers")
         guard tau > 0 && tau <= 1 else { throw AttributionError.badFraction(tau) }
         var settings = Comparison.Settings()
-        settings.aggregate = try aggregate.map { try Aggregate($0) } ?? .standard
-        settings.scope = over ?? .all
-        settings.isSigned = signed
+        settings.aggregate = try aggregation.resolved()
+        settings.scope = aggregation.scope
+        settings.isSigned = aggregation.signed
         settings.tau = tau
         settings.draws = draws
         settings.seed = seed
@@ -104,7 +96,7 @@ struct CompareCommand: ParsableCommand {
         try AtomicFile.requireWritable(out + "/comparison.json")
         let loadedPlugins = try scorer.map { try plugins.scorer($0, output: out + "/comparison.json") }
         try requireDistinct(loadedPlugins)
-        if loadedPlugins.allSatisfy({ !$0.scoresTokens }) { warnOfUnused() }
+        aggregation.warnOfUnused(loadedPlugins)
         let loaded = try input.load()
         try requireSeveral(loaded.tokens, in: input.tokens)
         let curveBatch = try curves(loaded)
@@ -136,7 +128,7 @@ struct CompareCommand: ParsableCommand {
         }
         key["aggregate"] = "\(settings.aggregate)"
         key["over"] = settings.scope.rawValue
-        key["signed"] = "\(signed)"
+        key["signed"] = "\(aggregation.signed)"
         key["curve_tokens.sha256"] = try curveTokens.map { try SHA256.hexadecimal(ofFile: $0) } ?? "the scored tokens"
         key["curve_sequences"] = "\(curveSequences)"
         var (points, counts, losses): ([String: CurvePoints], [Int], ComparisonRecord.CurveLosses) = ([:], [], .init())
@@ -299,17 +291,6 @@ struct CompareCommand: ParsableCommand {
         all["draws"] = "\(draws)"
         all["seed"] = "\(seed)"
         return all
-    }
-
-    /// Of scorers that all give totals, nothing is aggregated here.
-    private func warnOfUnused() {
-        let unused = [
-            aggregate.map { "--aggregate \($0)" }, over.map { "--over \($0.rawValue)" }, signed ? "--signed" : nil,
-        ].compactMap { $0 }
-        guard !unused.isEmpty else { return }
-        Terminal.shared.warn(
-            "every scorer here gives each latent one number of its own, so \(unused.joined(separator: " and ")) "
-                + "\(unused.count == 1 ? "does" : "do") nothing; they are for scorers of tokens, as gxa and ig are")
     }
 
     /// The first latents of every method's core, each once, in the methods' order.

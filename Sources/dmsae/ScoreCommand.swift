@@ -22,17 +22,9 @@ struct ScoreCommand: ParsableCommand {
     @OptionGroup var input: ScoringInput
     @Option(help: "Scorer: a shipped name, a path to a .so, or path.so:ID; parameters after commas.")
     var scorer = "gxa"
-    @Option(
-        help:
-            "How scores of tokens become one number a latent: quantile:Q, mean, rms, max or trimmed:P; default quantile:0.99."
-    )
-    var aggregate: String?
+    @OptionGroup var aggregation: AggregateOptions
     @Option(help: "Fraction of all attribution that the core has.")
     var tau = 0.9
-    @Option(help: "Aggregate over all scored tokens, the default, or over those where the latent is active.")
-    var over: AggregateScope?
-    @Flag(help: "Aggregate signed scores instead of absolute ones.")
-    var signed = false
     @Option(
         help: ArgumentHelp(
             "Memory for scores that are kept to aggregate them exactly; beyond it quantiles and trimmed means are to 0.4%.",
@@ -124,9 +116,9 @@ struct ScoreCommand: ParsableCommand {
         // What can be refused is refused before the work, not after it.
         try AtomicFile.requireWritable(out)
         guard tau > 0 && tau <= 1 else { throw AttributionError.badFraction(tau) }
-        let how = try aggregate.map { try Aggregate($0) } ?? .standard
+        let how = try aggregation.resolved()
         let plugin = try plugins.scorer(scorer, output: out)
-        warnOfUnused(plugin)
+        aggregation.warnOfUnused([plugin])
         let loaded = try input.load(allCandidates: candidates == .all)
         let batch = loaded.tokens
         let limit = try input.budget?.forwards(loaded)
@@ -134,8 +126,8 @@ struct ScoreCommand: ParsableCommand {
             loaded.spliced, scorer: plugin, budget: Terminal.evaluations(of: scorer, limit: limit),
             means: loaded.means(step: input.sequences))
         let accumulator = ScoreAccumulator(
-            latents: pass.candidateCount, tokens: batch.tokenCount, aggregate: how, scope: over ?? .all,
-            isSigned: signed,
+            latents: pass.candidateCount, tokens: batch.tokenCount, aggregate: how, scope: aggregation.scope,
+            isSigned: aggregation.signed,
             memory: Int(scoreMemory * Double(1 << 30)))
         try accumulator.memory.check()
         if perToken { try checkPerToken(plugin, pass, batch) }
@@ -159,7 +151,9 @@ struct ScoreCommand: ParsableCommand {
             do {
                 let scores = try pass.score(sample)
                 scores.add(to: accumulator)
-                if let everyToken { scores.scatter(into: everyToken, firstRow: first * batch.length, signed: signed) }
+                if let everyToken {
+                    scores.scatter(into: everyToken, firstRow: first * batch.length, signed: aggregation.signed)
+                }
                 // Terms that are something else are found out here, and not after the last sequence only.
                 if first == range.lowerBound { _ = try pass.lossChanges() }
             } catch let error as PluginError where onPluginCrash == .skip {
@@ -200,7 +194,8 @@ struct ScoreCommand: ParsableCommand {
         let core = try CoreSelection(
             result, fraction: tau, tokens: accumulator.tokenCount,
             measure: plugin.scoresTokens
-                ? .aggregate(how, over ?? .all, isSigned: signed) : .total(outputs.first?.output.name ?? plugin.name))
+                ? .aggregate(how, aggregation.scope, isSigned: aggregation.signed)
+                : .total(outputs.first?.output.name ?? plugin.name))
         let about = try metadata(key, plugin, how, leftOut: leftOut)
         try write(result, core, everyToken, try pass.lossChanges(), batch, outputs, about)
         let title =
@@ -248,18 +243,6 @@ struct ScoreCommand: ParsableCommand {
         return key
     }
 
-    /// What was asked for in vain is said: totals are the scorer's own, and nothing of them is aggregated here.
-    private func warnOfUnused(_ plugin: any AttributionScorer) {
-        guard !plugin.scoresTokens else { return }
-        let unused = [
-            aggregate.map { "--aggregate \($0)" }, over.map { "--over \($0.rawValue)" }, signed ? "--signed" : nil,
-        ].compactMap { $0 }
-        guard !unused.isEmpty else { return }
-        Terminal.shared.warn(
-            "scorer \(plugin.name) gives each latent one number of its own, so \(unused.joined(separator: " and ")) "
-                + "\(unused.count == 1 ? "does" : "do") nothing; they are for scorers of tokens, as gxa and ig are")
-    }
-
     /// Takes in what is there, and returns the sequence to go on from.
     private func prepare(
         _ pass: ScoringPass, _ accumulator: ScoreAccumulator, _ plugin: any AttributionScorer & LoadedPlugin,
@@ -303,8 +286,8 @@ struct ScoreCommand: ParsableCommand {
         metadata["scorer.sha256"] = plugin.sha256
         metadata["aggregate"] = plugin.scoresTokens ? "\(how)" : "none: the scorer's totals"
         if plugin.scoresTokens {
-            metadata["over"] = (over ?? .all).rawValue
-            metadata["signed"] = "\(signed)"
+            metadata["over"] = aggregation.scope.rawValue
+            metadata["signed"] = "\(aggregation.signed)"
             metadata["score_memory"] = "\(scoreMemory)"
         }
         metadata["tau"] = "\(tau)"

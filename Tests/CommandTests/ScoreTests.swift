@@ -176,8 +176,10 @@ import Testing
 
     /// What an interrupted pass leaves is a checkpoint after some of its sequences, as a shard that starts at the first one
     /// is: copied to where the whole pass looks, it must lead to the same bits.
-    @Test(arguments: ["frequency", "ablation,draws=2"]) func aPassGoesOnFromItsCheckpoint(_ scorer: String) throws {
-        let how = asInTheGolden + ["--scorer", scorer, "--prefix", "32", "--sequences", "1"]
+    @Test(arguments: [["frequency"], ["ablation,draws=2"], ["ablation", "--budget", "20"]])
+    func aPassGoesOnFromItsCheckpoint(_ scorer: [String]) throws {
+        // What a budget had left is taken up too.
+        let how = asInTheGolden + ["--prefix", "32", "--sequences", "1", "--scorer"] + scorer
         let whole = try score(how, out: "whole")
         let checkpoint = ["--checkpoint", folder.file("state")]
         try succeed(
