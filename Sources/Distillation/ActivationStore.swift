@@ -57,10 +57,10 @@ public struct ActivationStoreRecord: Codable, Sendable, Equatable {
     ///
     /// - Throws: `TensorFileError`; `DistillationError.badStore`.
     static func read(_ folder: String) throws -> ActivationStoreRecord {
-        struct Version: Decodable { var format: Int }
+        struct Version: Codable { var format: Int }
         let path = folder + "/store.json"
         func bad(_ reason: String) -> DistillationError { .badStore(path: folder, reason: reason) }
-        let format = try JSONRecord.read(Version.self, from: path).format
+        let format = try JSONRecord.read(Version.self, from: path, allowingOtherKeys: true).format
         guard format == currentFormat else {
             throw bad("it is of format \(format), and this version of dmsae reads \(currentFormat)")
         }

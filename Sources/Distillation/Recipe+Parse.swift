@@ -10,10 +10,10 @@ extension Recipe {
     public init(yaml text: String, path: String) throws {
         self.init()
         func bad(_ reason: String) -> DistillationError { .badRecipe(path: path, reason: reason) }
-        let documents: [Node]
+        var documents: [Node] = []
         do {
-            let sequence = try Yams.compose_all(yaml: text)
-            documents = Array(sequence)
+            var sequence = try Yams.compose_all(yaml: text)
+            while let node = sequence.next() { documents.append(node) }
             if let error = sequence.error { throw error }
         } catch let error as YamlError { throw bad(Self.reason(error)) }
         guard let root = documents.first, root.scalar?.string != "" else { throw bad("it is empty") }

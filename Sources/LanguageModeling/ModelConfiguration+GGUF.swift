@@ -29,7 +29,7 @@ extension ModelConfiguration {
         beginningTokenId = try settings.tokenId("bos")
         let end = try settings.tokenId("eos")
         endTokenIds = end.map { [$0] } ?? []
-        paddingTokenId = try settings.tokenId("padding") ?? end
+        paddingTokenId = try settings.has("tokenizer.ggml.padding_token_id") ? settings.tokenId("padding") : end
 
         if let tokens, tokens != vocabularySize {
             throw LanguageModelError.badSetting(
@@ -51,6 +51,8 @@ struct GGUFSettings {
     private let metadata: [String: GGUFValue]
 
     init(_ file: GGUFFile) { (path, metadata) = (file.path, file.metadata) }
+
+    func has(_ key: String) -> Bool { metadata[key] != nil }
 
     func integer(_ key: String, else fallback: Int? = nil) throws -> Int {
         try take(key, else: fallback, "a whole number", \.integer)

@@ -52,10 +52,16 @@ public struct TextCorpus: Sendable {
         defer { closedir(directory) }
         var names: [String] = []
         while let entry = readdir(directory) {
-            names.append(
-                withUnsafePointer(to: &entry.pointee.d_name) {
-                    $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-                })
+            let (name, isValid) = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) {
+                    (String(cString: $0), String(validatingCString: $0) != nil)
+                }
+            }
+            // A repaired name would be that of no file.
+            guard isValid || !isText(name) else {
+                throw TextError.unreadable(path: folder, reason: "the name of a text in it, \(name), is not UTF-8")
+            }
+            names.append(name)
         }
         return names
     }

@@ -5,8 +5,8 @@ extension PluginCheck.Subject {
     /// For totals: latents that trade their numbers trade their results.
     ///
     /// One that draws may draw otherwise for other numbers. Then the means of several passes, each in another order, are
-    /// compared, to six of the errors that they have by their spread: a factor of two on some latents stands out against
-    /// draws that scatter by half.
+    /// compared, to a fifth and six of the errors that they have by their spread: a factor of two on some latents stands out
+    /// against draws that scatter by a third.
     func treatsLatentsAlike() throws {
         let score = try accumulation()
         let model = QuadraticModel.ofOneMind(seed: seed, sequences: 8).model
@@ -64,7 +64,8 @@ extension PluginCheck.Subject {
         let spread = max(spreads.reduce(0, +) / Double(spreads.count), 1e-12)
         for pair in pairs {
             let (a, b) = (mean(pair.a), mean(pair.b))
-            let error = 6 * (spread / Double(pair.a.count) + spread / Double(pair.b.count)).squareRoot()
+            let (own, others) = (max(spread, relative(pair.a)), max(spread, relative(pair.b)))
+            let error = 0.2 + 6 * (own / Double(pair.a.count) + others / Double(pair.b.count)).squareRoot()
             try expect(
                 abs(a - b) <= error * max(abs(a), abs(b)),
                 "the score of latent \(pair.latent) is \(a) on average, and \(b) when the latents are in another order")

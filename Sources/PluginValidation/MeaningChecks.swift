@@ -112,7 +112,7 @@ extension PluginCheck {
         PluginCheck(
             id: "alike", rules: ["DMSAE-SCORER-04"],
             promise: "latents that trade their numbers trade their scores: what a latent does counts, not which it is",
-            after: ["sign", "rank"]
+            after: ["terms", "counts", "standard-errors", "sign", "rank"]
         ) { subject in
             try subject.looksAtLoss()
             guard subject.scoresTokens else { return try subject.treatsLatentsAlike() }

@@ -26,6 +26,7 @@ extension PluginCheck {
             let call = try subject.call(examined)
             // What is kept on purpose, as scratch memory, is there after the first ones.
             for _ in 0..<30 { _ = try call.run() }
+            _ = try examined.traces()
             let before = try examined.traces()
             let count = 120
             for _ in 0..<count { _ = try call.run() }

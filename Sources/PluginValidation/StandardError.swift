@@ -66,13 +66,14 @@ struct StandardError {
         return (1 / 2.56...2.56).contains(errors / values)
     }
 
-    /// Mean squares, over all elements for which several passes have both a value and an error.
+    /// Mean squares, over all elements for which several passes have both a value and an error; none where a draw or two is
+    /// all that most of them are from, which says little of their error.
     private func scatter(_ results: [[[Double]]]) -> (ofErrors: Double, ofValues: Double, size: Double, elements: Int) {
         var sums = (errors: 0.0, values: 0.0, size: 0.0, elements: 0)
+        let draws = results.flatMap { pass in pass[value].indices.compactMap { drawn(pass, $0) } }.filter { $0 > 0 }
+        guard draws.reduce(0, +) >= 3 * draws.count else { return (0, 0, 0, 0) }
         for i in results[0][value].indices {
-            // Errors from a draw or two say little.
-            let pairs = results.filter { ![1, 2].contains(drawn($0, i) ?? 3) }.map { ($0[value][i], $0[error][i]) }
-                .filter { !$0.0.isNaN && !$0.1.isNaN }
+            let pairs = results.map { ($0[value][i], $0[error][i]) }.filter { !$0.0.isNaN && !$0.1.isNaN }
             guard pairs.count > 3 else { continue }
             let count = Double(pairs.count), mean = pairs.reduce(0) { $0 + $1.0 } / count
             sums.values += pairs.reduce(0) { $0 + ($1.0 - mean) * ($1.0 - mean) } / (count - 1)

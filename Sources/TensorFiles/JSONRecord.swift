@@ -75,7 +75,13 @@ public enum JSONRecord {
         do {
             document = try data.withUnsafeBytes { try JSONValue(parsing: $0) }
         } catch let error as JSONSyntaxError { throw malformed("\(error)") }
-        let value = try decode(type, data, in: path)
+        let value: Value
+        do {
+            value = try decoder.decode(type, from: data)
+        } catch DecodingError.dataCorrupted(let context) where context.codingPath.isEmpty {
+            // It is JSON, so this is all that it can be.
+            throw malformed("a whole number in it is too large or has a fraction")
+        } catch { throw malformed(reason(error)) }
         if !allowingOtherKeys,
             let other = unknownKey(in: document, try JSONValue(parsing: try text(value, pretty: false)))
         {
@@ -110,10 +116,14 @@ public enum JSONRecord {
         try decode(type, Data(text.utf8), in: path)
     }
 
-    private static func decode<Value: Decodable>(_ type: Value.Type, _ data: Data, in path: String) throws -> Value {
+    private static var decoder: JSONDecoder {
         let decoder = JSONDecoder()
         decoder.nonConformingFloatDecodingStrategy = .convertFromString(
             positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
+        return decoder
+    }
+
+    private static func decode<Value: Decodable>(_ type: Value.Type, _ data: Data, in path: String) throws -> Value {
         do {
             do {
                 return try decoder.decode(type, from: data)

@@ -45,7 +45,6 @@ struct ScoringInput: ParsableArguments {
         let model: any LanguageModel
         let tokenizer: Tokenizer?
         let place: SAELayer
-        var layer: Int { place.value }
         let scale: LatentScale
         let tokens: TokenBatch
         let policy: SplicePolicy

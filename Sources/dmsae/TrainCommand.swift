@@ -245,6 +245,12 @@ private final class TrainingRows {
         }
         let file = try SafetensorsFile(path: path)
         let shape = try file.require("x", shape: [nil, nil]).shape
+        // Their order is kept in 32 bits.
+        guard shape[0] <= Int(Int32.max) else {
+            throw TensorFileError.unusable(
+                file: path, what: "x has \(shape[0]) rows, more than \(Int32.max)",
+                next: "give part of them, or harvest a store")
+        }
         let x = try file.finiteMatrix("x")
         guard shape[0] >= batch else { throw DistillationError.tooFewRows(rows: shape[0], batch: batch) }
         let norm = x.rootMeanSquareRowNorm

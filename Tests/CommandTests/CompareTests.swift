@@ -262,7 +262,7 @@ import Testing
         #expect(largestDifference(compared, largest) < 1e-6)
         try fail(
             compare(["gxa", "ablation"], ["--window", "25"], out: "b"), status: 64, saying: "25", "have 24 tokens")
-        try fail(compare(["gxa", "ablation"], ["--window", "1"], out: "b"), status: 64, saying: "2 or more")
+        try fail(compare(["gxa", "ablation"], ["--window", "1"], out: "b"), status: 64, saying: "at least 2")
     }
 
     @Test func theReportIsMadeAgainFromTheRecord() throws {
@@ -297,10 +297,12 @@ import Testing
         try fail(
             compare(["gxa", "random"], ["--aggregate", "median"], out: "b"), saying: "\"median\" is no aggregate")
         try fail(compare(["gxa", "random"], ["--tau", "0"], out: "b"), saying: "τ is 0.0")
-        for few in [["--draws", "0"], ["--draws", "19"], ["--curve-sequences", "1"]] {
-            try fail(
-                compare(["gxa", "random"], few, out: "b"), status: 64,
-                saying: "--curve-sequences must be 0, or 2 or more", "--draws 20 to 10000")
+        for (few, message) in [
+            (["--draws", "0"], "--draws is 0; it must be at least 20"),
+            (["--draws", "19"], "--draws is 19; it must be at least 20"),
+            (["--curve-sequences", "1"], "--curve-sequences is 1; it must be 0, or 2 or more for an interval"),
+        ] {
+            try fail(compare(["gxa", "random"], few, out: "b"), status: 64, saying: message)
         }
         // An interval of one sequence has no width, and would find every difference.
         try write(

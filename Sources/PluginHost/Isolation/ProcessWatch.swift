@@ -46,6 +46,8 @@ final class ProcessWatch {
 
     /// How the process is now.
     func traces() -> ProcessTraces {
+        // First, so that what is counted is not what looking takes.
+        let resources = Self.resources()
         let now = Self.state()
         var changes = Set(before.keys).union(now.keys).sorted().compactMap { key -> String? in
             let (was, found) = (before[key], now[key])
@@ -61,7 +63,6 @@ final class ProcessWatch {
         }
         let modes = changedModes.load(ordering: .relaxed) - modesAtStart
         if modes > 0 { changes.append("rounding or denormal modes were left changed \(modes) times") }
-        let resources = Self.resources()
         return ProcessTraces(
             changes: changes, allocatedBytes: resources.bytes, residentBytes: Self.residentBytes(),
             descriptors: resources.descriptors, threads: resources.threads, isBusy: Self.isBusy())

@@ -132,7 +132,11 @@ private final class FolderLock {
         }
         if flock(descriptor, LOCK_EX | LOCK_NB) == 0 { return }
         waiting()
-        while flock(descriptor, LOCK_EX) != 0 && errno == EINTR {}
+        // Looked at now and then: a call that waits is not ended by a signal that only asks.
+        while flock(descriptor, LOCK_EX | LOCK_NB) != 0, errno == EWOULDBLOCK || errno == EINTR {
+            try Interruption.request.check()
+            usleep(100_000)
+        }
     }
 
     deinit { close(descriptor) }
