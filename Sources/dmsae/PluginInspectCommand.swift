@@ -87,7 +87,7 @@ struct PluginInspectCommand: ParsableCommand {
     static func lines(_ path: String, _ manifest: PluginManifest, fromManifest: Bool) -> [String] {
         if let function = manifest.function, let plugin = manifest.plugins.first {
             return [
-                path, "", "\(plugin.id)  plain function, a scorer", "  \(plugin.description); nothing was run",
+                path, "", "\(plugin.id)  plain function, a scorer", "  \(plugin.description)",
                 "  returns \(function.returns); arguments: \(function.args.joined(separator: ", "))", "  no settings",
             ]
         }
