@@ -31,7 +31,7 @@ struct TrainCommand: ParsableCommand {
     var groups: NumberList<Int>?
     @Option(help: "Weight of each prefix's loss, separated by commas; default equal.")
     var groupWeights: NumberList<Double>?
-    @Option(help: "SAE folder to start from.")
+    @Option(help: "SAE folder to start from, in the form in which it is used: its thresholds, or the k of each row.")
     var `init`: String?
     @Flag(help: "Take the rows of a file in order, starting over at the end: step i takes rows i·batch ….")
     var noShuffle = false
