@@ -73,7 +73,8 @@ public struct PluginValidation: Sendable {
 
     /// The checks of a plain function, which has neither tables nor settings.
     private static let ofFunctions: Set = [
-        "load", "segments", "create", "scores", "extremes", "no-memory", "any-cut", "sign", "rank", "alike", "leaves-as-found",
+        "load", "segments", "create", "scores", "extremes", "no-memory", "any-cut", "sign", "rank", "alike",
+        "leaves-as-found",
         "no-leak", "cancel",
     ]
 
