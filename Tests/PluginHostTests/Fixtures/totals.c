@@ -73,8 +73,10 @@ static dmsae_status accumulate(dmsae_instance *self, const dmsae_scoring_plan *p
         if (status != DMSAE_OK) return status;
     }
     self->calls++;
+    const dmsae_host_cancel *cancel = self->host->get_extension(self->host, DMSAE_CANCEL);
     for (int64_t s = 0; s < batch->sequence_count; s++)
-        for (int64_t t = batch->sequence_offsets[s]; t < batch->sequence_offsets[s + 1]; t++)
+        for (int64_t t = batch->sequence_offsets[s]; t < batch->sequence_offsets[s + 1]; t++) {
+            if (cancel != NULL && cancel->is_cancelled(self->host)) return DMSAE_CANCELLED;
             for (int64_t e = batch->codes->row_offsets[t]; e < batch->codes->row_offsets[t + 1]; e++) {
                 const int64_t j = batch->codes->column_indices[e];
                 const float *w = (const float *)batch->decoder->data + j * d, *g = (const float *)batch->gradient->data + t * d;
@@ -83,6 +85,7 @@ static dmsae_status accumulate(dmsae_instance *self, const dmsae_scoring_plan *p
                 sums[j * plan->sequence_count + batch->first_sequence + s] +=
                     altered(self, j, (double)batch->codes->values[e], dot);
             }
+        }
     return DMSAE_OK;
 }
 
