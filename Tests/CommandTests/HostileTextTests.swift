@@ -50,7 +50,7 @@ private let hostile = "a\u{1B}[2J\rb\u{7F}\u{9B}31m\u{202E}c\u{2028}\u{200B}\nEr
             SparseCodingError.badSetting(name: name, value: name, wanted: name),
             SparseCodingError.ruleSelectedTooMany(rule: name, selected: 2, allowed: 1),
             SparseCodingError.badFolder(path: name, reason: name, advice: name),
-            AttributionError.badAggregate(name), AttributionError.otherPass(path: name), AttributionError.badEdit(name),
+            AttributionError.badAggregate(name), AttributionError.otherPass(path: name, difference: name), AttributionError.badEdit(name),
             DistillationError.badRecipe(path: name, reason: name),
             DistillationError.unknownKey(key: name, nearest: name),
             DistillationError.badValue(key: name, value: name, wanted: name), DistillationError.runExists(folder: name),

@@ -187,7 +187,6 @@ struct ValidationTests {
     }
 
     @Test func `an id that the file does not hold is answered`() throws {
-        let folder = TemporaryFolder()
         let path = try Self.build("misbehaving", [])
         defer { unlink(path) }
         let unknown = try TestSupport.run(builtProgram, ["plugin", "validate", path + ":nosuch"])
