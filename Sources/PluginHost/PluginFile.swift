@@ -139,7 +139,7 @@ private struct Copies {
         let file = try SharedObjectHeader.open(path)
         defer { close(file) }
         func refused() -> PluginError {
-            .refused(what: "memory for a copy of \(path)", reason: String(cString: strerror(errno)))
+            .refused(what: "memory for a copy of \(path)", reason: AtomicFile.reason(errno))
         }
         let memory = dmsae_memfd(String(fileName(path).prefix(200)))
         guard memory >= 0 else { throw refused() }

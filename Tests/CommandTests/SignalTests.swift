@@ -29,8 +29,16 @@ import Testing
         process.standardOutput = FileHandle.nullDevice
         process.standardInput = FileHandle.nullDevice
         try process.run()
-        while process.isRunning && contents(ofFileIfAny: folder.file("out/events.jsonl")).isEmpty { usleep(2000) }
+        while process.isRunning && !isAtItsSteps { usleep(2000) }
         return process
+    }
+
+    /// Whether the log of the training, which gets its name with the SAE, has a line.
+    private var isAtItsSteps: Bool {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.file("out"))) ?? []
+        return names.contains {
+            $0.hasPrefix(".events.jsonl.") && !contents(ofFileIfAny: folder.file("out/" + $0)).isEmpty
+        }
     }
 
     private func contents(ofFileIfAny path: String) -> [UInt8] { isThere(path) ? TestSupport.contents(of: path) : [] }

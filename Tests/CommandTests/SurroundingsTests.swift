@@ -94,10 +94,11 @@ import Testing
     }
 
     @Test func aFileBeyondTheLimitOfUlimitIsAMessageAndLeavesNothing() throws {
-        let result = try run(after: "ulimit -f 8", train("--width", "64"))
+        // More than a plugin, whose copy in memory counts, and less than the weights.
+        let result = try run(after: "ulimit -f 256", train("--width", "1024"))
         #expect(result.status == 1)
         #expect(
-            result.errors.contains(": File too large, the limit on files is 8192 bytes (ulimit -f);"),
+            result.errors.contains(": File too large, the limit on files is 262144 bytes (ulimit -f);"),
             "\(result.errors)")
         #expect(
             !(try FileManager.default.contentsOfDirectory(atPath: folder.file("out")).contains {
