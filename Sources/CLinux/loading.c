@@ -19,20 +19,24 @@ static struct link_map *map_of(void *handle) {
 void *dmsae_load(int file, const char *path, const struct dmsae_companion *companions, size_t count, int shares_symbols) {
     char name[32];
     snprintf(name, sizeof name, "/proc/self/fd/%d", file);
-    char **kept = calloc(count + 1, sizeof *kept);
+    struct renamed {
+        struct link_map *map;
+        char *name;
+    } *kept = calloc(count + 1, sizeof *kept);
     if (!kept) return NULL;
     // The loader compares a wanted name with l_name, also where the library has no DT_SONAME.
     for (size_t i = 0; i < count; i++) {
         struct link_map *map = map_of(companions[i].handle);
         if (!map) continue;
-        kept[i] = map->l_name;
+        kept[i] = (struct renamed){map, map->l_name};
         map->l_name = (char *)companions[i].name;
     }
     void *handle = dlopen(name, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE | (shares_symbols ? 0 : RTLD_DEEPBIND));
-    // Backwards, for a library that goes by two names.
+    // Backwards, for a library that goes by two names. No call of the loader in between: it would forget its reason.
     for (size_t i = count; i-- > 0;)
-        if (kept[i]) map_of(companions[i].handle)->l_name = kept[i];
+        if (kept[i].map) kept[i].map->l_name = kept[i].name;
     free(kept);
+    if (!handle) return NULL;
     struct link_map *map = map_of(handle);
     char *shown = strdup(path);
     if (map && shown) map->l_name = shown;  // For good, as the library is.

@@ -197,8 +197,8 @@ private struct Place {
 
     /// The library that `name` means, if it is one of those; nil where the loader finds another one before, or none.
     func find(_ name: String) -> String? {
-        // One that is there already serves all.
-        if dlopen(name, RTLD_LAZY | RTLD_NOLOAD) != nil { return nil }
+        // One that came with the program serves all; a copy made for another plugin is in this process only.
+        if let library = dlopen(name, RTLD_LAZY | RTLD_NOLOAD), !PluginFile.isCopy(library) { return nil }
         // DT_RUNPATH comes after the variable, DT_RPATH before it.
         let first = isRunPath ? getenv("LD_LIBRARY_PATH").map { String(cString: $0) } ?? "" : ""
         for folder in first.split(separator: ":") where access("\(folder)/\(name)", R_OK) == 0 { return nil }

@@ -23,9 +23,27 @@ extension PluginFile {
 
     private static let loaded = Mutex(LoadedFiles())
 
+    /// Whether the library is a copy that was loaded here for some plugin, and so is in no other process.
+    static func isCopy(_ library: UnsafeMutableRawPointer) -> Bool {
+        loaded.withLock { $0.handles.values.contains(library) }
+    }
+
+    /// The libraries that the loader looks for while it loads a part: those the part needs and, since it goes through the
+    /// needs of what is loaded already once more, those that they need.
+    private func companions(of part: Part) -> [Companion] {
+        var all: [Companion] = []
+        var rest = part.companions
+        while let next = rest.popLast() {
+            if all.contains(where: { $0.name == next.name }) { continue }
+            all.append(next)
+            rest += parts[next.part].companions
+        }
+        return all
+    }
+
     /// What is loaded, by path and content.
     private struct LoadedFiles: @unchecked Sendable {
-        private var handles: [String: UnsafeMutableRawPointer] = [:]
+        private(set) var handles: [String: UnsafeMutableRawPointer] = [:]
         /// Their descriptors stay open: the loader takes the next file under the same number for the first.
         private var kept: [PluginFile] = []
 
@@ -38,7 +56,7 @@ extension PluginFile {
                     own.append(known)
                     continue
                 }
-                let handle = try Self.load(part, own, sharesSymbols)
+                let handle = try Self.load(part, file.companions(of: part), own, sharesSymbols)
                 handles[key] = handle
                 own.append(handle)
                 if kept.last !== file { kept.append(file) }
@@ -46,12 +64,12 @@ extension PluginFile {
             return own[own.count - 1]
         }
 
-        private static func load(_ part: Part, _ loaded: [UnsafeMutableRawPointer], _ sharesSymbols: Bool) throws
-            -> UnsafeMutableRawPointer
-        {
-            let names = part.companions.map { strdup($0.name) }
+        private static func load(
+            _ part: Part, _ companions: [Companion], _ loaded: [UnsafeMutableRawPointer], _ sharesSymbols: Bool
+        ) throws -> UnsafeMutableRawPointer {
+            let names = companions.map { strdup($0.name) }
             defer { for name in names { free(name) } }
-            let companions = zip(part.companions, names).map {
+            let companions = zip(companions, names).map {
                 dmsae_companion(handle: loaded[$0.part], name: UnsafePointer($1))
             }
             let handle = runningForeignCode {

@@ -77,7 +77,7 @@ public enum JSONRecord {
         } catch let error as JSONSyntaxError { throw malformed("\(error)") }
         let value: Value
         do {
-            value = try decoder.decode(type, from: data)
+            value = try decoded(type, data)
         } catch DecodingError.dataCorrupted(let context) where context.codingPath.isEmpty {
             // It is JSON, so this is all that it can be.
             throw malformed("a whole number in it is too large or has a fraction")
@@ -116,21 +116,22 @@ public enum JSONRecord {
         try decode(type, Data(text.utf8), in: path)
     }
 
-    private static var decoder: JSONDecoder {
+    /// - Throws: `DecodingError`.
+    private static func decoded<Value: Decodable>(_ type: Value.Type, _ data: Data) throws -> Value {
         let decoder = JSONDecoder()
         decoder.nonConformingFloatDecodingStrategy = .convertFromString(
             positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
-        return decoder
+        do {
+            return try decoder.decode(type, from: data)
+        } catch DecodingError.valueNotFound(let wanted, _) where wanted is any BinaryFloatingPoint.Type {
+            // A number is wanted where null is: one without a value.
+            return try decoder.decode(type, from: nullAsNaN(data))
+        }
     }
 
     private static func decode<Value: Decodable>(_ type: Value.Type, _ data: Data, in path: String) throws -> Value {
         do {
-            do {
-                return try decoder.decode(type, from: data)
-            } catch DecodingError.valueNotFound(let wanted, _) where wanted is any BinaryFloatingPoint.Type {
-                // A number is wanted where null is: one without a value.
-                return try decoder.decode(type, from: nullAsNaN(data))
-            }
+            return try decoded(type, data)
         } catch {
             throw TensorFileError.malformed(
                 file: path, what: "not the record it should be: \(reason(error))", next: "restore it or delete it")

@@ -16,13 +16,17 @@ func succeed(_ arguments: [String], sourceLocation: SourceLocation = #_sourceLoc
 /// Runs it and expects it to fail with one message that has these parts, printing no result before it unless a
 /// resumed run had some.
 func fail(
-    _ arguments: [String], status: Int32 = 1, afterResults: Bool = false, saying parts: String...,
+    _ arguments: [String], status: Int32 = 1, afterResults: Bool = false, afterWarnings: Bool = false,
+    saying parts: String...,
     sourceLocation: SourceLocation = #_sourceLocation
 ) throws {
     let result = try run(builtProgram, arguments)
     #expect(result.status == status, "\(arguments): \(result.errors)", sourceLocation: sourceLocation)
     #expect(afterResults || result.output == "", "\(arguments)", sourceLocation: sourceLocation)
-    #expect(result.errors.hasPrefix("Error: "), "\(arguments): \(result.errors)", sourceLocation: sourceLocation)
+    let isFirst = result.errors.hasPrefix("Error: ")
+    #expect(
+        isFirst || afterWarnings && result.errors.contains("\nError: "), "\(arguments): \(result.errors)",
+        sourceLocation: sourceLocation)
     for part in parts {
         #expect(result.errors.contains(part), "\(arguments): \(result.errors)", sourceLocation: sourceLocation)
     }

@@ -238,10 +238,13 @@ import Testing
             saying: "gxa gives scores of tokens, which have no state to keep")
         try fail(words + out + ["--shard", "2/3"], status: 64, saying: "--shard needs --checkpoint")
         try fail(words + out + ["--shard", "4/3"], status: 64, saying: "4/3")
-        for shards in ["1/5", "9223372036854775807/9223372036854775807"] {
+        for (shards, said) in [
+            ("1/5", "--shard is 1/5, and there are 4 sequences; cut them into 4 shards or fewer"),
+            ("9223372036854775807/9223372036854775807", "is invalid for '--shard <I/N>'"),
+        ] {
             try fail(
                 words + out + ["--scorer", scorer, "--shard", shards, "--checkpoint", folder.file("c")], status: 64,
-                saying: "--shard is \(shards), and there are 4 sequences; cut them into 4 shards or fewer")
+                saying: said)
         }
         let bytes = contents(of: names[0])
         try AtomicFile.write(Array(bytes.dropLast(8)), to: names[0])
@@ -296,10 +299,12 @@ import Testing
         dead.threshold = 1e30
         try SAEFolder.write(dead, provenance, to: sae)
         try fail(
-            words + ["--scorer", "frequency"],
+            words + ["--scorer", "frequency"], afterWarnings: true,
             saying: "has a positive frequency over 92 tokens", "score more sequences, or a wider --prefix")
-        try fail(words, saying: "a latent active on fewer than 1% of tokens has a 0.99 quantile of 0")
-        try fail(words + ["--signed"], saying: "aggregate absolute ones (without --signed)")
+        try fail(
+            words, afterWarnings: true, saying: "a latent active on fewer than 1% of tokens has a 0.99 quantile of 0")
+        try fail(
+            words + ["--signed"], afterWarnings: true, saying: "aggregate absolute ones (without --signed)")
         try fail(words + ["--keep-first", "24"], saying: "all of 96 tokens are kept as the model's own")
     }
 

@@ -109,7 +109,8 @@ import Testing
             tokenize + ["--special", "--out", folder.file("out")], status: 64, saying: "--special is for printed ids")
         for rows in ["4611686018427387904", "9223372036854775807", "0"] {
             try fail(
-                tokenize + ["--out", folder.file("out"), "--rows", rows], status: 64, saying: "--rows at least 1")
+                tokenize + ["--out", folder.file("out"), "--rows", rows], status: 64,
+                saying: "--rows is \(rows); it must be at")
         }
         #expect(!isThere(folder.file("out")))
     }

@@ -103,8 +103,9 @@ struct AccumulatingScorerTests {
     }
 
     @Test func `what is not a number is legal where it is not read`() throws {
-        #expect(
-            try GoldenSplice().outputs(try fixture("rows-unscored")) == GoldenSplice().outputs(try fixture("sound")))
+        let splice = try GoldenSplice()
+        let asked = try splice.outputs(try fixture("rows-unscored"), keepFirst: 1)
+        #expect(try asked == splice.outputs(try fixture("sound"), keepFirst: 1))
     }
 
     @Test func `no evidence is legal, and scores nothing`() throws {

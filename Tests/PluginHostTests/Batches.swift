@@ -63,11 +63,12 @@ func randomBatch(tokens N: Int, latents m: Int, dimensions d: Int, perToken: Int
 extension GoldenSplice {
     /// The outputs of a pass of `scorer` over the golden tokens in batches of `sequences` sequences.
     func outputs(
-        _ scorer: any AttributionScorer, prefix: Int = 32, sequences: Int = 4, budget: Int? = nil
+        _ scorer: any AttributionScorer, prefix: Int = 32, sequences: Int = 4, budget: Int? = nil,
+        keepFirst: Int = 0
     ) throws -> [String: [Double]] {
         let pass = try pass(scorer, prefix: prefix, budget: budget)
         try pass.begin(sequences: 4, tokens: 96)
-        let whole = try sample()
+        let whole = try sample(keepFirst: keepFirst)
         for first in stride(from: 0, to: 4, by: sequences) {
             let rows = first * 24..<(first + sequences) * 24
             _ = try pass.score(

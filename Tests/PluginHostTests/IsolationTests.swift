@@ -233,7 +233,8 @@ struct IsolationTests: MisbehavingPluginTests {
         #expect(try scorer.scores(batch) == expected)
     }
 
-    @Test func `a file that is gone when its worker crashes hides neither the crash nor what it crashed on`() throws {
+    /// What is run is the copy that was made when it was loaded.
+    @Test func `a file that is gone when its worker crashes is not missed`() throws {
         let path = folder.file("short-lived.so")
         try compileMisbehavingPlugin(to: path)
         let scorer = try scorer(",fault=second", path: path)
@@ -242,11 +243,9 @@ struct IsolationTests: MisbehavingPluginTests {
         var bad = batch
         bad.firstSequence = 1
         let text = message { _ = try scorer.scores(bad) }
-        #expect(
-            text.contains("crashed (SIGABRT: it gave up by itself), and could not be started again (plugin file"),
-            "\(text)")
-        #expect(text.contains("No such file") && text.contains("dmsae plugin replay \(folder.file("plugin-crash-1"))"))
-        #expect(message { _ = try scorer.scores(batch) }.contains("plugin file \(path) cannot be read"))
+        #expect(text.contains("crashed (SIGABRT: it gave up by itself) twice on the same input"), "\(text)")
+        #expect(text.contains("dmsae plugin replay \(folder.file("plugin-crash-1"))"))
+        #expect(try !scorer.scores(batch).isEmpty)
     }
 
     /// The fixture as one that asks the model.

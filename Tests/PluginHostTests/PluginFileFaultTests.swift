@@ -15,6 +15,7 @@ struct PluginFileFaultTests {
             _ = try PluginLibrary(path: path)
         } catch {
             return "\(error)".replacingOccurrences(of: path, with: "FILE")
+                .replacingOccurrences(of: path.dropLast("so".count) + "toml", with: "TOML")
         }
         Issue.record("\(path) loads")
         return ""
@@ -103,7 +104,7 @@ struct PluginFileFaultTests {
         (
             "ENTRY_NAME=another_entry",
             "FILE is no dmsae plugin: it does not export dmsae_plugin_entry; define that function with default "
-                + "visibility (see entry.h)"
+                + "visibility (see entry.h), or, if it holds a plain function, say in TOML how to call it"
         ),
         (
             "REFUSES",

@@ -174,7 +174,7 @@ struct PluginFileTests {
             to: path)
         let list = PluginCatalog(executableFolder: "/nowhere", searchPath: [folder.path]).list(services: services.value)
         let plugin = try #require(list.last)
-        #expect(plugin.version == "1\\u{1B}[2J" && plugin.description == "A\\u{0D} value\\u{1B}]0;x\\u{07}")
+        #expect(plugin.version == "1\\u{1B}[2J" && plugin.description == "A\\r value\\u{1B}]0;x\\u{07}")
         #expect(try scorer(path).version == "1\\u{1B}[2J")
         try compile(
             source("1").replacing(#""A value""#, with: "LONG").replacing(
