@@ -40,6 +40,8 @@ public enum AttributionError: Error, CustomStringConvertible, Equatable {
     case nothingScored(tokens: Int)
     /// No position at which a loss is averaged.
     case noLoss(tokens: Int)
+    /// No loss that is averaged comes at or after a reconstructed position.
+    case nothingReached(tokens: Int)
     /// A measure of an evaluation that is no number.
     case measureUndefined(name: String, why: String)
     /// No position whose loss enters an average.
@@ -98,6 +100,9 @@ public enum AttributionError: Error, CustomStringConvertible, Equatable {
         case .noLoss(let tokens):
             "no position of \(tokens) tokens has a loss to average: its own token or its target is special everywhere; "
                 + "give other text"
+        case .nothingReached(let tokens):
+            "no loss that is averaged depends on a reconstruction: in all sequences of \(tokens) tokens the reconstructed "
+                + "positions come after the last of them; give longer sequences or relax --keep-first"
         case .measureUndefined(let name, let why):
             "\(name) has no value: \(why); evaluate on more tokens, or look for huge numbers in the SAE"
         case .nothingScored(let tokens):

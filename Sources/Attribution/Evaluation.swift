@@ -49,7 +49,8 @@ public struct EvaluationSet: Sendable {
 
     /// Runs the model on the samples, as it is and ablated.
     ///
-    /// - Throws: what the model throws; `AttributionError.nothingScored`, `.noLoss` where there is nothing to average.
+    /// - Throws: what the model throws; `AttributionError.nothingScored`, `.noLoss`, `.nothingReached` where there is nothing
+    ///   to average.
     public init(
         _ samples: [SpliceSample], model: any LanguageModel, layer: Int, policy: SplicePolicy,
         progress: (Int) throws -> Void = { _ in }
@@ -63,6 +64,10 @@ public struct EvaluationSet: Sendable {
         self.layer = layer
         averaged = samples.map { policy.averaged($0.tokens) }
         guard averaged.contains(where: { $0.contains(1) }) else { throw AttributionError.noLoss(tokens: tokens) }
+        // Attention looks back: what is rebuilt after the last loss of its sequence changes none.
+        guard zip(samples, averaged).contains(where: { $0.reaches(losses: $1) }) else {
+            throw AttributionError.nothingReached(tokens: tokens)
+        }
         var original = MeanLoss()
         var ablated = MeanLoss()
         for (sample, mask) in zip(samples, averaged) {

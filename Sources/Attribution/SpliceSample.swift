@@ -33,6 +33,17 @@ public struct SpliceSample: Sendable {
     /// Positions that are replaced.
     public var replacedCount: Int { replaced.reduce(0) { $0 + Int($1) } }
 
+    /// Whether some loss of the mask [N] comes at a replaced position or after one, in its sequence: attention looks back.
+    func reaches(losses mask: [UInt8]) -> Bool {
+        (0..<tokens.sequenceCount).contains { sequence in
+            let positions = sequence * tokens.length..<(sequence + 1) * tokens.length
+            guard let first = positions.first(where: { replaced[$0] != 0 }),
+                let last = positions.last(where: { mask[$0] != 0 })
+            else { return false }
+            return first <= last
+        }
+    }
+
     /// The residual stream with `reconstruction` [N, d] at the replaced positions.
     public func spliced(_ reconstruction: Matrix) -> Matrix {
         let result = residual.copy()

@@ -233,6 +233,14 @@ void dmsae_settle_signals(void) {
     for (size_t i = 0; i < stop_count; i++) {
         if (!is_inherited_ignored(stops[i])) handle(stops[i], end_at_once);
     }
+    // What else would end the program, with its temporary files left behind.
+    const int others[] = {SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGPWR, SIGSTKFLT};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        if (!is_inherited_ignored(others[i])) handle(others[i], end_at_once);
+    }
+    for (int signal = SIGRTMIN; signal <= SIGRTMAX; signal++) {
+        if (!is_inherited_ignored(signal)) handle(signal, end_at_once);
+    }
     const int traps[] = {SIGABRT, SIGILL, SIGTRAP, SIGSEGV, SIGFPE};
     for (size_t i = 0; i < sizeof traps / sizeof traps[0]; i++) {
         struct sigaction action = {.sa_sigaction = on_trap, .sa_flags = SA_SIGINFO | SA_ONSTACK};

@@ -31,6 +31,8 @@ public struct Core: Codable, Sendable, Equatable {
     public var latents: [CoreLatent]
     /// What it was selected from and how, of a core outside a distillation, whose run folder says it.
     public var origin: [String: String]?
+    /// SHA-256 of core.safetensors as it was written with this.
+    public var encoderHash: String?
 
     /// A cycle's core from its selection: indices below the previous core's size are that core's latents, since a
     /// frozen encoder vector is what a latent is across cycles.
@@ -86,7 +88,9 @@ public struct Core: Codable, Sendable, Equatable {
         var writer = SafetensorsWriter()
         writer.add("W_enc", encoder.transposed())
         try writer.write(to: folder + "/core.safetensors")
-        try JSONRecord.write(self, to: folder + "/core.json")
+        var listed = self
+        listed.encoderHash = try SHA256.hexadecimal(ofFile: folder + "/core.safetensors")
+        try JSONRecord.write(listed, to: folder + "/core.json")
     }
 
     /// Reads core.json back and checks that it is one of an SAE of `width` latents.
@@ -118,7 +122,12 @@ public struct Core: Codable, Sendable, Equatable {
     ///   two files are of different cores, or hold what no encoder can.
     public static func encoderRows(at path: String, dIn: Int) throws -> Matrix {
         let file = encoderFile(at: path)
-        let listed = try path == file ? nil : JSONRecord.read(Core.self, from: path).latents.count
+        let core = try path == file ? nil : JSONRecord.read(Core.self, from: path)
+        if let hash = core?.encoderHash, try hash != SHA256.hexadecimal(ofFile: file) {
+            throw DistillationError.badCore(
+                path: path, reason: "core.safetensors beside it is not the one that was written with it")
+        }
+        let listed = core?.latents.count
         let tensors = try SafetensorsFile(path: file)
         _ = try tensors.require("W_enc", shape: [dIn, nil])
         let rows = try tensors.matrix("W_enc").transposed()

@@ -121,7 +121,8 @@ struct SAEConfiguration {
 
     private static let hookKeys = [
         "hook_name", "hook_point", "hook_layer", "hook_point_layer", "hook_head_index", "hook_point_head_index",
-        "hook_name_out", "hook_layer_out", "hook_head_index_out", "hf_hook_name", "hf_hook_name_out",
+        "hook_name_out", "hook_layer_out", "hook_head_index_out", "hf_hook_name", "hf_hook_name_out", "hook_name_in",
+        "hook_names",
     ]
 
     /// The layer that the hook's names and numbers agree on.
@@ -147,12 +148,18 @@ struct SAEConfiguration {
             for key in ["hook_layer", "hook_point_layer"] {
                 if let found = try members.integer(key, orNull: true) { try agree(found, members, key) }
             }
-            if let hook = try members.text("hf_hook_name", orNull: true),
-                let found = number(in: hook, "model.layers.", ".output") ?? number(in: hook, "model.layers.", "")
-            {
+            if let hook = try members.text("hf_hook_name", orNull: true) {
+                // Whole blocks, as the families of transformers name them.
+                let found = ["model.layers.", "transformer.h.", "gpt_neox.layers."].lazy.compactMap {
+                    number(in: hook, $0, ".output") ?? number(in: hook, $0, "")
+                }.first
+                guard let found else {
+                    throw members.refused("hf_hook_name", "only the output of a whole block is supported")
+                }
                 try agree(found, members, "hf_hook_name")
             }
-            for key in hookKeys where key.contains("head_index") || key.hasSuffix("_out") {
+            for key in hookKeys
+            where key.contains("head_index") || key.hasSuffix("_out") || key == "hook_name_in" || key == "hook_names" {
                 if let value = members[key], value != .null {
                     throw members.refused(
                         key, "only SAEs that read and rebuild one whole residual stream are supported")

@@ -37,7 +37,7 @@ public final class AtomicFile {
         while true {
             let number = Self.serial.add(1, ordering: .relaxed).newValue
             // Cut short, so that a name near the length limit still has a temporary one.
-            let candidate = "\(folder).\(name.prefix(48)).\(getpid())-\(number).partial"
+            let candidate = "\(folder).\(Self.stem(name)).\(getpid())-\(number).partial"
             descriptor = open(candidate, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
             if descriptor >= 0 {
                 if Self.isOwned(descriptor) {
@@ -133,6 +133,16 @@ public final class AtomicFile {
         }
     }
 
+    /// What a temporary name has of a name: at most 160 bytes, where file systems allow 255.
+    private static func stem(_ name: Substring) -> Substring {
+        var bytes = 0
+        let end = name.unicodeScalars.firstIndex {
+            bytes += UTF8.width($0)
+            return bytes > 160
+        }
+        return name[..<(end ?? name.endIndex)]
+    }
+
     /// Locks a temporary file that was just made. False if another program took it for a leftover in that instant.
     private static func isOwned(_ descriptor: Int32) -> Bool {
         if flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK { return false }
@@ -152,7 +162,7 @@ public final class AtomicFile {
             known[folder] = names
             return names
         }
-        let prefix = ".\(name.prefix(48))."
+        let prefix = ".\(stem(name))."
         for name in found where name.hasPrefix(prefix) && isTemporary(name.dropFirst(prefix.count)) {
             removeUnlessOwned(folder + "/" + name)
         }

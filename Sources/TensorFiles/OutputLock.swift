@@ -69,7 +69,9 @@ public final class OutputLock: Sendable {
             let descriptor = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0o666)
             guard descriptor >= 0 else {
                 let reason = errno == ELOOP ? "it is a link" : String(cString: strerror(errno))
-                throw TensorFileError.unwritable(file: errno == ELOOP ? path : output, reason: reason)
+                // The folder may well be writable, and the lock in it another user's.
+                let isLock = errno == ELOOP || access(path, F_OK) == 0
+                throw TensorFileError.unwritable(file: isLock ? path : output, reason: reason)
             }
             guard let own = identity(descriptor) else {
                 close(descriptor)

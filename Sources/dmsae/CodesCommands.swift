@@ -33,7 +33,7 @@ struct EncodeCommand: ParsableCommand {
 
     func run() throws {
         output.apply()
-        try AtomicFile.requireWritable(out)
+        try OutputPlace.requireFile(out, reading: [sae, input])
         try Surroundings.prepareToCompute(advice: "give fewer rows of activations")
         let (autoencoder, provenance) = try SAEFolder.read(sae)
         let file = try SafetensorsFile(path: input)
@@ -93,7 +93,7 @@ struct DecodeCommand: ParsableCommand {
 
     func run() throws {
         output.apply()
-        try AtomicFile.requireWritable(out)
+        try OutputPlace.requireFile(out, reading: [sae, input])
         try Surroundings.prepareToCompute(advice: "give fewer rows of latents")
         let autoencoder = try SAEFolder.read(sae).sae
         if let prefix, !(1...autoencoder.dSAE).contains(prefix) {

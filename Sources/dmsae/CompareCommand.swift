@@ -90,6 +90,7 @@ struct CompareCommand: ParsableCommand {
         settings.tau = tau
         settings.draws = draws
         settings.seed = seed
+        try OutputPlace.requireFolder(out, holdingOnly: "comparison.json")
         let lock = try OutputLock.folder(out)
         defer { withExtendedLifetime(lock) {} }
         try createFolder(out + "/parts")

@@ -39,6 +39,7 @@ struct DistillCommand: ParsableCommand {
                 + (["dmsae distill \(self.recipe)"] + set.map { "--set '\($0)'" } + ["--out \(folder) --resume"])
                 .joined(separator: " "))
         try recipe.validate()
+        try OutputPlace.requireFolder(folder, holdingOnly: "run.json")
         try Surroundings.prepareToCompute(
             advice: "lower sae.width, train.batch, context, sequences or score.tokens of the recipe")
         let terminal = Terminal.shared

@@ -37,6 +37,7 @@ struct HarvestCommand: ParsableCommand {
         output.apply()
         Interruption.install(advice: "interrupted; \(out) is incomplete, harvest it again")
         try Surroundings.prepareToCompute(advice: "lower --sequences or --context")
+        try OutputPlace.requireFolder(out, holdingOnly: "store.json")
         let lock = try OutputLock.folder(out)
         defer { withExtendedLifetime(lock) {} }
         if exists(out + "/store.json") {

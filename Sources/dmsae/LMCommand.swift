@@ -40,7 +40,7 @@ struct LMCommand: ParsableCommand {
 
         func run() throws {
             output.apply()
-            try AtomicFile.requireWritable(out)
+            try OutputPlace.requireFile(out, reading: [model, tokens, replace])
             Interruption.install(advice: "interrupted; nothing was written to \(out)")
             try Surroundings.prepareToCompute(advice: "give fewer or shorter rows of tokens")
             let batch = try readTokens(tokens)
@@ -146,6 +146,7 @@ struct LMCommand: ParsableCommand {
                     return ids
                 }
             }
+            if let out { try OutputPlace.requireFile(out, reading: [model, text]) }
             let corpus = try lines.corpus(text)
             guard let out else { return try printIds(of: corpus, tokenizer) }
             let context = length ?? context ?? 256
@@ -208,6 +209,12 @@ struct LMCommand: ParsableCommand {
 func readTokens(_ path: String) throws -> TokenBatch {
     let file = try SafetensorsFile(path: path)
     let shape = try file.require("input_ids", shape: [nil, nil]).shape
+    // Padding would be taken for text.
+    if let other = ["attention_mask", "position_ids", "token_type_ids"].first(where: { file.tensors[$0] != nil }) {
+        throw TensorFileError.unsupported(
+            file: path, what: "it holds \(other) beside input_ids, which would be passed over",
+            next: "give whole rows without padding, and input_ids alone")
+    }
     guard shape[0] > 0, shape[1] > 1 else {
         throw TensorFileError.unusable(
             file: path, what: "input_ids has shape \(shape), and nothing is predicted in it",

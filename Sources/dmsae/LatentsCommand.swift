@@ -53,7 +53,7 @@ struct LatentsCommand: ParsableCommand {
         output.apply()
         Interruption.install(advice: "interrupted; run the same command again to look from the start")
         try Surroundings.prepareToCompute(advice: "lower --tokens, --count, --sequences or --context")
-        if let html { try AtomicFile.requireWritable(html) }
+        if let html { try OutputPlace.requireFile(html, reading: [model, sae, corpus.text]) }
         let (autoencoder, provenance, scale) = try scaling.read(sae)
         let layer = try SAELayer(asked: layer, provenance, sae: sae).value
         let asked = try listed(of: autoencoder)

@@ -26,6 +26,7 @@ struct ReportCommand: ParsableCommand {
 
     func run() throws {
         let path = out ?? folder + "/report.html"
+        try OutputPlace.requireFile(path, reading: [folder])
         let html: String
         if exists(folder + "/comparison.json") {
             guard control.isEmpty else {

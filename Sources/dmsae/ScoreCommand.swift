@@ -114,7 +114,11 @@ struct ScoreCommand: ParsableCommand {
                 ?? "interrupted; nothing was written to \(out)")
         try Surroundings.prepareToCompute(advice: "lower --sequences, --score-memory or --prefix, or give fewer tokens")
         // What can be refused is refused before the work, not after it.
-        try AtomicFile.requireWritable(out)
+        try OutputPlace.requireFile(out, reading: [input.model, input.sae, input.tokens] + merge)
+        if let checkpoint {
+            guard checkpoint != out else { throw ValidationError("--out and --checkpoint name one file; give two") }
+            try OutputPlace.requireFile(checkpoint, reading: [input.model, input.sae, input.tokens] + merge)
+        }
         guard tau > 0 && tau <= 1 else { throw AttributionError.badFraction(tau) }
         let how = try aggregation.resolved()
         let plugin = try plugins.scorer(scorer, output: out)

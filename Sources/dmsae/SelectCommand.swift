@@ -57,6 +57,7 @@ struct SelectCommand: ParsableCommand {
                     file: scores, what: "it scores \(values.count) latents, and \(sae) has \(autoencoder.dSAE)",
                     next: "give the SAE that was scored")
             }
+            try OutputPlace.requireFolder(out, holdingOnly: nil)
             try createFolder(out)
             try core.write(encoder: core.encoderRows(of: autoencoder), to: out)
         }

@@ -109,6 +109,7 @@ struct TrainCommand: ParsableCommand {
         let trainer = Trainer(sae, plan: plan, rule: rule)
         if self.`init` != nil { try trainer.continueForm() }
         let hashes = try hashes(source, rule)
+        try OutputPlace.requireFolder(out, holdingOnly: "sae_weights.safetensors")
         let lock = try OutputLock.folder(out)
         defer { withExtendedLifetime(lock) {} }
         let log = try EventLog(replacing: out + "/events.jsonl")
@@ -126,6 +127,11 @@ struct TrainCommand: ParsableCommand {
         provenance.plan = plan
         provenance.steps = steps
         if let record = source.record {
+            if let layer = provenance.layer, layer != record.layer {
+                Terminal.shared.warn(
+                    "\(self.`init` ?? "") was trained on layer \(layer), and is now on activations of layer \(record.layer)"
+                )
+            }
             provenance.model = record.model
             provenance.layer = record.layer
             provenance.contextLength = record.contextLength
@@ -186,6 +192,8 @@ struct TrainCommand: ParsableCommand {
         if let loaded, loaded.sae.dIn != dIn {
             throw SparseCodingError.inputWidth(found: dIn, wanted: loaded.sae.dIn)
         }
+        // The trainer makes decoder rows unit rows; what they lose the encoder must get.
+        try loaded?.sae.foldDecoderNorms()
         // An SAE with a core keeps it, frozen, unless another is given.
         let inherited = loaded.flatMap { $0.sae.layout.coreCount > 0 ? $0.sae : nil }
         let frozen =

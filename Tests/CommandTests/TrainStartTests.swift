@@ -55,6 +55,36 @@ import Testing
         #expect(try trained().latentThresholds?.values == found.values)
     }
 
+    /// Training makes unit rows of decoder rows: it goes on with the function of the file all the same.
+    @Test func decoderRowsOfAnyNormGoOnAsTheSameFunction() throws {
+        try start { $0.latentThresholds = thresholds { 0.5 + Float($0) / 64 } }
+        try succeed(train("jumprelu"))
+        let expected = try trained()
+        // Powers of two: no rounding.
+        try start { sae in
+            let own = thresholds { 0.5 + Float($0) / 64 }
+            for j in 0..<128 {
+                let norm: Float = j % 2 == 0 ? 4 : 0.5
+                for c in 0..<sae.dIn {
+                    sae.decoder[j, c] *= norm
+                    sae.encoder[j, c] /= norm
+                }
+                sae.encoderBias[j] /= norm
+                own[j] /= norm
+            }
+            sae.latentThresholds = own
+        }
+        try succeed(train("jumprelu"))
+        let found = try trained()
+        // Norms are of single precision's rows, so they are powers of two to some 1e-7 only.
+        checkClose(found.encoder.values, expected.encoder.values.map(Double.init), tolerance: 1e-5, "W_enc")
+        checkClose(found.decoder.values, expected.decoder.values.map(Double.init), tolerance: 1e-5, "W_dec")
+        checkClose(
+            try #require(found.latentThresholds).values,
+            try #require(expected.latentThresholds).values.map(Double.init),
+            tolerance: 1e-5, "θ")
+    }
+
     @Test func thresholdsThatTheRuleCannotHaveAreRefusedByName() throws {
         try start { $0.latentThresholds = thresholds { $0 == 5 ? .infinity : 1 } }
         try fail(train("jumprelu"), saying: "has a threshold of inf for latent 5")

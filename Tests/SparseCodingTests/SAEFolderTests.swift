@@ -371,6 +371,19 @@ import SparseCoding
                 + "only the residual stream after a block, blocks.N.hook_resid_post, is supported")
     }
 
+    @Test func anotherPlaceByTheNameOfTransformersIsRefused() throws {
+        for name in ["transformer.h.4", "gpt_neox.layers.4.output", "model.layers.4.output"] {
+            #expect(try hook("\"hf_hook_name\": \"\(name)\"").layer == 4)
+        }
+        for name in ["model.layers.1.mlp", "transformer.h.1.attn", "model.layers.1.self_attn"] {
+            #expect(
+                try hook("\"hook_name\": \"blocks.1.hook_resid_post\", \"hf_hook_name\": \"\(name)\"").message
+                    == notOurs
+                    + "metadata.hf_hook_name is \"\(name)\"; only the output of a whole block is supported")
+        }
+        #expect(try hook("\"hook_name_in\": \"blocks.0.hook_mlp_out\"").message.contains("metadata.hook_name_in is"))
+    }
+
     @Test func hooksThatContradictEachOtherAreRefused() throws {
         #expect(
             try hook("\"hook_name\": \"blocks.3.hook_resid_post\", \"hook_layer\": 4").message == notOurs
