@@ -158,12 +158,21 @@ extension PluginError: CustomStringConvertible {
         }
     }
 
+    /// What helps, by the system's reason.
+    private static func advice(on reason: String) -> String {
+        if reason.hasPrefix("Too many open files") { return "raise the limit on open files (ulimit -n)" }
+        if reason.hasPrefix("File too large") {
+            return "raise the limit on the size of files (ulimit -f), which counts for memory that processes share"
+        }
+        if reason.hasPrefix("Resource temporarily unavailable") { return "raise the limit on processes (ulimit -u)" }
+        return "free some, or raise the limit (`ulimit -a`, --plugin-memory)"
+    }
+
     private var fileDescription: String {
         switch self {
         case .unreadable(let path, let reason): "plugin file \(path) cannot be read: \(reason); correct the path"
         case .refused(let what, let reason):
-            "the system refused \(what), which a plugin needs: \(reason); free some, or raise the limit (`ulimit -a`, "
-                + "--plugin-memory)"
+            "the system refused \(what), which a plugin needs: \(reason); \(Self.advice(on: reason))"
         case .unsetVariable(let name):
             "the environment has no variable '\(name)' to pass on to plugins; set it, or leave --plugin-env \(name) out"
         case .otherBuild(let path, let plugin, let found, let now):

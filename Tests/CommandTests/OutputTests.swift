@@ -163,9 +163,9 @@ import Testing
     @Test func anOutputTakesThePlaceOfNoInput() throws {
         let sae = folder.file("sae"), x = folder.file("x")
         func says(_ words: [String], _ part: String) throws {
-            let before = try [ids, x, tiny.text, sae + "/cfg.json"].map { contents(of: $0) }
+            let before = [ids, x, tiny.text, sae + "/cfg.json"].map { contents(of: $0) }
             try fail(words, saying: part)
-            #expect(try [ids, x, tiny.text, sae + "/cfg.json"].map { contents(of: $0) } == before)
+            #expect([ids, x, tiny.text, sae + "/cfg.json"].map { contents(of: $0) } == before)
         }
         // By another name, too.
         let link = folder.file("link")
