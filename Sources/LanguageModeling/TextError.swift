@@ -25,6 +25,14 @@ extension TextError: CustomStringConvertible {
     /// One sentence for the user.
     public var description: String { printable(sentence) }
 
+    /// What is wrong with a line and where, without what to do about it; the whole description of other errors.
+    public var cause: String {
+        if case .malformedLine(let file, let line, let what) = self { return printable(place(file, line, what)) }
+        return description
+    }
+
+    private func place(_ file: String, _ line: Int, _ what: String) -> String { "\(file), line \(line): \(what)" }
+
     private var sentence: String {
         switch self {
         case .malformedTokenizer(let file, let what):
@@ -42,7 +50,7 @@ extension TextError: CustomStringConvertible {
             "cannot read \(path): \(reason); "
                 + SystemAdvice.reading(reason, else: "give a .jsonl file, a .txt file or a folder of them")
         case .malformedLine(let file, let line, let what):
-            "\(file), line \(line): \(what); "
+            place(file, line, what) + "; "
                 + "correct it (every line must be an object like {\"text\": \"…\"}), or pass over such lines with --skip-bad-lines "
                 + "(in a recipe skip_bad_lines: true)"
         case .empty(let path):

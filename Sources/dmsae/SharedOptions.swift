@@ -72,7 +72,7 @@ extension Terminal {
     func warn(skippedIn corpus: TextCorpus) {
         let (count, first) = corpus.skippedLines
         guard count > 0, let first else { return }
-        warn("\(count) bad line\(count == 1 ? " was" : "s were") passed over, the first: \(first)")
+        warn("\(count) bad line\(count == 1 ? " was" : "s were") passed over, the first: \(first.cause)")
     }
 }
 

@@ -64,6 +64,7 @@ import Testing
         let result = try run(builtProgram, tokenize + ["--skip-bad-lines", "--json"])
         #expect(result.status == 0)
         #expect(result.errors.hasPrefix("warning: 2 bad lines were passed over, the first: \(path), line 2: \(cause)"))
+        #expect(!result.errors.contains("--skip-bad-lines"))
         let good = try text("good.jsonl", "{\"text\": \"the cat\"}\n{\"text\": \"he ran\"}\n")
         #expect(
             try JSONValue(parsing: result.output)["input_ids"]?.array?.compactMap(\.integer)

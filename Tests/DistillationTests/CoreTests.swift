@@ -52,7 +52,9 @@ import Testing
         }
         try first.write(encoder: rows, to: folder.path)
         #expect(folder.names == ["core.json", "core.safetensors"])
-        #expect(try JSONRecord.read(Core.self, from: folder.file("core.json")) == first)
+        var written = first
+        written.encoderHash = try SHA256.hexadecimal(ofFile: folder.file("core.safetensors"))
+        #expect(try JSONRecord.read(Core.self, from: folder.file("core.json")) == written)
         for name in ["core.json", "core.safetensors"] {
             #expect(try Core.encoderRows(at: folder.file(name), dIn: 7).values == rows.values)
         }
