@@ -16,8 +16,11 @@ public struct PassKey: Equatable, Sendable {
 
     /// As files keep it.
     public var text: String {
-        // Texts by texts: there is nothing in it that JSON cannot say.
-        (try? JSONRecord.text(entries, pretty: false)) ?? ""
+        // An empty text in its place would be the same for two passes.
+        guard let text = try? JSONRecord.text(entries, pretty: false) else {
+            preconditionFailure("texts by texts are always JSON")
+        }
+        return text
     }
 
     /// In what a kept key is another, in words; nil if it is this one.

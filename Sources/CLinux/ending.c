@@ -217,6 +217,12 @@ static void handle(int signal, void (*handler)(int)) {
     sigaction(signal, &action, NULL);
 }
 
+// A profiler that was loaded with the program has its handler for SIGPROF already, and keeps it.
+static void end_at_once_by_default(int signal) {
+    struct sigaction action;
+    if (sigaction(signal, NULL, &action) == 0 && action.sa_handler == SIG_DFL) handle(signal, end_at_once);
+}
+
 void dmsae_settle_signals(void) {
     for (int stream = 0; stream <= 2; stream++) {
         // Open for the wrong direction: using it fails as a closed one does.
@@ -235,12 +241,8 @@ void dmsae_settle_signals(void) {
     }
     // What else would end the program, with its temporary files left behind.
     const int others[] = {SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGPWR, SIGSTKFLT};
-    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
-        if (!is_inherited_ignored(others[i])) handle(others[i], end_at_once);
-    }
-    for (int signal = SIGRTMIN; signal <= SIGRTMAX; signal++) {
-        if (!is_inherited_ignored(signal)) handle(signal, end_at_once);
-    }
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) end_at_once_by_default(others[i]);
+    for (int signal = SIGRTMIN; signal <= SIGRTMAX; signal++) end_at_once_by_default(signal);
     const int traps[] = {SIGABRT, SIGILL, SIGTRAP, SIGSEGV, SIGFPE};
     for (size_t i = 0; i < sizeof traps / sizeof traps[0]; i++) {
         struct sigaction action = {.sa_sigaction = on_trap, .sa_flags = SA_SIGINFO | SA_ONSTACK};

@@ -68,9 +68,10 @@ public final class OutputLock: Sendable {
         while true {
             let descriptor = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0o666)
             guard descriptor >= 0 else {
-                let reason = errno == ELOOP ? "it is a link" : String(cString: strerror(errno))
+                let number = errno
+                let reason = number == ELOOP ? "it is a link" : String(cString: strerror(number))
                 // The folder may well be writable, and the lock in it another user's.
-                let isLock = errno == ELOOP || access(path, F_OK) == 0
+                let isLock = number == ELOOP || access(path, F_OK) == 0
                 throw TensorFileError.unwritable(file: isLock ? path : output, reason: reason)
             }
             guard let own = identity(descriptor) else {

@@ -9,6 +9,7 @@ import Synchronization
 /// |---|---|
 /// | SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU | a long command stops between two steps, says how to go on, and exits with 128 + the number (130 for Ctrl-C); a second one ends it at once. Other commands end at once, as by default |
 /// | SIGQUIT | ends at once, with a core where ulimit -c allows one |
+/// | SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGPWR, SIGSTKFLT, real-time signals | end it at once, unless something loaded with the program has a handler for them |
 /// | SIGPIPE | ignored: who closed our standard output wants no more of it; a long command says so once and goes on, another ends quietly with 141 |
 /// | SIGXFSZ | ignored: the write fails, and is said like any other that did |
 /// | SIGBUS | in a mapped file: a message that names it; see `MappedFile` |

@@ -79,6 +79,20 @@ import Testing
         #expect(said == "")
     }
 
+    /// Nobody sends these on purpose, and they would leave what is half written.
+    @Test(arguments: [SIGALRM, SIGPROF, SIGSTKFLT, 34, 64]) func whatElseWouldEndItLeavesNothingHalfWritten(
+        _ signal: Int32
+    )
+        throws
+    {
+        let process = try start()
+        kill(process.processIdentifier, signal)
+        process.waitUntilExit()
+        #expect(process.terminationReason == .uncaughtSignal && process.terminationStatus == signal)
+        let names = try FileManager.default.contentsOfDirectory(atPath: folder.file("out"))
+        #expect(!names.contains { $0.hasSuffix(".partial") }, "\(names)")
+    }
+
     @Test func aStoreThatIsCutWhileItIsReadIsNamed() throws {
         let tiny = try TinyModel()
         try succeed(
