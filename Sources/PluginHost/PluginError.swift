@@ -170,7 +170,8 @@ extension PluginError: CustomStringConvertible {
 
     private var fileDescription: String {
         switch self {
-        case .unreadable(let path, let reason): "plugin file \(path) cannot be read: \(reason); correct the path"
+        case .unreadable(let path, let reason):
+            "plugin file \(path) cannot be read: \(reason); " + SystemAdvice.reading(reason, else: "correct the path")
         case .refused(let what, let reason):
             "the system refused \(what), which a plugin needs: \(reason); \(Self.advice(on: reason))"
         case .unsetVariable(let name):
