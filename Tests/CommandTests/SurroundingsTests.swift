@@ -45,6 +45,16 @@ import Testing
         #expect(!isThere(folder.file("out")))
     }
 
+    @Test func aBenchmarkRunsNoOtherKernelsThanItWasToldTo() throws {
+        let program = URL(filePath: builtProgram).deletingLastPathComponent().path + "/Benchmarks"
+        var environment = ProcessInfo.processInfo.environment
+        environment["DMSAE_CPU"] = "9"
+        let result = try TestSupport.run(program, [], environment: environment)
+        #expect(
+            result.status == 64
+                && result.errors.hasPrefix("Error: the environment variable DMSAE_CPU is \"9\"; it must"))
+    }
+
     @Test func aMisspeltVariableIsWarnedOf() throws {
         let result = try run(train("--width", "64"), with: "DMSAE_LANE", "1")
         #expect(result.status == 0)
