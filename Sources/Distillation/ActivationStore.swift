@@ -97,6 +97,9 @@ public final class ActivationStore: @unchecked Sendable {
     /// Rows that stay together.
     public static let chunkRows = 64
 
+    /// Whether a store is in this folder.
+    public static func isAt(_ folder: String) -> Bool { exists(folder + "/store.json") }
+
     /// Opens a store folder.
     ///
     /// - Throws: `TensorFileError` or `DistillationError.badStore`.

@@ -94,9 +94,12 @@ public final class SparseAutoencoder: @unchecked Sendable {
         if let latentThresholds { kernels.scale(latentThresholds.elements, s, latentThresholds.count) }
     }
 
-    /// A copy in memory of its own.
-    public func copy() -> SparseAutoencoder {
-        let result = SparseAutoencoder(dIn: dIn, layout: layout, coreIsDense: coreIsDense)
+    /// A copy in memory of its own, the form in which it is used included; of as many latents in other groups or with another
+    /// core, if that is asked for.
+    public func copy(layout other: PrefixLayout? = nil, coreIsDense isDense: Bool? = nil) -> SparseAutoencoder {
+        precondition(other == nil || other?.latentCount == dSAE, "a layout of another width")
+        let result = SparseAutoencoder(
+            dIn: dIn, layout: other ?? layout, coreIsDense: isDense ?? coreIsDense)
         result.encoder.assign(encoder)
         result.encoderBias.assign(encoderBias)
         result.decoder.assign(decoder)

@@ -150,3 +150,17 @@ package func widenHalf(_ half: UInt16) -> Float {
     let special: UInt32 = half & 0x7C00 == 0x7C00 ? 0x7F80_0000 : 0
     return Float(bitPattern: (scaled.bitPattern | special) | UInt32(half & 0x8000) << 16)
 }
+
+extension SafetensorsFile {
+    /// A floating-point tensor of which every element is a number: NaN would be dropped silently by a threshold.
+    ///
+    /// - Throws: `TensorFileError`.
+    public func finiteMatrix(_ name: String) throws -> Matrix {
+        let result = try matrix(name)
+        guard result.isFinite else {
+            throw TensorFileError.malformed(
+                file: path, what: "tensor \"\(name)\" holds NaN or infinity", next: "check how it was made")
+        }
+        return result
+    }
+}

@@ -83,6 +83,54 @@ struct CompareCommand: ParsableCommand {
         try Surroundings.prepareToCompute(
             advice: "lower --sequences, --prefix or --curve-sequences, or give fewer tokens or scorers")
         guard tau > 0 && tau <= 1 else { throw AttributionError.badFraction(tau) }
+        let settings = try settings()
+        try OutputPlace.requireFolder(out, holdingOnly: "comparison.json")
+        let lock = try OutputLock.folder(out) { "what is finished is there, go on with --out \($0)" }
+        defer { withExtendedLifetime(lock) {} }
+        try createFolder(parts)
+        try AtomicFile.requireWritable(out + "/comparison.json")
+        let loadedPlugins = try scorer.map { try plugins.scorer($0, output: out + "/comparison.json") }
+        try requireDistinct(loadedPlugins)
+        aggregation.warnOfUnused(loadedPlugins)
+        let loaded = try input.load()
+        try requireSeveral(loaded.tokens, in: input.tokens)
+        let curveBatch = try curveBatch(loaded)
+        let limit = try evaluationLimit(loaded)
+        var key = try passKey(loaded, loadedPlugins, limit: limit)
+        let pass = ComparisonPass(
+            loaded.spliced,
+            zip(scorer, loadedPlugins).map {
+                ComparedScorer(label: $0, $1, budget: Terminal.evaluations(of: $0, limit: limit))
+            },
+            sequences: loaded.tokens.sequenceCount, length: loaded.tokens.length, means: loaded.means, clock: seconds)
+        let run = ComparisonRun(pass, over: loaded.sequences, parts: parts, lock: lock, watch: Terminal.watch)
+        try score(run, loadedPlugins, key)
+        loaded.warnOfMisfit()
+        let comparison = try comparison(pass, settings)
+        key["aggregate"] = "\(settings.aggregate)"
+        key["over"] = settings.scope.rawValue
+        key["signed"] = "\(aggregation.signed)"
+        key["curve_tokens.sha256"] = try curveTokens.map { try SHA256.hexadecimal(ofFile: $0) } ?? "the scored tokens"
+        key["curve_sequences"] = "\(curveSequences)"
+        let curves = try curveBatch.map { try self.curves(run, comparison, loaded, $0, key) }
+        var record = try record(comparison, curves)
+        record.about = about(loaded, loadedPlugins)
+        record.settings = recorded(key)
+        record.peak_memory = peakMemory()
+        record.summary = record.findings()
+        let inspection = pass.inspection(sae: loaded.sae, tokenizer: loaded.tokenizer, tokens: loaded.tokens)
+        record.latents = inspection.records(of: record.firstOfCores(show))
+        try lock.requireInPlace()
+        try JSONRecord.write(record, to: out + "/comparison.json")
+        try pass.write(record, to: out + "/comparison.safetensors")
+        try AtomicFile.write(ComparisonReport(record).html(), to: out + "/report.html")
+        if output.json { return print(try JSONRecord.text(record)) }
+        printTable(record)
+    }
+
+    private var parts: String { out + "/parts" }
+
+    private func settings() throws -> Comparison.Settings {
         var settings = Comparison.Settings()
         settings.aggregate = try aggregation.resolved()
         settings.scope = aggregation.scope
@@ -90,34 +138,40 @@ struct CompareCommand: ParsableCommand {
         settings.tau = tau
         settings.draws = draws
         settings.seed = seed
-        try OutputPlace.requireFolder(out, holdingOnly: "comparison.json")
-        let lock = try OutputLock.folder(out) { "what is finished is there, go on with --out \($0)" }
-        defer { withExtendedLifetime(lock) {} }
-        try createFolder(out + "/parts")
-        try AtomicFile.requireWritable(out + "/comparison.json")
-        let loadedPlugins = try scorer.map { try plugins.scorer($0, output: out + "/comparison.json") }
-        try requireDistinct(loadedPlugins)
-        aggregation.warnOfUnused(loadedPlugins)
-        let loaded = try input.load()
-        try requireSeveral(loaded.tokens, in: input.tokens)
-        let curveBatch = try curves(loaded)
-        var key = try input.key(loaded)
-        let builds = PluginBuilds(loadedPlugins)
-        for (file, sha256) in builds.entries { key[file] = sha256 }
-        key["scorers"] = zip(scorer, loadedPlugins).map { "\($0): \($1.identity)" }.joined(separator: "; ")
+        return settings
+    }
 
-        let limit = try evaluationLimit(loaded)
+    /// All that scores of tokens and totals depend on.
+    private func passKey(
+        _ loaded: ScoringInput.Loaded, _ plugins: [any LoadedPlugin], limit: Int?
+    ) throws -> PassKey {
+        var key = try input.key(loaded)
+        for (file, sha256) in PluginBuilds(plugins).entries { key[file] = sha256 }
+        key["scorers"] = zip(scorer, plugins).map { "\($0): \($1.identity)" }.joined(separator: "; ")
         key["budget"] = limit.map(String.init) ?? "none"
-        let pass = ComparisonPass(
-            loaded.spliced,
-            zip(scorer, loadedPlugins).map {
-                ComparedScorer(label: $0, $1, budget: Terminal.evaluations(of: $0, limit: limit))
-            },
-            sequences: loaded.tokens.sequenceCount, length: loaded.tokens.length,
-            means: loaded.means(step: input.sequences), clock: seconds)
-        try score(pass, loaded, builds, key: key, lock)
-        try pass.requireScores()
-        loaded.warnOfMisfit()
+        return key
+    }
+
+    /// The limit in forwards. Of a time it is kept, so that an interrupted comparison goes on with the same.
+    private func evaluationLimit(_ loaded: ScoringInput.Loaded) throws -> Int? {
+        guard let budget = input.budget else { return nil }
+        guard case .time = budget else { return try budget.forwards(loaded) }
+        return try ComparisonRun.keptForwards("\(budget)", in: parts) { try budget.forwards(loaded) }
+    }
+
+    /// Runs the sequences that no part in the folder holds.
+    private func score(_ run: ComparisonRun, _ plugins: [any LoadedPlugin], _ key: PassKey) throws {
+        Terminal.shared.begin("score", total: run.pass.sequenceCount * run.pass.length, unit: "tokens")
+        defer { Terminal.shared.end() }
+        try run.score(key: key, draws: draws, vet: PluginBuilds(plugins).requireThose(of:)) { error in
+            if case PluginError.cancelled = error { return true }
+            return error is TensorFileError || error is LanguageModelError
+        }
+        try run.pass.requireScores()
+    }
+
+    /// What the scorers said, of two or more of them.
+    private func comparison(_ pass: ComparisonPass, _ settings: Comparison.Settings) throws -> Comparison {
         let comparison = Comparison(pass, settings)
         guard comparison.scorerCount >= 2 else {
             throw AttributionError.nothingToCompare(
@@ -126,89 +180,11 @@ struct CompareCommand: ParsableCommand {
         for failure in comparison.failures {
             Terminal.shared.warn("\(printable(failure.name)) is left out: \(failure.value)")
         }
-        key["aggregate"] = "\(settings.aggregate)"
-        key["over"] = settings.scope.rawValue
-        key["signed"] = "\(aggregation.signed)"
-        key["curve_tokens.sha256"] = try curveTokens.map { try SHA256.hexadecimal(ofFile: $0) } ?? "the scored tokens"
-        key["curve_sequences"] = "\(curveSequences)"
-        var (points, counts, losses): ([String: CurvePoints], [Int], ComparisonRecord.CurveLosses) = ([:], [], .init())
-        if let curveBatch {
-            (points, counts, losses) = try curves(
-                comparison, loaded, curveBatch, key: key, lock)
-        }
-        Terminal.shared.begin("draw sequences again", total: draws, unit: "draws")
-        var record = try comparison.record(curves: points, counts: counts) {
-            try Interruption.request.check()
-            Terminal.shared.advance(by: 1, detail: "")
-        }
-        Terminal.shared.end()
-        record.curve_losses = losses
-        record.about = about(loaded, loadedPlugins)
-        record.settings = recorded(key)
-        record.peak_memory = peakMemory()
-        record.summary = record.findings()
-        let inspection = pass.inspection(sae: loaded.sae, tokenizer: loaded.tokenizer, tokens: loaded.tokens)
-        record.latents = inspection.records(of: shown(record))
-        try lock.requireInPlace()
-        try JSONRecord.write(record, to: out + "/comparison.json")
-        try write(record, pass)
-        try AtomicFile.write(ComparisonReport(record).html(), to: out + "/report.html")
-        if output.json { return print(try JSONRecord.text(record)) }
-        printTable(record)
+        return comparison
     }
 
-    /// The limit in forwards. Of a time it is kept, so that an interrupted comparison goes on with the same.
-    private func evaluationLimit(_ loaded: ScoringInput.Loaded) throws -> Int? {
-        guard let budget = input.budget else { return nil }
-        let path = out + "/parts/budget.json"
-        if case .time = budget, exists(path) {
-            let kept = try JSONRecord.read([String: Int].self, from: path)
-            if let limit = kept["\(budget)"] {
-                guard (1...1 << 50).contains(limit) else {
-                    throw TensorFileError.malformed(
-                        file: path, what: "it turns a time into \(limit) forwards", next: "delete it and compare again")
-                }
-                return limit
-            }
-        }
-        let limit = try budget.forwards(loaded)
-        try JSONRecord.write(["\(budget)": limit], to: path)
-        return limit
-    }
-
-    /// Runs the sequences that no part in the folder holds.
-    private func score(
-        _ pass: ComparisonPass, _ loaded: ScoringInput.Loaded, _ builds: PluginBuilds, key: PassKey, _ lock: OutputLock
-    ) throws {
-        try pass.memory(draws: draws).check()
-        Terminal.shared.begin("score", total: loaded.tokens.tokenCount, unit: "tokens")
-        var number = 0
-        while pass.sequencesSeen < loaded.tokens.sequenceCount {
-            try Interruption.request.check()
-            let first = pass.sequencesSeen
-            let last = min(first + input.sequences, loaded.tokens.sequenceCount)
-            let path = out + "/parts/scores-\(number).safetensors"
-            number += 1
-            if exists(path) {
-                try builds.requireThose(of: path)
-                let part = try ComparisonPart(path: path, key: key, next: pass)
-                pass.resume(part)
-                Terminal.shared.advance(by: part.sequences.count * loaded.tokens.length, detail: "")
-                continue
-            }
-            let part = try pass.run(try loaded.sample(first..<last)) { error in
-                if case PluginError.cancelled = error { return true }
-                return error is TensorFileError || error is LanguageModelError
-            }
-            if first == 0 { try pass.memory(draws: draws).check() }
-            try lock.requireInPlace()
-            try part.write(to: path, key: key)
-            Terminal.shared.advance(by: (last - first) * loaded.tokens.length, detail: "")
-        }
-        Terminal.shared.end()
-    }
-
-    private func curves(_ loaded: ScoringInput.Loaded) throws -> TokenBatch? {
+    /// The sequences of the curves; nil where none are asked for.
+    private func curveBatch(_ loaded: ScoringInput.Loaded) throws -> TokenBatch? {
         guard curveSequences > 0 else { return nil }
         let batch = try curveTokens.map { try readTokens($0) } ?? loaded.tokens
         try requireSeveral(batch, in: curveTokens ?? input.tokens)
@@ -223,53 +199,27 @@ struct CompareCommand: ParsableCommand {
     }
 
     private func curves(
-        _ comparison: Comparison, _ loaded: ScoringInput.Loaded, _ batch: TokenBatch, key: PassKey, _ lock: OutputLock
-    ) throws -> ([String: CurvePoints], [Int], ComparisonRecord.CurveLosses) {
-        let samples = try stride(from: 0, to: batch.sequenceCount, by: input.sequences).map {
-            try loaded.sample(batch.sequences($0..<min($0 + input.sequences, batch.sequenceCount)))
-        }
-        let curves = try FaithfulnessCurves(loaded.spliced, samples: samples, policy: loaded.policy)
-        let inner = curves.counts.dropFirst().dropLast()
+        _ run: ComparisonRun, _ comparison: Comparison, _ loaded: ScoringInput.Loaded, _ batch: TokenBatch,
+        _ key: PassKey
+    ) throws -> ComparedCurves {
+        let curves = try FaithfulnessCurves(
+            loaded.spliced, samples: try loaded.sequences(of: batch).samples(), policy: loaded.policy)
         Terminal.shared.begin(
-            "curves", total: (3 + comparison.orders.count * inner.count * 2) * curves.tokenCount, unit: "tokens")
-        func point(_ order: [Int], _ n: Int, removed: Bool, _ name: String) throws -> FaithfulnessCurves.SequenceLosses
-        {
+            "curves", total: curves.tokenCount(methods: comparison.orders.count), unit: "tokens")
+        defer { Terminal.shared.end() }
+        return try run.curves(curves, of: comparison, key: key)
+    }
+
+    private func record(_ comparison: Comparison, _ curves: ComparedCurves?) throws -> ComparisonRecord {
+        Terminal.shared.begin("draw sequences again", total: draws, unit: "draws")
+        defer { Terminal.shared.end() }
+        var record = try comparison.record(curves: curves?.points ?? [:], counts: curves?.counts ?? []) {
             try Interruption.request.check()
-            defer { Terminal.shared.advance(by: curves.tokenCount, detail: name) }
-            return try curves.losses(order, top: n, removed: removed)
+            Terminal.shared.advance(by: 1, detail: "")
         }
-        let original = try curves.original()
-        Terminal.shared.advance(by: curves.tokenCount, detail: "")
-        let none = try point([], 0, removed: false, "no latents"),
-            every = try point([], 0, removed: true, "all latents")
-        var points: [String: CurvePoints] = [:]
-        for (number, (name, order)) in comparison.orders.enumerated() {
-            let path = out + "/parts/curves-\(number).json"
-            var key = key
-            key["method"] = name
-            // Whatever else was forgotten: these are curves of this order of latents.
-            key["order.sha256"] = SHA256.hexadecimal(SHA256.digest(of: "\(order)"))
-            if exists(path), let kept = try KeptCurve.read(path, key: key, of: curves) {
-                points[name] = kept
-                Terminal.shared.advance(by: curves.tokenCount * inner.count * 2, detail: name)
-                continue
-            }
-            let kept = try inner.map { try point(order, $0, removed: false, name) }
-            let removed = try inner.map { try point(order, $0, removed: true, name) }
-            let own = CurvePoints(kept: [none] + kept + [every], removed: [every] + removed + [none])
-            try lock.requireInPlace()
-            try JSONRecord.write(KeptCurve(own, key: key), to: path)
-            points[name] = own
-        }
-        Terminal.shared.end()
-        let ones = [Int](repeating: 1, count: batch.sequenceCount)
-        var losses = ComparisonRecord.CurveLosses()
-        losses.sequences = batch.sequenceCount
-        losses.held_out = curveTokens != nil
-        losses.original = original.mean(ones)
-        losses.every = every.mean(ones)
-        losses.none = none.mean(ones)
-        return (points, curves.counts, losses)
+        record.curve_losses = curves?.losses ?? ComparisonRecord.CurveLosses()
+        if curves != nil { record.curve_losses.held_out = curveTokens != nil }
+        return record
     }
 
     private func about(_ loaded: ScoringInput.Loaded, _ plugins: [any LoadedPlugin]) -> [ComparisonRecord.Fact] {
@@ -293,21 +243,6 @@ struct CompareCommand: ParsableCommand {
         all["draws"] = "\(draws)"
         all["seed"] = "\(seed)"
         return all
-    }
-
-    /// The first latents of every method's core, each once, in the methods' order.
-    private func shown(_ record: ComparisonRecord) -> [Int] {
-        var seen = Set<Int>()
-        return record.methods.flatMap { method in
-            (method.cores.first { $0.tau == 0.9 } ?? method.cores.last)?.latents.prefix(show) ?? []
-        }.filter { seen.insert($0).inserted }
-    }
-
-    private func write(_ record: ComparisonRecord, _ pass: ComparisonPass) throws {
-        var writer = SafetensorsWriter(metadata: ["methods": record.methods.map(\.name).joined(separator: "\n")])
-        for method in record.methods { writer.add("scores.\(method.name)", doubles: method.scores) }
-        pass.add(to: &writer)
-        try writer.write(to: out + "/comparison.safetensors")
     }
 
     private func printTable(_ record: ComparisonRecord) {

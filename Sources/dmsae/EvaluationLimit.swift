@@ -1,4 +1,5 @@
 import ArgumentParser
+import Attribution
 import Distillation
 
 /// How much scorers may ask of the model beyond the pass that all share: a number of forwards, or a time.
@@ -24,24 +25,16 @@ enum EvaluationLimit: ExpressibleByArgument, Equatable {
         return nil
     }
 
-    /// The number of forwards: a time is divided by what a whole sequence takes here, from the hook point to the losses. A
-    /// change late in a sequence takes less, so the time is an upper bound.
+    /// The number of forwards; a time is divided by what a whole sequence takes here.
     ///
     /// - Throws: what the model throws.
     func forwards(_ loaded: ScoringInput.Loaded) throws -> Int {
         switch self {
         case .forwards(let number): return number
         case .time(let limit):
-            let sample = try loaded.sample(0..<min(4, loaded.tokens.sequenceCount))
-            func run() throws -> Double {
-                let start = seconds()
-                _ = try loaded.model.losses(of: sample.tokens, residual: sample.residual, afterLayer: loaded.layer)
-                return seconds() - start
-            }
-            // The first run touches memory for the first time.
-            _ = try run()
-            let each = try run() / Double(sample.tokens.sequenceCount)
-            let forwards = max(1, Int(min(limit / max(each, 1e-9), 1e15)))
+            let sample = try loaded.sequences.sample(0..<min(4, loaded.tokens.sequenceCount))
+            let (forwards, each) = try EvaluationBudget.forwards(
+                in: limit, loaded.spliced, sample, clock: seconds)
             Terminal.shared.note("--budget: a forward takes \(decimals(each, 3)) s here, so it is \(forwards) forwards")
             return forwards
         }

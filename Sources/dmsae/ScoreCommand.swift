@@ -113,100 +113,90 @@ struct ScoreCommand: ParsableCommand {
             advice: checkpoint.map { "interrupted; run the same command again to go on from \($0)" }
                 ?? "interrupted; nothing was written to \(out)")
         try Surroundings.prepareToCompute(advice: "lower --sequences, --score-memory or --prefix, or give fewer tokens")
-        // What can be refused is refused before the work, not after it.
-        try OutputPlace.requireFile(out, reading: [input.model, input.sae, input.tokens] + merge)
-        if let checkpoint {
-            guard checkpoint != out else { throw ValidationError("--out and --checkpoint name one file; give two") }
-            try OutputPlace.requireFile(checkpoint, reading: [input.model, input.sae, input.tokens] + merge)
-        }
+        try requirePlaces()
         guard tau > 0 && tau <= 1 else { throw AttributionError.badFraction(tau) }
         let how = try aggregation.resolved()
         let plugin = try plugins.scorer(scorer, output: out)
         aggregation.warnOfUnused([plugin])
         let loaded = try input.load(allCandidates: candidates == .all)
-        let batch = loaded.tokens
         let limit = try input.budget?.forwards(loaded)
         let pass = ScoringPass(
-            loaded.spliced, scorer: plugin, budget: Terminal.evaluations(of: scorer, limit: limit),
-            means: loaded.means(step: input.sequences))
+            loaded.spliced, scorer: plugin, budget: Terminal.evaluations(of: scorer, limit: limit), means: loaded.means)
         let accumulator = ScoreAccumulator(
-            latents: pass.candidateCount, tokens: batch.tokenCount, aggregate: how, scope: aggregation.scope,
-            isSigned: aggregation.signed,
-            memory: Int(scoreMemory * Double(1 << 30)))
+            latents: pass.candidateCount, tokens: loaded.tokens.tokenCount, aggregate: how, scope: aggregation.scope,
+            isSigned: aggregation.signed, memory: Int(scoreMemory * Double(1 << 30)))
         try accumulator.memory.check()
-        if perToken { try checkPerToken(plugin, pass, batch) }
-        let everyToken =
-            perToken && plugin.scoresTokens ? Matrix(rows: batch.tokenCount, columns: pass.candidateCount) : nil
-        if perToken && !plugin.scoresTokens {
-            pass.keepLossChanges(sequences: batch.sequenceCount, length: batch.length)
-        }
-        try pass.begin(sequences: batch.sequenceCount, tokens: batch.tokenCount)
-        let range = merge.isEmpty ? try shard?.range(of: batch.sequenceCount) ?? 0..<batch.sequenceCount : 0..<0
+        if perToken { try checkPerToken(plugin, pass, loaded.tokens) }
         let key = try passKey(plugin, loaded, limit: limit)
-        let lock = try checkpoint.map { try OutputLock.file($0) { "go on with --checkpoint \($0)" } }
-        defer { withExtendedLifetime(lock) {} }
-        var leftOut: [Int] = []
-        var first = try prepare(pass, accumulator, plugin, batch, range, key: key, leftOut: &leftOut)
-        Terminal.shared.begin("score", total: (range.upperBound - first) * batch.length, unit: "tokens")
-        while first < range.upperBound {
-            try Interruption.request.check()
-            let last = min(first + input.sequences, range.upperBound)
-            let sample = try loaded.sample(first..<last)
-            do {
-                let scores = try pass.score(sample)
-                scores.add(to: accumulator)
-                if let everyToken {
-                    scores.scatter(into: everyToken, firstRow: first * batch.length, signed: aggregation.signed)
-                }
-                // Terms that are something else are found out here, and not after the last sequence only.
-                if first == range.lowerBound { _ = try pass.lossChanges() }
-            } catch let error as PluginError where onPluginCrash == .skip {
-                guard case .crashed = error else { throw error }
-                Terminal.shared.warn("sequences \(first) to \(last - 1) are left out: \(error)")
-                pass.skip(sample)
-                leftOut += first..<last
-            }
-            Terminal.shared.advance(by: sample.tokenCount, detail: "")
-            first = last
-            if let checkpoint {
-                var state = pass.state(key: key, from: range.lowerBound, accumulator)
-                state.leftOut = leftOut
-                try lock?.requireInPlace()
-                try state.write(to: checkpoint)
-            }
+        let kept = try checkpoint.map {
+            ScoringRun.Checkpoint($0, try OutputLock.file($0) { "go on with --checkpoint \($0)" })
         }
-        Terminal.shared.end()
+        defer { withExtendedLifetime(kept) {} }
+        let run = try ScoringRun(
+            pass, accumulator, over: loaded.sequences, part: try shard?.range(of: loaded.tokens.sequenceCount), key: key
+        )
+        if perToken { run.keepEveryToken(of: plugin) }
+        try score(run, plugin, keeping: kept)
         loaded.warnOfMisfit()
         if let shard, let checkpoint {
-            return print("shard \(shard.index) of \(shard.count), sequences \(range), is in \(checkpoint)")
+            return print("shard \(shard.index) of \(shard.count), sequences \(run.part), is in \(checkpoint)")
         }
-        if !leftOut.isEmpty && (checkpoint != nil || !merge.isEmpty) {
-            Terminal.shared.warn("\(leftOut.count) sequences are left out, the plugin crashed on them: \(leftOut)")
+        try warn(of: run, plugin, how)
+        let result = try run.result(tau: tau) { outputs in
+            plugin.scoresTokens
+                ? .aggregate(how, aggregation.scope, isSigned: aggregation.signed)
+                : .total(outputs.first?.name ?? plugin.name)
         }
-        guard leftOut.isEmpty || accumulator.tokenCount > 0 else {
+        try result.write(to: out, about: try metadata(key, plugin, how, leftOut: run.leftOut))
+        let own = result.outputs.first?.output
+        let title = plugin.scoresTokens ? "\(how)" : own.map { "\($0.name) [\($0.unit)]" } ?? ""
+        try report(result, title: title, leftOut: run.leftOut, loaded.scale)
+    }
+
+    /// What can be refused is refused before the work, not after it.
+    private func requirePlaces() throws {
+        let inputs = [input.model, input.sae, input.tokens] + merge
+        try OutputPlace.requireFile(out, reading: inputs)
+        guard let checkpoint else { return }
+        guard checkpoint != out else { throw ValidationError("--out and --checkpoint name one file; give two") }
+        try OutputPlace.requireFile(checkpoint, reading: inputs)
+    }
+
+    /// Takes in what is there, and scores the rest.
+    private func score(
+        _ run: ScoringRun, _ plugin: any AttributionScorer & LoadedPlugin, keeping checkpoint: ScoringRun.Checkpoint?
+    ) throws {
+        let vet = PluginBuilds([plugin]).requireThose(of:)
+        if !merge.isEmpty { try run.merge(merge, vet: vet) }
+        if let checkpoint { try run.resume(checkpoint, vet: vet) }
+        Terminal.shared.begin("score", total: run.remainingTokens, unit: "tokens")
+        defer { Terminal.shared.end() }
+        try run.run(keeping: checkpoint, watch: Terminal.watch) { sequences, error in
+            guard onPluginCrash == .skip, case PluginError.crashed = error else { return false }
+            Terminal.shared.warn(
+                "sequences \(sequences.lowerBound) to \(sequences.upperBound - 1) are left out: \(error)")
+            return true
+        }
+    }
+
+    /// Says what of the pass is not as it would be.
+    ///
+    /// - Throws: `PluginError.reported` for a scorer that crashed on everything.
+    private func warn(of run: ScoringRun, _ plugin: any LoadedPlugin, _ how: Aggregate) throws {
+        if !run.leftOut.isEmpty && (checkpoint != nil || !merge.isEmpty) {
+            Terminal.shared.warn(
+                "\(run.leftOut.count) sequences are left out, the plugin crashed on them: \(run.leftOut)")
+        }
+        guard run.leftOut.isEmpty || run.accumulator.tokenCount > 0 else {
             throw PluginError.reported(
                 "scorer \(plugin.name) crashed on every batch, so nothing was scored; correct \(plugin.path)")
         }
-        guard accumulator.tokenCount > 0 else { throw AttributionError.nothingScored(tokens: batch.tokenCount) }
-        let result = try pass.totals(accumulator)
-        if accumulator.relativeError > 0 {
+        let error = run.accumulator.relativeError
+        if error > 0 {
             Terminal.shared.warn(
                 "not all scores fit into --score-memory \(scoreMemory): each latent's \(how) is to "
-                    + "\(decimals(100 * accumulator.relativeError, 1))% of its value; raise it for exact ones")
+                    + "\(decimals(100 * error, 1))% of its value; raise it for exact ones")
         }
-        let outputs = try pass.outputs()
-        let core = try CoreSelection(
-            result, fraction: tau, tokens: accumulator.tokenCount,
-            measure: plugin.scoresTokens
-                ? .aggregate(how, aggregation.scope, isSigned: aggregation.signed)
-                : .total(outputs.first?.output.name ?? plugin.name))
-        let about = try metadata(key, plugin, how, leftOut: leftOut)
-        try write(result, core, everyToken, try pass.lossChanges(), batch, outputs, about)
-        let title =
-            plugin.scoresTokens ? "\(how)" : outputs.first.map { "\($0.output.name) [\($0.output.unit)]" } ?? ""
-        try report(
-            result, core, scored: accumulator.tokenCount, title: title, outputs.map(\.output), leftOut: leftOut,
-            loaded.scale)
     }
 
     /// Refuses --per-token for a scorer of which nothing is known token by token, and a file of absurd size.
@@ -222,7 +212,7 @@ struct ScoreCommand: ParsableCommand {
         if !plugin.scoresTokens, let name = pass.terms?.perTokenName, outputs.contains(where: { $0.name == name }) {
             throw ValidationError("scorer \(plugin.name) has an output \(name) of its own; leave --per-token out")
         }
-        let size = Double(batch.tokenCount) * Double(pass.candidateCount) * 4 / 0x1p30
+        let size = pass.perTokenBytes(tokens: batch.tokenCount) / 0x1p30
         guard size <= perTokenLimit else {
             throw ValidationError(
                 "--per-token would write \(pass.candidateCount) latents × \(batch.tokenCount) tokens, \(decimals(size, 2)) GiB; "
@@ -247,36 +237,6 @@ struct ScoreCommand: ParsableCommand {
         return key
     }
 
-    /// Takes in what is there, and returns the sequence to go on from.
-    private func prepare(
-        _ pass: ScoringPass, _ accumulator: ScoreAccumulator, _ plugin: any AttributionScorer & LoadedPlugin,
-        _ batch: TokenBatch, _ range: Range<Int>, key: PassKey, leftOut: inout [Int]
-    ) throws -> Int {
-        func read(_ path: String) throws -> ScoringState {
-            try PluginBuilds([plugin]).requireThose(of: path)
-            let state = try ScoringState.read(
-                path, key: key, latents: pass.candidateCount, sequenceCount: batch.sequenceCount, length: batch.length)
-            leftOut += state.leftOut
-            return state
-        }
-        for path in merge { try pass.merge(try read(path), path: path, length: batch.length, accumulator) }
-        guard merge.isEmpty || pass.sequencesSeen == batch.sequenceCount else {
-            throw AttributionError.shardsMissing(from: pass.sequencesSeen, of: batch.sequenceCount)
-        }
-        pass.start(at: merge.isEmpty ? range.lowerBound : pass.sequencesSeen, length: batch.length)
-        guard let checkpoint else { return range.lowerBound }
-        guard exists(checkpoint) else {
-            try AtomicFile.requireWritable(checkpoint)
-            return range.lowerBound
-        }
-        let state = try read(checkpoint)
-        guard state.sequences.lowerBound == range.lowerBound, state.sequences.upperBound <= range.upperBound else {
-            throw AttributionError.otherShard(path: checkpoint, found: state.sequences, wanted: range)
-        }
-        try pass.resume(state, path: checkpoint, length: batch.length, accumulator)
-        return state.sequences.upperBound
-    }
-
     /// What scores are of, and how they were made.
     private func metadata(
         _ key: PassKey, _ plugin: any AttributionScorer & LoadedPlugin, _ how: Aggregate, leftOut: [Int]
@@ -299,45 +259,18 @@ struct ScoreCommand: ParsableCommand {
         return metadata
     }
 
-    private func write(
-        _ scores: [Double], _ core: CoreSelection, _ everyToken: Matrix?, _ lossChanges: Matrix?, _ batch: TokenBatch,
-        _ outputs: [(output: ScorerOutput, values: [Double])], _ about: [String: String]
-    ) throws {
-        var metadata = about
-        for (output, _) in outputs {
-            metadata["\(output.name).unit"] = output.unit
-            metadata["\(output.name).higher_is_better"] = "\(output.higherIsBetter)"
-        }
-        var writer = SafetensorsWriter(metadata: metadata)
-        writer.add("scores", scores.map(Float.init), shape: [scores.count])
-        writer.add("core", integers: core.latents.map { Int64($0) })
-        if let everyToken {
-            writer.add("per_token", everyToken, shape: [batch.sequenceCount, batch.length, scores.count])
-        }
-        for (output, values) in outputs {
-            let shape = output.shape == .latent ? [scores.count] : [scores.count, batch.sequenceCount]
-            writer.add(output.name, values.map(Float.init), shape: shape)
-            if let lossChanges, output.role == .terms {
-                writer.add(
-                    output.perTokenName, lossChanges, shape: [scores.count, batch.sequenceCount, batch.length - 1])
-            }
-        }
-        try writer.write(to: out)
-    }
-
-    private func report(
-        _ scores: [Double], _ core: CoreSelection, scored: Int, title: String, _ outputs: [ScorerOutput],
-        leftOut: [Int],
-        _ scale: LatentScale
-    ) throws {
+    private func report(_ result: ScoringResult, title: String, leftOut: [Int], _ scale: LatentScale) throws {
+        let (scores, core) = (result.scores, result.core)
         if output.json {
             let report = Report(
-                candidates: scores.count, scored_tokens: scored, core: core.latents, coverage: core.coverage,
-                scores: scores, outputs: outputs, left_out_sequences: leftOut, decoder_norms: scale.rawValue)
+                candidates: scores.count, scored_tokens: result.scoredTokens, core: core.latents,
+                coverage: core.coverage,
+                scores: scores, outputs: result.outputs.map(\.output), left_out_sequences: leftOut,
+                decoder_norms: scale.rawValue)
             return print(try JSONRecord.text(report))
         }
         print(
-            "\(scored) tokens scored; a core of \(core.latents.count) of \(scores.count) candidates has "
+            "\(result.scoredTokens) tokens scored; a core of \(core.latents.count) of \(scores.count) candidates has "
                 + "\(decimals(100 * core.coverage, 1))% of the attribution")
         if !leftOut.isEmpty { print("\(leftOut.count) sequences are left out: the plugin crashed on them") }
         print("  rank  latent  \(title)")
@@ -361,21 +294,5 @@ struct ScoreCommand: ParsableCommand {
         var outputs: [ScorerOutput]
         var left_out_sequences: [Int]
         var decoder_norms: String
-    }
-}
-
-extension ScorerOutput {
-    /// The tensor of what the terms are made of token by token.
-    fileprivate var perTokenName: String { name + "_per_token" }
-}
-
-extension ScoringPass.Scores {
-    /// Writes the scores as rows of a dense matrix, as they are aggregated: absolute unless signed.
-    func scatter(into matrix: Matrix, firstRow: Int, signed: Bool) {
-        for r in 0..<codes.rows {
-            for e in codes.entries(ofRow: r) {
-                matrix[firstRow + r, Int(codes.columnIndices[e])] = signed ? values[e] : abs(values[e])
-            }
-        }
     }
 }

@@ -48,25 +48,29 @@ struct ScoringInput: ParsableArguments {
         let scale: LatentScale
         let tokens: TokenBatch
         let policy: SplicePolicy
+        /// Sequences of a pass through the model.
+        let step: Int
         let spliced: SplicedPass
         var layer: Int { place.value }
 
         /// Warns where the SAE does not fit what it was spliced into.
         func warnOfMisfit() { place.warn(explainedVariance: spliced.explainedVariance.value) }
 
-        /// Some of the sequences at the hook point.
-        func sample(_ sequences: Range<Int>) throws -> SpliceSample { try sample(tokens.sequences(sequences)) }
+        /// The sequences at the hook point, as many in a pass as was asked for.
+        var sequences: SampledSequences { sequences(of: tokens) }
 
-        /// Means over all sequences, gathered when a scorer asks.
-        func means(step: Int) -> MeanActivations {
-            MeanActivations(
-                spliced, sequences: tokens.sequenceCount, step: step,
-                progress: { _ in try Interruption.request.check() }, sample: { try sample($0) })
+        /// Other sequences there.
+        func sequences(of tokens: TokenBatch) -> SampledSequences {
+            SampledSequences(tokens, step: step) {
+                try SpliceSample($0, model: model, layer: layer, policy: policy)
+            }
         }
 
-        /// Other sequences at the hook point.
-        func sample(_ batch: TokenBatch) throws -> SpliceSample {
-            try SpliceSample(batch, model: model, layer: layer, policy: policy)
+        /// Means over all sequences, gathered when a scorer asks.
+        var means: MeanActivations {
+            MeanActivations(
+                spliced, sequences: tokens.sequenceCount, step: step,
+                progress: { _ in try Interruption.request.check() }, sample: sequences.sample)
         }
     }
 
@@ -93,7 +97,7 @@ struct ScoringInput: ParsableArguments {
         let spliced = try SplicedPass(model: loaded, layer: place.value, sae: autoencoder, settings: settings)
         return Loaded(
             sae: autoencoder, model: loaded, tokenizer: tokenizer, place: place, scale: scale, tokens: batch,
-            policy: splice.policy(loaded.configuration, tokenizer: tokenizer), spliced: spliced)
+            policy: splice.policy(loaded.configuration, tokenizer: tokenizer), step: sequences, spliced: spliced)
     }
 
     /// All that scores depend on, but for the scorer: what is kept of one pass is not taken up by another, and what is written

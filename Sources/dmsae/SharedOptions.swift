@@ -141,20 +141,6 @@ func loadTokenizer(model path: String) throws -> Tokenizer {
     return try Tokenizer.load(path: path)
 }
 
-extension SafetensorsFile {
-    /// A floating-point tensor of which every element is a number: NaN would be dropped silently by a threshold.
-    ///
-    /// - Throws: `TensorFileError`.
-    func finiteMatrix(_ name: String) throws -> Matrix {
-        let result = try matrix(name)
-        guard result.isFinite else {
-            throw TensorFileError.malformed(
-                file: path, what: "tensor \"\(name)\" holds NaN or infinity", next: "check how it was made")
-        }
-        return result
-    }
-}
-
 /// Group sizes, weights and the like: numbers separated by commas.
 struct NumberList<Element: LosslessStringConvertible & Sendable>: ExpressibleByArgument, Sendable {
     let values: [Element]

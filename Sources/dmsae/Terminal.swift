@@ -33,6 +33,10 @@ final class Terminal: ProgressSink {
         EvaluationBudget(groups: limit) { Terminal.shared.advance(by: 0, detail: "\(scorer): \($0) evaluations") }
     }
 
+    /// Someone who stops a pass when a signal asked for that, and shows how far it is.
+    static let watch = PassWatch(
+        check: { try Interruption.request.check() }, advance: { Terminal.shared.advance(by: $0, detail: $1) })
+
     func silence() { state.withLock { $0.isQuiet = true } }
 
     func begin(_ task: String, total: Int, unit: String) {

@@ -1,8 +1,6 @@
 import ArgumentParser
 import Attribution
 import Distillation
-import Kernels
-import LinearAlgebra
 import PluginHost
 import SparseCoding
 import TensorFiles
@@ -86,8 +84,7 @@ struct TrainCommand: ParsableCommand {
         Interruption.install(advice: "interrupted; no SAE was written to \(out), start again")
         try Surroundings.prepareToCompute(advice: "lower --width or --batch")
         let rule = try plugins.rule(sparsity, output: out)
-        let source = try TrainingRows(
-            activations, batch: batch, inOrder: noShuffle, seed: UInt64(seed), scaled: inputScale == .measured)
+        let source = try rows()
         let (sae, start) = try startingPoint(dIn: source.dIn)
         try warnOfOtherPlaces(source, start)
         let plan = try TrainingPlan(settings(), dIn: source.dIn, layout: sae.layout)
@@ -130,6 +127,15 @@ struct TrainCommand: ParsableCommand {
                 "the threshold was never updated (\(steps) steps, --threshold-start \(plan.thresholdStart)), so this "
                     + "SAE cannot be applied to single tokens yet")
         }
+    }
+
+    private func rows() throws -> TrainingRows {
+        guard !noShuffle || !ActivationStore.isAt(activations) else {
+            throw ValidationError("--no-shuffle needs a safetensors file, not a store")
+        }
+        return try TrainingRows(
+            activations, batch: batch, order: noShuffle ? .ofFile : .shuffled(seed: UInt64(seed)),
+            isScaled: inputScale == .measured, progress: Terminal.shared, stop: Interruption.request)
     }
 
     /// What goes into the SAE's record; of a start, what is not known better here.
@@ -224,10 +230,8 @@ struct TrainCommand: ParsableCommand {
         let sizes = groups?.values ?? loaded?.sae.layout.groups ?? PrefixLayout.standardGroups(width: total)
         let layout = try PrefixLayout(groups: sizes, width: total, coreCount: frozen?.rows ?? 0)
         try TrainingPlan.memory(dIn: dIn, layout: layout, k: k, batch: batch, copies: loaded == nil ? 0 : 1).check()
-        // A core that is given is dense; one that is inherited is what it was.
-        let sae = SparseAutoencoder(
-            dIn: dIn, layout: layout, coreIsDense: core != nil || loaded?.sae.coreIsDense ?? true)
         guard let loaded else {
+            let sae = SparseAutoencoder(dIn: dIn, layout: layout)
             sae.initialize(seed: UInt64(seed), core: frozen, coreDecoder: coreDecoderInit)
             return (sae, nil)
         }
@@ -235,71 +239,9 @@ struct TrainCommand: ParsableCommand {
         guard loaded.sae.dSAE == total else {
             throw SparseCodingError.groupsDoNotSum(groups: sizes, width: loaded.sae.dSAE)
         }
-        sae.encoder.assign(loaded.sae.encoder)
-        sae.encoderBias.assign(loaded.sae.encoderBias)
-        sae.decoder.assign(loaded.sae.decoder)
-        sae.decoderBias.assign(loaded.sae.decoderBias)
-        sae.subtractsDecoderBias = loaded.sae.subtractsDecoderBias
-        sae.threshold = loaded.sae.threshold
-        sae.latentThresholds = loaded.sae.latentThresholds?.copy()
-        sae.rowTopK = loaded.sae.rowTopK
+        // A core that is given is dense; one that is inherited is what it was.
+        let sae = loaded.sae.copy(layout: layout, coreIsDense: core != nil || loaded.sae.coreIsDense)
         if let frozen { sae.replaceCoreEncoder(frozen) }
         return (sae, Start(provenance: loaded.provenance, scale: norms == nil ? .unit : .folded))
-    }
-}
-
-/// Rows to train on: a store, or a file of activations taken in order or shuffled each epoch.
-private final class TrainingRows {
-    let dIn: Int
-    let scale: Float
-    let record: ActivationStoreRecord?
-    let read: BatchSource
-
-    init(_ path: String, batch: Int, inOrder: Bool, seed: UInt64, scaled: Bool) throws {
-        if exists(path + "/store.json") {
-            guard !inOrder else { throw ValidationError("--no-shuffle needs a safetensors file, not a store") }
-            guard batch % ActivationStore.chunkRows == 0 else {
-                throw DistillationError.batchNotInChunks(batch: batch, chunk: ActivationStore.chunkRows)
-            }
-            let store = try ActivationStore(path)
-            try store.verify(progress: Terminal.shared, stop: Interruption.request)
-            let reader = try store.reader(batch: batch, seed: seed)
-            let factor = scaled ? Float(store.record.inputScale) : 1
-            dIn = store.record.dIn
-            scale = factor
-            record = store.record
-            read = { reader.read(step: $0, scale: factor, into: $1) }
-            return
-        }
-        let file = try SafetensorsFile(path: path)
-        let shape = try file.require("x", shape: [nil, nil]).shape
-        // Their order is kept in 32 bits.
-        guard shape[0] <= Int(Int32.max) else {
-            throw TensorFileError.unusable(
-                file: path, what: "x has \(shape[0]) rows, more than \(Int32.max)",
-                next: "give part of them, or harvest a store")
-        }
-        let x = try file.finiteMatrix("x")
-        guard shape[0] >= batch else { throw DistillationError.tooFewRows(rows: shape[0], batch: batch) }
-        let norm = x.rootMeanSquareRowNorm
-        guard norm > 0 else { throw DistillationError.allZero(file: path) }
-        let factor = scaled ? Float(norm) : 1
-        dIn = shape[1]
-        scale = factor
-        record = nil
-        var order: [Int32] = []
-        var epoch = -1
-        read = { step, target in
-            let perEpoch = x.rows / batch
-            if !inOrder && step / perEpoch != epoch {
-                epoch = step / perEpoch
-                order = CounterRandom(seed: seed, purpose: .epochShuffle, step: UInt32(epoch)).permutation(x.rows)
-            }
-            for r in 0..<batch {
-                let row = inOrder ? (step * batch + r) % x.rows : Int(order[step % perEpoch * batch + r])
-                target.row(r).update(from: x.row(row), count: x.columns)
-                kernels.scale(target.row(r), 1 / factor, x.columns)
-            }
-        }
     }
 }

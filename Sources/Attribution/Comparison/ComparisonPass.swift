@@ -17,7 +17,8 @@ public final class ComparisonPass {
     public private(set) var sharedSeconds = 0.0
     private let passes: [ScoringPass]
     private let clock: () -> Double
-    let length: Int
+    /// Tokens of each.
+    public let length: Int
 
     /// A pass over `sequences` sequences of `length` tokens, with `means` of all of them; `clock` gives seconds.
     public init(
@@ -157,8 +158,18 @@ public final class ComparisonPass {
         LatentInspection(sae, model: spliced.model, tokenizer: tokenizer, ids: tokens.ids, fired: fired)
     }
 
-    /// Adds what others need to aggregate and plot again: the codes, token by token, and every score of a token.
-    public func add(to writer: inout SafetensorsWriter) {
+    /// Writes what others need to aggregate and plot again: every method's scores, the codes, token by token, and every score of
+    /// a token.
+    ///
+    /// - Throws: `TensorFileError.unwritable`.
+    public func write(_ record: ComparisonRecord, to path: String) throws {
+        var writer = SafetensorsWriter(metadata: ["methods": record.methods.map(\.name).joined(separator: "\n")])
+        for method in record.methods { writer.add("scores.\(method.name)", doubles: method.scores) }
+        add(to: &writer)
+        try writer.write(to: path)
+    }
+
+    private func add(to writer: inout SafetensorsWriter) {
         writer.add("latents", integers32: fired.latents)
         writer.add("tokens", integers32: fired.tokens)
         writer.add("activations", fired.activations)

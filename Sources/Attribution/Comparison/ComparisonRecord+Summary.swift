@@ -83,6 +83,14 @@ extension ComparisonRecord {
         } ?? told.first
     }
 
+    /// The first `count` latents of every method's core, each once, in the methods' order.
+    public func firstOfCores(_ count: Int) -> [Int] {
+        var seen = Set<Int>()
+        return methods.flatMap { method in
+            (method.cores.first { $0.tau == 0.9 } ?? method.cores.last)?.latents.prefix(count) ?? []
+        }.filter { seen.insert($0).inserted }
+    }
+
     /// Whether a ranking is one that any method has to beat.
     public static func isControl(_ name: String) -> Bool {
         ["frequency", "random", "reconstruction"].contains {

@@ -1,5 +1,8 @@
+import Foundation
 import LanguageModeling
 import LinearAlgebra
+
+private func log2OnePlus(_ n: Int) -> Double { log2(1 + Double(n)) }
 
 /// What becomes of the loss when only the top n latents of a ranking are kept in the spliced prefix, and when just those are
 /// removed: a method that knows which latents matter makes the first fall fast and the second rise fast.
@@ -52,6 +55,12 @@ public final class FaithfulnessCurves {
             throw AttributionError.nothingReached(tokens: tokenCount)
         }
     }
+
+    /// The counts between none and all.
+    var innerCounts: [Int] { Array(counts.dropFirst().dropLast()) }
+
+    /// Tokens that the curves of so many methods run through the model.
+    public func tokenCount(methods: Int) -> Int { (3 + methods * innerCounts.count * 2) * tokenCount }
 
     /// Sequences.
     public var sequenceCount: Int { samples.reduce(0) { $0 + $1.sample.tokens.sequenceCount } }

@@ -1,0 +1,53 @@
+import LanguageModeling
+
+/// The sequences of a pass at the hook point, made a few at a time.
+public struct SampledSequences {
+    /// S.
+    public let count: Int
+    /// T.
+    public let length: Int
+    /// Sequences of a sample; the last one may have fewer.
+    public let step: Int
+    private let make: (TokenBatch) throws -> SpliceSample
+    private let tokens: TokenBatch
+
+    /// The sequences of `tokens`, of which `make` runs the model up to the hook.
+    public init(_ tokens: TokenBatch, step: Int, _ make: @escaping (TokenBatch) throws -> SpliceSample) {
+        (count, length) = (tokens.sequenceCount, tokens.length)
+        self.tokens = tokens
+        self.step = step
+        self.make = make
+    }
+
+    /// S·T.
+    public var tokenCount: Int { count * length }
+
+    /// Some of the sequences.
+    ///
+    /// - Throws: what the model throws.
+    public func sample(_ sequences: Range<Int>) throws -> SpliceSample { try make(tokens.sequences(sequences)) }
+
+    /// All of them, a sample after the other.
+    ///
+    /// - Throws: what the model throws.
+    public func samples() throws -> [SpliceSample] {
+        try stride(from: 0, to: count, by: step).map { try sample($0..<min($0 + step, count)) }
+    }
+}
+
+/// Who looks on while a pass goes over its sequences.
+public struct PassWatch: Sendable {
+    /// Asked before each sample; throws to stop there.
+    public var check: @Sendable () throws -> Void
+    /// Told after it: tokens done since the last call, and a short reading.
+    public var advance: @Sendable (_ tokens: Int, _ detail: String) -> Void
+
+    /// Someone who checks and is told.
+    public init(
+        check: @escaping @Sendable () throws -> Void,
+        advance: @escaping @Sendable (_ tokens: Int, _ detail: String) -> Void
+    ) {
+        self.check = check
+        self.advance = advance
+    }
+}
