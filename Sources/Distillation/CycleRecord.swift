@@ -43,7 +43,7 @@ public struct FinalRecord: Codable, Sendable, Equatable {
     public var dmsae: SAERecord
     /// A plain Matryoshka SAE of the same width, tokens, seed and total L0.
     public var baseline: SAERecord
-    /// As the DMSAE, with as many latents of cycle 0 frozen that were not selected there; nil unless asked for.
+    /// `CoreControl.random`; nil unless asked for.
     public var random: SAERecord?
 }
 

@@ -11,7 +11,7 @@ private struct FinalEvent: Encodable {
 
 extension Distillation {
     /// With the final core frozen, one DMSAE and one plain Matryoshka SAE at each k: same width, tokens, seed and
-    /// total L0. If asked for, one more with a random core: what a core owes to its choice and not to being frozen.
+    /// total L0; and one more for each control that is asked for.
     ///
     /// - Parameter mark: SHA-256 of the last cycle's mark.
     func finish(
@@ -29,7 +29,7 @@ extension Distillation {
             frozen.row(i).update(from: encoders.row(row), count: encoders.columns)
         }
         try core.write(encoder: frozen, to: folder)
-        let control = recipe.randomCore ? try randomCore(frozen.rows, dIn: store.record.dIn) : nil
+        let controls = try controls.map { ($0, try $0.encoderRows(frozen.rows, of: run, recipe)) }
         return try recipe.resolvedFinalK.map { k in
             let name = "final/k-\(k.recipeText)"
             if run.has(name + "/" + StepMark.name) {
@@ -43,13 +43,13 @@ extension Distillation {
             let (_, baseline) = try trainOne(
                 name + "/baseline", k: k, seed: seed, core: nil, budget: .nonCore, store, evaluation,
                 folder: name + "/baseline")
-            let random = try control.map {
-                try trainOne(
-                    name + "/random", k: k, seed: seed, core: $0, budget: recipe.finalBudget, store, evaluation,
-                    folder: name + "/random"
+            var record = FinalRecord(k: k, dmsae: dmsae, baseline: baseline)
+            for (control, encoder) in controls {
+                let part = name + "/" + control.rawValue
+                record[control] = try trainOne(
+                    part, k: k, seed: seed, core: encoder, budget: recipe.finalBudget, store, evaluation, folder: part
                 ).1
             }
-            let record = FinalRecord(k: k, dmsae: dmsae, baseline: baseline, random: random)
             for (part, title) in record.named {
                 for warning in FailureSignature.commonSigns(part, "\(title) at k = \(k.recipeText)") {
                     progress.warn(warning)
@@ -63,7 +63,9 @@ extension Distillation {
         }
     }
 
-    private var pairFolders: [String] { ["dmsae", "baseline"] + (recipe.randomCore ? ["random"] : []) }
+    private var controls: [CoreControl] { CoreControl.allCases.filter { $0.isAsked(by: recipe) } }
+
+    private var pairFolders: [String] { ["dmsae", "baseline"] + controls.map(\.rawValue) }
 
     private var pairFiles: [String] {
         ["metrics.json"] + pairFolders.flatMap { folder in SAEFolder.files.map { "\(folder)/\($0)" } }
@@ -74,7 +76,7 @@ extension Distillation {
         do {
             _ = try StepMark.check(pairFiles, of: folder, run: identity, after: mark)
             let record = try JSONRecord.read(FinalRecord.self, from: folder + "/metrics.json")
-            guard record.k == k, (record.random != nil) == recipe.randomCore,
+            guard record.k == k, record.controls.map(\.control) == controls,
                 record.named.allSatisfy({ $0.record.seed == seed(recipe.cycles + 1) })
             else { throw DistillationError.stepDiffers("\(folder)/metrics.json is of another k or seed") }
             for name in pairFolders {
@@ -87,27 +89,5 @@ extension Distillation {
         } catch {
             throw DistillationError.badStep(folder: folder, reason: "\(error)")
         }
-    }
-
-    /// Encoder vectors [count, D] of latents drawn from cycle 0's that it did not select: from its candidates as far as they
-    /// last, then from the others.
-    private func randomCore(_ count: Int, dIn: Int) throws -> Matrix {
-        let folder = run.path + "/cycle-0"
-        let selected = Set(try Core.read(folder + "/core.json", width: recipe.width).latents.map(\.index))
-        let sae = try SAEFolder.read(folder + "/sae").sae
-        let order = CounterRandom(seed: UInt64(recipe.seed), purpose: .randomCore).permutation(sae.dSAE).map { Int($0) }
-        let innermost = sae.layout.innermost
-        let drawn = (order.filter { $0 < innermost } + order.filter { $0 >= innermost })
-            .filter { !selected.contains($0) }.prefix(count)
-        let rows = Matrix(rows: drawn.count, columns: dIn)
-        for (i, j) in drawn.enumerated() { rows.row(i).update(from: sae.encoder.row(j), count: dIn) }
-        return rows
-    }
-}
-
-extension FinalRecord {
-    /// Its SAEs with what they are called, in the order of tables.
-    public var named: [(record: SAERecord, name: String)] {
-        [(dmsae, "DMSAE"), (baseline, "baseline")] + (random.map { [($0, "random core")] } ?? [])
     }
 }

@@ -24,10 +24,12 @@ extension RunReport {
         let finals = records.finals
         typealias Point = (x: Double, y: Double)
         func points(_ saes: [SAERecord]) -> [Point] { saes.map { ($0.evaluation.l0, $0.evaluation.ce_loss_score) } }
-        let randoms = points(finals.compactMap(\.random))
+        let controls = CoreControl.allCases.map { control in
+            (control.title, points(finals.compactMap { $0[control] }))
+        }
         let groups =
             [("DMSAE", points(finals.map(\.dmsae))), ("baseline", points(finals.map(\.baseline)))]
-            + (randoms.isEmpty ? [] : [("random core", randoms)]) + [("cycles", points(records.cycles.map(\.sae)))]
+            + controls.filter { !$0.1.isEmpty } + [("cycles", points(records.cycles.map(\.sae)))]
         let all = groups.flatMap(\.1)
         var plot = Plot(
             x: Axis(title: "total L0", range: range(all.map(\.x))),

@@ -26,7 +26,7 @@ extension RunReport {
             : figure(
                 core.svg(label: "L0 of the core over training"),
                 "Mean active core latents a token."
-                    + (controls.isEmpty && records.finals.allSatisfy { $0.random == nil }
+                    + (controls.isEmpty && records.finals.allSatisfy(\.controls.isEmpty)
                         ? " No control is shown; the recipe's final.random_core makes one, --control takes another training."
                         : ""))
         return legend(all.map(\.name)) + "<div class=\"grid\">" + withCore

@@ -65,11 +65,11 @@ public struct RunReport {
                 "With the core frozen, at a total L0 of \(number(final.k)), the CE loss score is \(short(own)); a plain "
                     + "Matryoshka SAE of the same width, tokens and seed has \(short(plain)) (difference "
                     + "\(own > plain ? "+" : "")\(short(own - plain)); one seed, no interval)."
-                    + (final.random.map {
-                        " Frozen at random, as many latents lead to \(short($0.evaluation.ce_loss_score)), and at the end "
-                            + "\(short($0.evaluation.l0_core, 1)) of them fire on a token; of the core, "
+                    + final.controls.map { control, record in
+                        " Frozen \(control.choice), as many latents lead to \(short(record.evaluation.ce_loss_score)), and at the end "
+                            + "\(short(record.evaluation.l0_core, 1)) of them fire on a token; of the core, "
                             + "\(short(final.dmsae.evaluation.l0_core, 1))."
-                    } ?? ""))
+                    }.joined())
         }
         return sentences
     }
