@@ -80,7 +80,7 @@ import Testing
         _ = FileManager.default.createFile(atPath: errors, contents: nil)
         let process = Process()
         process.executableURL = URL(fileURLWithPath: builtProgram)
-        process.arguments = train(steps: 1_000_000_000)
+        process.arguments = train(steps: 1_000_000)
         process.standardError = try FileHandle(forWritingTo: URL(fileURLWithPath: errors))
         try process.run()
         func names(_ path: String) -> [String] { (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? [] }
