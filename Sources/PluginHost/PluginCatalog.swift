@@ -3,52 +3,6 @@ import Glibc
 import PluginABI
 import SparseCoding
 
-/// What is known of a plugin in use, wherever it runs.
-public protocol LoadedPlugin: AnyObject, Sendable {
-    /// The plugin's id.
-    var name: String { get }
-    /// The plugin's version.
-    var version: String { get }
-    /// The file it is in.
-    var path: String { get }
-    /// What that file and the libraries beside it held when it was loaded, which is what every call runs; itself first.
-    var files: [FileHash] { get }
-    /// Variables of the environment that may decide what it computes, as they are in this process.
-    var variables: [VariableHash] { get }
-    /// Its settings: all it describes, in its order, or those given.
-    var parameters: [PluginReference.Parameter] { get }
-}
-
-extension LoadedPlugin {
-    /// SHA-256 of its file as it was loaded.
-    public var sha256: String { files.first?.sha256 ?? "" }
-}
-
-/// A plugin that was found, or a file that should hold one and does not.
-public struct PluginListing: Encodable, Equatable, Sendable {
-    /// What users type; nil if the file did not load.
-    public var id: String?
-    /// What it is for, in words.
-    public var kind: String?
-    /// Its version.
-    public var version: String?
-    /// What it does, in a line.
-    public var description: String?
-    /// The file.
-    public var path: String
-    /// Why the file did not load.
-    public var error: String?
-    /// What is wrong with a folder that was read all the same.
-    public var warning: String?
-    /// The file that its name means instead, where that is another one or this one was listed before.
-    public var shadowedBy: String?
-
-    enum CodingKeys: String, CodingKey {
-        case id, kind, version, description, path, error, warning
-        case shadowedBy = "shadowed_by"
-    }
-}
-
 /// The plugins within reach: those beside the executable, then those in the folders of DMSAE_PLUGIN_PATH.
 public struct PluginCatalog: Sendable {
     /// Holds `libdmsae-plugin-….so` among files that are none of ours.
