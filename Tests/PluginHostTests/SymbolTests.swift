@@ -1,6 +1,7 @@
 import Attribution
 import Foundation
 import PluginHost
+import PluginWorkers
 import TestSupport
 import Testing
 
@@ -106,13 +107,13 @@ struct SymbolTests {
     {
         let path = try compile(function(call), "kernel")
         try """
-        version = 1
-        symbol = "score"
-        args = ["tokens:i64", "dimension:i32", "row_offsets:i64*", "columns:i32*", "activations:f32*", "decoder:f32*", \
+        version: 1
+        symbol: score
+        args: ["tokens:i64", "dimension:i32", "row_offsets:i64*", "columns:i32*", "activations:f32*", "decoder:f32*", \
         "gradient:f32*", "scores:f32*"]
-        returns = "i32"
+        returns: i32
 
-        """.write(toFile: folder.file("kernel.toml"), atomically: true, encoding: .utf8)
+        """.write(toFile: folder.file("kernel.yaml"), atomically: true, encoding: .utf8)
         #expect(try scorer(path, isIsolated: isIsolated).scores(batch) == expected(factor: 2))
     }
 
