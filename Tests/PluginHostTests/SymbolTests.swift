@@ -1,5 +1,6 @@
 import Attribution
 import Foundation
+import LinearAlgebra
 import PluginHost
 import PluginWorkers
 import TestSupport
@@ -148,7 +149,8 @@ struct SymbolTests {
             """
         let call = "(openblas_get_num_threads() == 1 ? 1 : 0) * \(Self.calls[1])"
         let path = try compile(plugin(call).replacing(own, with: declared), "plugin", ["-lopenblas"])
-        // In this process as in the worker: at one thread.
+        // In this process, as commands prepare it, and in the worker: at one thread.
+        try BLAS.prepare()
         let found = try scorer(path, isIsolated: isIsolated).scores(batch)
         checkClose(found, expected(factor: 1).map(Double.init), tolerance: 1e-5, "scores")
     }
