@@ -193,7 +193,6 @@ struct ValidationTests {
         ("-n 40", "64 more open files, and the limit (ulimit -n) is 40; raise it"),
         ("-t 60", "120 s of processor time, and the limit (ulimit -t) is 60 s; raise it"),
         ("-f 1000", "and the limit (ulimit -f) is 1000 KiB; raise it"),
-        ("-s 512", "a stack of 1024 KiB, and the limit (ulimit -s) is 512 KiB; raise it"),
     ])
     func `a limit that is in the way is named, and not the plugin blamed`(limit: String, reason: String) throws {
         let command = "ulimit -S \(limit) && exec '\(builtProgram)' plugin validate random"
