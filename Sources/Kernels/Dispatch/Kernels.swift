@@ -5,6 +5,7 @@ import KernelsBaseline
 import KernelsV3
 import KernelsV4
 
+@_exported import enum KernelTable.Activation
 @_exported import struct KernelTable.AdamStep
 @_exported import struct KernelTable.KernelTable
 @_exported import struct KernelTable.LatentEntries

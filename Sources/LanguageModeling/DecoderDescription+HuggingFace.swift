@@ -1,50 +1,28 @@
 import TensorFiles
 
-extension ModelConfiguration {
+extension DecoderDescription {
     /// Reads a Hugging Face config.json, of transformers 4 (`rope_theta`, `rope_scaling`) or 5 (`rope_parameters`).
     ///
     /// Settings that would change the numbers and are not implemented are refused, never ignored, and so is a setting that
     /// nobody here has heard of. Throws `LanguageModelError`, or `TensorFileError` for a file that is not JSON.
-    public init(huggingFace path: String) throws {
-        let settings = ModelSettings(file: path, root: try JSONValue(contentsOf: path))
-        try settings.requireLlama()
-        try settings.refuseOtherFunctions()
-
-        architecture = .llama
-        layerCount = try settings.size("num_hidden_layers")
-        dModel = try settings.size("hidden_size")
-        headCount = try settings.size("num_attention_heads")
-        keyValueHeadCount = try settings.size("num_key_value_heads", else: headCount)
-        // A zero is left for `validate` to name.
-        headDimension = try settings.size("head_dim", else: headCount > 0 ? dModel / headCount : 0)
-        intermediateSize = try settings.size("intermediate_size")
-        vocabularySize = try settings.size("vocab_size")
-        contextLength = try settings.size("max_position_embeddings")
-        rmsNormEpsilon = try settings.number("rms_norm_eps")
-        isHeadTied = try settings.truth("tie_word_embeddings", else: false)
-        (ropeTheta, ropeScaling) = try settings.rotary()
-        beginningTokenId = try settings.id("bos_token_id")
-        endTokenIds = try settings.ids("eos_token_id")
-        paddingTokenId = try settings.id("pad_token_id")
-        try settings.refuseOthers(than: ModelSettings.understood.union(ModelSettings.harmless))
-        try validate(file: path)
+    init(huggingFace path: String) throws {
+        self = try ModelSettings(file: path, root: try JSONValue(contentsOf: path)).description().description
     }
 }
 
 extension ModelSettings {
-    fileprivate static let understood: Set = [
-        "architectures", "model_type", "num_hidden_layers", "hidden_size", "num_attention_heads", "num_key_value_heads",
-        "head_dim", "intermediate_size", "vocab_size", "max_position_embeddings", "rms_norm_eps", "tie_word_embeddings",
-        "rope_theta", "rope_scaling", "rope_parameters", "partial_rotary_factor", "bos_token_id", "eos_token_id",
-        "pad_token_id", "hidden_act", "attention_bias", "mlp_bias", "rope_interleaved", "use_sliding_window",
-        "is_encoder_decoder", "add_cross_attention", "is_llama_config", "quantization_config", "sliding_window",
-        "auto_map",
-        "cross_attention_hidden_size", "per_layer_config", "layer_types", "pruned_heads",
-    ]
+    /// The family that the file names, and what it makes of the file.
+    func description() throws -> (description: DecoderDescription, family: DecoderFamily) {
+        let family = try family()
+        let description = try family.describe(self)
+        try refuseUnread(but: Self.harmless)
+        try description.validate(file: file)
+        return (description, family)
+    }
 
     /// What transformers 4 and 5 and the Hub write that no forward pass in single precision depends on: names and versions,
     /// training, generation, classification, how attention is computed and in which precision.
-    fileprivate static let harmless: Set = [
+    private static let harmless: Set = [
         "_name_or_path", "name_or_path", "_commit_hash", "transformers_version", "transformers.js_config", "dtype",
         "torch_dtype", "_attn_implementation", "attn_implementation", "_attn_implementation_autoset",
         "_flash_attn_2_enabled",
@@ -63,47 +41,103 @@ extension ModelSettings {
         "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences", "output_scores",
         "return_dict_in_generate",
         "forced_bos_token_id", "forced_eos_token_id", "remove_invalid_values", "exponential_decay_length_penalty",
-        "suppress_tokens", "begin_suppress_tokens", "num_beam_groups", "diversity_penalty",
+        "suppress_tokens", "begin_suppress_tokens", "num_beam_groups", "diversity_penalty", "cache_implementation",
+        "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj",
     ]
 
-    /// Both names of the architecture must say Llama: transformers goes by `model_type`.
-    fileprivate func requireLlama() throws {
+    /// Both names of the architecture must be a family's: transformers goes by `model_type`.
+    private func family() throws -> DecoderFamily {
         guard root.object != nil else { throw bad("the document", root, "an object") }
         let named = member("architectures")
-        if let named, named != .array([.string("LlamaForCausalLM")]) {
+        var found: String?
+        if let named {
             guard let list = named.array, let first = list.first?.string else {
                 throw bad("architectures", named, "a list of texts")
             }
-            throw LanguageModelError.unsupportedArchitecture(
-                file: file, found: list.count == 1 ? first : list.map { $0.string ?? $0.shown }.joined(separator: ", "))
+            found = list.count == 1 ? first : list.map { $0.string ?? $0.shown }.joined(separator: ", ")
         }
         let type = member("model_type")
-        guard type == .string("llama") || type == nil && named != nil else {
+        let family = DecoderFamily.all.first {
+            if let found, found != $0.architecture { return false }
+            return type == .string($0.modelType) || type == nil && found != nil
+        }
+        guard let family else {
+            // The one of the two that is no family's.
+            let known = DecoderFamily.all.contains { $0.architecture == found }
             throw LanguageModelError.unsupportedArchitecture(
-                file: file, found: type.map { $0.string ?? $0.shown } ?? "none named")
+                file: file,
+                found: (known || found == nil ? type.map { $0.string ?? $0.shown } : found) ?? "none named")
+        }
+        return family
+    }
+
+    /// Sizes by the names of most families.
+    func configuration(_ family: String) throws -> ModelConfiguration {
+        var configuration = ModelConfiguration(
+            family: family, layerCount: try size("num_hidden_layers"), dModel: try size("hidden_size"),
+            vocabularySize: try size("vocab_size"), contextLength: try size("max_position_embeddings"))
+        try specialTokens(into: &configuration)
+        // Lists are made of it before it is checked with the rest.
+        guard (1...1 << 20).contains(configuration.layerCount) else {
+            throw LanguageModelError.badSetting(
+                file: file, key: "number of layers", found: "\(configuration.layerCount)", wanted: "1 to \(1 << 20)")
+        }
+        return configuration
+    }
+
+    func specialTokens(into configuration: inout ModelConfiguration) throws {
+        configuration.beginningTokenId = try id("bos_token_id")
+        configuration.endTokenIds = try ids("eos_token_id")
+        configuration.paddingTokenId = try id("pad_token_id")
+    }
+
+    /// Heads by the names of most families.
+    func attention(_ configuration: ModelConfiguration) throws -> AttentionDescription {
+        let heads = try size("num_attention_heads")
+        return AttentionDescription(
+            headCount: heads, keyValueHeadCount: try size("num_key_value_heads", else: heads),
+            // A zero is left for `validate` to name.
+            headDimension: try size("head_dim", else: heads > 0 ? configuration.dModel / heads : 0))
+    }
+
+    /// Which layers see a window: as `layer_types` says, or else by the family's rule.
+    func localLayers(_ count: Int, by rule: (Int) -> Bool) throws -> [Bool] {
+        guard let types = member("layer_types") else { return (0..<count).map(rule) }
+        guard let list = types.array, list.count == count else {
+            throw bad("layer_types", types, "a list of \(count) texts")
+        }
+        return try list.map { type in
+            switch type.string {
+            case "sliding_attention": return true
+            case "full_attention": return false
+            default:
+                throw LanguageModelError.unsupportedSetting(
+                    file: file, key: "layer_types", found: type.shown,
+                    supported: "\"sliding_attention\", \"full_attention\"")
+            }
         }
     }
 
-    fileprivate func refuseOtherFunctions() throws {
-        try refuse("hidden_act", unless: .string("silu"))
+    /// Refuses settings of any family that would make another function, unless `read` by the family itself.
+    func refuseOtherFunctions(but read: Set<String> = []) throws {
         for key in [
             "attention_bias", "mlp_bias", "rope_interleaved", "use_sliding_window", "is_encoder_decoder",
             "add_cross_attention",
-        ] {
+        ] where !read.contains(key) {
             try refuse(key, unless: .bool(false))
         }
         try refuse("is_llama_config", unless: .bool(true))
         for key in [
             "quantization_config", "sliding_window", "auto_map", "cross_attention_hidden_size", "per_layer_config",
-        ] {
+        ] where !read.contains(key) {
             try refuse(key, unless: .null)
         }
-        try refusePartialRotary("")
+        if !read.contains("partial_rotary_factor") { try refusePartialRotary("") }
         if let heads = member("pruned_heads"), heads.object?.isEmpty != true {
             throw LanguageModelError.unsupportedSetting(
                 file: file, key: "pruned_heads", found: heads.shown, supported: "an empty object")
         }
-        if let types = member("layer_types") {
+        if !read.contains("layer_types"), let types = member("layer_types") {
             guard let list = types.array else { throw bad("layer_types", types, "a list of texts") }
             if let other = list.first(where: { $0 != .string("full_attention") }) {
                 throw LanguageModelError.unsupportedSetting(
@@ -114,7 +148,8 @@ extension ModelSettings {
 
     // MARK: Rotary positions
 
-    fileprivate func rotary() throws -> (theta: Double, scaling: RotaryScaling) {
+    /// θ and scaling of the (global) rotary embedding.
+    func rotary() throws -> (theta: Double, scaling: RotaryScaling) {
         // 10000 is what transformers 4 assumes in a file that says nothing.
         let theta = member("rope_theta") == nil ? nil : try number("rope_theta")
         guard let parameters = member("rope_parameters") else {
@@ -124,33 +159,46 @@ extension ModelSettings {
         if let scaling = member("rope_scaling"), scaling != parameters {
             throw bad("rope_scaling", scaling, "nothing beside rope_parameters, or the same")
         }
-        let inner = ModelSettings(file: file, root: parameters)
+        // Gemma 3 has one for layers with a window and one for those without.
+        let kinds: Set = ["full_attention", "sliding_attention"]
+        let isByKind = parameters["full_attention"] != nil
+        if isByKind, let other = parameters.object?.keys.sorted().first(where: { !kinds.contains($0) }) {
+            throw LanguageModelError.unknownSetting(
+                file: file, key: "rope_parameters.\(other)", found: parameters[other]?.shown ?? "")
+        }
+        let inner = ModelSettings(file: file, root: isByKind ? parameters["full_attention"]! : parameters)
         let scaling = try inner.scaling("rope_parameters", ["rope_theta"])
         let found = try inner.number("rope_theta")
         if let theta, theta != found { throw bad("rope_theta", .number(theta), "\(found), as rope_parameters has it") }
         return (found, scaling)
     }
 
-    private func scaling(_ key: String, _ others: Set<String>) throws -> RotaryScaling {
+    /// What `rope_scaling` or `rope_parameters` says beside `others`.
+    func scaling(_ key: String, _ others: Set<String>) throws -> RotaryScaling {
         guard root.object != nil else { throw bad(key, root, "an object") }
         try refusePartialRotary(key + ".")
         if let a = member("rope_type"), let b = member("type"), a != b {
             throw bad("\(key).type", b, "\(a.shown), as \(key).rope_type has it")
         }
-        let known = others.union(["rope_type", "type", "partial_rotary_factor"])
+        for other in others { _ = member(other) }
         let type = member("rope_type") ?? member("type")
         switch type?.string {
         case "default":
-            try refuseOthers(than: known, in: key + ".")
+            try refuseUnread(in: key + ".")
             return .none
+        case "linear":
+            let factor = try number("factor")
+            guard factor > 0 else { throw bad("\(key).factor", .number(factor), "a positive number") }
+            try refuseUnread(in: key + ".")
+            return .linear(factor: factor)
         case "llama3":
             let numbers = ["factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"]
-            try refuseOthers(than: known.union(numbers), in: key + ".")
             let values = try numbers.map { name in
                 let value = try number(name)
                 guard value > 0 else { throw bad("\(key).\(name)", .number(value), "a positive number") }
                 return value
             }
+            try refuseUnread(in: key + ".")
             guard values[2] > values[1] else {
                 throw bad("\(key).high_freq_factor", .number(values[2]), "more than low_freq_factor, \(values[1])")
             }
@@ -159,7 +207,7 @@ extension ModelSettings {
                 originalContextLength: values[3])
         default:
             throw LanguageModelError.unsupportedSetting(
-                file: file, key: "\(key).rope_type", found: type?.shown ?? "nothing", supported: "default, llama3")
+                file: file, key: "\(key).rope_type", found: type?.shown ?? "nothing", supported: "default, linear, llama3")
         }
     }
 
