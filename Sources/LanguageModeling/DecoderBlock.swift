@@ -54,7 +54,8 @@ struct DecoderBlock {
 
     /// x += P(half), or x += half without P.
     private func add(
-        to x: UnsafeMutablePointer<Float>, through norm: Norm?, keeping kept: Matrix?, rows n: Int, _ scratch: Workspace,
+        to x: UnsafeMutablePointer<Float>, through norm: Norm?, keeping kept: Matrix?, rows n: Int,
+        _ scratch: Workspace,
         _ half: (Placement, UnsafeMutablePointer<Float>) -> Void
     ) {
         guard let norm else { return half(.added, x) }

@@ -122,7 +122,8 @@ final class GGUFSettings {
     /// - Throws: `unsupportedSetting` where the key is there with another value than `supported`.
     func require(_ key: String, _ supported: GGUFValue, _ wanted: String) throws {
         if let value = value(key), value != supported {
-            throw LanguageModelError.unsupportedSetting(file: path, key: whole(key), found: value.shown, supported: wanted)
+            throw LanguageModelError.unsupportedSetting(
+                file: path, key: whole(key), found: value.shown, supported: wanted)
         }
     }
 
@@ -160,7 +161,8 @@ final class GGUFSettings {
         ("rope.scale_linear", [.real(1), .real(0)]), ("rope.scaling.factor", [.real(1), .real(0)]),
         ("rope.scaling.attn_factor", [.real(1)]), ("attention.causal", [.boolean(true)]),
         ("attention.sliding_window", [.integer(0)]), ("attention.clamp_kqv", [.real(0)]),
-        ("attention.max_alibi_bias", [.real(0)]), ("attention.scale", [.real(0)]), ("attn_logit_softcapping", [.real(0)]),
+        ("attention.max_alibi_bias", [.real(0)]), ("attention.scale", [.real(0)]),
+        ("attn_logit_softcapping", [.real(0)]),
         ("final_logit_softcapping", [.real(0)]), ("logit_scale", [.real(1), .real(0)]),
         ("residual_scale", [.real(1), .real(0)]), ("embedding_scale", [.real(1), .real(0)]),
         ("expert_count", [.integer(0)]), ("expert_used_count", [.integer(0)]),

@@ -207,7 +207,8 @@ extension ModelSettings {
                 originalContextLength: values[3])
         default:
             throw LanguageModelError.unsupportedSetting(
-                file: file, key: "\(key).rope_type", found: type?.shown ?? "nothing", supported: "default, linear, llama3")
+                file: file, key: "\(key).rope_type", found: type?.shown ?? "nothing",
+                supported: "default, linear, llama3")
         }
     }
 

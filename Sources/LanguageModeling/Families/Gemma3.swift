@@ -45,7 +45,8 @@ extension ModelSettings {
         let (old, new) = (try sizeOrNull("sliding_window_pattern"), try sizeOrNull("_sliding_window_pattern"))
         guard let pattern = old ?? new else { return 6 }
         guard pattern >= 1, new == nil || new == pattern else {
-            throw bad("sliding_window_pattern", .number(Double(pattern)), "a positive number, the same in both spellings")
+            throw bad(
+                "sliding_window_pattern", .number(Double(pattern)), "a positive number, the same in both spellings")
         }
         return pattern
     }

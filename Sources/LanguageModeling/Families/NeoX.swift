@@ -64,7 +64,9 @@ extension ModelSettings {
             let inner = ModelSettings(file: file, root: parameters)
             func take(_ key: String, over old: String, _ value: inout Double) throws {
                 let found = try inner.number(key)
-                if member(old) != nil, found != value { throw bad(old, .number(value), "\(found), as rope_parameters has it") }
+                if member(old) != nil, found != value {
+                    throw bad(old, .number(value), "\(found), as rope_parameters has it")
+                }
                 value = found
             }
             try take("partial_rotary_factor", over: "rotary_pct", &share)
