@@ -45,6 +45,34 @@ final class TemporaryDownload {
         return target
     }
 
+    /// An empty file in here; returns its path.
+    func newFile(_ name: String) throws -> String {
+        let file = path + "/" + name
+        try write("", to: file)
+        return file
+    }
+
+    /// Appends the bytes of one file to another in here.
+    ///
+    /// - Throws: `FetchError.noSpace` and `unwritable`.
+    func append(_ source: String, to target: String, megabytes: Int) throws {
+        guard let from = fopen(source, "r"), let to = fopen(target, "a") else {
+            throw FetchError.unwritable(path: target, reason: String(cString: strerror(errno)))
+        }
+        defer { fclose(from) }
+        var block = [UInt8](repeating: 0, count: 1 << 20)
+        while true {
+            let count = fread(&block, 1, block.count, from)
+            if count == 0 { break }
+            if fwrite(block, 1, count, to) != count { break }
+        }
+        let isWhole = ferror(from) == 0 && feof(from) != 0 && ferror(to) == 0
+        guard fclose(to) == 0, isWhole else {
+            if errno == ENOSPC { throw FetchError.noSpace(folder: folder, megabytes: megabytes) }
+            throw FetchError.unwritable(path: target, reason: String(cString: strerror(errno)))
+        }
+    }
+
     /// Gives a finished file its final name, on the disk before under it.
     func move(_ file: String, to target: String) throws {
         let descriptor = open(file, O_RDONLY | O_CLOEXEC)
