@@ -1,7 +1,7 @@
 import LinearAlgebra
 import Synchronization
 
-/// A byte-level byte-pair tokenizer, as of GPT-2, SmolLM and their relatives.
+/// A byte-pair tokenizer: byte-level, as of GPT-2, SmolLM and their relatives, or of SentencePiece pieces, as of Gemma.
 ///
 /// Text of any kind goes in, valid UTF-8 or not. Nothing is added to it: no token at the beginning or the end. Safe
 /// to use from several threads at once.
@@ -37,7 +37,7 @@ public final class Tokenizer: Sendable {
         self.pattern = pattern
         let endOfText = vocabulary.id("<|endoftext|>")
         self.endOfText = endOfText.flatMap { vocabulary.added.contains($0) ? $0 : nil } ?? endOfSequence
-        unspellableBytes = (0...255).filter { encoding.byteTokens[Int($0)] < 0 }
+        unspellableBytes = (0...255).filter { encoding.alphabet.bytes[Int($0)] < 0 }
         textTokens = AddedTokens(vocabulary.added.subtracting(vocabulary.special), in: vocabulary)
         allTokens = AddedTokens(vocabulary.added, in: vocabulary)
     }

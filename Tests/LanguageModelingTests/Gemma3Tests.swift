@@ -46,4 +46,17 @@ struct Gemma3Tests {
         #expect(batch.length == 640 && losses.last == 0)
         #expect(largestDifference(Array(losses.dropLast()), try io.doubles("long.loss_per_token")) < 5e-4)
     }
+
+    @Test func `texts have the ids that SentencePiece gives them, and come back`() throws {
+        let tokenizer = try Tokenizer.load(path: gemma3Path!)
+        let recorded = try JSONValue(contentsOf: fixture("gemma3_270m/passages.json"))
+        func ids(_ value: JSONValue?) -> [Int32] { value?.array?.compactMap { $0.integer.map(Int32.init) } ?? [] }
+        var cases = zip(recorded["passages"]?.array ?? [], recorded["ids"]?.array ?? []).map { ($0.string!, ids($1)) }
+        cases += (recorded["awkward"]?.array ?? []).map { ($0["text"]!.string!, ids($0["ids"])) }
+        #expect(cases.count > 10)
+        for (text, ids) in cases {
+            #expect(tokenizer.encode(text) == ids, "\(text)")
+            #expect(try tokenizer.decodeText(ids) == text)
+        }
+    }
 }
