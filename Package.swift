@@ -47,6 +47,7 @@ let package = Package(
         .systemLibrary(name: "CIntrinsics"),
         .systemLibrary(name: "CProcessor"),
         .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(name: "COpenBLAS"),
 
         .target(name: "CLinux"),
@@ -69,7 +70,7 @@ let package = Package(
         // What calls kernels names their table too: it is re-exported by Kernels, and without this a build would not notice
         // that its layout changed.
         .target(name: "LinearAlgebra", dependencies: ["Kernels", "KernelTable", "COpenBLAS", "CLinux"]),
-        .target(name: "TensorFiles", dependencies: ["LinearAlgebra", "CLinux", "CCrypto"]),
+        .target(name: "TensorFiles", dependencies: ["LinearAlgebra", "CLinux", "CCrypto", "CZlib"]),
         .target(name: "LanguageModeling", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels", "KernelTable"]),
         .target(
             name: "SparseCoding", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels", "KernelTable"]),
