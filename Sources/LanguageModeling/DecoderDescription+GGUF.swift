@@ -106,6 +106,10 @@ final class GGUFSettings {
         return Double("\(Float(value))") ?? value
     }
 
+    func truth(_ key: String, else fallback: Bool) throws -> Bool {
+        try take(key, else: fallback, "true or false") { if case .boolean(let truth) = $0 { truth } else { nil } }
+    }
+
     func text(_ key: String) throws -> String? {
         guard has(key) else { return nil }
         return try take(key, else: nil, "a text", \.string)

@@ -48,7 +48,7 @@ extension Tokenizer {
             guard scores.count == tokens.count else {
                 throw malformed("tokenizer.ggml.scores has \(scores.count) entries for \(tokens.count) tokens")
             }
-            return try pieces(tokens, types, scores, path: file.path, endOfSequence: GGUFSettings(file).tokenId("eos"))
+            return try pieces(tokens, types, scores, path: file.path, GGUFSettings(file))
         }
         let name = metadata["tokenizer.ggml.pre"] == nil ? "default" : try required("pre", "a text", \.string)
         let patterns: [String: WordPattern] = ["smollm": .singleDigits, "gpt-2": .gpt2, "default": .gpt2]
@@ -64,12 +64,15 @@ extension Tokenizer {
             }
         }
         for merge in merges { try builder.merge(merge) }
-        return try builder.build(pattern: pattern, endOfSequence: try GGUFSettings(file).tokenId("eos"))
+        let settings = GGUFSettings(file)
+        return try builder.build(
+            pattern: pattern, endOfSequence: try settings.tokenId("eos"),
+            beginningOfText: try settings.beginningOfText(unlessSaid: false))
     }
 
     /// A tokenizer of SentencePiece's pieces. User-defined ones are found in a text first, with plain spaces; control tokens are not.
     private static func pieces(
-        _ tokens: [String], _ types: [Int], _ scores: [Double], path: String, endOfSequence: Int?
+        _ tokens: [String], _ types: [Int], _ scores: [Double], path: String, _ settings: GGUFSettings
     ) throws -> Tokenizer {
         var builder = TokenizerBuilder(path: path, count: tokens.count, spelling: .pieces)
         var pieces: [(id: Int32, spelling: [UInt8], score: Double)] = []
@@ -89,7 +92,10 @@ extension Tokenizer {
             default: try builder.add(token, id, isSpecial: type != TokenType.userDefined)
             }
         }
-        return try builder.build(pieces: pieces, bytes: bytes, endOfSequence: endOfSequence)
+        return try builder.build(
+            pieces: pieces, bytes: bytes, endOfSequence: try settings.tokenId("eos"),
+            // llama.cpp adds it unless told otherwise.
+            beginningOfText: try settings.beginningOfText(unlessSaid: true))
     }
 
     /// Whether a key is read here or of no consequence: nothing is added to a text, and no text is generated.
@@ -105,6 +111,13 @@ extension Tokenizer {
                 "add_eos_token",
                 "add_sep_token", "add_space_prefix", "remove_extra_whitespaces", "eos_token_ids", "added_tokens",
             ].contains(name)
+    }
+}
+
+extension GGUFSettings {
+    /// The beginning-of-sequence token where `add_bos_token` asks for it.
+    fileprivate func beginningOfText(unlessSaid fallback: Bool) throws -> Int? {
+        try truth("tokenizer.ggml.add_bos_token", else: fallback) ? tokenId("bos") : nil
     }
 }
 

@@ -63,14 +63,16 @@ struct TokenizerBuilder {
         pairs.append((leftID, rightID, merged))
     }
 
-    func build(pattern: WordPattern, endOfSequence: Int?, ignoreMerges: Bool = false) throws -> Tokenizer {
+    func build(
+        pattern: WordPattern, endOfSequence: Int?, beginningOfText: Int? = nil, ignoreMerges: Bool = false
+    ) throws -> Tokenizer {
         var merges = MergeTable(capacity: pairs.count)
         for (rank, pair) in pairs.enumerated() {
             guard merges.insert(pair.left, pair.right, rank: rank, merged: pair.merged) else {
                 throw malformed("merge \(rank) appears twice")
             }
         }
-        try requireToken(endOfSequence)
+        for token in [endOfSequence, beginningOfText] { try requireToken(token) }
         var whole: [[UInt8]: Int32] = [:]
         if ignoreMerges {
             for (id, spelling) in vocabulary.spellings.enumerated() {
@@ -85,12 +87,12 @@ struct TokenizerBuilder {
         }
         return Tokenizer(
             path: path, vocabulary: vocabulary, encoding: encoding, pattern: pattern,
-            endOfSequence: endOfSequence.map(Int32.init))
+            endOfSequence: endOfSequence.map(Int32.init), beginningOfText: beginningOfText.map(Int32.init))
     }
 
-    func requireToken(_ endOfSequence: Int?) throws {
-        if let end = endOfSequence, !(0..<vocabulary.count).contains(end) {
-            throw malformed("the end-of-sequence token has id \(end), not below \(vocabulary.count)")
+    func requireToken(_ id: Int?) throws {
+        if let end = id, !(0..<vocabulary.count).contains(end) {
+            throw malformed("a special token has id \(end), not below \(vocabulary.count)")
         }
     }
 

@@ -109,9 +109,10 @@ extension TokenizerBuilder {
     ///
     /// - Throws: `TextError.malformedTokenizer` for two pieces of one score, whose order would be open, and for bytes without a token.
     func build(
-        pieces: [(id: Int32, spelling: [UInt8], score: Double)], bytes: [Int32], endOfSequence: Int?
+        pieces: [(id: Int32, spelling: [UInt8], score: Double)], bytes: [Int32], endOfSequence: Int?,
+        beginningOfText: Int?
     ) throws -> Tokenizer {
-        try requireToken(endOfSequence)
+        for token in [endOfSequence, beginningOfText] { try requireToken(token) }
         guard Set(pieces.map(\.score)).count == pieces.count, pieces.allSatisfy({ $0.score.isFinite }) else {
             throw malformed("two pieces have the same score, or one has a score that is no number")
         }
@@ -128,6 +129,7 @@ extension TokenizerBuilder {
             encoding: BytePairEncoding(
                 alphabet: SymbolAlphabet(bytes: bytes, characters: characters), merges: merges.table, wholeWords: [:],
                 isOrdered: merges.isOrdered),
-            pattern: .pieces(joined: merges.joined), endOfSequence: endOfSequence.map(Int32.init))
+            pattern: .pieces(joined: merges.joined), endOfSequence: endOfSequence.map(Int32.init),
+            beginningOfText: beginningOfText.map(Int32.init))
     }
 }

@@ -12,6 +12,8 @@ public final class Tokenizer: Sendable {
     /// token, otherwise the model's end-of-sequence token. Chat models name the end of a turn as their
     /// end-of-sequence; their training text was still packed with `<|endoftext|>`.
     public let endOfText: Int32?
+    /// The token that a sequence begins with, where the model was trained so; `encode` does not add it.
+    public let beginningOfText: Int32?
     /// Added tokens that stand for no text, such as `<|im_start|>`.
     public var specialTokens: Set<Int32> { vocabulary.special }
     /// One more than the highest token id.
@@ -29,8 +31,10 @@ public final class Tokenizer: Sendable {
     private let encoders = Mutex<[WordEncoder]>([])
 
     init(
-        path: String, vocabulary: Vocabulary, encoding: BytePairEncoding, pattern: WordPattern, endOfSequence: Int32?
+        path: String, vocabulary: Vocabulary, encoding: BytePairEncoding, pattern: WordPattern, endOfSequence: Int32?,
+        beginningOfText: Int32? = nil
     ) {
+        self.beginningOfText = beginningOfText
         self.path = path
         self.vocabulary = vocabulary
         self.encoding = encoding
