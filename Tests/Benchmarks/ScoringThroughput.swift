@@ -133,7 +133,7 @@ struct ScoringThroughput {
             let sorted = UnsafeBufferPointer(start: p.row(j), count: x.rows).sorted(by: >)
             thresholds[j] = sorted[max(1, Int(density * Double(x.rows)))]
         }
-        sae.latentThresholds = thresholds
+        sae.inference = .thresholds(thresholds.values)
         return sae
     }
 }
