@@ -16,13 +16,15 @@ extension TrainingPlan {
     ///   - batch: B.
     ///   - copies: SAEs of the same size in memory besides.
     ///   - lanes: L.
+    ///   - advice: what the user can lower, in the words of the command.
     public static func memory(
-        dIn: Int, layout: PrefixLayout, k: Double, batch: Int, copies: Int = 0, lanes: Int = Lanes.shared.count
+        dIn: Int, layout: PrefixLayout, k: Double, batch: Int, copies: Int = 0, lanes: Int = Lanes.shared.count,
+        advice: String = "lower --width or --batch"
     ) -> MemoryNeed {
         let width = layout.latentCount
         var need = MemoryNeed(
             "training \(width) latents of \(dIn) inputs on batches of \(batch) needs",
-            advice: "lower --width or --batch")
+            advice: advice)
         need.add("parameters, gradients and moments", 36 + 8 * copies, width, dIn)
         need.add("parameters, gradients and moments", 64 + 24 * lanes, width)
         need.add("batches", 8, batch, dIn)

@@ -74,14 +74,6 @@ struct TrainCommand: ParsableCommand {
     enum CoreMode: String, ExpressibleByArgument, CaseIterable { case dense }
     enum InputScale: String, ExpressibleByArgument, CaseIterable { case none, measured }
 
-    struct DecayStart: ExpressibleByArgument {
-        let step: Int
-        init?(argument: String) {
-            guard let step = argument == "none" ? TrainingSettings.noDecay : Int(argument) else { return nil }
-            self.step = step
-        }
-    }
-
     func validate() throws {
         guard steps >= 1 else { throw ValidationError("--steps is \(steps); it must be at least 1") }
         try require("--seed", seed, in: 0...Int.max)
@@ -176,7 +168,7 @@ struct TrainCommand: ParsableCommand {
         var settings = TrainingSettings(k: k, batchSize: batch, steps: steps)
         settings.learningRate = lr
         settings.warmupSteps = warmup
-        settings.decayStart = decayStart?.step
+        settings.decayStart = decayStart
         settings.groupWeights = groupWeights?.values
         settings.thresholdStart = thresholdStart
         settings.thresholdBeta = thresholdBeta

@@ -80,9 +80,14 @@ import dmsae
     }
 
     @Test func withoutAHomeTheMessageSaysHowToNameACache() throws {
-        let result = try run(builtProgram, ["fetch", "demo"], environment: [:])
-        #expect(result.status == 1)
-        #expect(result.errors.contains("none of DMSAE_CACHE, XDG_CACHE_HOME and HOME is set; give one with --cache"))
+        for environment in [[:], ["HOME": "here"], ["XDG_CACHE_HOME": ".", "HOME": ""]] {
+            let result = try run(builtProgram, ["fetch", "demo"], environment: environment)
+            #expect(result.status == 1)
+            #expect(
+                result.errors
+                    == "Error: no cache folder: none of DMSAE_CACHE, XDG_CACHE_HOME and HOME is set to an absolute path; "
+                    + "give one with --cache\n")
+        }
     }
 }
 

@@ -35,7 +35,7 @@ import SparseCoding
         var settings = TrainingSettings(k: c.k, batchSize: 64, steps: 100)
         settings.learningRate = 1e-3
         settings.warmupSteps = 0
-        settings.decayStart = TrainingSettings.noDecay
+        settings.decayStart = DecayStart.never
         settings.thresholdStart = 0
         settings.thresholdBeta = 0.9
         settings.deadAfterTokens = 10_000_000
@@ -196,7 +196,7 @@ import SparseCoding
         var settings = TrainingSettings(k: 8, batchSize: 64, steps: 10)
         settings.learningRate = 2e-3
         settings.warmupSteps = 3
-        settings.decayStart = 6
+        settings.decayStart = .step(6)
         settings.thresholdStart = 3
         settings.thresholdBeta = 0.9
         settings.deadAfterTokens = 10_000_000
