@@ -102,12 +102,13 @@ public enum AttributionError: Error, CustomStringConvertible, Equatable {
                 + "give other text"
         case .nothingReached(let tokens):
             "no loss that is averaged depends on a reconstruction: in all sequences of \(tokens) tokens the reconstructed "
-                + "positions come after the last of them; give longer sequences or relax --keep-first"
+                + "positions come after the last of them; give longer sequences or relax --keep-first "
+                + "(in a recipe splice.keep_first)"
         case .measureUndefined(let name, let why):
             "\(name) has no value: \(why); evaluate on more tokens, or look for huge numbers in the SAE"
         case .nothingScored(let tokens):
             "all of \(tokens) tokens are kept as the model's own (first positions, special tokens, attention sinks); "
-                + "score longer sequences or relax --keep-first, --keep-special, --sinks"
+                + "score longer sequences or relax --keep-first, --keep-special, --sinks (in a recipe splice.keep_first, splice.sinks)"
         case .nothingAveraged(let tokens):
             "no loss of the curves' \(tokens) tokens enters an average: each is the last of its sequence, special, or predicts a "
                 + "special token; give other --curve-tokens, --keep-special no, or --curve-sequences 0 for no curves"

@@ -23,12 +23,12 @@ public enum ScoreMeasure: Equatable, Sendable {
         case .unknown: "score other or more tokens, or a wider --prefix"
         case .aggregate(.quantile(let q), .all, isSigned: false) where q < 1:
             "a latent active on fewer than \(Self.percent(1 - q))% of tokens has a \(q) quantile of 0: score more tokens, aggregate "
-                + "over active tokens (--over active), or train longer"
+                + "over active tokens (--over active, in a recipe score.over), or train longer"
         case .aggregate(_, _, isSigned: true):
-            "signed scores are above 0 where a latent helps: aggregate absolute ones (without --signed), or score a wider --prefix"
+            "signed scores are above 0 where a latent helps: aggregate absolute ones (without --signed, in a recipe score.signed), or score a wider --prefix"
         case .aggregate(.trimmedMean(let p), .all, isSigned: false):
             "a latent active on fewer than \(Self.percent(p))% of tokens has a trimmed mean of 0: aggregate over active tokens (--over "
-                + "active) or otherwise (--aggregate mean)"
+                + "active, in a recipe score.over) or otherwise (--aggregate mean, score.aggregate)"
         case .aggregate: "none of them fires there with an effect: score other or more tokens, or a wider --prefix"
         case .total:
             "removing any of them helps or does nothing, as this scorer measures it: score more sequences, or a wider --prefix"

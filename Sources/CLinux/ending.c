@@ -19,17 +19,26 @@ struct mapping {
     char path[];
 };
 
+struct temporary {
+    int folder;
+    char name[];
+};
+
 enum { mapping_slots = 8192, temporary_slots = 256 };
 static _Atomic(struct mapping *) mappings[mapping_slots];
-static _Atomic(char *) temporaries[temporary_slots];
+static _Atomic(struct temporary *) temporaries[temporary_slots];
 
-int dmsae_remember_temporary(const char *path) {
-    char *copy = strdup(path);
-    for (int slot = 0; copy && slot < temporary_slots; slot++) {
-        char *none = NULL;
-        if (atomic_compare_exchange_strong(&temporaries[slot], &none, copy)) return slot;
+int dmsae_remember_temporary(int folder, const char *name) {
+    const size_t length = strlen(name) + 1;
+    struct temporary *temporary = malloc(sizeof *temporary + length);
+    if (!temporary) return -1;
+    temporary->folder = folder;
+    memcpy(temporary->name, name, length);
+    for (int slot = 0; slot < temporary_slots; slot++) {
+        struct temporary *none = NULL;
+        if (atomic_compare_exchange_strong(&temporaries[slot], &none, temporary)) return slot;
     }
-    free(copy);
+    free(temporary);
     return -1;
 }
 
@@ -58,8 +67,8 @@ void dmsae_forget_mapping(int slot) {
 
 static void remove_temporaries(void) {
     for (int slot = 0; slot < temporary_slots; slot++) {
-        const char *path = atomic_load(&temporaries[slot]);
-        if (path) unlink(path);
+        const struct temporary *temporary = atomic_load(&temporaries[slot]);
+        if (temporary) unlinkat(temporary->folder, temporary->name, 0);
     }
 }
 

@@ -35,6 +35,8 @@ int dmsae_memfd_is_sealed(int file) {
     return seals >= 0 && (seals & wanted) == wanted;
 }
 
+int dmsae_open_folder(const char *path) { return open(path, O_PATH | O_DIRECTORY | O_CLOEXEC); }
+
 int dmsae_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
 
 long dmsae_send(int socket, const void *message, size_t count, int descriptor) {

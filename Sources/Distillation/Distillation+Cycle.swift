@@ -124,7 +124,7 @@ extension Distillation {
         provenance.settings = [
             "core decoder start": recipe.coreDecoder.rawValue, "input scale": "measured", "order": "shuffled",
         ]
-        provenance.hashes = parts.hashes.filter { $0.key != "scorer" && !$0.key.hasPrefix("evaluation text") }
+        provenance.hashes = parts.hashes.filter { !$0.key.hasPrefix("scorer") && !$0.key.hasPrefix("evaluation text") }
         provenance.plan = plan
         provenance.steps = plan.steps
         try SAEFolder.write(sae, provenance, to: try place(folder))

@@ -108,11 +108,12 @@ public final class Distillation {
         let layout = try PrefixLayout(groups: recipe.resolvedGroups, width: recipe.width)
         // Before there is a run to resume: every cycle trains the same number of latents.
         try TrainingPlan.memory(
-            dIn: dIn, layout: layout, k: max(recipe.k, recipe.resolvedFinalK.max() ?? 0), batch: recipe.batch
+            dIn: dIn, layout: layout, k: max(recipe.k, recipe.resolvedFinalK.max() ?? 0), batch: recipe.batch,
+            advice: "lower sae.width or train.batch"
         ).check()
         // Not even the folder is made for nothing.
         if resuming && !exists(run.path) { throw DistillationError.nothingToResume(folder: run.path) }
-        lock = try OutputLock.folder(run.path)
+        lock = try OutputLock.folder(run.path) { "what is finished is there, go on with --out \($0) --resume" }
         defer { (log, lock) = (nil, nil) }
         let record = try run.open(self.record, resuming: resuming)
         (parts.modelName, identity) = (record.model, record.identity)

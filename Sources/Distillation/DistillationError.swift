@@ -84,7 +84,8 @@ public enum DistillationError: Error, CustomStringConvertible, Equatable {
                 + "check how it was made"
         case .nothingHarvested(let tokens):
             "all positions of \(tokens) tokens are left out (first of a sequence, special, attention sinks), so there is "
-                + "nothing to store; give longer sequences or relax --keep-first, --keep-special, --sinks"
+                + "nothing to store; give longer sequences or relax --keep-first, --keep-special, --sinks "
+                + "(in a recipe splice.keep_first, splice.sinks)"
         case .notFinite(let layer, let token):
             "the model's residual stream after block \(layer) holds NaN or infinity in the sequences from token \(token) "
                 + "on; check the model's file"

@@ -20,8 +20,10 @@ struct RecipeKey: Sendable {
         yaml = { $0[keyPath: path].recipeYAML }
         set = { recipe, node in
             guard let value = Value(recipeNode: node) else {
-                let found = (try? Yams.serialize(node: node))?.split(separator: "\n").joined(separator: " ")
-                throw DistillationError.badValue(key: name, value: found ?? "?", wanted: Value.wanted)
+                throw DistillationError.badValue(
+                    key: name, value: node.shown,
+                    wanted: Value.wanted
+                        + (node.isOctal ? ", without a zero before it (YAML 1.1 reads it as octal)" : ""))
             }
             recipe[keyPath: path] = value
         }
@@ -54,7 +56,8 @@ extension Recipe {
         RecipeKey("train.lr", \.learningRate, "Peak learning rate; auto: 2e-4/sqrt(width/16384)."),
         RecipeKey("train.warmup", \.warmup, "Steps of linear warm-up; auto: min(1000, steps/20)."),
         RecipeKey(
-            "train.decay_start", \.decayStart, "Step at which the rate starts to fall to 0; auto: 80% of the steps."),
+            "train.decay_start", \.decayStart,
+            "Step at which the rate starts to fall to 0, or none; auto: 80% of the steps."),
         RecipeKey(
             "train.threshold_start", \.thresholdStart,
             "The threshold is updated after this step; auto: min(1000, steps/4)."),
@@ -118,107 +121,3 @@ extension Recipe {
     /// Key and value of everything, for records and for comparing two recipes.
     public var settings: [(key: String, value: String)] { Self.keys.map { ($0.name, $0.text(self)) } }
 }
-
-/// A value that a recipe can hold.
-protocol RecipeValue: SendableMetatype {
-    init?(recipeNode: Node)
-    var recipeText: String { get }
-    /// `recipeText` as a file must have it.
-    var recipeYAML: String { get }
-    static var wanted: String { get }
-}
-
-extension RecipeValue {
-    var recipeYAML: String { recipeText }
-}
-
-extension Int: RecipeValue {
-    init?(recipeNode: Node) {
-        // 300_000 and 300000 are both numbers in YAML 1.1.
-        guard let text = recipeNode.scalar?.string, let value = Int(text.filter { $0 != "_" }) else { return nil }
-        self = value
-    }
-    var recipeText: String { String(self) }
-    static var wanted: String { "a whole number" }
-}
-
-extension Double: RecipeValue {
-    init?(recipeNode: Node) {
-        guard let text = recipeNode.scalar?.string, let value = Double(text), value.isFinite else { return nil }
-        self = value
-    }
-    var recipeText: String { self == rounded() && abs(self) < 1e15 ? String(Int(self)) : String(self) }
-    static var wanted: String { "a number" }
-}
-
-extension String: RecipeValue {
-    init?(recipeNode: Node) {
-        guard let text = recipeNode.scalar?.string, !text.isEmpty else { return nil }
-        self = text
-    }
-    var recipeText: String { self }
-    /// Quoted where YAML would read something else, as in a path with " #" in it.
-    var recipeYAML: String {
-        let isPlain =
-            !unicodeScalars.contains(where: \.deceives)
-            && ((try? Yams.compose(yaml: "key: " + self))?.mapping?["key"]?.scalar?.string == self)
-        return isPlain ? self : "\"" + unicodeScalars.map(Self.escaped).joined() + "\""
-    }
-    private static func escaped(_ scalar: Unicode.Scalar) -> String {
-        if scalar == "\\" || scalar == "\"" { return "\\\(scalar)" }
-        guard scalar.deceives else { return String(scalar) }
-        let digits = String(scalar.value, radix: 16)
-        return "\\U" + String(repeating: "0", count: 8 - digits.count) + digits
-    }
-    static var wanted: String { "a text" }
-}
-
-extension Bool: RecipeValue {
-    init?(recipeNode: Node) {
-        switch recipeNode.scalar?.string {
-        case "true", "yes": self = true
-        case "false", "no": self = false
-        default: return nil
-        }
-    }
-    var recipeText: String { self ? "true" : "false" }
-    static var wanted: String { "true or false" }
-}
-
-extension Array: RecipeValue where Element: RecipeValue {
-    init?(recipeNode: Node) {
-        let nodes = recipeNode.sequence.map(Array<Node>.init) ?? [recipeNode]
-        let values = nodes.compactMap(Element.init(recipeNode:))
-        guard values.count == nodes.count, !values.isEmpty else { return nil }
-        self = values
-    }
-    var recipeText: String { "[" + map(\.recipeText).joined(separator: ", ") + "]" }
-    static var wanted: String { "a list, each \(Element.wanted)" }
-}
-
-extension Optional: RecipeValue where Wrapped: RecipeValue {
-    init?(recipeNode: Node) {
-        if recipeNode.scalar?.string == "auto" {
-            self = .none
-            return
-        }
-        guard let value = Wrapped(recipeNode: recipeNode) else { return nil }
-        self = value
-    }
-    var recipeText: String { self?.recipeText ?? "auto" }
-    var recipeYAML: String { self?.recipeYAML ?? "auto" }
-    static var wanted: String { "auto or \(Wrapped.wanted)" }
-}
-
-extension RecipeValue where Self: RawRepresentable & CaseIterable, RawValue == String {
-    init?(recipeNode: Node) {
-        guard let text = recipeNode.scalar?.string, let value = Self(rawValue: text) else { return nil }
-        self = value
-    }
-    var recipeText: String { rawValue }
-    static var wanted: String { "one of " + allCases.map(\.rawValue).joined(separator: ", ") }
-}
-
-extension BudgetScope: RecipeValue {}
-extension AggregateScope: RecipeValue {}
-extension CoreDecoderStart: RecipeValue {}

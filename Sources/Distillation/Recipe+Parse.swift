@@ -2,13 +2,30 @@ import TensorFiles
 import Yams
 
 extension Recipe {
+    /// Bytes of the longest recipe: of its lists the longest has a thousand numbers, and a parsed text takes hundreds of times
+    /// its size.
+    public static let mostBytes = 1 << 17
+
+    /// A recipe's file without its byte-order mark.
+    ///
+    /// - Throws: `DistillationError.badRecipe` for one of more than `mostBytes`; `TensorFileError.unreadable`.
+    public init(contentsOf path: String) throws {
+        guard let text = try readText(path, most: Self.mostBytes) else { throw Self.tooLong(path) }
+        try self.init(yaml: text, path: path)
+    }
+
+    private static func tooLong(_ path: String) -> DistillationError {
+        .badRecipe(path: path, reason: "it has more than the \(mostBytes) bytes that a recipe can have")
+    }
+
     /// Reads a recipe from YAML; keys left out keep their defaults. A file of comments only is empty: all defaults would be
     /// the demo, work that nobody asked for.
     ///
-    /// - Throws: `DistillationError` for an empty recipe, a syntax error, an unknown key, one given twice or a value of the
+    /// - Throws: `DistillationError` for an empty recipe, one of more than `mostBytes`, a syntax error, an unknown key, one given twice or a value of the
     ///   wrong type.
     public init(yaml text: String, path: String) throws {
         self.init()
+        guard text.utf8.count <= Self.mostBytes else { throw Self.tooLong(path) }
         func bad(_ reason: String) -> DistillationError { .badRecipe(path: path, reason: reason) }
         var documents: [Node] = []
         do {
@@ -65,7 +82,7 @@ extension Recipe {
                 try read(section, prefix: name + ".", path: path, &seen)
             } else if Self.keys.contains(where: { $0.name.hasPrefix(name + ".") }) {
                 throw DistillationError.badValue(
-                    key: name, value: value.scalar?.string ?? "a list", wanted: "a section of keys")
+                    key: name, value: value.shown, wanted: "a section of keys")
             } else {
                 // "train.k" and k in the section train are one key.
                 guard seen.insert(name).inserted else {
@@ -77,6 +94,10 @@ extension Recipe {
     }
 
     private mutating func set(_ name: String, _ value: Node) throws {
+        if let inside = Self.keys.first(where: { $0.name.hasPrefix(name + ".") }) {
+            throw DistillationError.badValue(
+                key: name, value: value.shown, wanted: "a section of keys, each set by itself, as \(inside.name)")
+        }
         guard let key = Self.keys.first(where: { $0.name == name }) else {
             throw DistillationError.unknownKey(key: name, nearest: Self.nearest(to: name))
         }

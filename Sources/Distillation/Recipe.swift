@@ -37,7 +37,7 @@ public struct Recipe: Sendable, Equatable {
     /// Warm-up steps.
     public var warmup: Int?
     /// Step at which the rate starts to fall.
-    public var decayStart: Int?
+    public var decayStart: DecayStart?
     /// The threshold is updated after this step.
     public var thresholdStart: Int?
     /// β of the threshold.
@@ -101,6 +101,7 @@ public struct Recipe: Sendable, Equatable {
         func check(_ key: String, _ value: Any, _ valid: Bool, _ wanted: String) throws {
             guard valid else { throw DistillationError.badValue(key: key, value: "\(value)", wanted: wanted) }
         }
+        try check("sae.width", width, width >= 1, "at least 1 latent")
         try check("seed", seed, seed >= 0, "0 or more")
         try check("layer", layer, layer >= 0, "0 or more")
         try check("context", context, context >= 2, "at least 2 tokens")
@@ -130,17 +131,51 @@ public struct Recipe: Sendable, Equatable {
             "harvest.tokens", harvestTokens, harvestTokens >= batch, "at least one batch of \(batch) (train.batch)")
         try check("final.k", finalK ?? [], Set(finalK ?? []).count == (finalK ?? []).count, "a list without repeats")
         _ = try Aggregate(aggregate)
-        let layout = try PrefixLayout(groups: resolvedGroups, width: width)
-        _ = try TrainingPlan(trainingSettings(k: k, budget: cycleBudget), dIn: 2, layout: layout)
+        try check("train.steps", steps, steps >= 2, "at least 2, or the threshold is never set")
+        let layout = try inOwnWords { try PrefixLayout(groups: resolvedGroups, width: width) }
+        let plan = try plan(k: k, key: "train.k", cycleBudget, layout)
         for value in resolvedFinalK {
-            _ = try TrainingPlan(trainingSettings(k: value, budget: finalBudget), dIn: 2, layout: layout)
+            _ = try self.plan(k: value, key: finalK == nil ? "train.k" : "final.k", finalBudget, layout)
         }
-        let plan = try TrainingPlan(trainingSettings(k: k, budget: cycleBudget), dIn: 2, layout: layout)
         try check(
             "train.threshold_start", plan.thresholdStart, plan.thresholdStart < steps - 1,
             "at most train.steps - 2 (\(steps - 2)), or the threshold is never set")
-        for value in [k] + resolvedFinalK {
-            try check("train.k", value, value * Double(batch) >= 1, "at least one entry in a batch of \(batch)")
+    }
+
+    /// The plan of one training, whose `k` stands under `key`.
+    private func plan(k: Double, key: String, _ budget: BudgetScope, _ layout: PrefixLayout) throws -> TrainingPlan {
+        try inOwnWords(k: key) {
+            let plan = try TrainingPlan(trainingSettings(k: k, budget: budget), dIn: 2, layout: layout)
+            guard k * Double(batch) >= 1 else {
+                throw SparseCodingError.badSetting(
+                    name: "k", value: "\(k)", wanted: "at least one entry in a batch of \(batch)")
+            }
+            return plan
+        }
+    }
+
+    /// What is wrong with the settings of a training under the names that a recipe has for them.
+    ///
+    /// - Parameter k: the key of the active latents.
+    private func inOwnWords<Result>(k: String = "train.k", _ work: () throws -> Result) throws -> Result {
+        do {
+            return try work()
+        } catch SparseCodingError.badSetting(let name, let value, let wanted) {
+            let inTrain = "train." + name.replacing("-", with: "_")
+            let keys = ["k": k, "width": "sae.width", "groups": "sae.groups"]
+            throw DistillationError.badValue(key: keys[name] ?? inTrain, value: value, wanted: wanted)
+        } catch SparseCodingError.groupsDoNotSum(let groups, let width) {
+            throw DistillationError.badValue(
+                key: "sae.groups", value: groups.recipeText,
+                wanted: "sizes that sum to sae.width, \(width), and these sum to \(PrefixLayout.sum(groups))")
+        } catch SparseCodingError.emptyGroup(let groups, _) {
+            throw DistillationError.badValue(
+                key: "sae.groups", value: groups.recipeText,
+                wanted: groups == self.groups ?? []
+                    ? "sizes of at least 1" : "given where sae.width (\(width)) is too small for auto")
+        } catch SparseCodingError.tooManyActive(let active, let width) {
+            throw DistillationError.badValue(
+                key: k, value: active.recipeText, wanted: "at most the \(width) latents of sae.width")
         }
     }
 

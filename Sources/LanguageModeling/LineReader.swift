@@ -9,6 +9,7 @@ struct LineReader {
     private var start = 0
     private var ended = false
     private var continuesLine = false
+    private var encoding: EncodingCheck?
     /// Number of the line that was returned last, from 1.
     private(set) var lineNumber = 0
 
@@ -23,8 +24,9 @@ struct LineReader {
         let (begins, ends): (Bool, Bool)
     }
 
-    /// Throws `TextError.unreadable`, also for text in another encoding than UTF-8.
-    init(path: String) throws {
+    /// Throws `TextError.unreadable`, also for text that begins as other encodings than UTF-8 do. With `requiresUTF8` every
+    /// byte is looked at as it is read, and reading throws `TextError.notUTF8`.
+    init(path: String, requiresUTF8: Bool) throws {
         self.path = path
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else {
@@ -34,6 +36,10 @@ struct LineReader {
         while buffer.count < 4, !ended { try fill() }
         if let other = unreadableEncoding(buffer) {
             throw TextError.unreadable(path: path, reason: "it is \(other) text, not UTF-8")
+        }
+        if requiresUTF8 {
+            encoding = EncodingCheck()
+            try check(buffer[...])
         }
         if buffer.starts(with: byteOrderMark) { start = byteOrderMark.count }
     }
@@ -93,6 +99,11 @@ struct LineReader {
         return buffer[start...]
     }
 
+    private mutating func check(_ bytes: ArraySlice<UInt8>) throws {
+        guard let offset = encoding?.firstBadByte(in: bytes, isLast: ended) else { return }
+        throw TextError.notUTF8(path: path, offset: offset)
+    }
+
     /// Drops what was returned and appends a chunk.
     private mutating func fill() throws {
         buffer.removeSubrange(..<start)
@@ -106,6 +117,7 @@ struct LineReader {
         guard count >= 0 else { throw TextError.unreadable(path: path, reason: String(cString: strerror(errno))) }
         buffer.removeLast(Self.chunk - count)
         ended = count == 0
+        try check(buffer[present...])
     }
 }
 

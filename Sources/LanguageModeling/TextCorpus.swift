@@ -69,7 +69,7 @@ public struct TextCorpus: Sendable {
 
 /// A document or, of one that is longer than a mebibyte, a part.
 public struct TextPiece: Sendable, Equatable {
-    /// The text; not always UTF-8.
+    /// The text, in UTF-8; no character is cut.
     public let bytes: [UInt8]
     /// Whether the document ends with this piece.
     public let endsDocument: Bool
@@ -117,8 +117,9 @@ public struct TextPieces {
         }
         let path = corpus.files[nextFile]
         nextFile += 1
-        reader = try LineReader(path: path)
         readsJSON = path.hasSuffix(".jsonl")
+        // Of .jsonl each line is looked at by itself.
+        reader = try LineReader(path: path, requiresUTF8: !readsJSON)
         return true
     }
 

@@ -12,6 +12,8 @@ public enum TextError: Error, Sendable, Equatable {
     case noEndOfText(file: String)
     /// A corpus that cannot be opened or read.
     case unreadable(path: String, reason: String)
+    /// A text with a byte, counted from 0, that no character of UTF-8 has there.
+    case notUTF8(path: String, offset: Int)
     /// A line of a corpus that is not what its format says.
     case malformedLine(file: String, line: Int, what: String)
     /// A corpus without a single character.
@@ -49,6 +51,8 @@ extension TextError: CustomStringConvertible {
         case .unreadable(let path, let reason):
             "cannot read \(path): \(reason); "
                 + SystemAdvice.reading(reason, else: "give a .jsonl file, a .txt file or a folder of them")
+        case .notUTF8(let path, let offset):
+            "\(path): not UTF-8 at byte \(offset); convert it, as with iconv -f LATIN1 -t UTF-8, or give other text"
         case .malformedLine(let file, let line, let what):
             place(file, line, what) + "; "
                 + "correct it (every line must be an object like {\"text\": \"…\"}), or pass over such lines with --skip-bad-lines "

@@ -17,6 +17,9 @@ public struct MemoryLimit: Sendable, Equatable {
     /// As things are now.
     public static var current: MemoryLimit { least(limits() + ControlGroup.current.memory() + machine()) }
 
+    /// As its own limits alone (ulimit -v, -d) have it.
+    public static var ofProcess: MemoryLimit { least(limits()) }
+
     /// The same with so much more, for who holds it already.
     package func raised(by bytes: Int) -> MemoryLimit {
         MemoryLimit(available: available > Int.max - bytes ? .max : available + bytes, reason: reason)

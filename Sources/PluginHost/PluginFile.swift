@@ -10,6 +10,14 @@ public struct FileHash: Codable, Equatable, Sendable {
     public let sha256: String
 }
 
+/// A variable of the environment that a plugin may read, and what it held.
+public struct VariableHash: Codable, Equatable, Sendable {
+    /// What it is called.
+    public let name: String
+    /// SHA-256 of its value, hexadecimal: the value itself may be a secret.
+    public let sha256: String
+}
+
 /// A plugin file as it was when it was read: a copy that nobody can change, with its SHA-256, so that whatever loads it later,
 /// in this process or in a fresh worker, runs the bytes that results are recorded under, whatever became of the file.
 ///
@@ -35,6 +43,8 @@ public final class PluginFile: @unchecked Sendable {
     let parts: [Part]
     /// What the TOML file beside it says, if there is one.
     let kernel: KernelText?
+    /// What of the environment may decide what it computes; none for what came with the program.
+    let variables: [VariableHash]
     private let ownsDescriptors: Bool
 
     /// The file, absolute and with links resolved.
@@ -49,10 +59,10 @@ public final class PluginFile: @unchecked Sendable {
             + parts.dropLast().map { FileHash(name: fileName($0.path), sha256: $0.sha256) }
     }
 
-    /// Copies the file at `path`.
+    /// Copies the file at `path`, which is to run with `variables`.
     /// - Throws: `PluginError.unreadable`, `.worldWritable`, `.notASharedObject`, `.wrongMachine`, `.refused`; `.badKernel`
     ///   for a TOML file that cannot be read.
-    public init(path given: String) throws {
+    public init(path given: String, variables: [VariableHash] = []) throws {
         guard let resolved = realpath(given, nil) else {
             throw PluginError.unreadable(path: given, reason: String(cString: strerror(errno)))
         }
@@ -68,6 +78,7 @@ public final class PluginFile: @unchecked Sendable {
             throw error
         }
         parts = copies.parts
+        self.variables = variables
         ownsDescriptors = true
     }
 
@@ -75,6 +86,7 @@ public final class PluginFile: @unchecked Sendable {
     init(_ handover: Handover) {
         parts = handover.parts
         kernel = handover.kernel
+        variables = []
         // They stay: the loader knows a library again by the number under which it was opened.
         ownsDescriptors = false
         for part in parts { _ = fcntl(part.descriptor, F_SETFD, FD_CLOEXEC) }

@@ -1,3 +1,5 @@
+import TensorFiles
+
 /// Text as it may stand in HTML, attribute values included. What would not show, or would turn the text around it
 /// (control characters, directional marks, zero widths), is shown by its number: a token must not rearrange the page.
 package func escape(_ text: String) -> String {
@@ -10,7 +12,7 @@ package func escape(_ text: String) -> String {
         case "\"": result += "&quot;"
         case "'": result += "&#39;"
         case "\n", "\t": result.unicodeScalars.append(scalar)
-        case _ where isHidden(scalar): result += "‹U+" + hexadecimal(scalar.value) + "›"
+        case _ where scalar.deceives: result += "‹U+" + hexadecimal(scalar.value) + "›"
         default: result.unicodeScalars.append(scalar)
         }
     }
@@ -44,13 +46,6 @@ package func fitted(_ name: String, _ most: Int) -> String {
     guard name.count > most else { return name }
     let tail = (most - 1) / 2
     return "\(name.prefix(most - 1 - tail))…\(name.suffix(tail))"
-}
-
-private func isHidden(_ scalar: Unicode.Scalar) -> Bool {
-    switch scalar.properties.generalCategory {
-    case .control, .format, .lineSeparator, .paragraphSeparator, .privateUse, .unassigned: true
-    default: false
-    }
 }
 
 private func hexadecimal(_ value: UInt32) -> String {

@@ -10,8 +10,8 @@ public struct TrainingSettings: Sendable {
     public var learningRate: Double?
     /// Steps of linear warm-up from 0; default min(1000, S/20).
     public var warmupSteps: Int?
-    /// First step of the linear decay to 0, `noDecay` for none; default 80% of the steps.
-    public var decayStart: Int?
+    /// Default 80% of the steps.
+    public var decayStart: DecayStart?
     /// Weight of each prefix's loss; default 1/n each.
     public var groupWeights: [Double]?
     /// The threshold is updated at steps after this one; default min(1000, S/4).
@@ -31,15 +31,20 @@ public struct TrainingSettings: Sendable {
     /// How b_dec starts.
     public var decoderBiasStart: DecoderBiasStart = .geometricMedian
 
-    /// `decayStart` for a constant rate after warm-up.
-    public static let noDecay = Int.max
-
     /// Settings with every default.
     public init(k: Double, batchSize: Int, steps: Int) {
         self.k = k
         self.batchSize = batchSize
         self.steps = steps
     }
+}
+
+/// When the learning rate starts its linear decay to 0.
+public enum DecayStart: Sendable, Equatable {
+    /// At this step, counted from 0.
+    case step(Int)
+    /// The rate is constant after the warm-up.
+    case never
 }
 
 /// How b_dec starts.
@@ -116,14 +121,21 @@ public struct TrainingPlan: Sendable, Codable, Equatable {
         try Self.check("lr", learningRate, learningRate > 0 && learningRate.isFinite, "positive")
         warmupSteps = settings.warmupSteps ?? min(1000, steps / 20)
         try Self.check("warmup", warmupSteps, warmupSteps >= 0, "0 or more steps")
-        let decay = settings.decayStart ?? steps * 4 / 5
-        decayStart = decay == TrainingSettings.noDecay ? nil : decay
-        if settings.decayStart == nil {
+        switch settings.decayStart {
+        case .never:
+            decayStart = nil
+            try Self.check("warmup", warmupSteps, warmupSteps <= steps, "at most the \(steps) steps there are")
+        case .step(let step):
+            decayStart = step
+            try Self.check("decay-start", step, step >= warmupSteps, "a step after the warm-up of \(warmupSteps)")
+            try Self.check("decay-start", step, step < steps, "one of the \(steps) steps, counted from 0, or none")
+        case nil:
+            let step = steps * 4 / 5
+            decayStart = step
             try Self.check(
-                "warmup", warmupSteps, warmupSteps <= decay,
-                "at most \(decay), the step at which the rate starts to fall, or the decay must start later")
+                "warmup", warmupSteps, warmupSteps <= step,
+                "at most \(step), the step at which the rate starts to fall, or the decay must start later")
         }
-        try Self.check("decay-start", decay, decay >= warmupSteps, "a step after the warm-up of \(warmupSteps)")
         let count = layout.prefixes.count
         groupWeights = settings.groupWeights ?? [Double](repeating: 1 / Double(count), count: count)
         try Self.check(

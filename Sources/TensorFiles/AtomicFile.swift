@@ -10,7 +10,9 @@ import Synchronization
 /// the living, since another container may count processes in another way.
 public final class AtomicFile {
     private let path: String
-    private let temporaryPath: String
+    private let folder: OpenFolder
+    private let name: String
+    private let temporaryName: String
     private var descriptor: Int32
     private var isSynced = false
     /// Where the temporary file is remembered, so that a signal that ends the program removes it.
@@ -22,27 +24,21 @@ public final class AtomicFile {
     ///
     /// Throws `TensorFileError.unwritable`.
     public init(path: String) throws {
-        let cut = path.lastIndex(of: "/").map { path.index(after: $0) } ?? path.startIndex
-        let (folder, name) = (path[..<cut], path[cut...])
+        let (folderPath, name) = OpenFolder.parts(of: path)
         guard !name.isEmpty else { throw TensorFileError.unwritable(file: path, reason: "the name is empty") }
-        // A rename would put a file in the place of /dev/null as readily as of another file.
-        var status = stat()
-        if stat(path, &status) == 0, status.st_mode & S_IFMT != S_IFREG {
-            let isFolder = status.st_mode & S_IFMT == S_IFDIR
-            throw TensorFileError.unwritable(
-                file: path, reason: isFolder ? "it is a folder" : "it is a device, not a file")
-        }
-        self.path = path
-        Self.removeLeftovers(of: name, in: folder.isEmpty ? "." : String(folder))
+        let folder = try OpenFolder(folderPath, for: path)
+        try Self.requireReplaceable(path)
+        (self.path, self.folder, self.name) = (path, folder, name)
+        Self.removeLeftovers(of: name, in: folderPath)
         while true {
             let number = Self.serial.add(1, ordering: .relaxed).newValue
             // Cut short, so that a name near the length limit still has a temporary one.
-            let candidate = "\(folder).\(Self.stem(name)).\(getpid())-\(number).partial"
-            descriptor = open(candidate, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
+            let candidate = ".\(Self.stem(name)).\(getpid())-\(number).partial"
+            descriptor = openat(folder.descriptor, candidate, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
             if descriptor >= 0 {
                 if Self.isOwned(descriptor) {
-                    temporaryPath = candidate
-                    slot = dmsae_remember_temporary(candidate)
+                    temporaryName = candidate
+                    slot = dmsae_remember_temporary(folder.descriptor, candidate)
                     return
                 }
                 close(descriptor)
@@ -55,10 +51,28 @@ public final class AtomicFile {
         }
     }
 
+    /// A rename would put a file in the place of /dev/null as readily as of another file, and say only then that the name is
+    /// too long.
+    private static func requireReplaceable(_ path: String) throws {
+        var status = stat()
+        if stat(path, &status) != 0 {
+            guard errno == ENAMETOOLONG else { return }
+            throw TensorFileError.unwritable(file: path, reason: String(cString: strerror(errno)))
+        }
+        // /dev/stdout is a link to one, and may lead to a file at the moment.
+        if linkTarget(path)?.hasPrefix("/proc/") == true {
+            throw TensorFileError.unwritable(file: path, reason: "it is an open file of a process, not a name for one")
+        }
+        guard status.st_mode & S_IFMT != S_IFREG else { return }
+        let isFolder = status.st_mode & S_IFMT == S_IFDIR
+        throw TensorFileError.unwritable(
+            file: path, reason: isFolder ? "it is a folder" : "it is a device, not a file")
+    }
+
     deinit {
         if descriptor >= 0 {
             close(descriptor)
-            unlink(temporaryPath)
+            unlinkat(folder.descriptor, temporaryName, 0)
             dmsae_forget_temporary(slot)
         }
     }
@@ -82,22 +96,22 @@ public final class AtomicFile {
 
     /// Syncs the contents and gives the file its name, replacing what had it, a link as well.
     ///
+    /// - Throws: `TensorFileError.unwritable`; `.unusable` where the folder is another now than when the file was opened: what
+    ///   was asked for would not be where it was asked for.
     /// - Parameter syncingFolder: false where another file of the same folder is committed right after.
     public func commit(syncingFolder: Bool = true) throws {
         if !isSynced { try sync() }
-        guard rename(temporaryPath, path) == 0 else { throw unwritable() }
+        guard folder.isInPlace else {
+            throw TensorFileError.unusable(
+                file: path,
+                what: "its folder was moved or removed while it was being written; nothing has this name now",
+                next: "run the command again")
+        }
+        guard renameat(folder.descriptor, temporaryName, folder.descriptor, name) == 0 else { throw unwritable() }
         close(descriptor)
         descriptor = -1
         dmsae_forget_temporary(slot)
-        guard syncingFolder else { return }
-        // The name itself is safe once the folder is synced; a folder that cannot be opened for that (no read
-        // permission) or a file system without folder syncing leaves only that last guarantee out.
-        let cut = path.lastIndex(of: "/").map { path.index(after: $0) } ?? path.startIndex
-        let folder = open(cut == path.startIndex ? "." : String(path[..<cut]), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        if folder >= 0 {
-            fsync(folder)
-            close(folder)
-        }
+        if syncingFolder { folder.sync() }
     }
 
     /// Throws `TensorFileError.unwritable` where a file at `path` could not be written: for asking before the work
@@ -134,7 +148,7 @@ public final class AtomicFile {
     }
 
     /// What a temporary name has of a name: at most 160 bytes, where file systems allow 255.
-    private static func stem(_ name: Substring) -> Substring {
+    private static func stem(_ name: String) -> Substring {
         var bytes = 0
         let end = name.unicodeScalars.firstIndex {
             bytes += UTF8.width($0)
@@ -155,7 +169,7 @@ public final class AtomicFile {
     /// Names of temporary files by folder, as they were when this program first wrote there.
     private static let leftovers = Mutex<[String: [String]]>([:])
 
-    private static func removeLeftovers(of name: Substring, in folder: String) {
+    private static func removeLeftovers(of name: String, in folder: String) {
         let found = leftovers.withLock { known in
             if let names = known[folder] { return names }
             let names = temporaryNames(in: folder)

@@ -204,7 +204,13 @@ public func createFolder(_ path: String) throws {
         return
     }
     if let slash = path.lastIndex(of: "/"), slash != path.startIndex { try createFolder(String(path[..<slash])) }
-    if mkdir(path, 0o777) != 0 && errno != EEXIST {
-        throw TensorFileError.unwritable(file: path, reason: String(cString: strerror(errno)))
+    if path.isEmpty { throw TensorFileError.unwritable(file: "\"\"", reason: "it is no name of a folder") }
+    guard mkdir(path, 0o777) != 0 else { return }
+    let number = errno
+    // Another program made it meanwhile; or nothing that can be made a folder of is there.
+    guard number == EEXIST, exists(path) else {
+        throw TensorFileError.unwritable(
+            file: path,
+            reason: number == EEXIST ? "it is a link that leads nowhere" : String(cString: strerror(number)))
     }
 }

@@ -12,14 +12,19 @@ public final class OutputLock: Sendable {
     /// Of the lock's file in its folder.
     private let name: String
     private let descriptor: Int32
-    private let folder: Int32
+    private let folder: OpenFolder
+    /// How to go on from where the output is now.
+    private let advice: @Sendable (String) -> String
 
     /// Locks a folder, which is made if it is not there, and clears what a killed program left half written in it.
     ///
+    /// - Parameter advice: what to do where the folder, or the lock in it, is moved while it is written; gets its new path.
     /// - Throws: `OutputLockError.inUse`; `TensorFileError.unwritable`.
-    public static func folder(_ path: String) throws -> OutputLock {
+    public static func folder(
+        _ path: String, advice: @escaping @Sendable (_ now: String) -> String = { _ in "run the command again" }
+    ) throws -> OutputLock {
         try createFolder(path)
-        let lock = try OutputLock(output: path, in: path, name: ".lock")
+        let lock = try OutputLock(output: path, in: path, name: ".lock", advice)
         AtomicFile.removeLeftovers(in: path)
         return lock
     }
@@ -27,23 +32,21 @@ public final class OutputLock: Sendable {
     /// Locks a file that is written again and again, such as a checkpoint, there already or not.
     ///
     /// - Throws: as `folder`.
-    public static func file(_ path: String) throws -> OutputLock {
-        let cut = path.lastIndex(of: "/").map { path.index(after: $0) } ?? path.startIndex
-        return try OutputLock(
-            output: path, in: cut == path.startIndex ? "." : String(path[..<cut]), name: ".\(path[cut...]).lock")
+    public static func file(
+        _ path: String, advice: @escaping @Sendable (_ now: String) -> String = { _ in "run the command again" }
+    ) throws -> OutputLock {
+        let (folder, name) = OpenFolder.parts(of: path)
+        return try OutputLock(output: path, in: folder, name: ".\(name).lock") { advice($0 + "/" + name) }
     }
 
-    private init(output: String, in folderPath: String, name: String) throws {
-        let place = folderPath.hasSuffix("/") ? folderPath + name : folderPath + "/" + name
-        let folder = open(folderPath, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        var kept: Int32 = -1
-        do {
-            kept = try Self.lockedFile(place, of: output)
-        } catch {
-            if folder >= 0 { close(folder) }
-            throw error
-        }
-        (self.output, path, self.name, descriptor, self.folder) = (output, place, name, kept, folder)
+    private init(
+        output: String, in folderPath: String, name: String, _ advice: @escaping @Sendable (String) -> String
+    ) throws {
+        folder = try OpenFolder(folderPath, for: output)
+        path = folderPath.hasSuffix("/") ? folderPath + name : folderPath + "/" + name
+        let (file, isOurs) = try Self.lockedFile(path, of: output)
+        (self.output, self.name, self.advice, descriptor) = (output, name, advice, file)
+        guard isOurs else { return }
         let owner = Array("\(getpid())\n".utf8)
         // Only for the message that others get.
         ftruncate(descriptor, 0)
@@ -54,26 +57,24 @@ public final class OutputLock: Sendable {
         // Removed while it is locked: whoever waits to open it finds no file, and whoever has it open finds it gone.
         // By the folder's descriptor: it may have been moved.
         var status = stat()
-        if folder >= 0, fstatat(folder, name, &status, AT_SYMLINK_NOFOLLOW) == 0,
+        if fstatat(folder.descriptor, name, &status, AT_SYMLINK_NOFOLLOW) == 0,
             Identity(status) == Self.identity(descriptor)
         {
-            unlinkat(folder, name, 0)
+            unlinkat(folder.descriptor, name, 0)
         }
         close(descriptor)
-        if folder >= 0 { close(folder) }
     }
 
     /// Opens and locks the file. One that another program removed in between is not it any more: once more then.
-    private static func lockedFile(_ path: String, of output: String) throws -> Int32 {
+    ///
+    /// Another user's, left by a kill, can be read at most; a lock on it is as good, and only bears no process id of ours.
+    private static func lockedFile(_ path: String, of output: String) throws -> (descriptor: Int32, isOurs: Bool) {
+        let flags = O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
         while true {
-            let descriptor = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0o666)
-            guard descriptor >= 0 else {
-                let number = errno
-                let reason = number == ELOOP ? "it is a link" : String(cString: strerror(number))
-                // The folder may well be writable, and the lock in it another user's.
-                let isLock = number == ELOOP || access(path, F_OK) == 0
-                throw TensorFileError.unwritable(file: isLock ? path : output, reason: reason)
-            }
+            var descriptor = open(path, O_RDWR | O_CREAT | flags, 0o666)
+            let isOurs = descriptor >= 0
+            if !isOurs && errno == EACCES { descriptor = open(path, O_RDONLY | flags) }
+            guard descriptor >= 0 else { throw refusal(errno, path, of: output) }
             guard let own = identity(descriptor) else {
                 close(descriptor)
                 throw TensorFileError.unwritable(file: path, reason: "it is not a file")
@@ -83,24 +84,30 @@ public final class OutputLock: Sendable {
                 defer { close(descriptor) }
                 throw OutputLockError.inUse(output: output, process: owner(descriptor))
             }
-            if identity(path) == own { return descriptor }
+            if identity(path) == own { return (descriptor, isOurs) }
             close(descriptor)
         }
+    }
+
+    /// The folder may well be writable, and the lock in it not.
+    private static func refusal(_ number: Int32, _ path: String, of output: String) -> TensorFileError {
+        let reason = number == ELOOP ? "it is a link" : String(cString: strerror(number))
+        guard number == ELOOP || exists(path) else { return .unwritable(file: output, reason: reason) }
+        guard number == EACCES else { return .unwritable(file: path, reason: reason) }
+        return .unusable(
+            file: path, what: "this lock is another user's and cannot be read",
+            next: "remove it if no program of theirs is writing there, or write elsewhere")
     }
 
     /// Throws unless this lock is still the one at its place: asked before everything that is written by path, so that a
     /// folder that was moved or removed meanwhile, and another program's that has its name now, is left alone.
     ///
-    /// - Throws: `OutputLockError.moved`, `.removed`.
+    /// - Throws: `OutputLockError.moved`, `.unlocked`, `.removed`.
     public func requireInPlace() throws {
         if isInPlace { return }
-        var buffer = [UInt8](repeating: 0, count: 4096)
-        let count = buffer.withUnsafeMutableBytes { readlink("/proc/self/fd/\(folder)", $0.baseAddress!, $0.count) }
-        let now = String(decoding: buffer.prefix(max(count, 0)), as: UTF8.self)
-        var status = stat()
-        guard folder >= 0, fstat(folder, &status) == 0, status.st_nlink > 0, count > 0, !now.hasSuffix(" (deleted)")
-        else { throw OutputLockError.removed(output: output) }
-        throw OutputLockError.moved(output: output, now: now)
+        guard let now = folder.currentPath else { throw OutputLockError.removed(output: output) }
+        if folder.isInPlace { throw OutputLockError.unlocked(output: output, lock: path) }
+        throw OutputLockError.moved(output: output, now: now, next: advice(now))
     }
 
     private var isInPlace: Bool {
@@ -140,22 +147,28 @@ public final class OutputLock: Sendable {
 public enum OutputLockError: Error, CustomStringConvertible, Equatable {
     /// Another program is writing there.
     case inUse(output: String, process: Int?)
-    /// The folder was renamed while this program wrote into it.
-    case moved(output: String, now: String)
-    /// The folder, or the lock in it, was removed.
+    /// The folder was renamed to `now` while this program wrote into it.
+    case moved(output: String, now: String, next: String)
+    /// The lock in the folder was removed or replaced.
+    case unlocked(output: String, lock: String)
+    /// The folder was removed.
     case removed(output: String)
 
     /// What failed, on which value, what to do next.
-    public var description: String {
+    public var description: String { printable(sentence) }
+
+    private var sentence: String {
         switch self {
         case .inUse(let output, let process):
             "\(output) is being written by another program" + (process.map { " (process \($0))" } ?? "")
                 + "; wait for it or write elsewhere"
-        case .moved(let output, let now):
-            "\(output) was moved, or its lock removed, while it was being written; what is finished is in \(now), and "
-                + "nothing more is written: go on from there"
+        case .moved(let output, let now, let next):
+            "\(output) was moved to \(now) while it was being written; nothing more is written: \(next)"
+        case .unlocked(let output, let lock):
+            "\(lock) was removed while \(output) was being written, so that another program may be writing there too; nothing "
+                + "more is written: run the command again, and leave that file to it"
         case .removed(let output):
-            "\(output) was removed while it was being written; nothing more is written: start again"
+            "\(output) was removed while it was being written; nothing more is written: run the command again"
         }
     }
 }

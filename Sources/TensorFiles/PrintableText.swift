@@ -1,6 +1,18 @@
 /// Text from a file, a plugin or a path, on one line and fit for a terminal: what could clear a screen, forge a line or
-/// show other text than is there is written out, as in "\u{1B}".
-public func printable(_ text: String) -> String { escaped(text) { $0.deceives } }
+/// show other text than is there is written out, as in "\u{1B}", and of a megabyte the two ends are left.
+public func printable(_ text: String) -> String { escaped(shortened(text, most: 2000)) { $0.deceives } }
+
+/// A text of at most about so many characters. Of a longer one the middle is left out: a message says first what failed and
+/// last what to do, and the huge value that it quotes stands between.
+public func shortened(_ text: String, most: Int) -> String {
+    guard text.utf8.count > most else { return text }
+    let characters = text.unicodeScalars
+    let (begin, left) = (most * 2 / 3, characters.count - most)
+    guard left > 0 else { return text }
+    let from = characters.index(characters.startIndex, offsetBy: begin)
+    let to = characters.index(from, offsetBy: left)
+    return "\(text[..<from])… (\(left) characters) …\(text[to...])"
+}
 
 /// Text of several lines, fit for a terminal: as `printable`, but line ends and tabs stay. Names inside it have been
 /// made printable before, or they could forge lines.

@@ -25,6 +25,7 @@ public enum SystemAdvice {
         EPERM: "change the permissions, or run as somebody who may read it", EISDIR: "give a file, not a folder",
         ENODEV: "give a file of an ordinary file system", EOVERFLOW: "use a 64-bit file system",
         EIO: "the disk fails to give it back: copy it from elsewhere",
+        EBADF: "it is closed or open for writing only: open it for reading",
     ]
 
     private static let writing: [Int32: String] = [

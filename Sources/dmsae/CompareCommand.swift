@@ -91,7 +91,7 @@ struct CompareCommand: ParsableCommand {
         settings.draws = draws
         settings.seed = seed
         try OutputPlace.requireFolder(out, holdingOnly: "comparison.json")
-        let lock = try OutputLock.folder(out)
+        let lock = try OutputLock.folder(out) { "what is finished is there, go on with --out \($0)" }
         defer { withExtendedLifetime(lock) {} }
         try createFolder(out + "/parts")
         try AtomicFile.requireWritable(out + "/comparison.json")

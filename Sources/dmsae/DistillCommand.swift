@@ -1,6 +1,5 @@
 import ArgumentParser
 import Distillation
-import Glibc
 import LanguageModeling
 import TensorFiles
 
@@ -73,40 +72,9 @@ struct DistillCommand: ParsableCommand {
         if recipe == "demo" {
             result = try Recipe(yaml: String(decoding: PackageResources.demo_yaml, as: UTF8.self), path: "demo")
         } else {
-            result = try Recipe(yaml: try readText(recipe), path: recipe)
+            result = try Recipe(contentsOf: recipe)
         }
         for assignment in set { try result.set(assignment) }
         return result
     }
-}
-
-/// A text file, without the byte-order mark that it may begin with.
-///
-/// - Throws: `TensorFileError.unreadable`, also for text that is not UTF-8.
-func readText(_ path: String) throws -> String {
-    guard let file = fopen(path, "rb") else {
-        throw TensorFileError.unreadable(file: path, reason: String(cString: strerror(errno)))
-    }
-    defer { fclose(file) }
-    var bytes: [UInt8] = []
-    var buffer = [UInt8](repeating: 0, count: 1 << 16)
-    while true {
-        let count = fread(&buffer, 1, buffer.count, file)
-        if count == 0 { break }
-        bytes += buffer[..<count]
-    }
-    guard ferror(file) == 0 else {
-        throw TensorFileError.unreadable(file: path, reason: String(cString: strerror(errno)))
-    }
-    if let other = unreadableEncoding(bytes) {
-        throw TensorFileError.unreadable(file: path, reason: "it is \(other) text, not UTF-8")
-    }
-    let text = bytes.starts(with: byteOrderMark) ? bytes[byteOrderMark.count...] : bytes[...]
-    // Line by line only where something is wrong.
-    guard let result = String(validating: text, as: UTF8.self) else {
-        let lines = text.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
-        let bad = lines.firstIndex { String(validating: $0, as: UTF8.self) == nil } ?? 0
-        throw TensorFileError.unreadable(file: path, reason: "line \(bad + 1) is not UTF-8")
-    }
-    return result
 }

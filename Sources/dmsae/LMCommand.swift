@@ -186,7 +186,7 @@ struct LMCommand: ParsableCommand {
             print(output.json ? "]}" : "")
         }
 
-        /// - Throws: `TensorFileError.unreadable`: a text of which the rest is missing has other tokens.
+        /// - Throws: `TextError.notUTF8`, `.unreadable`: a text of which the rest is missing has other tokens.
         private func standardInput() throws -> [UInt8] {
             var bytes: [UInt8] = []
             var buffer = [UInt8](repeating: 0, count: 1 << 16)
@@ -196,9 +196,14 @@ struct LMCommand: ParsableCommand {
                 guard count >= 0 else {
                     throw TextError.unreadable(path: "standard input", reason: String(cString: strerror(errno)))
                 }
-                guard count > 0 else { return bytes }
+                guard count > 0 else { break }
                 bytes += buffer[..<count]
             }
+            var encoding = EncodingCheck()
+            if let offset = encoding.firstBadByte(in: bytes, isLast: true) {
+                throw TextError.notUTF8(path: "standard input", offset: offset)
+            }
+            return bytes
         }
     }
 }

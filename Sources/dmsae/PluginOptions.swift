@@ -49,6 +49,7 @@ struct PluginOptions: ParsableArguments {
     func isolation(crashFolder: String?) -> PluginIsolation? {
         if inProcess {
             Results.keepToThemselves()
+            ProgramEnd.leaveLibrariesAlone()
             return nil
         }
         var isolation = PluginIsolation(executable: "/proc/self/exe", timeout: pluginTimeout, crashFolder: crashFolder)
@@ -60,14 +61,20 @@ struct PluginOptions: ParsableArguments {
 
     /// The scorer of a reference; what it crashes on is kept in the folder of `output`.
     func scorer(_ reference: String, output: String) throws -> any AttributionScorer & LoadedPlugin {
-        try PluginCatalog().scorer(
+        try catalog().scorer(
             reference, services: Self.services, isolation: isolation(crashFolder: folder(of: output)))
     }
 
     /// The sparsity rule of a reference.
     func rule(_ reference: String, output: String) throws -> any SparsityRule & LoadedPlugin {
-        try PluginCatalog().sparsityRule(
+        try catalog().sparsityRule(
             reference, services: Self.services, isolation: isolation(crashFolder: folder(of: output)))
+    }
+
+    private func catalog() throws -> PluginCatalog {
+        var catalog = try PluginCatalog()
+        catalog.environment = pluginEnv
+        return catalog
     }
 
     private func folder(of path: String) -> String {

@@ -143,7 +143,7 @@ struct ScoreCommand: ParsableCommand {
         try pass.begin(sequences: batch.sequenceCount, tokens: batch.tokenCount)
         let range = merge.isEmpty ? try shard?.range(of: batch.sequenceCount) ?? 0..<batch.sequenceCount : 0..<0
         let key = try passKey(plugin, loaded, limit: limit)
-        let lock = try checkpoint.map { try OutputLock.file($0) }
+        let lock = try checkpoint.map { try OutputLock.file($0) { "go on with --checkpoint \($0)" } }
         defer { withExtendedLifetime(lock) {} }
         var leftOut: [Int] = []
         var first = try prepare(pass, accumulator, plugin, batch, range, key: key, leftOut: &leftOut)

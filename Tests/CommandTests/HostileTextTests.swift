@@ -34,7 +34,7 @@ private let hostile = "a\u{1B}[2J\rb\u{7F}\u{9B}31m\u{202E}c\u{2028}\u{200B}\nEr
             TextError.malformedTokenizer(file: name, what: name),
             TextError.unsupportedTokenizer(file: name, found: name, supported: name), TextError.noEndOfText(file: name),
             TextError.unreadable(path: name, reason: name), TextError.malformedLine(file: name, line: 1, what: name),
-            TextError.empty(path: name),
+            TextError.empty(path: name), TextError.notUTF8(path: name, offset: 1),
             TextError.tooShort(path: name, tokenCount: 1, skipped: 0, limit: nil, length: 2),
             LanguageModelError.noModel(path: name, missing: name),
             LanguageModelError.unsupportedArchitecture(file: name, found: name),

@@ -75,6 +75,61 @@ import Testing
         #expect(try FileManager.default.contentsOfDirectory(atPath: out).sorted() == names.sorted())
     }
 
+    @Test func aTrainingWhoseFolderIsMovedSaysSoAndLeavesNothingOfItsOwn() throws {
+        let elsewhere = folder.file("elsewhere"), errors = folder.file("errors")
+        _ = FileManager.default.createFile(atPath: errors, contents: nil)
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: builtProgram)
+        process.arguments = train(steps: 1_000_000_000)
+        process.standardError = try FileHandle(forWritingTo: URL(fileURLWithPath: errors))
+        try process.run()
+        func names(_ path: String) -> [String] { (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? [] }
+        while process.isRunning && !names(out).contains(where: { $0.hasSuffix(".partial") }) { usleep(2000) }
+        #expect(rename(out, elsewhere) == 0)
+        process.waitUntilExit()
+        #expect(process.terminationStatus == 1)
+        #expect(
+            String(decoding: contents(of: errors), as: UTF8.self)
+                == "Error: \(out) was moved to \(elsewhere) while it was being written; nothing more is written: run the command "
+                + "again\n")
+        #expect(names(elsewhere) == [] && !isThere(out))
+    }
+
+    @Test func aFolderThatCannotBeMadeIsNamedWithTheReason() throws {
+        let link = folder.file("link")
+        try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: "nowhere")
+        for (path, reason) in [
+            ("", "cannot write \"\": it is no name of a folder; choose another place"),
+            (link, "cannot write \(link): it is a link that leads nowhere; choose another place"),
+            (folder.file("ids"), "it is a file, not a folder; choose another place"),
+            (
+                folder.file("ids/out"),
+                "cannot write \(folder.file("ids")): it is a file, not a folder; choose another place"
+            ),
+        ] { try fail(train().map { $0 == out ? path : $0 }, saying: reason) }
+    }
+
+    @Test func aLockThatAnotherUserLeftHoldsNobodyUp() throws {
+        try createFolder(out)
+        try AtomicFile.write("1\n", to: out + "/.lock")
+        for path in [folder.path, out] { #expect(chmod(path, 0o777) == 0) }
+        // Root may read and write everything.
+        let asNobody = getuid() == 0 ? ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] : []
+        func train(lockMode: mode_t) throws -> ProgramResult {
+            #expect(chmod(out + "/.lock", lockMode) == 0)
+            return try run("/usr/bin/env", asNobody + [builtProgram] + self.train())
+        }
+        let unreadable = try train(lockMode: 0)
+        #expect(unreadable.status == 1)
+        #expect(
+            unreadable.errors
+                == "Error: \(out)/.lock: this lock is another user's and cannot be read; remove it if no program of theirs is "
+                + "writing there, or write elsewhere\n")
+        let readable = try train(lockMode: 0o444)
+        #expect(readable.status == 0, "\(readable.errors)")
+        #expect(isThere(out + "/cfg.json") && !isThere(out + "/.lock"))
+    }
+
     @Test func aLinkInThePlaceOfALogIsReplacedAndWhatItLeadsToIsNotTouched() throws {
         try createFolder(out)
         try AtomicFile.write("mine", to: folder.file("mine"))

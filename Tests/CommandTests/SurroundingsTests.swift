@@ -34,6 +34,7 @@ import Testing
         ("DMSAE_LANES", "100000", "it must be a whole number from 1 to 256, or unset"),
         ("DMSAE_LANES", "", "it must be a whole number from 1 to 256, or unset"),
         ("DMSAE_CPU", "9", "it must be an x86-64 level that this processor has (2"),
+        ("DMSAE_CACHE", "cache", "it must be an absolute path, or unset"),
         ("DMSAE_CPU", "abc", "it must be an x86-64 level that this processor has (2"),
     ]) func variablesWithValuesThatMeanNothingAreErrors(_ name: String, _ value: String, _ wanted: String) throws {
         let result = try run(train("--width", "64"), with: name, value)
@@ -42,6 +43,16 @@ import Testing
             result.errors.hasPrefix("Error: the environment variable \(name) is \"\(value)\"; \(wanted)"),
             "\(result.errors)")
         #expect(!isThere(folder.file("out")))
+    }
+
+    @Test func aBenchmarkRunsNoOtherKernelsThanItWasToldTo() throws {
+        let program = URL(filePath: builtProgram).deletingLastPathComponent().path + "/Benchmarks"
+        var environment = ProcessInfo.processInfo.environment
+        environment["DMSAE_CPU"] = "9"
+        let result = try TestSupport.run(program, [], environment: environment)
+        #expect(
+            result.status == 64
+                && result.errors.hasPrefix("Error: the environment variable DMSAE_CPU is \"9\"; it must"))
     }
 
     @Test func aMisspeltVariableIsWarnedOf() throws {
@@ -76,6 +87,30 @@ import Testing
             #expect(result.errors.contains(part), "\(result.errors)")
         }
         #expect(!isThere(folder.file("out")))
+    }
+
+    /// Swift's runtime would end in a fault before it could say anything.
+    @Test func aStackOfAFewPagesIsEnlargedOrRefused() throws {
+        let soft = try run(after: "ulimit -S -s 16", train("--width", "64"))
+        #expect(soft.status == 0 && soft.errors == "", "\(soft.status): \(soft.errors)")
+        let hard = try run(after: "ulimit -s 16", ["--version"])
+        #expect(hard.status == 1)
+        #expect(
+            hard.errors
+                == "Error: the limit on the stack (ulimit -s) leaves less than 1024 KiB; raise it, 8192 is usual\n")
+    }
+
+    /// And not "Fatal error: failed to allocate 65568 bytes of memory with alignment 8".
+    @Test func aLimitThatLeavesNoRoomIsSaidBeforeSwiftTrips() throws {
+        for command in [["plugin", "list"], ["doctor"], ["distill", "demo", "--print-recipe"]] {
+            let result = try run(after: "ulimit -v 92000", command)
+            #expect(result.status == 1 && result.output == "")
+            #expect(
+                result.errors.hasPrefix("Error: dmsae itself needs 32 MiB, and this process may take ")
+                    && result.errors.hasSuffix(
+                        " more of the 90 MiB of address space that its limit allows (ulimit -v); raise the limit\n"),
+                "\(result.errors)")
+        }
     }
 
     /// OpenBLAS asks for its memory again for ever where it is refused; Swift's arrays trap. Below the first of these the

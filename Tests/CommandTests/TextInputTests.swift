@@ -48,6 +48,33 @@ import Testing
             saying: "wide.txt: it is UTF-16 (little-endian) text, not UTF-8")
     }
 
+    /// Its bytes would become tokens that stand for no character.
+    @Test func textInAnotherEncodingIsRefusedWithItsPlace() throws {
+        let path = folder.file("latin.txt")
+        // Far down, and cut at the end.
+        let lines = Array(String(repeating: "the cat ran\n", count: 100_000).utf8)
+        for (bytes, offset) in [
+            (Array("caf".utf8) + [0xE9] + Array(" noir".utf8), 3), (lines + [0xE9, 0x0A], lines.count),
+            (Array("\u{FEFF}ab".utf8) + [0xE2, 0x82], 5), (lines + [0xF0, 0x9F], lines.count), ([0xC0, 0xAF], 0),
+            ([0x61, 0xED, 0xA0, 0x80], 1),
+        ] {
+            try AtomicFile.write(bytes, to: path)
+            try fail(
+                ["lm", "tokenize", "--model", tiny.model, "--text", path],
+                saying:
+                    "\(path): not UTF-8 at byte \(offset); convert it, as with iconv -f LATIN1 -t UTF-8, or give other text"
+            )
+        }
+        try AtomicFile.write([0x61, 0xE9], to: path)
+        let piped = try run(
+            "/bin/bash", ["-c", "\"$@\" < \(path)", "bash", builtProgram, "lm", "tokenize", "--model", tiny.model])
+        #expect(piped.status == 1 && piped.errors.hasPrefix("Error: standard input: not UTF-8 at byte 1; "))
+        // Characters that a read cuts are whole again.
+        let wide = String(repeating: "a€😀é", count: 300_000)
+        try AtomicFile.write(wide, to: path)
+        #expect(try ids("--text", path).count > 1_000_000)
+    }
+
     @Test(arguments: [
         ("{\"text\": \"b\", \"score\": NaN}", "not JSON: the number NaN, which JSON does not have, at byte 23"),
         ("{\"text\": \"\\ud83d\"}", "not JSON: half of a surrogate pair, which is no character, at byte 16"),

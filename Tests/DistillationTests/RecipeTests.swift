@@ -26,7 +26,7 @@ import Testing
         recipe.steps = 10
         recipe.learningRate = 3e-4
         recipe.warmup = 1
-        recipe.decayStart = 8
+        recipe.decayStart = .step(8)
         recipe.thresholdStart = 2
         recipe.thresholdBeta = 0.5
         recipe.deadAfter = 100
@@ -55,8 +55,8 @@ import Testing
             #expect(try Recipe(yaml: recipe.documented(), path: "r.yaml") == recipe)
         }
         // Nothing in `full` is a default, so that a key that is not written or not read would show.
-        for ((key, value), standard) in zip(full().settings, Recipe().settings) {
-            #expect(value != standard.value, "\(key)")
+        for ((key, value), standard) in paired(full().settings, Recipe().settings) {
+            #expect(key == standard.key && value != standard.value, "\(key)")
         }
     }
 
@@ -83,6 +83,7 @@ import Testing
         #expect(recipe == expected)
         #expect(try Recipe(yaml: "final:\n  k: 20\n", path: "r.yaml").finalK == [20], "one value is a list of one")
         #expect(try Recipe(yaml: "train: {lr: auto}", path: "r.yaml").learningRate == nil)
+        #expect(try Recipe(yaml: "train: {decay_start: none}", path: "r.yaml").decayStart == .never)
     }
 
     @Test func anUnknownKeyIsRefusedWithTheOneThatWasMeant() {
@@ -102,19 +103,63 @@ import Testing
             ("train: {k: many}", "recipe key train.k is \"many\"; it must be a number"),
             ("train: {k: .nan}", "recipe key train.k is \".nan\"; it must be a number"),
             ("train: {steps: 1.5}", "recipe key train.steps is \"1.5\"; it must be a whole number"),
-            ("train: {steps: [1]}", "recipe key train.steps is \"- 1\"; it must be a whole number"),
+            ("train: {steps: [1]}", "recipe key train.steps is \"[1]\"; it must be a whole number"),
             ("train: {lr: fast}", "recipe key train.lr is \"fast\"; it must be auto or a number"),
             (
                 "sae: {groups: [1, x]}",
-                "recipe key sae.groups is \"- 1 - x\"; it must be auto or a list, each a whole number"
+                "recipe key sae.groups is \"[1, x]\"; it must be auto or a list, each a whole number"
             ),
             ("score: {signed: 1}", "recipe key score.signed is \"1\"; it must be true or false"),
             ("score: {over: some}", "recipe key score.over is \"some\"; it must be one of all, active"),
             ("train: {budget: all}", "recipe key train.budget is \"all\"; it must be one of non-core, total"),
-            ("model: ''", "recipe key model is \"''\"; it must be a text"),
+            ("model: ''", "recipe key model is \"\"; it must be a text"),
+            // Quoted once, whatever the file has.
+            ("layer: \"none\"", "recipe key layer is \"none\"; it must be a whole number"),
+            ("train: {lr: 'a b'}", "recipe key train.lr is \"a b\"; it must be auto or a number"),
+            ("model: {a: 1}", "recipe key model is \"keys and values\"; it must be a text"),
+            (
+                "train: {decay_start: late}",
+                "recipe key train.decay_start is \"late\"; it must be auto, none or a whole number"
+            ),
         ] {
             #expect(text(yaml) == expected)
         }
+    }
+
+    @Test func aNumberWithAZeroBeforeItIsAskedFor() throws {
+        let octal = ", without a zero before it (YAML 1.1 reads it as octal)"
+        for (yaml, key, value, wanted) in [
+            ("layer: 060", "layer", "060", "a whole number"), ("seed: -07", "seed", "-07", "a whole number"),
+            ("train: {k: 064}", "train.k", "064", "a number"), ("layer: 0_8", "layer", "0_8", "a whole number"),
+            ("sae: {groups: [032, 96]}", "sae.groups", "[032, 96]", "auto or a list, each a whole number"),
+        ] { #expect(text(yaml) == "recipe key \(key) is \"\(value)\"; it must be \(wanted)\(octal)") }
+        let recipe = try Recipe(yaml: "layer: 0\ntrain: {k: 0.5, steps: 1_000}\n", path: "r.yaml")
+        #expect(recipe.layer == 0 && recipe.k == 0.5 && recipe.steps == 1000)
+    }
+
+    @Test func aSectionIsNotSetAsAWhole() {
+        #expect(
+            message {
+                var recipe = Recipe()
+                try recipe.set("train={k: 3}")
+            } == "recipe key train is \"keys and values\"; it must be a section of keys, each set by itself, as train.k"
+        )
+    }
+
+    /// A parsed text takes hundreds of times its size, and an alias may stand for more than there is memory.
+    @Test func textOfAnySizeTakesLittle() {
+        let keys = (0..<100_000).map { "k\($0): 1\n" }.joined()
+        #expect(
+            text(keys) == "recipe r.yaml: it has more than the 131072 bytes that a recipe can have; `dmsae distill "
+                + "--print-recipe demo` shows one")
+        var bomb = "sae: {groups: [&a0 [x, x, x, x, x, x, x, x, x]"
+        for i in 1...12 {
+            bomb += ", &a\(i) [" + Array(repeating: "*a\(i - 1)", count: 9).joined(separator: ", ") + "]"
+        }
+        #expect(
+            text(bomb + "]}")
+                == "recipe key sae.groups is \"[a list, a list, a list, a list, a list, a list, a list, a list, …]\"; it must be "
+                + "auto or a list, each a whole number")
     }
 
     @Test func whatIsNoRecipeIsRefused() {
@@ -192,10 +237,40 @@ import Testing
                 { $0.aggregate = "median" },
                 "\"median\" is no aggregate; use quantile:Q with Q in [0, 1], trimmed:P with P in [0, 0.5), mean, rms or max"
             ),
-            ({ $0.groups = [1, 2] }, "groups 1, 2 sum to 3, not to the width 4096; change --groups or --width"),
-            ({ $0.k = 5000 }, "k = 5000 exceeds the 4096 latents there are; lower --k"),
-            ({ $0.finalK = [10, 9999] }, "k = 9999 exceeds the 4096 latents there are; lower --k"),
-            ({ $0.steps = 0 }, "steps is 0; it must be at least 1"),
+            (
+                { $0.groups = [1, 2] },
+                "recipe key sae.groups is \"[1, 2]\"; it must be sizes that sum to sae.width, 4096, and these sum to 3"
+            ),
+            ({ $0.groups = [0, 4096] }, "recipe key sae.groups is \"[0, 4096]\"; it must be sizes of at least 1"),
+            ({ $0.width = -4096 }, "recipe key sae.width is \"-4096\"; it must be at least 1 latent"),
+            (
+                { $0.width = 16 },
+                "recipe key sae.groups is \"[0, 1, 2, 4, 9]\"; it must be given where sae.width (16) is too small for auto"
+            ),
+            (
+                { $0.width = 1 << 30 },
+                "recipe key sae.width is \"1073741824\"; it must be at most 16777216 latents"
+            ),
+            ({ $0.k = 5000 }, "recipe key train.k is \"5000\"; it must be at most the 4096 latents of sae.width"),
+            (
+                { $0.finalK = [10, 9999] },
+                "recipe key final.k is \"9999\"; it must be at most the 4096 latents of sae.width"
+            ),
+            (
+                { $0.finalK = [1e-9] },
+                "recipe key final.k is \"1e-09\"; it must be at least one entry in a batch of 1024"
+            ),
+            ({ $0.steps = 0 }, "recipe key train.steps is \"0\"; it must be at least 2, or the threshold is never set"),
+            ({ $0.learningRate = -1 }, "recipe key train.lr is \"-1.0\"; it must be positive"),
+            (
+                { $0.decayStart = .step(1000) },
+                "recipe key train.decay_start is \"1000\"; it must be one of the 1000 steps, counted from 0, or none"
+            ),
+            (
+                { $0.warmup = 900 },
+                "recipe key train.warmup is \"900\"; it must be at most 800, the step at which the rate starts to fall, or the "
+                    + "decay must start later"
+            ),
         ] as [((inout Recipe) -> Void, String)] {
             #expect(failure(change) == expected)
         }

@@ -48,6 +48,15 @@ struct PluginFileFaultTests {
                 == "plugin file FILE cannot be read: No such file or directory; correct the path")
     }
 
+    @Test func `a link to itself`() throws {
+        let path = folder.file("loop.so")
+        #expect(symlink("loop.so", path) == 0)
+        #expect(
+            try message(path)
+                == "plugin file FILE cannot be read: Too many levels of symbolic links; its links lead back to themselves: "
+                + "correct them")
+    }
+
     @Test func `a folder`() throws {
         #expect(
             try message(folder.path)

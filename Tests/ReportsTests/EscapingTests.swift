@@ -14,6 +14,9 @@ import Testing
         ("line\u{2028}", "line‹U+2028›"),
         ("\u{1F600} é 漢 \u{FFFD}", "\u{1F600} é 漢 \u{FFFD}"),
         ("tab\tline\n", "tab\tline\n"),
+        // The same list as a terminal has: what has no width, and joiners that scripts need.
+        ("\u{3164}\u{E0041}\u{115F}", "‹U+3164›‹U+E0041›‹U+115F›"),
+        ("می\u{200C}خواهم 👩\u{200D}💻", "می\u{200C}خواهم 👩\u{200D}💻"),
     ]
 
     @Test(arguments: hostile) func whatABrowserWouldTakeForItsOwnIsText(_ text: String, _ written: String) {

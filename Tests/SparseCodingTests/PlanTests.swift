@@ -88,11 +88,11 @@ import SparseCoding
         var settings = TrainingSettings(k: 4, batchSize: 8, steps: 100)
         settings.learningRate = 1
         settings.warmupSteps = 10
-        settings.decayStart = 80
+        settings.decayStart = .step(80)
         let plan = try plan(settings)
         let rates = [0, 5, 10, 79, 80, 90, 99].map { plan.learningRate(at: $0) }
         #expect(rates == [0, 0.5, 1, 1, 1, 0.5, 0.05])
-        settings.decayStart = TrainingSettings.noDecay
+        settings.decayStart = DecayStart.never
         #expect(try self.plan(settings).learningRate(at: 99) == 1)
     }
 
@@ -112,7 +112,18 @@ import SparseCoding
         #expect(text { $0.batchSize = 0 } == "batch is 0; it must be at least 1")
         #expect(text { $0.learningRate = -1 } == "lr is -1.0; it must be positive")
         #expect(text { $0.warmupSteps = -1 } == "warmup is -1; it must be 0 or more steps")
-        #expect(text { $0.decayStart = 20 } == "decay-start is 20; it must be a step after the warm-up of 50")
+        for step in [1000, 5000, Int.max] {
+            #expect(
+                text { $0.decayStart = .step(step) }
+                    == "decay-start is \(step); it must be one of the 1000 steps, counted from 0, or none")
+        }
+        #expect(text { $0.decayStart = .step(999) } == "nothing failed")
+        #expect(
+            text {
+                $0.decayStart = .never
+                $0.warmupSteps = 1001
+            } == "warmup is 1001; it must be at most the 1000 steps there are")
+        #expect(text { $0.decayStart = .step(20) } == "decay-start is 20; it must be a step after the warm-up of 50")
         #expect(
             text { $0.groupWeights = [1, 1] }
                 == "group-weights is [1.0, 1.0]; it must be 5 weights, none negative")

@@ -18,7 +18,7 @@ import SparseCoding
     var settings = TrainingSettings(k: 3, batchSize: 16, steps: 40)
     settings.learningRate = 3e-3
     settings.warmupSteps = 5
-    settings.decayStart = 30
+    settings.decayStart = .step(30)
     settings.thresholdStart = 3
     settings.thresholdBeta = 0.9
     settings.deadAfterTokens = 64

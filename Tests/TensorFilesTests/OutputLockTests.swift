@@ -42,17 +42,35 @@ import Testing
     }
 
     @Test func aFolderThatIsMovedOrRemovedIsNoLongerTheOneAndAnotherInItsPlaceIsNot() throws {
-        var lock: OutputLock? = try OutputLock.folder(out)
+        var lock: OutputLock? = try OutputLock.folder(out) { "go on with --out \($0)" }
         let elsewhere = folder.file("elsewhere")
         #expect(rename(out, elsewhere) == 0)
-        #expect(throws: OutputLockError.moved(output: out, now: elsewhere)) { try lock?.requireInPlace() }
+        let moved = "\(out) was moved to \(elsewhere) while it was being written; nothing more is written: "
+        #expect(message { try lock?.requireInPlace() } == moved + "go on with --out \(elsewhere)")
         let other = try OutputLock.folder(out)
-        #expect(throws: OutputLockError.moved(output: out, now: elsewhere)) { try lock?.requireInPlace() }
+        #expect(message { try lock?.requireInPlace() } == moved + "go on with --out \(elsewhere)")
         lock = nil
         #expect(rmdir(elsewhere) == 0, "the lock is gone where it was taken along")
         try other.requireInPlace()
         #expect(unlink(out + "/.lock") == 0 && rmdir(out) == 0)
         #expect(throws: OutputLockError.removed(output: out)) { try other.requireInPlace() }
+    }
+
+    @Test func aLockThatIsRemovedUnderItsOwnerIsMissed() throws {
+        let lock = try OutputLock.folder(out)
+        #expect(unlink(out + "/.lock") == 0)
+        #expect(
+            message { try lock.requireInPlace() }
+                == "\(out)/.lock was removed while \(out) was being written, so that another program may be writing there "
+                + "too; nothing more is written: run the command again, and leave that file to it")
+    }
+
+    @Test func aCheckpointInAFolderThatIsMovedIsNamedWhereItIs() throws {
+        try createFolder(out)
+        let lock = try OutputLock.file(out + "/state") { "go on with --checkpoint \($0)" }
+        let elsewhere = folder.file("elsewhere")
+        #expect(rename(out, elsewhere) == 0)
+        #expect(message { try lock.requireInPlace() }.hasSuffix("go on with --checkpoint \(elsewhere)/state"))
     }
 
     @Test func whatAKillLeftHalfWrittenIsClearedAndWhatIsBeingWrittenIsNot() throws {
@@ -65,6 +83,52 @@ import Testing
         try living.commit()
         #expect(exists(out + "/weights"))
         withExtendedLifetime(lock) {}
+    }
+}
+
+@Suite struct MovedFileTests {
+    private let folder = TemporaryFolder()
+    private var out: String { folder.file("out") }
+
+    @Test func aFileThatIsDroppedAfterItsFolderWasMovedLeavesNothingInIt() throws {
+        try createFolder(out)
+        var file: AtomicFile? = try AtomicFile(path: out + "/scores")
+        let elsewhere = folder.file("elsewhere")
+        #expect(rename(out, elsewhere) == 0)
+        try createFolder(out)
+        file = nil
+        #expect(file == nil && rmdir(elsewhere) == 0 && rmdir(out) == 0)
+    }
+
+    @Test func aFileWhoseFolderWasMovedOrRemovedAppearsNowhere() throws {
+        try createFolder(out)
+        let path = out + "/scores", elsewhere = folder.file("elsewhere")
+        var file: AtomicFile? = try AtomicFile(path: path)
+        #expect(rename(out, elsewhere) == 0)
+        let moved =
+            "\(path): its folder was moved or removed while it was being written; nothing has this name now; run the "
+            + "command again"
+        #expect(message { try file?.commit() } == moved)
+        // Another folder has the name.
+        try createFolder(out)
+        #expect(message { try file?.commit() } == moved)
+        file = nil
+        #expect(rmdir(elsewhere) == 0 && rmdir(out) == 0)
+    }
+
+    @Test func aNameThatNoFileCanHaveIsRefusedBeforeTheWork() {
+        let path = folder.file(String(repeating: "a", count: 256))
+        #expect(
+            message { try AtomicFile.requireWritable(path) }
+                == "cannot write \(path): File name too long; the name is too long: shorten it")
+    }
+
+    @Test func aLinkToAnOpenFileOfAProcessIsNotReplaced() {
+        let link = folder.file("stdout")
+        #expect(symlink("/proc/self/exe", link) == 0)
+        #expect(
+            message { try AtomicFile.requireWritable(link) }
+                == "cannot write \(link): it is an open file of a process, not a name for one; choose another place")
     }
 }
 

@@ -25,6 +25,16 @@ import Testing
         #expect(printableJSON(text) == text)
     }
 
+    @Test func ofATextOfAMegabyteTheEndsAreLeft() {
+        let text = "recipe key model is \"" + String(repeating: "\u{1B}", count: 1 << 20) + "\"; it must be a text"
+        let shown = printable(text)
+        #expect(shown.utf8.count < 20_000)
+        #expect(shown.hasPrefix("recipe key model is \"\\u{1B}\\u{1B}"))
+        #expect(shown.hasSuffix("\\u{1B}\\u{1B}\"; it must be a text"))
+        #expect(shown.contains("… (\(text.unicodeScalars.count - 2000) characters) …"))
+        #expect(shortened("ééé", most: 3) == "ééé" && shortened("abcdefghij", most: 6) == "abcd… (4 characters) …ij")
+    }
+
     @Test func linesKeepTheirEndsAndNothingElse() {
         #expect(printableLines("a\n\tb\r\u{1B}c\u{2028}") == "a\n\tb\\r\\u{1B}c\\u{2028}")
     }

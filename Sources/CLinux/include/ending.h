@@ -6,9 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/// From now on `path` is removed if the process ends by a signal or by `dmsae_end`. A slot for `dmsae_forget_temporary`;
-/// -1 where there is no room, and then it stays.
-int dmsae_remember_temporary(const char *path);
+/// From now on the file `name` of the folder behind a descriptor, which stays open until then, is removed if the process
+/// ends by a signal or by `dmsae_end`. A slot for `dmsae_forget_temporary`; -1 where there is no room, and then it stays.
+int dmsae_remember_temporary(int folder, const char *name);
 
 /// The file of a slot has its name, or is gone.
 void dmsae_forget_temporary(int slot);

@@ -23,6 +23,9 @@ int dmsae_memfd_keep_size(int file);
 /// Whether nobody can change the file any more.
 int dmsae_memfd_is_sealed(int file);
 
+/// A folder by a descriptor for openat and its like, close-on-exec; it need not be readable. -1 with errno.
+int dmsae_open_folder(const char *path);
+
 /// The two ends of a pipe, for reading and for writing, close-on-exec. -1 with errno.
 int dmsae_pipe(int ends[2]);
 

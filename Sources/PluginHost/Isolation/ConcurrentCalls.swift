@@ -25,7 +25,9 @@ final class ConcurrentCalls: Sendable {
         count: Int, threads: Int = 4, seconds: Double = 0.15, call: @escaping @Sendable (Int) throws -> [UInt8]
     ) throws -> Int? {
         let calls = ConcurrentCalls(expected: try (0..<count).map(call), seconds: seconds, call)
-        let started = (0..<threads).map { thread -> pthread_t in
+        var started: [pthread_t] = []
+        defer { for thread in started { pthread_join(thread, nil) } }
+        for thread in 0..<threads {
             var id = pthread_t()
             let start = Unmanaged.passRetained(Start(calls: calls, thread: thread))
             let status = pthread_create(
@@ -36,10 +38,13 @@ final class ConcurrentCalls: Sendable {
                     start.calls.run(from: start.thread)
                     return nil
                 }, start.toOpaque())
-            precondition(status == 0, "no thread: \(status)")
-            return id
+            guard status == 0 else {
+                start.release()
+                throw PluginError.refused(what: "\(threads) threads", reason: String(cString: strerror(status)))
+            }
+            started.append(id)
         }
-        for thread in started { pthread_join(thread, nil) }
+        while let thread = started.popLast() { pthread_join(thread, nil) }
         return try calls.found.withLock {
             if let error = $0.error { throw error }
             return $0.difference

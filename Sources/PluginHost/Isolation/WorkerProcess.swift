@@ -59,7 +59,12 @@ final class WorkerProcess {
             ] + file.parts.enumerated().map { ($1.descriptor, Self.firstPart + Int32($0)) })
         // With our copy of its end closed, its death closes the line.
         worker.close()
-        _ = try ask(.file, PluginFile.Handover(file, first: Self.firstPart))
+        do { _ = try ask(.file, PluginFile.Handover(file, first: Self.firstPart)) } catch let failure as WorkerFailure {
+            // No code of the plugin was there yet.
+            throw PluginError.refused(
+                what: "a process of its own",
+                reason: "it \(failure.how)" + (failure.lastWords.isEmpty ? "" : ": \(failure.lastWords)"))
+        }
         extendLifetime(file)
     }
 
@@ -85,6 +90,13 @@ final class WorkerProcess {
         do { return try arena.header(Reply.self) } catch let broken as WorkerChannel.Broken {
             throw WorkerFailure(how: "sent back what does not fit (\(broken.reason))", lastWords: "")
         }
+    }
+
+    /// Asks it to end as a program does that has done its work, by `exit`.
+    /// - Returns: how it ended; nil if it still runs after so many milliseconds.
+    func leave(milliseconds: Int32) throws -> ChildProcess.End? {
+        try line.channel.send(.leave, Empty())
+        return process.wait(milliseconds: milliseconds)
     }
 
     /// As `ask`, with the bytes of an arena that was kept.

@@ -27,7 +27,7 @@ extension FetchError: CustomStringConvertible {
     private var sentence: String {
         switch self {
         case .noHome:
-            "no cache folder: none of DMSAE_CACHE, XDG_CACHE_HOME and HOME is set; give one with --cache"
+            "no cache folder: none of DMSAE_CACHE, XDG_CACHE_HOME and HOME is set to an absolute path; give one with --cache"
         case .unwritable(let path, let reason):
             "cannot write \(path): \(reason); check its permissions or choose another folder with --cache"
         case .missingProgram(let name, let install):
