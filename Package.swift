@@ -74,6 +74,7 @@ let package = Package(
         .target(name: "LanguageModeling", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels", "KernelTable"]),
         .target(
             name: "SparseCoding", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels", "KernelTable"]),
+        .target(name: "SAEFormats", dependencies: ["SparseCoding", "TensorFiles", "LinearAlgebra"]),
         .target(name: "Attribution", dependencies: ["LanguageModeling", "SparseCoding", "TensorFiles", "KernelTable"]),
         .target(
             name: "PluginHost",
@@ -90,7 +91,7 @@ let package = Package(
         .executableTarget(
             name: "dmsae",
             dependencies: [
-                "CLinux", "Distillation", "Reports", "PluginHost", "PluginValidation", "LanguageModeling",
+                "CLinux", "Distillation", "Reports", "SAEFormats", "PluginHost", "PluginValidation", "LanguageModeling",
                 "TensorFiles", "LinearAlgebra", "Kernels",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
@@ -115,6 +116,7 @@ let package = Package(
         .testTarget(
             name: "LanguageModelingTests", dependencies: ["LanguageModeling", "TensorFiles", "Kernels", "TestSupport"]),
         .testTarget(name: "SparseCodingTests", dependencies: ["SparseCoding", "TensorFiles", "TestSupport"]),
+        .testTarget(name: "SAEFormatsTests", dependencies: ["SAEFormats", "SparseCoding", "TensorFiles", "LinearAlgebra", "TestSupport"]),
         .testTarget(name: "AttributionTests", dependencies: ["Attribution", "LanguageModeling", "TestSupport"]),
         .testTarget(
             name: "PluginHostTests",

@@ -29,7 +29,8 @@ struct DictionaryConfiguration {
     init(_ file: String, folder: String) throws {
         self.folder = folder
         let root = try SAEMembers(
-            folder: folder, file: DictionaryLearning.configurationName, name: "", value: try JSONValue(contentsOf: file))
+            folder: folder, file: DictionaryLearning.configurationName, name: "", value: try JSONValue(contentsOf: file)
+        )
         guard let trainer = try root.object("trainer") else {
             throw root.fails("config.json has no object \"trainer\"", "fetch the config.json that belongs to the SAE")
         }
@@ -50,7 +51,9 @@ struct DictionaryConfiguration {
         groups = try trainer.integers("group_sizes")
         k = try trainer.integer("k", orNull: true)
         widths = (try trainer.integer("activation_dim"), try trainer.integer("dict_size"))
-        if let module = try trainer.text("submodule_name", orNull: true), module != layer.map({ "resid_post_layer_\($0)" }) {
+        if let module = try trainer.text("submodule_name", orNull: true),
+            module != layer.map({ "resid_post_layer_\($0)" })
+        {
             throw trainer.refused(
                 "submodule_name", "only the residual stream after the block that \"layer\" names is supported")
         }
@@ -72,7 +75,8 @@ struct DictionaryConfiguration {
     func requireWidths(dIn: Int, dSAE: Int) throws {
         for (name, said, found) in [("activation_dim", widths.dIn, dIn), ("dict_size", widths.dSAE, dSAE)] {
             guard let said, said != found else { continue }
-            throw fails("\(name) is \(said) in config.json, and the weights have \(found)", "put the files of one SAE together")
+            throw fails(
+                "\(name) is \(said) in config.json, and the weights have \(found)", "put the files of one SAE together")
         }
     }
 
@@ -108,7 +112,8 @@ struct WrittenDictionary: Codable {
     init(_ sae: SparseAutoencoder, _ provenance: SAEProvenance, k: Int) {
         trainer = Trainer(
             lr: provenance.plan?.learningRate, steps: provenance.steps, seed: provenance.seed, activation_dim: sae.dIn,
-            dict_size: sae.dSAE, group_sizes: sae.layout.groups, k: k, layer: provenance.layer, lm_name: provenance.model)
+            dict_size: sae.dSAE, group_sizes: sae.layout.groups, k: k, layer: provenance.layer,
+            lm_name: provenance.model)
         buffer = Buffer(ctx_len: provenance.contextLength)
     }
 }

@@ -15,13 +15,13 @@ import TensorFiles
 ///
 /// A gated SAE has two encoders and is refused. Tensors have their own types and strides: b_dec of SAEBench's Matryoshka SAEs is in
 /// bfloat16, W_enc is stored transposed.
-public struct DictionaryLearning: SAEFormat {
-    public let name = "dictionary_learning"
+package struct DictionaryLearning: SAEFormat {
+    package let name = "dictionary_learning"
     static let weightsName = "ae.pt"
     static let configurationName = "config.json"
 
     /// For `SAEFormats`, and where the format is meant by name.
-    public init() {}
+    package init() {}
 
     /// A path to `ae.pt` itself means its folder.
     private func folder(_ path: String) -> String {
@@ -29,15 +29,15 @@ public struct DictionaryLearning: SAEFormat {
         return path == Self.weightsName ? "." : String(path.dropLast(Self.weightsName.count + 1))
     }
 
-    public func recognizes(_ path: String) -> Bool { exists(folder(path) + "/" + Self.weightsName) }
+    package func recognizes(_ path: String) -> Bool { exists(folder(path) + "/" + Self.weightsName) }
 
-    public func files(_ path: String) -> [String] {
+    package func files(_ path: String) -> [String] {
         [Self.configurationName, Self.weightsName].map { folder(path) + "/" + $0 }
     }
 
     // MARK: Reading
 
-    public func read(_ path: String) throws -> (sae: SparseAutoencoder, provenance: SAEProvenance) {
+    package func read(_ path: String) throws -> (sae: SparseAutoencoder, provenance: SAEProvenance) {
         let folder = folder(path)
         let configuration = try DictionaryConfiguration(folder + "/" + Self.configurationName, folder: folder)
         let file = try TorchFile(path: folder + "/" + Self.weightsName)
@@ -60,7 +60,7 @@ public struct DictionaryLearning: SAEFormat {
     // MARK: Writing
 
     /// Writes a MatryoshkaBatchTopKSAE: one threshold, no dense core.
-    public func write(_ sae: SparseAutoencoder, _ provenance: SAEProvenance, to path: String) throws {
+    package func write(_ sae: SparseAutoencoder, _ provenance: SAEProvenance, to path: String) throws {
         func cannot(_ reason: String, _ next: String) -> SAEFormatError {
             .cannotHold(format: name, reason: reason, next: next)
         }
@@ -76,7 +76,8 @@ public struct DictionaryLearning: SAEFormat {
             throw cannot("it does not subtract b_dec from its input", "write it as saelens")
         }
         guard let k = provenance.plan?.k, k == k.rounded(), k >= 1, k <= Double(Int32.max) else {
-            throw cannot("the number of latents that it was trained for is not known or not whole", "write it as saelens")
+            throw cannot(
+                "the number of latents that it was trained for is not known or not whole", "write it as saelens")
         }
         let folder = folder(path)
         try createFolder(folder)
@@ -168,7 +169,9 @@ private struct DictionaryParts {
         ] where !part.isFinite {
             throw configuration.fails("\(name) holds NaN or infinity", "train it again or use another checkpoint")
         }
-        let known = configuration.kind.others.union([names.encoder, names.encoderBias, names.decoder, names.decoderBias])
+        let known = configuration.kind.others.union([
+            names.encoder, names.encoderBias, names.decoder, names.decoderBias,
+        ])
         if let other = (Array(file.tensors.keys) + file.others.keys).sorted().first(where: { !known.contains($0) }) {
             throw configuration.fails(
                 "ae.pt holds \"\(other)\", which no \(configuration.className) has",
@@ -204,7 +207,8 @@ private struct DictionaryParts {
                 throw configuration.fails("its k is no number from 1 to \(dSAE)", "write how many latents fire")
             }
             if let said = configuration.k, Float(said) != k {
-                throw configuration.fails("k is \(k) in ae.pt and \(said) in config.json", "put the files of one SAE together")
+                throw configuration.fails(
+                    "k is \(k) in ae.pt and \(said) in config.json", "put the files of one SAE together")
             }
             return .rowTopK(Int(k))
         case .jumpReLU:
@@ -223,7 +227,9 @@ private struct DictionaryParts {
             throw TensorFileError.wrongShape(file: file.path, name: name, found: tensor.shape, wanted: [])
         }
         let value = try file.matrix(name)[0]
-        guard !value.isNaN else { throw configuration.fails("\(name) is NaN", "train it again or use another checkpoint") }
+        guard !value.isNaN else {
+            throw configuration.fails("\(name) is NaN", "train it again or use another checkpoint")
+        }
         return value
     }
 }

@@ -5,27 +5,28 @@ import TensorFiles
 /// Gemma Scope: `params.npz` with W_enc, b_enc, W_dec, b_dec and threshold. JumpReLU without subtraction of b_dec.
 ///
 /// A folder or the file itself. Where it lies says which layer it is of: `layer_12/width_65k/…`.
-public struct GemmaScope: SAEFormat {
-    public let name = "gemma_scope"
+package struct GemmaScope: SAEFormat {
+    package let name = "gemma_scope"
     private static let fileName = "params.npz"
 
     /// For `SAEFormats`, and where the format is meant by name.
-    public init() {}
+    package init() {}
 
     private func file(_ path: String) -> String { path.hasSuffix(".npz") ? path : path + "/" + Self.fileName }
 
-    public func recognizes(_ path: String) -> Bool { exists(file(path)) }
+    package func recognizes(_ path: String) -> Bool { exists(file(path)) }
 
-    public func files(_ path: String) -> [String] { [file(path)] }
+    package func files(_ path: String) -> [String] { [file(path)] }
 
-    public func read(_ path: String) throws -> (sae: SparseAutoencoder, provenance: SAEProvenance) {
+    package func read(_ path: String) throws -> (sae: SparseAutoencoder, provenance: SAEProvenance) {
         let archive = try NumpyArchive(path: file(path))
         func fails(_ reason: String, _ advice: String) -> SparseCodingError {
             .badFolder(path: path, reason: reason, advice: advice)
         }
         let known: Set = ["W_enc", "b_enc", "W_dec", "b_dec", "threshold"]
         if let other = archive.names.sorted().first(where: { !known.contains($0) }) {
-            throw fails("it holds an array \"\(other)\", which no SAE of Gemma Scope has", "leave it out if it does nothing")
+            throw fails(
+                "it holds an array \"\(other)\", which no SAE of Gemma Scope has", "leave it out if it does nothing")
         }
         let decoder = try archive.matrix("W_dec", shape: [nil, nil])
         let (dSAE, dIn) = (decoder.rows, decoder.columns)
@@ -55,7 +56,7 @@ public struct GemmaScope: SAEFormat {
     }
 
     /// Nobody reads SAEs of others in this format.
-    public func write(_ sae: SparseAutoencoder, _ provenance: SAEProvenance, to path: String) throws {
+    package func write(_ sae: SparseAutoencoder, _ provenance: SAEProvenance, to path: String) throws {
         throw SAEFormatError.cannotHold(
             format: name, reason: "it is read, and not written", next: "write it as saelens or dictionary_learning")
     }

@@ -4,7 +4,7 @@ import TensorFiles
 /// A way in which SAEs are kept on the disk: a file beside this one for each.
 ///
 /// To add one: a type of this protocol, a line in `SAEFormats.all`, a checkpoint of the tool that writes it under `Tests/Fixtures`.
-public protocol SAEFormat: Sendable {
+package protocol SAEFormat: Sendable {
     /// What `--to` takes and messages say.
     var name: String { get }
 
@@ -27,17 +27,17 @@ public protocol SAEFormat: Sendable {
 }
 
 /// All formats, and an SAE in whichever of them it is.
-public enum SAEFormats {
+package enum SAEFormats {
     /// The first that recognises a path reads it.
-    public static let all: [any SAEFormat] = [DictionaryLearning(), GemmaScope(), SAELens()]
+    package static let all: [any SAEFormat] = [DictionaryLearning(), GemmaScope(), SAELens()]
 
     /// The format of what is at a path; SAELens' where nothing is there, whose messages say what is missing.
-    public static func format(of path: String) -> any SAEFormat { all.first { $0.recognizes(path) } ?? SAELens() }
+    package static func format(of path: String) -> any SAEFormat { all.first { $0.recognizes(path) } ?? SAELens() }
 
     /// The format of this name.
     ///
     /// - Throws: `SAEFormatError.unknown`.
-    public static func format(named name: String) throws -> any SAEFormat {
+    package static func format(named name: String) throws -> any SAEFormat {
         guard let format = all.first(where: { $0.name == name }) else {
             throw SAEFormatError.unknown(name: name, known: all.map(\.name))
         }
@@ -45,23 +45,23 @@ public enum SAEFormats {
     }
 
     /// Reads an SAE of any format.
-    public static func read(_ path: String) throws -> (sae: SparseAutoencoder, provenance: SAEProvenance) {
+    package static func read(_ path: String) throws -> (sae: SparseAutoencoder, provenance: SAEProvenance) {
         try format(of: path).read(path)
     }
 
     /// The files that say which SAE is at a path.
-    public static func files(_ path: String) -> [String] { format(of: path).files(path) }
+    package static func files(_ path: String) -> [String] { format(of: path).files(path) }
 }
 
 /// Why an SAE is not written in a format.
-public enum SAEFormatError: Error, Sendable, Equatable, CustomStringConvertible {
+package enum SAEFormatError: Error, Sendable, Equatable, CustomStringConvertible {
     /// No format is called so.
     case unknown(name: String, known: [String])
     /// Readers of the format would compute something else.
     case cannotHold(format: String, reason: String, next: String)
 
     /// One sentence for the user.
-    public var description: String {
+    package var description: String {
         switch self {
         case .unknown(let name, let known):
             printable("no SAE format is called \"\(name)\"; choose one of \(known.joined(separator: ", "))")
@@ -72,21 +72,21 @@ public enum SAEFormatError: Error, Sendable, Equatable, CustomStringConvertible 
 }
 
 /// The folder format of SAELens, which is ours too.
-public struct SAELens: SAEFormat {
-    public let name = "saelens"
+package struct SAELens: SAEFormat {
+    package let name = "saelens"
 
     /// For `SAEFormats`, and where SAELens is meant by name.
-    public init() {}
+    package init() {}
 
-    public func recognizes(_ path: String) -> Bool { exists(path + "/cfg.json") }
+    package func recognizes(_ path: String) -> Bool { exists(path + "/cfg.json") }
 
-    public func files(_ path: String) -> [String] { SAEFolder.files.map { path + "/" + $0 } }
+    package func files(_ path: String) -> [String] { SAEFolder.files.map { path + "/" + $0 } }
 
-    public func read(_ path: String) throws -> (sae: SparseAutoencoder, provenance: SAEProvenance) {
+    package func read(_ path: String) throws -> (sae: SparseAutoencoder, provenance: SAEProvenance) {
         try SAEFolder.read(path)
     }
 
-    public func write(_ sae: SparseAutoencoder, _ provenance: SAEProvenance, to path: String) throws {
+    package func write(_ sae: SparseAutoencoder, _ provenance: SAEProvenance, to path: String) throws {
         try SAEFolder.write(sae, provenance, to: path)
     }
 }

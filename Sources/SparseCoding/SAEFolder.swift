@@ -38,7 +38,7 @@ public struct SAEProvenance: Codable, Sendable, Equatable {
 /// have threshold 0. An unset threshold is written as −1 with `threshold_set: false`.
 public enum SAEFolder {
     static let weightsName = "sae_weights.safetensors"
-    static let configurationName = "cfg.json"
+    package static let configurationName = "cfg.json"
 
     /// The files of a folder.
     public static let files = [configurationName, weightsName]

@@ -103,14 +103,20 @@ private struct StoredArchive {
         let unpadded = position + 30 + name.utf8.count + local64.count
         var padding = (alignment - unpadded % alignment) % alignment
         if padding > 0 && padding < 4 { padding += alignment }
-        let extra = local64 + (padding == 0 ? [] : Array("FB".utf8) + little(UInt16(padding - 4)) + [UInt8](repeating: 0x5A, count: padding - 4))
+        let extra =
+            local64
+            + (padding == 0
+                ? [] : Array("FB".utf8) + little(UInt16(padding - 4)) + [UInt8](repeating: 0x5A, count: padding - 4))
         try write(
-            [0x50, 0x4B, 3, 4] + common + little(UInt16(name.utf8.count)) + little(UInt16(extra.count)) + name.utf8 + extra,
+            [0x50, 0x4B, 3, 4] + common + little(UInt16(name.utf8.count)) + little(UInt16(extra.count)) + name.utf8
+                + extra,
             to: file)
         try write(bytes, to: file)
         let wide64: [UInt8] =
-            wide ? [1, 0, 24, 0] + little(UInt64(bytes.count)) + little(UInt64(bytes.count)) + little(UInt64(header)) : []
-        directory += [0x50, 0x4B, 1, 2, 0x14, 0] + common + little(UInt16(name.utf8.count)) + little(UInt16(wide64.count))
+            wide
+            ? [1, 0, 24, 0] + little(UInt64(bytes.count)) + little(UInt64(bytes.count)) + little(UInt64(header)) : []
+        directory +=
+            [0x50, 0x4B, 1, 2, 0x14, 0] + common + little(UInt16(name.utf8.count)) + little(UInt16(wide64.count))
         directory += [UInt8](repeating: 0, count: 10) + little(wide ? UInt32.max : UInt32(header)) + name.utf8 + wide64
         count += 1
     }
@@ -123,7 +129,8 @@ private struct StoredArchive {
             let record = position
             try write(
                 [0x50, 0x4B, 6, 6] + little(UInt64(44)) + [45, 0, 45, 0] + [UInt8](repeating: 0, count: 8)
-                    + little(UInt64(count)) + little(UInt64(count)) + little(UInt64(directory.count)) + little(UInt64(start))
+                    + little(UInt64(count)) + little(UInt64(count)) + little(UInt64(directory.count))
+                    + little(UInt64(start))
                     + [0x50, 0x4B, 6, 7] + [0, 0, 0, 0] + little(UInt64(record)) + [1, 0, 0, 0], to: file)
         }
         try write(
