@@ -15,11 +15,15 @@ struct GatedPerceptron {
     ) {
         let (d, m) = (down.rows, down.columns)
         let (lanes, hidden) = (scratch.lanes, scratch.hidden.elements)
-        lanes.multiply(n, 2 * m, d, 1, y, d, .normal, gateUp.elements, d, .transposed, 0, rows, 2 * m)
+        lanes.multiply(
+            MatrixView(y, rows: n, columns: d), gateUp.view.transposed,
+            into: MutableMatrixView(rows, rows: n, columns: 2 * m))
         lanes.forRanges(n, grain: 16) { _, range in
             for row in range { kernels.swiGLU(hidden + row * m, rows + row * 2 * m, rows + row * 2 * m + m, m) }
         }
-        lanes.multiply(n, d, m, 1, hidden, m, .normal, down.elements, m, .transposed, 1, x, d)
+        lanes.multiply(
+            MatrixView(hidden, rows: n, columns: m), down.view.transposed,
+            into: MutableMatrixView(x, rows: n, columns: d), adding: 1)
     }
 
     /// Gradient `dy` `[n, d]` of y, given the gradient `dx` `[n, d]` of the sum; `rows` is overwritten.
@@ -30,7 +34,8 @@ struct GatedPerceptron {
         let (d, m) = (down.rows, down.columns)
         let (lanes, dhidden) = (scratch.lanes, scratch.hidden.elements)
         // forward:  x += hidden·Dᵀ    ⇒    dhidden = dx·D
-        lanes.multiply(n, m, d, 1, dx, d, .normal, down.elements, m, .normal, 0, dhidden, m)
+        lanes.multiply(
+            MatrixView(dx, rows: n, columns: d), down.view, into: MutableMatrixView(dhidden, rows: n, columns: m))
         // forward:  hidden = silu(gate) ∘ up; the derivative stands beside the kernel
         lanes.forRanges(n, grain: 16) { _, range in
             for row in range {
@@ -38,6 +43,7 @@ struct GatedPerceptron {
             }
         }
         // forward:  rows = y·Wᵀ    ⇒    dy = drows·W
-        lanes.multiply(n, d, 2 * m, 1, rows, 2 * m, .normal, gateUp.elements, d, .normal, 0, dy, d)
+        lanes.multiply(
+            MatrixView(rows, rows: n, columns: 2 * m), gateUp.view, into: MutableMatrixView(dy, rows: n, columns: d))
     }
 }

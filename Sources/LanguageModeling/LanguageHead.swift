@@ -68,7 +68,8 @@ package struct LanguageHead {
         let (d, normed) = (weight.columns, scratch.normed)
         norm.forward(x, rows: n, into: normed.elements, on: scratch.lanes)
         scratch.lanes.multiply(
-            n, weight.rows, d, 1, normed.elements, d, .normal, weight.elements, d, .transposed, 0, logits, weight.rows)
+            MatrixView(normed.elements, rows: n, columns: d), weight.view.transposed,
+            into: MutableMatrixView(logits, rows: n, columns: weight.rows))
     }
 
     /// W (w ∘ x) `[n, V]` of rows `x` `[n, d]`, w the norm's weights.
@@ -77,7 +78,7 @@ package struct LanguageHead {
         let scaled = Matrix(rows: n, columns: d)
         for r in 0..<n { for i in 0..<d { scaled[r, i] = x[r * d + i] * norm.weight[i] } }
         Lanes.shared.multiply(
-            n, weight.rows, d, 1, scaled.elements, d, .normal, weight.elements, d, .transposed, 0, logits, weight.rows)
+            scaled.view, weight.view.transposed, into: MutableMatrixView(logits, rows: n, columns: weight.rows))
         extendLifetime(scaled)
     }
 
@@ -91,8 +92,10 @@ package struct LanguageHead {
         var targetLogits = [Float](repeating: 0, count: rows)
         for start in stride(from: 0, to: weight.rows, by: Self.tileWords) {
             let words = min(Self.tileWords, weight.rows - start)
-            multiplyOnLane(
-                rows, words, d, 1, y, d, .normal, weight.row(start), d, .transposed, 0, tile, words)
+            let (some, all) = (
+                weight.view.rows(start..<start + words), MutableMatrixView(tile, rows: rows, columns: words)
+            )
+            multiplyOnLane(MatrixView(y, rows: rows, columns: d), some.transposed, into: all)
             for (row, target) in targets.enumerated() {
                 let logits = tile + row * words
                 if (start..<start + words).contains(Int(target)) { targetLogits[row] = logits[Int(target) - start] }
@@ -106,7 +109,7 @@ package struct LanguageHead {
             // still without its 1/Z
             if let dy {
                 multiplyOnLane(
-                    rows, d, words, 1, tile, words, .normal, weight.row(start), d, .normal, start == 0 ? 0 : 1, dy, d)
+                    all.view, some, into: MutableMatrixView(dy, rows: rows, columns: d), adding: start == 0 ? 0 : 1)
             }
         }
         for (row, target) in targets.enumerated() {

@@ -15,14 +15,16 @@ struct SelfAttention {
     ) {
         let (n, d, width) = (pass.tokenCount, output.rows, attention.rowWidth)
         let (scratch, lanes) = (pass.workspace, pass.workspace.lanes)
-        lanes.multiply(n, width, d, 1, y, d, .normal, queryKeyValue.elements, d, .transposed, 0, rows, width)
+        lanes.multiply(
+            MatrixView(y, rows: n, columns: d), queryKeyValue.view.transposed,
+            into: MutableMatrixView(rows, rows: n, columns: width))
         turn(rows, pass) { $0.turn($1, heads: $2, position: $3) }
         let mixed = scratch.mixed.elements
         attention.forward(
             rows, sequences: pass.sequences, length: pass.length, scratch: scratch.attention, on: lanes, into: mixed)
         lanes.multiply(
-            n, d, output.columns, 1, mixed, output.columns, .normal, output.elements, output.columns, .transposed, 1,
-            x, d)
+            MatrixView(mixed, rows: n, columns: output.columns), output.view.transposed,
+            into: MutableMatrixView(x, rows: n, columns: d), adding: 1)
     }
 
     /// The same for suffixes of sequences, whose earlier positions have their keys and values in `past`.
@@ -32,7 +34,9 @@ struct SelfAttention {
         let (n, d, width) = (pass.rowCount, output.rows, attention.rowWidth)
         let (scratch, lanes) = (pass.workspace, pass.workspace.lanes)
         let rows = scratch.queryKeyValue.elements, mixed = scratch.mixed.elements
-        lanes.multiply(n, width, d, 1, y, d, .normal, queryKeyValue.elements, d, .transposed, 0, rows, width)
+        lanes.multiply(
+            MatrixView(y, rows: n, columns: d), queryKeyValue.view.transposed,
+            into: MutableMatrixView(rows, rows: n, columns: width))
         let turned = attention.headCount + attention.keyValueHeadCount
         lanes.forRanges(n, grain: 16) { _, range in
             for row in range {
@@ -53,8 +57,8 @@ struct SelfAttention {
             }
         }
         lanes.multiply(
-            n, d, output.columns, 1, mixed, output.columns, .normal, output.elements, output.columns, .transposed, 1,
-            x, d)
+            MatrixView(mixed, rows: n, columns: output.columns), output.view.transposed,
+            into: MutableMatrixView(x, rows: n, columns: d), adding: 1)
     }
 
     /// Gradient `dy` `[n, d]` of y, given the gradient `dx` `[n, d]` of the sum.
@@ -67,15 +71,16 @@ struct SelfAttention {
         let (dmixed, drows) = (scratch.mixed.elements, scratch.queryKeyValue.elements)
         // forward:  x += mixed·Oᵀ    ⇒    dmixed = dx·O
         lanes.multiply(
-            n, output.columns, d, 1, dx, d, .normal, output.elements, output.columns, .normal, 0, dmixed,
-            output.columns)
+            MatrixView(dx, rows: n, columns: d), output.view,
+            into: MutableMatrixView(dmixed, rows: n, columns: output.columns))
         attention.backward(
             rows, dmixed, sequences: pass.sequences, length: pass.length, scratch: scratch.attention, on: lanes,
             into: drows)
         turn(drows, pass) { $0.turnBackward($1, heads: $2, position: $3) }
         // forward:  rows = y·Wᵀ    ⇒    dy = drows·W
         lanes.multiply(
-            n, d, width, 1, drows, width, .normal, queryKeyValue.elements, d, .normal, 0, dy, d)
+            MatrixView(drows, rows: n, columns: width), queryKeyValue.view,
+            into: MutableMatrixView(dy, rows: n, columns: d))
     }
 
     /// Turns the queries and keys of every row; values have no position.

@@ -94,8 +94,10 @@ struct KeyValues {
 
     /// Those of a sequence's first `count` positions.
     func before(_ count: Int, ofSequence s: Int) -> CausalAttention.Past {
-        CausalAttention.Past(
-            keys: keys.row(s * attention.keyWidth), stride: length, values: values.row(s * length), count: count)
+        let width = attention.keyWidth
+        return CausalAttention.Past(
+            keys: keys.view.rows(s * width..<(s + 1) * width).columns(0..<count),
+            values: values.view.rows(s * length..<s * length + count))
     }
 }
 

@@ -62,6 +62,7 @@ extension InferenceForm {
     /// Thresholds, or k.
     var numbers: [Float] {
         switch self {
+        case .threshold(let shared): [shared]
         case .thresholds(let thresholds): thresholds
         case .rowTopK(let k): [Float(k)]
         }
@@ -70,6 +71,7 @@ extension InferenceForm {
     /// Entries that are active under this form.
     func kept(of codes: SparseCodes) -> Set<Int> {
         switch self {
+        case .threshold(let shared): return Set((0..<codes.count).filter { codes.values[$0] > max(0, shared) })
         case .thresholds(let thresholds):
             return Set((0..<codes.count).filter { codes.values[$0] > max(0, thresholds[Int(codes.columnIndices[$0])]) })
         case .rowTopK(let k):

@@ -66,7 +66,7 @@ public final class EncodingPass {
     public func encode(_ x: Matrix, with sae: SparseAutoencoder, into codes: SparseCodes) throws {
         let centered = Matrix(rows: x.rows, columns: x.columns)
         try center(x, for: sae, into: centered)
-        if let k = sae.rowTopK {
+        if case .rowTopK(let k) = sae.inference {
             collect(centered, sae.encoderPart, rows: 0..<x.rows, thresholds: nil, exempt: 0, limit: nil)
             candidates.assemble(found, rows: x.rows, columns: sae.dSAE, lanes: lanes)
             return codes.becomeLargest(k, ofEachRow: candidates, lanes: lanes)

@@ -46,14 +46,6 @@ public protocol SparsityRuleLearning: AnyObject, Sendable {
     func rescale(_ tensors: [Matrix], factor: Double) throws
 }
 
-/// How a trained SAE is used without its rule.
-public enum InferenceForm: Sendable, Equatable {
-    /// f = p where p > max(0, θ_j): [F].
-    case thresholds([Float])
-    /// The k largest positive p of each row.
-    case rowTopK(Int)
-}
-
 /// The half of a rule that says how a trained SAE is used, after looking at batches if it must.
 public protocol SparsityRuleInference: AnyObject, Sendable {
     /// Changes with the layout of the state.

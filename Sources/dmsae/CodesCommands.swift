@@ -57,8 +57,8 @@ struct EncodeCommand: ParsableCommand {
             try pass.center(x, for: autoencoder, into: centered)
             _ = try pass.select(
                 centered, with: autoencoder,
-                rule: try PluginCatalog().sparsityRule("batchtopk", services: PluginOptions.services), mode: .infer,
-                k: k,
+                rule: try PluginCatalog().sparsityRule("batchtopk", services: PluginOptions.services),
+                SelectionContext(.infer, of: autoencoder, rows: x.rows, meanActive: k),
                 budget: provenance.plan?.budget ?? .nonCore, into: codes)
         }
         var settings = ["mode": mode.rawValue]

@@ -125,7 +125,7 @@ struct TrainCommand: ParsableCommand {
             "loss \(decimals(last.loss, 5)), L0 \(decimals(last.meanActiveCore + last.meanActiveNonCore, 1))"
                 + (sae.layout.coreCount > 0 ? " (core \(decimals(last.meanActiveCore, 1)))" : "")
                 + ", \(last.deadCount) dead, written to \(out)")
-        if sae.threshold == nil && sae.latentThresholds == nil && sae.rowTopK == nil {
+        if sae.inference == nil {
             Terminal.shared.warn(
                 "the threshold was never updated (\(steps) steps, --threshold-start \(plan.thresholdStart)), so this "
                     + "SAE cannot be applied to single tokens yet")
@@ -240,9 +240,7 @@ struct TrainCommand: ParsableCommand {
         sae.decoder.assign(loaded.sae.decoder)
         sae.decoderBias.assign(loaded.sae.decoderBias)
         sae.subtractsDecoderBias = loaded.sae.subtractsDecoderBias
-        sae.threshold = loaded.sae.threshold
-        sae.latentThresholds = loaded.sae.latentThresholds?.copy()
-        sae.rowTopK = loaded.sae.rowTopK
+        sae.inference = loaded.sae.inference
         if let frozen { sae.replaceCoreEncoder(frozen) }
         return (sae, Start(provenance: loaded.provenance, scale: norms == nil ? .unit : .folded))
     }

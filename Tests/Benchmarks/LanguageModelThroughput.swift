@@ -99,5 +99,5 @@ private struct BlockProduct {
 
     var operations: Double { Double(repeats) * 2 * Double(x.rows) * Double(w.count) }
 
-    func run() { for _ in 0..<repeats { Lanes.shared.multiply(x, .normal, w, .transposed, into: y) } }
+    func run() { for _ in 0..<repeats { Lanes.shared.multiply(x.view, w.view.transposed, into: y.mutableView) } }
 }

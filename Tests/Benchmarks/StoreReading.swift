@@ -30,7 +30,7 @@ struct StoreReading {
                 let start = now()
                 reader.read(step: step, scale: 1, into: x)
                 waits.append(now() - start)
-                Lanes.shared.multiply(x, .normal, weights, .transposed, into: product)
+                Lanes.shared.multiply(x.view, weights.view.transposed, into: product.mutableView)
             }
             // The first has nothing before it.
             let rest = waits.dropFirst()

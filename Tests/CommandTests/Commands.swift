@@ -60,7 +60,7 @@ func writeSAE(
     sae.encoderBias.assign(try golden.matrix(prefix + "b_enc"))
     sae.decoder.assign(decoder)
     sae.decoderBias.assign(try golden.matrix(prefix + "b_dec"))
-    sae.threshold = threshold
+    sae.inference = threshold.map { .threshold($0) }
     var provenance = SAEProvenance()
     provenance.layer = layer
     try SAEFolder.write(sae, provenance, to: path)

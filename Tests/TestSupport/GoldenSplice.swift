@@ -31,7 +31,7 @@ public struct GoldenSplice {
         result.encoderBias.assign(try golden.matrix("b_enc"))
         result.decoder.assign(try golden.matrix("W_dec"))
         result.decoderBias.assign(try golden.matrix("b_dec"))
-        result.threshold = try golden.matrix("threshold")[0]
+        result.inference = .threshold(try golden.matrix("threshold")[0])
         return result
     }
 
