@@ -131,13 +131,29 @@ final class DecoderWeights {
         }
     }
 
-    /// A tensor that was not read (a bias, a norm per head) is a sign of a variant with other numbers. Stored rotary frequencies
-    /// are made again from the configuration, by transformers too.
+    /// A tensor that was not read (a bias, a norm per head) is a sign of a variant with other numbers.
     private func refuseUnread() throws {
-        let harmless = table.unreadSuffixes + [".rotary_emb.inv_freq"]
-        let unread = source.names.subtracting(read).filter { name in !harmless.contains(where: name.hasSuffix) }
-        if !unread.isEmpty {
-            throw LanguageModelError.unexpectedTensors(file: source.path, names: unread.sorted())
+        let unread = source.names.subtracting(read).sorted().filter { name in
+            !table.unreadSuffixes.contains(where: name.hasSuffix)
+        }
+        let (frequencies, unknown) = unread.reduce(into: ([String](), [String]())) {
+            if $1.hasSuffix(".rotary_emb.inv_freq") { $0.0.append($1) } else { $0.1.append($1) }
+        }
+        if !unknown.isEmpty { throw LanguageModelError.unexpectedTensors(file: source.path, names: unknown) }
+        for tensor in frequencies { try refuseOtherFrequencies(tensor) }
+    }
+
+    /// Stored rotary frequencies are made again from the configuration, by transformers too: others would go unseen.
+    private func refuseOtherFrequencies(_ tensor: String) throws {
+        guard let rotary = description.rotaries.first else { return }
+        let own = (0..<rotary.dimension / 2).map(rotary.frequency)
+        let stored = try source.matrix(tensor, shape: [own.count])
+        // As they come back from half precision of either kind: 8 bits, or steps of 2⁻²⁴.
+        let other = own.indices.first { !(abs(Double(stored[$0]) - own[$0]) <= max(0x1p-8 * own[$0], 0x1p-24)) }
+        if let other {
+            throw LanguageModelError.unsupportedSetting(
+                file: source.path, key: "\(tensor)[\(other)]", found: "\(stored[other])",
+                supported: "\(Float(own[other])), which config.json gives")
         }
     }
 }

@@ -25,6 +25,11 @@ extension SparseAutoencoder {
         if case .threshold(let shared) = inference { shared } else { nil }
     }
 
+    /// k where the k largest of a row are kept; nil for other forms.
+    public var rowTopK: Int? {
+        if case .rowTopK(let k) = inference { k } else { nil }
+    }
+
     /// What a latent must exceed at inference, [1, F].
     ///
     /// - Throws: `SparseCodingError.thresholdUnset`.

@@ -4,17 +4,19 @@ extension Trainer {
     /// Ends the training: the SAE takes the form in which it is used without the rule, and reads raw activations, that is
     /// those it was trained on times `inputScale`. To be called once, after the last step.
     ///
-    /// - Throws: what the rule throws; `SparseCodingError.badSetting` for a form that a dense core cannot have.
+    /// - Throws: what the rule throws; `SparseCodingError.badSetting` for a form that a dense core cannot have. The SAE then reads
+    ///   raw activations all the same, and has no form yet: what was trained is not lost.
     public func finish(inputScale: Float) throws {
-        if let inference = rule.inference {
-            switch try form(inference) {
-            case .thresholds(var thresholds):
-                for j in sae.exemptCore { thresholds[j] = 0 }
-                sae.inference = .thresholds(thresholds)
-            case let other: sae.inference = other
-            }
+        let form = Result { try rule.inference.map { try self.form($0) } }
+        switch try? form.get() {
+        case .thresholds(var thresholds):
+            for j in sae.exemptCore { thresholds[j] = 0 }
+            sae.inference = .thresholds(thresholds)
+        case let other?: sae.inference = other
+        case nil: break
         }
         sae.fold(inputScale: inputScale)
+        _ = try form.get()
         if let learned { try learned.rule.rescale(learnables, factor: Double(inputScale)) }
     }
 

@@ -116,8 +116,7 @@ struct CompareCommand: ParsableCommand {
             sequences: loaded.tokens.sequenceCount, length: loaded.tokens.length,
             means: loaded.means(step: input.sequences), clock: seconds)
         try score(pass, loaded, builds, key: key, lock)
-        let scored = pass.scoredTokens
-        guard scored > 0 else { throw AttributionError.nothingScored(tokens: loaded.tokens.tokenCount) }
+        try pass.requireScores()
         loaded.warnOfMisfit()
         let comparison = Comparison(pass, settings)
         guard comparison.scorerCount >= 2 else {
@@ -181,6 +180,7 @@ struct CompareCommand: ParsableCommand {
     private func score(
         _ pass: ComparisonPass, _ loaded: ScoringInput.Loaded, _ builds: PluginBuilds, key: PassKey, _ lock: OutputLock
     ) throws {
+        try pass.memory(draws: draws).check()
         Terminal.shared.begin("score", total: loaded.tokens.tokenCount, unit: "tokens")
         var number = 0
         while pass.sequencesSeen < loaded.tokens.sequenceCount {
@@ -200,6 +200,7 @@ struct CompareCommand: ParsableCommand {
                 if case PluginError.cancelled = error { return true }
                 return error is TensorFileError || error is LanguageModelError
             }
+            if first == 0 { try pass.memory(draws: draws).check() }
             try lock.requireInPlace()
             try part.write(to: path, key: key)
             Terminal.shared.advance(by: (last - first) * loaded.tokens.length, detail: "")
