@@ -96,7 +96,8 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             resources: [
-                .embedInCode("Recipes/demo.yaml"), .embedInCode("Templates/scorer.c.txt"),
+                .embedInCode("Recipes/demo.yaml"), .embedInCode("Recipes/gemma3.yaml"),
+                .embedInCode("Templates/scorer.c.txt"),
                 .embedInCode("Templates/Scorer.swift.txt"), .embedInCode("Templates/DMSAEPlugin.swift.txt"),
                 .embedInCode("Templates/dmsae_plugin.h"),
             ]),
@@ -116,7 +117,9 @@ let package = Package(
         .testTarget(
             name: "LanguageModelingTests", dependencies: ["LanguageModeling", "TensorFiles", "Kernels", "TestSupport"]),
         .testTarget(name: "SparseCodingTests", dependencies: ["SparseCoding", "TensorFiles", "TestSupport"]),
-        .testTarget(name: "SAEFormatsTests", dependencies: ["SAEFormats", "SparseCoding", "TensorFiles", "LinearAlgebra", "TestSupport"]),
+        .testTarget(
+            name: "SAEFormatsTests",
+            dependencies: ["SAEFormats", "SparseCoding", "TensorFiles", "LinearAlgebra", "TestSupport"]),
         .testTarget(name: "AttributionTests", dependencies: ["Attribution", "LanguageModeling", "TestSupport"]),
         .testTarget(
             name: "PluginHostTests",

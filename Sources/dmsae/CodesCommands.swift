@@ -3,6 +3,7 @@ import Attribution
 import Distillation
 import LinearAlgebra
 import PluginHost
+import SAEFormats
 import SparseCoding
 import TensorFiles
 
@@ -17,7 +18,7 @@ struct EncodeCommand: ParsableCommand {
             Example: dmsae encode --sae sae --input x.safetensors --out f.safetensors
             """)
 
-    @Option(help: "SAE folder.")
+    @Option(help: "SAE: a folder of SAELens or dictionary_learning, or params.npz.")
     var sae: String
     @Option(help: "Safetensors file with x [N, d].")
     var input: String
@@ -35,7 +36,7 @@ struct EncodeCommand: ParsableCommand {
         output.apply()
         try OutputPlace.requireFile(out, reading: [sae, input])
         try Surroundings.prepareToCompute(advice: "give fewer rows of activations")
-        let (autoencoder, provenance) = try SAEFolder.read(sae)
+        let (autoencoder, provenance) = try SAEFormats.read(sae)
         let file = try SafetensorsFile(path: input)
         _ = try file.require("x", shape: [nil, autoencoder.dIn])
         let x = try file.finiteMatrix("x")
@@ -86,7 +87,7 @@ struct DecodeCommand: ParsableCommand {
             Example: dmsae decode --sae sae --input f.safetensors --out x.safetensors --prefix 512
             """)
 
-    @Option(help: "SAE folder.")
+    @Option(help: "SAE: a folder of SAELens or dictionary_learning, or params.npz.")
     var sae: String
     @Option(help: "Safetensors file with latents [N, F].")
     var input: String
@@ -100,7 +101,7 @@ struct DecodeCommand: ParsableCommand {
         output.apply()
         try OutputPlace.requireFile(out, reading: [sae, input])
         try Surroundings.prepareToCompute(advice: "give fewer rows of latents")
-        let autoencoder = try SAEFolder.read(sae).sae
+        let autoencoder = try SAEFormats.read(sae).sae
         if let prefix, !(1...autoencoder.dSAE).contains(prefix) {
             throw AttributionError.badPrefix(found: prefix, width: autoencoder.dSAE)
         }

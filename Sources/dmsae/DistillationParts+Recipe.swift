@@ -21,7 +21,7 @@ extension DistillationParts {
             }
             for path in try demo.damaged() { throw DamagedDemo(path: path) }
         }
-        let modelPath = try place(recipe.model, \.model)
+        let modelPath = try recipe.model == "gemma3" ? Self.gemma3() : place(recipe.model, \.model)
         let textPath = try place(recipe.text, \.train)
         let evaluationPath =
             (recipe.evaluationText ?? recipe.text) == "demo" ? try DemoCache().test : recipe.evaluationText
@@ -58,6 +58,22 @@ extension DistillationParts {
     }
 }
 
+extension DistillationParts {
+    /// The path of Gemma 3 in the cache, as it was fetched.
+    private static func gemma3() throws -> String {
+        let gemma = try Gemma3Cache()
+        guard exists(gemma.model) else { throw MissingGemma3(folder: gemma.folder) }
+        guard try gemma.isWhole() else { throw DamagedDemo(path: gemma.model, command: "dmsae fetch gemma3") }
+        return gemma.model
+    }
+}
+
+/// Gemma 3 was not fetched.
+struct MissingGemma3: Error, CustomStringConvertible {
+    let folder: String
+    var description: String { printable("Gemma 3 270M is not in \(folder); run: dmsae fetch gemma3") }
+}
+
 extension LoadedPlugin {
     /// Every setting by name, defaults included.
     var settings: [String: String] { Dictionary(parameters.map { ($0.key, $0.value) }) { _, last in last } }
@@ -69,11 +85,12 @@ struct MissingDemo: Error, CustomStringConvertible {
     var description: String { printable("the demo's model and text are not in \(folder); run: dmsae fetch demo") }
 }
 
-/// A file of the demo is another than the one that was fetched.
+/// A file of the cache is another than the one that was fetched.
 struct DamagedDemo: Error, CustomStringConvertible {
     let path: String
+    var command = "dmsae fetch demo"
     var description: String {
-        "\(path) is not the file that was fetched: its SHA-256 differs; run: dmsae fetch demo"
+        "\(path) is not the file that was fetched: its SHA-256 differs; run: \(command)"
     }
 }
 

@@ -4,6 +4,7 @@ import Distillation
 import Kernels
 import LinearAlgebra
 import PluginHost
+import SAEFormats
 import SparseCoding
 import TensorFiles
 
@@ -178,7 +179,7 @@ struct TrainCommand: ParsableCommand {
     private func hashes(_ source: TrainingRows, _ rule: any LoadedPlugin) throws -> [String: String] {
         var hashes = try fileHashes([
             ("activations", [source.record == nil ? activations : activations + "/store.json"]),
-            ("start", self.`init`.map { folder in SAEFolder.files.map { folder + "/" + $0 } } ?? []),
+            ("start", self.`init`.map(SAEFormats.files) ?? []),
             ("core", core.map { [Core.encoderFile(at: $0)] } ?? []),
         ])
         hashes.merge(rule.hashes("sparsity rule")) { $1 }
@@ -207,7 +208,7 @@ struct TrainCommand: ParsableCommand {
     }
 
     private func startingPoint(dIn: Int) throws -> (SparseAutoencoder, Start?) {
-        let loaded = try self.`init`.map { try SAEFolder.read($0) }
+        let loaded = try self.`init`.map { try SAEFormats.read($0) }
         if let loaded, loaded.sae.dIn != dIn {
             throw SparseCodingError.inputWidth(found: dIn, wanted: loaded.sae.dIn)
         }
