@@ -65,7 +65,7 @@ struct EncodeCommand: ParsableCommand {
         var settings = ["mode": mode.rawValue]
         settings["k"] = used.map { "\($0)" }
         var writer = SafetensorsWriter(
-            metadata: try origin([("SAE", SAEFolder.paths(in: sae)), ("x", [input])], settings))
+            metadata: try origin([("SAE", SAEFormats.files(sae)), ("x", [input])], settings))
         writer.add("latents", codes.dense())
         try writer.write(to: out)
         let meanActive = Double(codes.count) / Double(max(1, codes.rows))
@@ -110,7 +110,7 @@ struct DecodeCommand: ParsableCommand {
         let x = autoencoder.decode(SparseCodes(dense: try file.finiteMatrix("latents")), prefix: prefix)
         let width = prefix ?? autoencoder.dSAE
         var writer = SafetensorsWriter(
-            metadata: try origin([("SAE", SAEFolder.paths(in: sae)), ("latents", [input])], ["prefix": "\(width)"]))
+            metadata: try origin([("SAE", SAEFormats.files(sae)), ("latents", [input])], ["prefix": "\(width)"]))
         writer.add("x", x)
         try writer.write(to: out)
         if output.json {

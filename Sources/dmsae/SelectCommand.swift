@@ -34,7 +34,7 @@ struct SelectCommand: ParsableCommand {
     private func origin(_ file: SafetensorsFile) throws -> [String: String] {
         var settings = ["tau": "\(tau)"]
         for (key, value) in file.metadata { settings["scores.\(key)"] = value }
-        return try dmsae.origin([("scores", [scores]), ("SAE", sae.map(SAEFolder.paths) ?? [])], settings)
+        return try dmsae.origin([("scores", [scores]), ("SAE", sae.map(SAEFormats.files) ?? [])], settings)
     }
 
     func run() throws {
