@@ -39,7 +39,6 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.0.0"),
-        .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
     ],
     targets: [
         // C modules without code of their own.
@@ -77,13 +76,26 @@ let package = Package(
         .target(name: "SAEFormats", dependencies: ["SparseCoding", "TensorFiles", "LinearAlgebra"]),
         .target(name: "Attribution", dependencies: ["LanguageModeling", "SparseCoding", "TensorFiles", "KernelTable"]),
         .target(
+            name: "PluginABI",
+            dependencies: ["CDMSAE", "CLinux", "Attribution", "SparseCoding", "LinearAlgebra", "TensorFiles"]),
+        .target(
             name: "PluginHost",
             dependencies: [
-                "CDMSAE", "CLinux", "CLibFFI", "Attribution", "SparseCoding", "TensorFiles",
-                .product(name: "TOMLKit", package: "TOMLKit"),
+                "PluginABI", "CDMSAE", "CLibFFI", "Attribution", "SparseCoding", "LinearAlgebra", "TensorFiles",
+                .product(name: "Yams", package: "Yams"),
             ]),
         .target(
-            name: "PluginValidation", dependencies: ["PluginHost", "Attribution", "SparseCoding", "LinearAlgebra"]),
+            name: "PluginWorkers",
+            dependencies: [
+                "PluginHost", "PluginABI", "CDMSAE", "CLinux", "Attribution", "SparseCoding", "LinearAlgebra",
+                "TensorFiles",
+            ]),
+        .target(
+            name: "PluginValidation",
+            dependencies: [
+                "PluginWorkers", "PluginHost", "PluginABI", "CDMSAE", "CLinux", "Attribution", "SparseCoding",
+                "LinearAlgebra",
+            ]),
         .target(
             name: "Distillation",
             dependencies: ["Attribution", "Kernels", "TensorFiles", .product(name: "Yams", package: "Yams")]),
@@ -91,8 +103,8 @@ let package = Package(
         .executableTarget(
             name: "dmsae",
             dependencies: [
-                "CLinux", "Distillation", "Reports", "SAEFormats", "PluginHost", "PluginValidation", "LanguageModeling",
-                "TensorFiles", "LinearAlgebra", "Kernels",
+                "CLinux", "Distillation", "Reports", "SAEFormats", "PluginABI", "PluginHost", "PluginWorkers",
+                "PluginValidation", "LanguageModeling", "TensorFiles", "LinearAlgebra", "Kernels",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             resources: [
@@ -125,8 +137,8 @@ let package = Package(
             name: "PluginHostTests",
             // All that its tests import: what is not named here is not built again when it changes.
             dependencies: [
-                "PluginHost", "PluginValidation", "CDMSAE", "Attribution", "SparseCoding", "LanguageModeling",
-                "LinearAlgebra", "TestSupport",
+                "PluginABI", "PluginHost", "PluginWorkers", "PluginValidation", "CDMSAE", "Attribution", "SparseCoding",
+                "LanguageModeling", "LinearAlgebra", "TestSupport",
             ],
             exclude: ["ABI", "Fixtures"]),
         .testTarget(
@@ -138,13 +150,14 @@ let package = Package(
         .testTarget(
             name: "CommandTests",
             dependencies: [
-                "dmsae", "Attribution", "Distillation", "LanguageModeling", "PluginHost", "SparseCoding", "TensorFiles",
-                "TestSupport",
+                "dmsae", "Attribution", "Distillation", "LanguageModeling", "PluginABI", "PluginHost", "PluginWorkers",
+                "SparseCoding", "TensorFiles", "TestSupport",
             ]),
         .executableTarget(
             name: "Benchmarks",
             dependencies: [
-                "Attribution", "Distillation", "SparseCoding", "LanguageModeling", "PluginHost", "TensorFiles",
+                "Attribution", "Distillation", "SparseCoding", "LanguageModeling", "PluginHost", "PluginWorkers",
+                "TensorFiles",
             ],
             path: "Tests/Benchmarks",
             exclude: ["README.md", "results.md", "peers"]),

@@ -1,5 +1,4 @@
 import LinearAlgebra
-import PluginHost
 import SparseCoding
 
 /// Batches on which a rule's form is calibrated; varied ones have larger values the later they come.

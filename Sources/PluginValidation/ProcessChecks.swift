@@ -97,7 +97,7 @@ extension PluginCheck {
                 let call = try subject.longCall(
                     PluginServices(log: { _ in }, isCancelled: { stop.isRaised() || isLate() }))
                 stop.arm()
-                do { _ = try call.run() } catch PluginError.cancelled where stop.elapsed() != nil {}
+                do { _ = try call.run() } catch PluginCallError.cancelled where stop.elapsed() != nil {}
                 guard let elapsed = stop.elapsed() else {
                     throw NotApplicable(reason: "no call of \(call.name) was long enough to be asked")
                 }

@@ -197,7 +197,7 @@ struct CompareCommand: ParsableCommand {
                 continue
             }
             let part = try pass.run(try loaded.sample(first..<last)) { error in
-                if case PluginError.cancelled = error { return true }
+                if case PluginCallError.cancelled = error { return true }
                 return error is TensorFileError || error is LanguageModelError
             }
             if first == 0 { try pass.memory(draws: draws).check() }

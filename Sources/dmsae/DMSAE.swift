@@ -41,7 +41,7 @@ struct DMSAE: ParsableCommand {
             ProgramEnd.end(0)
         } catch DistillationError.interrupted {
             stop()
-        } catch PluginError.cancelled where Interruption.request.isRaised {
+        } catch PluginCallError.cancelled where Interruption.request.isRaised {
             stop()
         } catch {
             Terminal.shared.end()

@@ -2,6 +2,7 @@ import ArgumentParser
 import Attribution
 import Glibc
 import PluginHost
+import PluginWorkers
 import SparseCoding
 import TensorFiles
 

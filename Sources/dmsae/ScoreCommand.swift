@@ -4,6 +4,7 @@ import Distillation
 import LanguageModeling
 import LinearAlgebra
 import PluginHost
+import PluginWorkers
 import SparseCoding
 import TensorFiles
 
@@ -160,7 +161,7 @@ struct ScoreCommand: ParsableCommand {
                 }
                 // Terms that are something else are found out here, and not after the last sequence only.
                 if first == range.lowerBound { _ = try pass.lossChanges() }
-            } catch let error as PluginError where onPluginCrash == .skip {
+            } catch let error as WorkerError where onPluginCrash == .skip {
                 guard case .crashed = error else { throw error }
                 Terminal.shared.warn("sequences \(first) to \(last - 1) are left out: \(error)")
                 pass.skip(sample)
@@ -184,8 +185,7 @@ struct ScoreCommand: ParsableCommand {
             Terminal.shared.warn("\(leftOut.count) sequences are left out, the plugin crashed on them: \(leftOut)")
         }
         guard leftOut.isEmpty || accumulator.tokenCount > 0 else {
-            throw PluginError.reported(
-                "scorer \(plugin.name) crashed on every batch, so nothing was scored; correct \(plugin.path)")
+            throw WorkerError.crashedThroughout(plugin: plugin.name, path: plugin.path)
         }
         guard accumulator.tokenCount > 0 else { throw AttributionError.nothingScored(tokens: batch.tokenCount) }
         let result = try pass.totals(accumulator)

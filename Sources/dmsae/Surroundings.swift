@@ -1,7 +1,7 @@
 import Glibc
 import Kernels
 import LinearAlgebra
-import PluginHost
+import PluginABI
 
 /// What the environment of the program says, looked at once before any work.
 enum Surroundings {

@@ -1,6 +1,7 @@
 import Foundation
 import PluginHost
 import PluginValidation
+import PluginWorkers
 import TestSupport
 import Testing
 

@@ -2,6 +2,7 @@ import Attribution
 import Foundation
 import LinearAlgebra
 import PluginHost
+import PluginWorkers
 import SparseCoding
 import TestSupport
 import Testing

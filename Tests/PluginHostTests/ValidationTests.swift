@@ -1,6 +1,7 @@
 import Foundation
 import PluginHost
 import PluginValidation
+import PluginWorkers
 import TestSupport
 import Testing
 
@@ -227,13 +228,13 @@ struct ValidationTests {
         let folder = TemporaryFolder()
         let source = folder.file("kernel.c"), kernel = folder.file("kernel.so")
         try """
-        version = 1
-        symbol = "score"
-        args = ["tokens:i64", "dimension:i64", "row_offsets:i64*", "columns:i32*", "activations:f32*", "decoder:f32*", \
+        version: 1
+        symbol: score
+        args: ["tokens:i64", "dimension:i64", "row_offsets:i64*", "columns:i32*", "activations:f32*", "decoder:f32*", \
         "gradient:f32*", "scores:f32*"]
-        returns = "i32"
+        returns: i32
 
-        """.write(toFile: folder.file("kernel.toml"), atomically: true, encoding: .utf8)
+        """.write(toFile: folder.file("kernel.yaml"), atomically: true, encoding: .utf8)
         func validate(_ sum: String) throws -> ProgramResult {
             try """
             #include <stdint.h>
@@ -259,11 +260,11 @@ struct ValidationTests {
             let found = try validate(fault)
             #expect(found.status == 1 && found.output.contains("FAILED   \(check) "), "\(fault): \(found.output)")
         }
-        unlink(folder.file("kernel.toml"))
+        unlink(folder.file("kernel.yaml"))
         let missing = try TestSupport.run(builtProgram, ["plugin", "validate", kernel])
         #expect(
             missing.status == 1
-                && missing.output.contains("if it holds a plain function, say in \(folder.file("kernel.toml"))"),
+                && missing.output.contains("if it holds a plain function, say in \(folder.file("kernel.yaml"))"),
             "\(missing.output)")
     }
 }
