@@ -1,6 +1,7 @@
 import ArgumentParser
 import Distillation
 import SparseCoding
+import TensorFiles
 
 /// The block after which an SAE is applied, and the one it was trained on.
 struct SAELayer {

@@ -109,7 +109,7 @@ extension DemoCache {
 
     /// Only with the lock held: what is there then is nobody's.
     private func removeLeftovers() {
-        for name in TemporaryDownload.names(in: folder)
+        for name in (try? namesInFolder(folder)) ?? []
         where name.hasPrefix(TemporaryDownload.prefix) || name.hasPrefix(".") && name.hasSuffix(".partial") {
             TemporaryDownload.remove(folder + "/" + name)
         }
