@@ -140,7 +140,7 @@ let package = Package(
                 "Attribution", "Distillation", "SparseCoding", "LanguageModeling", "PluginHost", "TensorFiles",
             ],
             path: "Tests/Benchmarks",
-            exclude: ["README.md", "peers"]),
+            exclude: ["README.md", "results.md", "peers"]),
     ],
     swiftLanguageModes: [.v6]
 )

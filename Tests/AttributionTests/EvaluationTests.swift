@@ -175,7 +175,7 @@ import Testing
         // so the numbers are of order 1.
         for (name, value, expected) in metrics {
             let tolerance = name == "score" ? 1e-3 : 2e-5
-            #expect(abs(value - expected) <= tolerance * max(1, abs(expected)), "\(name): \(value), \(expected)")
+            #expect(isNear(value, expected, within: tolerance), "\(name): \(value), \(expected)")
         }
         #expect(found.frac_alive < 1 && found.l0_core > 0 && found.l0_non_core > 0)
     }

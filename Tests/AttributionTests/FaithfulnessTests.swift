@@ -76,7 +76,9 @@ import Testing
         let codes = try spliced().run(try splice.sample()).codes.dense()
         var extent = LatentInspection.Extent()
         extent.radius = 3
-        for record in inspection.records(of: Array(0..<32), extent) {
+        let records = inspection.records(of: Array(0..<32), extent)
+        #expect(records.map(\.latent) == Array(0..<32))
+        for record in records {
             let j = record.latent
             let column = (0..<96).map { codes[$0, j] }
             #expect(record.frequency == Double(column.count { $0 > 0 }) / 96)

@@ -29,8 +29,12 @@ import Testing
         let expected = naiveKendall(a, b)
         let found = kendallCorrelation(a, b)
         // Counts are exact in Double; one division and one root.
-        #expect(abs(found - expected) < 1e-14 || found.isNaN && expected.isNaN)
-        #expect(kendallCorrelation(a, a) > 1 - 1e-14 || Set(a).count == 1)
+        if Set(a).count == 1 || Set(b).count == 1 {
+            #expect(found.isNaN && count == 2)
+        } else {
+            #expect(abs(found - expected) < 1e-14)
+            #expect(abs(kendallCorrelation(a, a) - 1) < 1e-14)
+        }
     }
 
     /// spearmanr and kendalltau of scipy.stats 1.17.1.

@@ -74,11 +74,13 @@ private struct NaiveScores {
         }
         #expect(accumulator.tokenCount == tokens, sourceLocation: sourceLocation)
         #expect(accumulator.activeCounts == naive.active.map(\.count), sourceLocation: sourceLocation)
-        for (j, found) in accumulator.result().enumerated() {
+        let results = accumulator.result()
+        #expect(results.count == latents, sourceLocation: sourceLocation)
+        for (j, found) in results.enumerated() {
             // Scores are eighths: sums are exact, and only the interpolation and the root round.
             let expected = naive.value(j, aggregate, scope)
             #expect(
-                abs(found - expected) <= 1e-13 * max(1, abs(expected)), "latent \(j): \(found), \(expected)",
+                isNear(found, expected, within: 1e-13), "latent \(j): \(found), \(expected)",
                 sourceLocation: sourceLocation)
         }
     }

@@ -318,6 +318,7 @@ private final class Asker: AttributionScorer, AccumulatingScore, @unchecked Send
                 #expect(abs(found[pair, t] - (losses[0][t] - before[24 + t])) < 1.2e-4)
             }
         }
+        #expect((0..<23).contains { abs(found[5 * 4 + 1, $0]) > 1e-3 }, "there was a change to keep")
     }
 
     @Test func termsThatAreNotTheChangesAreRefusedAndUnknownPairsAreNotNumbers() throws {

@@ -64,10 +64,13 @@ import Testing
         }
         let pairs = try #require(record["pairs"] as? [[String: Any]])
         #expect(pairs.count == 7 * 6 / 2)
-        for pair in pairs {
-            guard let a = cores[pair["first"] as? String ?? ""], let b = cores[pair["second"] as? String ?? ""] else {
-                continue
+        let own = pairs.compactMap { pair in
+            cores[pair["first"] as? String ?? ""].flatMap { a in
+                cores[pair["second"] as? String ?? ""].map { (pair, a, $0) }
             }
+        }
+        #expect(own.count == 5 * 4 / 2, "pairs of what `score` gives a core of")
+        for (pair, a, b) in own {
             let jaccard = Double(a.intersection(b).count) / Double(a.union(b).count)
             let found = try #require((pair["jaccard"] as? [String: Any])?["value"] as? Double)
             #expect(abs(found - jaccard) < 1e-12)
@@ -93,11 +96,14 @@ import Testing
         #expect(
             contents(of: folder.file("cut/comparison.safetensors"))
                 == contents(of: folder.file("whole/comparison.safetensors")))
-        let (a, b) = (try methods(try record("whole")), try methods(try record("cut")))
-        for (name, method) in a {
-            for key in method.keys where key != "cost" {
-                #expect(method[key] as? NSObject == b[name]?[key] as? NSObject, "\(name) \(key)")
-            }
+        func methods(_ name: String) throws -> [JSONValue] {
+            let record = try JSONValue(contentsOf: folder.file(name + "/comparison.json"))
+            return try #require(record["methods"]?.array)
+        }
+        for (a, b) in paired(try methods("whole"), try methods("cut")) {
+            let (method, again) = (try #require(a.object), try #require(b.object))
+            #expect(Set(method.keys) == Set(again.keys) && method.count > 4, "\(method.keys)")
+            for key in method.keys where key != "cost" { #expect(method[key] == again[key], "\(key)") }
         }
         // Parts of one comparison are not taken for another's, and what is another is said.
         for (more, what) in [
@@ -173,11 +179,14 @@ import Testing
         try FileManager.default.moveItem(atPath: folder.file("odd.so"), toPath: library)
         let result = try run(
             builtProgram, compare([library, "frequency", "gxa"], ["--curve-sequences", "0"], out: "c"))
+        #expect(result.status == 0, "\(result.errors)")
         let lines = result.output.split(separator: "\n", omittingEmptySubsequences: false)
         let head = try #require(lines.firstIndex { $0.hasPrefix("method") })
         // "core" stands in the second column, two blanks after the longest name at least; heads and cells end below each other.
         #expect(lines[head].contains("  core  ") && lines[head].contains("  ρ with \(library)  "))
-        for line in lines[(head + 1)...].prefix(4) {
+        let rows = lines[(head + 1)...].prefix(4)
+        #expect(rows.count == 4)
+        for line in rows {
             #expect(line.split(separator: " ", omittingEmptySubsequences: true).count >= 9, "\(line)")
         }
     }

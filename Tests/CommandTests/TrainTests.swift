@@ -81,7 +81,7 @@ import Testing
         // At inference the core has no threshold, the rest has the last one.
         let threshold = try golden.expected("threshold_after_step")[2]
         let thresholds = try sae.doubles("threshold")
-        #expect(thresholds[..<6].allSatisfy { $0 == 0 })
+        #expect(thresholds.count == 128 && thresholds[..<6].allSatisfy { $0 == 0 })
         #expect(thresholds[6...].allSatisfy { abs($0 - threshold) <= 2e-5 * threshold })
         let prefixes = try JSONValue(contentsOf: folder.file("sae/cfg.json"))["metadata"]?["dmsae"]?["prefixes"]
         #expect(prefixes?.array?.compactMap(\.integer).map { Int64($0) } == (try golden.file.integers("prefixes")))

@@ -55,8 +55,8 @@ import Testing
             #expect(try Recipe(yaml: recipe.documented(), path: "r.yaml") == recipe)
         }
         // Nothing in `full` is a default, so that a key that is not written or not read would show.
-        for ((key, value), standard) in zip(full().settings, Recipe().settings) {
-            #expect(value != standard.value, "\(key)")
+        for ((key, value), standard) in paired(full().settings, Recipe().settings) {
+            #expect(key == standard.key && value != standard.value, "\(key)")
         }
     }
 

@@ -14,6 +14,11 @@ let rounding = 0x1p-24
 /// Bounds are the textbook ones (Higham, ch. 3): an expression with n roundings is off by at most n·2⁻²⁴ of the sum of
 /// its terms' sizes. A level without fused multiply-add rounds the product too.
 @Suite struct VectorKernelTests {
+    /// Without a level no test of a kernel would run.
+    @Test func everyLevelOfThisProcessorIsTested() {
+        #expect(levels.first == .baseline && levels.last == .available)
+    }
+
     private func near(_ found: Float, _ expected: Double, roundings: Int, size: Double) -> Bool {
         abs(Double(found) - expected) <= Double(roundings) * rounding * size
     }

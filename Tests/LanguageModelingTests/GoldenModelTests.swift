@@ -55,7 +55,11 @@ struct GoldenModel: CustomTestStringConvertible {
             let logits = try model.logits(of: batch, residual: x, afterLayer: layer)
             #expect(relativeDifference(logits.values, try recorded(io, "logits")) < 2e-5, "logits \(layer)")
         }
-        guard io.tensors["splice.x"] != nil else { return }
+        #expect(model.configuration.layerCount > 1)
+        guard io.tensors["splice.x"] != nil else {
+            #expect(golden.recorded != "llama", "a spliced stream is recorded")
+            return
+        }
         let layer = Int(try io.integers("splice.layer")[0])
         let (losses, gradient) = try model.lossesAndGradient(
             of: batch, residual: try io.matrix("splice.x"), afterLayer: layer)

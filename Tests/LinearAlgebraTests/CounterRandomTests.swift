@@ -29,7 +29,8 @@ import Testing
     /// Raw values are part of what a recorded seed means.
     @Test func purposesKeepTheirNumbers() {
         let numbers: [CounterRandom.Purpose: UInt32] = [
-            .decoderInitialization: 1, .storeShuffle: 2, .epochShuffle: 3, .cycleSeed: 4, .test: 5,
+            .decoderInitialization: 1, .storeShuffle: 2, .epochShuffle: 3, .cycleSeed: 4, .test: 5, .bootstrap: 6,
+            .halves: 7, .randomCore: 8,
         ]
         for (purpose, number) in numbers { #expect(purpose.rawValue == number) }
     }

@@ -15,7 +15,7 @@ import Testing
     func denseAndBackIsTheSame(_ rows: Int, _ columns: Int, _ every: Int) {
         let dense = sparse(rows, columns, every: every, seed: 1)
         let codes = SparseCodes(dense: dense)
-        expectSame(codes.dense().values, dense.values)
+        if rows == 0 { #expect(codes.dense().values == []) } else { expectSame(codes.dense().values, dense.values) }
         #expect(codes.count == dense.values.count { $0 != 0 })
         #expect(codes.rowOffsets[0] == 0)
         for r in 0..<rows {

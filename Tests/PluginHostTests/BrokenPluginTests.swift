@@ -127,7 +127,6 @@ struct BrokenPluginTests {
     }
 
     @Test func `a scorer in C++ that uses the standard library keeps every promise`() throws {
-        guard try run(["sh", "-c", "command -v c++"]).status == 0 else { return }
         let found = try failed("sound.cpp")
         #expect(found.isEmpty, "\(found)")
     }
@@ -185,7 +184,6 @@ struct BrokenPluginTests {
 
     /// Where nobody can catch it an exception ends the process; which rule that breaks is said.
     @Test func `an exception that crosses the line is named`() throws {
-        guard try run(["sh", "-c", "command -v c++"]).status == 0 else { return }
         let found = try failed("throwing.cpp")
         #expect(found.map(\.check) == ["bad-setting"] && found[0].rules == ["DMSAE-STATUS-02"], "\(found)")
         #expect(found.first?.reason?.contains("stod") == true, "\(found)")

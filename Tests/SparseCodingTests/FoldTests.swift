@@ -38,8 +38,7 @@ import Testing
     }
 
     private func isClose(_ a: Matrix, _ b: Matrix) -> Bool {
-        let size = b.values.reduce(0) { max($0, abs($1)) }
-        return zip(a.values, b.values).allSatisfy { abs($0 - $1) <= 2e-6 * size }
+        Closeness(a.values, b.values).isWithin(2e-6)
     }
 
     @Test(arguments: [true, false], [true, false])

@@ -145,7 +145,7 @@ import SparseCoding
         try AtomicFile.write(replacing("\"standard\"", "\"jumprelu\"")(text), to: folder.file("cfg.json"))
         let codes = SparseCodes()
         try EncodingPass().encode(try golden.matrix("x"), with: try SAEFolder.read(folder.path).sae, into: codes)
-        #expect(zip(codes.dense().values, try golden.expected("encode")).allSatisfy { abs(Double($0) - $1) <= 1e-5 })
+        #expect(largestDifference(codes.dense().values, try golden.expected("encode")) <= 1e-5 && codes.count > 50)
     }
 
     // MARK: Broken folders

@@ -51,6 +51,26 @@ public func relativeDifference<Found: BinaryFloatingPoint, Expected: BinaryFloat
     return closeness.difference == 0 ? 0 : closeness.difference / closeness.scale
 }
 
+/// Whether |a − b| ≤ tolerance · max(1, |b|), both finite: an infinite |b| would make every tolerance infinite.
+public func isNear(_ found: Double, _ expected: Double, within tolerance: Double) -> Bool {
+    found.isFinite && expected.isFinite && abs(found - expected) <= tolerance * max(1, abs(expected))
+}
+
+/// `checkClose` of rows in which NaN stands for what is not known: NaNs must be at the same places, something must be known,
+/// and what is known be close.
+public func checkCloseWhereKnown<Found: BinaryFloatingPoint, Expected: BinaryFloatingPoint>(
+    _ found: [Found], _ expected: [Expected], tolerance: Double, _ what: String,
+    sourceLocation: SourceLocation = #_sourceLocation
+) {
+    guard found.map(\.isNaN) == expected.map(\.isNaN) else {
+        Issue.record("\(what): other values are known, or of another count", sourceLocation: sourceLocation)
+        return
+    }
+    checkClose(
+        found.filter { !$0.isNaN }, expected.filter { !$0.isNaN }, tolerance: tolerance, what,
+        sourceLocation: sourceLocation)
+}
+
 /// Records an issue unless |a − b| ≤ tolerance · max|b| for every element.
 public func checkClose<Found: BinaryFloatingPoint, Expected: BinaryFloatingPoint>(
     _ found: [Found], _ expected: [Expected], tolerance: Double, _ what: String,

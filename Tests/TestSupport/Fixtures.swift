@@ -24,8 +24,11 @@ public final class TemporaryFolder {
     /// The path of `name` in the folder.
     public func file(_ name: String) -> String { "\(path)/\(name)" }
 
-    /// Names in the folder, sorted.
-    public var names: [String] { Self.names(in: path).sorted() }
+    /// Names in the folder, sorted; a test whose folder is gone stops, since nothing would be found in it.
+    public var names: [String] {
+        guard access(path, R_OK | X_OK) == 0 else { fatalError("cannot read \(path)") }
+        return Self.names(in: path).sorted()
+    }
 
     private static func names(in folder: String) -> [String] {
         guard let directory = opendir(folder) else { return [] }

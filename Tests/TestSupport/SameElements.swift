@@ -1,10 +1,13 @@
 import Testing
 
-/// Records an issue unless the arrays are equal, naming the first difference: `#expect` would print all of both.
+/// Records an issue unless the arrays are equal, naming the first difference: `#expect` would print all of both. Nothing is
+/// not the same as nothing: what was to be compared is missing on both sides.
 public func expectSame<Element: Equatable>(
     _ found: [Element], _ expected: [Element], _ what: String = "", sourceLocation: SourceLocation = #_sourceLocation
 ) {
-    if found.count != expected.count {
+    if found.isEmpty && expected.isEmpty {
+        Issue.record("\(what): there is nothing to compare", sourceLocation: sourceLocation)
+    } else if found.count != expected.count {
         Issue.record("\(what): \(found.count) elements, not \(expected.count)", sourceLocation: sourceLocation)
     } else if let i = found.indices.first(where: { found[$0] != expected[$0] }) {
         let count = found.indices.count { found[$0] != expected[$0] }

@@ -69,9 +69,28 @@ import Testing
         #expect(relativeDifference([Float(0), 1e-30], [0.0, 0]) == .infinity)
     }
 
+    @Test func aNumberIsNearAnotherOnlyIfBothAreFinite() {
+        #expect(isNear(100, 101, within: 0.01) && isNear(0.1, 0.105, within: 0.01))
+        #expect(!isNear(100, 102, within: 0.01) && !isNear(0.1, 0.12, within: 0.01))
+        for bad in [Double.nan, .infinity, -.infinity] {
+            #expect(!isNear(bad, 1, within: 1e9) && !isNear(1, bad, within: 1e9) && !isNear(bad, bad, within: 1e9))
+        }
+    }
+
+    @Test func whatIsNotKnownIsNotKnownOnBothSides() {
+        func isClose(_ a: [Float], _ b: [Double]) -> Bool {
+            !isReported { checkCloseWhereKnown(a, b, tolerance: 0.01, "x") }
+        }
+        #expect(isClose([1, .nan, 3], [1, .nan, 3]))
+        #expect(!isClose([1, .nan, 3], [1, .nan, 3.5]) && !isClose([1, .nan, 3], [1, 2, 3]))
+        #expect(!isClose([.nan, 1, 3], [1, .nan, 3]) && !isClose([1, .nan, .infinity], [1, .nan, .infinity]))
+        #expect(!isClose([.nan, .nan], [.nan, .nan]) && !isClose([1, .nan], [1, .nan, 3]) && !isClose([], []))
+    }
+
     @Test func elementsThatDifferAreNamed() {
         #expect(!isReported { expectSame([1, 2], [1, 2]) })
         for other in [[2, 2], [1, 3], [1], [1, 2, 3], []] { #expect(isReported { expectSame([1, 2], other) }) }
         #expect(isReported { expectSame([Float.nan], [Float.nan]) })
+        #expect(isReported { expectSame([Int](), []) })
     }
 }
