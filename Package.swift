@@ -127,7 +127,8 @@ let package = Package(
             name: "DistillationTests",
             dependencies: ["Distillation", "Attribution", "LanguageModeling", "TensorFiles", "TestSupport"]),
         .testTarget(
-            name: "ReportsTests", dependencies: ["Reports", "Attribution", "TensorFiles", "TestSupport"]),
+            name: "ReportsTests",
+            dependencies: ["Reports", "Attribution", "Distillation", "TensorFiles", "TestSupport"]),
         .testTarget(
             name: "CommandTests",
             dependencies: [

@@ -102,8 +102,8 @@ public enum AttributionError: Error, CustomStringConvertible, Equatable {
                 + "give other text"
         case .nothingReached(let tokens):
             "no loss that is averaged depends on a reconstruction: in all sequences of \(tokens) tokens the reconstructed "
-                + "positions come after the last of them; give longer sequences or relax --keep-first "
-                + "(in a recipe splice.keep_first)"
+                + "positions come after the last of them; give longer sequences or relax --keep-first, --keep-special, --sinks "
+                + "(in a recipe splice.keep_first, splice.sinks)"
         case .measureUndefined(let name, let why):
             "\(name) has no value: \(why); evaluate on more tokens, or look for huge numbers in the SAE"
         case .nothingScored(let tokens):
@@ -119,8 +119,8 @@ public enum AttributionError: Error, CustomStringConvertible, Equatable {
                 + "was trained on"
         case .nothingToCompare(let left, let failures):
             "\(left.isEmpty ? "no scorer is" : "only \(left.joined(separator: ", ")) is") left, and a comparison needs two: "
-                + failures.map { "\($0.name) stopped (\($0.value))" }.joined(separator: "; ")
-                + "; correct or replace what stopped, and compare into another folder"
+                + failures.map { "\($0.name) is left out (\($0.value))" }.joined(separator: "; ")
+                + "; correct or replace what is left out, and compare into another folder"
         }
     }
 }

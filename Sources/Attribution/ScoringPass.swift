@@ -15,6 +15,8 @@ public final class ScoringPass {
     private var tokensSeen = 0
     /// Sequences so far, in the whole pass.
     public private(set) var sequencesSeen = 0
+    /// Scored tokens so far, in the whole pass, that some loss comes at or after.
+    private var reachingTokens = 0
     private var accumulated: AccumulatedScore?
     private var changes: TokenLossChanges?
 
@@ -89,6 +91,7 @@ public final class ScoringPass {
         var state = ScoringState(
             key: key, sequences: first..<sequencesSeen, tokenCount: accumulator.tokenCount,
             activeCounts: accumulator.activeCounts, bytes: accumulated?.bytes ?? [])
+        state.reachingTokens = reachingTokens
         state.evaluations = budget.spent
         return state
     }
@@ -99,6 +102,7 @@ public final class ScoringPass {
     public func resume(_ state: ScoringState, path: String, length: Int, _ accumulator: ScoreAccumulator) throws {
         try accumulated?.restore(state.bytes, from: path)
         budget.deduct(state.evaluations)
+        reachingTokens += state.reachingTokens
         accumulator.count(state.activeCounts, tokens: state.tokenCount)
         start(at: state.sequences.upperBound, length: length)
     }
@@ -111,6 +115,7 @@ public final class ScoringPass {
             throw AttributionError.shardsDoNotFit(path: path, found: state.sequences, wanted: sequencesSeen)
         }
         try accumulated?.merge(state.bytes, from: path)
+        reachingTokens += state.reachingTokens
         accumulator.count(state.activeCounts, tokens: state.tokenCount)
         start(at: state.sequences.upperBound, length: length)
     }
@@ -123,8 +128,9 @@ public final class ScoringPass {
     /// A [m], from the accumulator for a scorer of tokens, else the scorer's own total (its output 0), in which a latent
     /// without evidence has 0.
     ///
-    /// - Throws: what the scorer throws.
+    /// - Throws: what the scorer throws; `AttributionError.nothingReached` where no loss depends on what was scored.
     public func totals(_ accumulator: ScoreAccumulator) throws -> [Double] {
+        guard reachingTokens > 0 else { throw AttributionError.nothingReached(tokens: tokensSeen) }
         if scorer.scoresTokens { return accumulator.result() }
         guard let own = try outputs().first else {
             preconditionFailure("begin was not called for \(scorer.name), which scores no tokens")
@@ -173,6 +179,7 @@ public final class ScoringPass {
             throw error
         }
         skip(sample.sample)
+        reachingTokens += sample.sample.reachingCount
         return Scores(
             codes: batch.codes, values: values, loss: batch.loss, scoredCount: sample.scoredCount,
             reconstruction: sample.reconstruction, gradient: batch.gradient)

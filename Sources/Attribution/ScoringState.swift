@@ -10,6 +10,8 @@ public struct ScoringState: Equatable, Sendable {
     public var sequences: Range<Int>
     /// Scored tokens.
     public var tokenCount: Int
+    /// Of those, the ones that some loss comes at or after.
+    public var reachingTokens = 0
     /// [m] tokens at which each latent fired.
     public var activeCounts: [Int]
     /// The scorer's own bytes.
@@ -31,7 +33,7 @@ public struct ScoringState: Equatable, Sendable {
     private var digest: String {
         var digest = ContentDigest()
         digest.add(key.text)
-        digest.add([sequences.lowerBound, sequences.upperBound, tokenCount, evaluations])
+        digest.add([sequences.lowerBound, sequences.upperBound, tokenCount, reachingTokens, evaluations])
         digest.add(activeCounts)
         digest.add(leftOut)
         digest.add(bytes)
@@ -44,6 +46,7 @@ public struct ScoringState: Equatable, Sendable {
         var writer = SafetensorsWriter(metadata: ["key": key.text, "sha256": digest])
         writer.add("sequences", integers: [Int64(sequences.lowerBound), Int64(sequences.upperBound)])
         writer.add("scored_tokens", integers: [Int64(tokenCount)])
+        writer.add("reaching_tokens", integers: [Int64(reachingTokens)])
         writer.add("active", integers: activeCounts.map(Int64.init))
         writer.add("evaluations", integers: [Int64(evaluations)])
         writer.add("left_out", integers: leftOut.map(Int64.init))
@@ -68,12 +71,15 @@ public struct ScoringState: Equatable, Sendable {
         let range = try file.integers("sequences"), active = try file.integers("active")
         let count = try file.integers("state_bytes"), tokens = try file.integers("scored_tokens")
         let words = try file.integers("state"), leftOut = try file.integers("left_out")
-        let evaluations = try file.integers("evaluations")
+        let evaluations = try file.integers("evaluations"), reaching = try file.integers("reaching_tokens")
         guard range.count == 2, range[0] >= 0, range[0] <= range[1], range[1] <= Int64(sequenceCount) else {
             throw broken("its sequences are \(range.prefix(3)) of \(sequenceCount)")
         }
         guard tokens.count == 1, (0...(range[1] - range[0]) * Int64(length)).contains(tokens[0]) else {
             throw broken("it counts \(tokens.prefix(3)) scored tokens in sequences of \(length)")
+        }
+        guard reaching.count == 1, (0...tokens[0]).contains(reaching[0]) else {
+            throw broken("it counts \(reaching.prefix(3)) of its \(tokens[0]) scored tokens as before a loss")
         }
         guard active.count == latents, active.allSatisfy({ (0...tokens[0]).contains($0) }) else {
             throw broken("it has counts of \(active.count) latents, or more than its \(tokens[0]) scored tokens")
@@ -92,6 +98,7 @@ public struct ScoringState: Equatable, Sendable {
             key: key, sequences: Int(range[0])..<Int(range[1]), tokenCount: Int(tokens[0]),
             activeCounts: active.map { Int($0) },
             bytes: words.withUnsafeBytes { Array($0.prefix(Int(count[0]))) })
+        state.reachingTokens = Int(reaching[0])
         state.evaluations = Int(evaluations[0])
         state.leftOut = leftOut.map { Int($0) }
         guard state.digest == file.metadata["sha256"] else {

@@ -33,6 +33,11 @@ public struct SpliceSample: Sendable {
     /// Positions that are replaced.
     public var replacedCount: Int { replaced.reduce(0) { $0 + Int($1) } }
 
+    /// Replaced positions that some loss comes at or after: all but the last of each sequence, which predicts nothing.
+    var reachingCount: Int {
+        replaced.indices.reduce(0) { $0 + ($1 % tokens.length == tokens.length - 1 ? 0 : Int(replaced[$1])) }
+    }
+
     /// Whether some loss of the mask [N] comes at a replaced position or after one, in its sequence: attention looks back.
     func reaches(losses mask: [UInt8]) -> Bool {
         (0..<tokens.sequenceCount).contains { sequence in

@@ -40,6 +40,8 @@ public struct ActivationStoreRecord: Codable, Sendable, Equatable {
     public var seed: UInt64
     /// SHA-256 of model and text, by what they are for.
     public var hashes: [String: String]
+    /// What else the rows depend on: sequences of a pass, whether bad lines were passed over. Nil in older stores.
+    public var settings: [String: String]?
     /// SHA-256 of this record without this line, so that no edit goes unseen.
     public var seal = ""
 

@@ -29,7 +29,7 @@ public struct Core: Codable, Sendable, Equatable {
     public var previousSize: Int
     /// In falling order of score.
     public var latents: [CoreLatent]
-    /// What it was selected from and how, of a core outside a distillation, whose run folder says it.
+    /// What it was selected from and how: model, layer, SAE, scorer, τ.
     public var origin: [String: String]?
     /// SHA-256 of core.safetensors as it was written with this.
     public var encoderHash: String?

@@ -29,9 +29,11 @@ extension Distillation {
         let (sae, record) = try trainOne(
             name, k: recipe.k, seed: seed(t), core: encoder, budget: recipe.cycleBudget, store, evaluation,
             folder: name + "/sae")
-        let (core, scores) = try select(sae, t, previous: frozen, scoring, name)
+        var (core, scores) = try select(sae, t, previous: frozen, scoring, name)
         _ = try place(name)
-        var writer = SafetensorsWriter(metadata: scoringSettings)
+        let origin = try scoringSettings(of: folder + "/sae")
+        core.origin = origin
+        var writer = SafetensorsWriter(metadata: origin)
         writer.add("scores", doubles: scores)
         writer.add("core", integers: core.latents.map { Int64($0.index) })
         try writer.write(to: folder + "/scores.safetensors")
@@ -46,9 +48,14 @@ extension Distillation {
         return (cycle, core)
     }
 
-    /// How a cycle's scores came about, beside the SAE they are of.
-    private var scoringSettings: [String: String] {
+    /// How a cycle's scores, and the core selected by them, came about.
+    private func scoringSettings(of sae: String) throws -> [String: String] {
         var settings = [
+            "SAE.sha256": try SHA256.hexadecimal(ofFile: SAEFolder.weights(in: sae)),
+            "SAE_configuration.sha256": try SHA256.hexadecimal(ofFile: SAEFolder.configuration(in: sae)),
+            "model": parts.modelName, "layer": "\(recipe.layer)", "keep_first": "\(recipe.keepFirst)",
+            "sinks": "\(recipe.sinks)",
+            "sequences": "\(recipe.sequences)", "decoder_norms": "unit", "dmsae": parts.version,
             "scorer": recipe.scorer, "scorer.id": parts.scorer.name, "scorer.version": parts.scorer.version,
             "aggregate": recipe.aggregate, "over": recipe.over.rawValue, "signed": "\(recipe.signed)",
             "tau": "\(recipe.tau)", "tokens": "\(recipe.scoreTokens)",
@@ -56,6 +63,7 @@ extension Distillation {
         settings["scorer.settings"] = parts.scorerSettings.map { "\($0.key)=\($0.value)" }.sorted().joined(
             separator: ",")
         for (key, value) in parts.hashes { settings["\(key).sha256"] = value }
+        settings["model.sha256"] = ModelPlace.modelHash(parts.hashes)
         return settings
     }
 
@@ -104,8 +112,16 @@ extension Distillation {
         let reader = try store.reader(batch: plan.batchSize, seed: seed)
         let scale = Float(store.record.inputScale)
         let training = TrainingRun(name: name, steps: plan.steps, progress: progress, stop: stop, lock: lock)
-        let outcome = try training.train(
-            trainer, from: { reader.read(step: $0, scale: scale, into: $1) }, log: log, inputScale: scale)
+        let provenance = provenance(plan, store.record, seed: seed)
+        let outcome: TrainingOutcome
+        do {
+            outcome = try training.train(
+                trainer, from: { reader.read(step: $0, scale: scale, into: $1) }, log: log, inputScale: scale)
+        } catch let error as TrainedWithoutForm {
+            let kept = try place(folder)
+            try SAEFolder.write(sae, provenance, to: kept)
+            throw error.kept(in: kept)
+        }
         if let warning = outcome.warning(rule: parts.rule) { progress.warn("\(name): \(warning)") }
         progress.begin("evaluate \(name)", total: recipe.evaluationTokens, unit: "tokens")
         let metrics = try evaluation.evaluate(sae) {
@@ -113,26 +129,30 @@ extension Distillation {
             progress.advance(by: $0, detail: "")
         }
         progress.end()
-        var provenance = SAEProvenance()
-        provenance.model = parts.modelName
-        provenance.layer = recipe.layer
-        provenance.contextLength = recipe.context
-        provenance.seed = seed
-        provenance.inputScale = store.record.inputScale
-        provenance.rule = "\(parts.rule.name) \(parts.rule.version)"
-        provenance.ruleSettings = parts.ruleSettings
-        provenance.settings = [
-            "core decoder start": recipe.coreDecoder.rawValue, "input scale": "measured", "order": "shuffled",
-        ]
-        provenance.hashes = parts.hashes.filter { $0.key != "scorer" && !$0.key.hasPrefix("evaluation text") }
-        provenance.plan = plan
-        provenance.steps = plan.steps
         try SAEFolder.write(sae, provenance, to: try place(folder))
         let record = SAERecord(
             seed: seed, frozenCore: layout.coreCount, lastStep: outcome.last,
             deadLatents: trainer.tokensSinceFired.count { $0 >= plan.deadAfterTokens }, width: sae.dSAE,
             evaluation: metrics)
         return (sae, record)
+    }
+
+    private func provenance(_ plan: TrainingPlan, _ store: ActivationStoreRecord, seed: UInt64) -> SAEProvenance {
+        var provenance = SAEProvenance()
+        provenance.model = parts.modelName
+        provenance.layer = recipe.layer
+        provenance.contextLength = recipe.context
+        provenance.seed = seed
+        provenance.inputScale = store.inputScale
+        provenance.rule = "\(parts.rule.name) \(parts.rule.version)"
+        provenance.ruleSettings = parts.ruleSettings
+        provenance.settings = [
+            "core decoder start": recipe.coreDecoder.rawValue, "input scale": "measured", "order": "shuffled",
+        ]
+        provenance.hashes = parts.hashes.filter { !$0.key.hasPrefix("scorer") && !$0.key.hasPrefix("evaluation text") }
+        provenance.plan = plan
+        provenance.steps = plan.steps
+        return provenance
     }
 
     private func select(

@@ -58,7 +58,7 @@ extension Distillation {
             try log?.append(FinalEvent(record: record))
             _ = try place(name)
             try JSONRecord.write(record, to: path + "/metrics.json")
-            _ = try StepMark.write(pairFiles, of: path, run: identity, after: mark)
+            try StepMark.write(pairFiles, of: path, run: identity, after: mark)
             return record
         }
     }

@@ -117,7 +117,7 @@ public final class Distillation {
         defer { (log, lock) = (nil, nil) }
         let record = try run.open(self.record, resuming: resuming)
         (parts.modelName, identity) = (record.model, record.identity)
-        log = try EventLog(run.path + "/events.jsonl")
+        log = try EventLog(run.path + "/events.jsonl", run: identity)
         // Steps of the cycle that was cut short come again after this line.
         if resuming { try log?.append(ResumeEvent()) }
         let store: ActivationStore
@@ -190,6 +190,7 @@ public final class Distillation {
         var settings = HarvestSettings(
             tokens: harvestTokens, seed: UInt64(recipe.seed), modelName: parts.modelName)
         settings.hashes = storeHashes
+        settings.others = ["sequences": "\(recipe.sequences)", "skip bad lines": "\(recipe.skipBadLines)"]
         let harvest = Harvest(model: parts.model, layer: recipe.layer, policy: policy, settings: settings)
         let store = try harvest.run(
             next: try parts.text(0, harvestTokens), to: try place("store"), lock: lock, progress: progress, stop: stop)

@@ -24,6 +24,12 @@ public enum DistillationError: Error, CustomStringConvertible, Equatable {
     case badStep(folder: String, reason: String)
     /// What of a finished step is not as it was written.
     case stepDiffers(String)
+    /// A log that is not this run's.
+    case logOfAnother(path: String)
+    /// The outcome of a run that is not what its steps came to.
+    case otherOutcome(path: String)
+    /// A rule that failed when it was asked for the form in which the SAE is used; what was trained is in `folder`.
+    case formMissing(rule: String, reason: String, folder: String)
     /// Files of a core that contradict each other.
     case badCore(path: String, reason: String)
     /// A core whose encoder vectors are not those of the SAE that it is looked up in.
@@ -71,6 +77,14 @@ public enum DistillationError: Error, CustomStringConvertible, Equatable {
         case .stepDiffers(let reason): reason
         case .badStep(let folder, let reason):
             "\(folder) cannot be read back: \(reason). Delete \(folder) and resume: it is made again"
+        case .logOfAnother(let path):
+            "\(path) is not the log of the run that it lies in, by its first line; put the run's own back, or delete it: nothing "
+                + "is built upon a log"
+        case .otherOutcome(let path):
+            "\(path) is not what the finished steps of the run came to; delete it and resume the run: it is made again"
+        case .formMissing(let rule, let reason, let folder):
+            "the training is done, but the sparsity rule \(rule) could not say in which form the SAE is used: \(reason). The weights "
+                + "are in \(folder), without thresholds; go on from them with `dmsae train --init \(folder)` and a rule that can"
         case .badCore(let path, let reason):
             "\(path): \(reason); use the core.json and core.safetensors of one selection together"
         case .coreOfAnother(let path, let latent):

@@ -11,10 +11,17 @@ public final class EventLog {
     /// Of a log that replaces an older one: what it is written to until it is committed.
     public let replacement: AtomicFile?
 
-    /// Opens or creates the log.
+    /// The first line of a run's log.
+    private struct RunEvent: Codable {
+        var event = "run"
+        /// `RunRecord.identity`.
+        var identity: String
+    }
+
+    /// Opens or creates the log of the run with this identity; without one, any log.
     ///
-    /// - Throws: `TensorFileError.unwritable`, also for a link, which could lead anywhere.
-    public init(_ path: String) throws {
+    /// - Throws: `TensorFileError.unwritable`, also for a link, which could lead anywhere; `DistillationError.logOfAnother`.
+    public init(_ path: String, run identity: String? = nil) throws {
         self.path = path
         replacement = nil
         descriptor = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0o666)
@@ -28,6 +35,29 @@ public final class EventLog {
             throw TensorFileError.unwritable(file: path, reason: "it is not a file")
         }
         dropPartialLine()
+        guard let identity else { return }
+        if lseek(descriptor, 0, SEEK_END) == 0 {
+            try append(RunEvent(identity: identity))
+        } else {
+            try Self.requireRun(identity, in: path)
+        }
+    }
+
+    /// Refuses a log whose first line does not say that it is of this run.
+    ///
+    /// - Throws: `TensorFileError.unreadable`; `DistillationError.logOfAnother`.
+    package static func requireRun(_ identity: String, in path: String) throws {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else {
+            throw TensorFileError.unreadable(file: path, reason: String(cString: strerror(errno)))
+        }
+        defer { close(descriptor) }
+        var block = [UInt8](repeating: 0, count: 4096)
+        let count = block.withUnsafeMutableBytes { pread(descriptor, $0.baseAddress, $0.count, 0) }
+        let line = String(decoding: block.prefix(max(count, 0)).prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
+        guard let first = try? JSONRecord.decode(RunEvent.self, from: line, in: path), first.event == "run",
+            first.identity == identity
+        else { throw DistillationError.logOfAnother(path: path) }
     }
 
     /// A new log in the place of an older one, which stays until `replacement` is committed.

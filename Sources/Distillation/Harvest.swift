@@ -18,6 +18,8 @@ public struct HarvestSettings: Sendable {
     public var skippedTokens = 0
     /// SHA-256 of model and text by what they are for, for the record.
     public var hashes: [String: String] = [:]
+    /// What else the rows depend on, for the record: sequences of a pass, among whose norms sinks stand out.
+    public var others: [String: String] = [:]
     /// Whether a text with fewer tokens than asked for is an error; else they are what is harvested.
     public var needsAllTokens = true
 
@@ -98,7 +100,7 @@ public struct Harvest {
             inputScale: scale, tokens: tokens, skippedTokens: settings.skippedTokens, droppedSpecial: special,
             droppedSinks: sinks, keepFirst: policy.keepFirst, specialTokens: policy.specialTokens.sorted(),
             sinkRatio: policy.sinkRatio, model: settings.modelName, layer: layer, contextLength: length,
-            seed: settings.seed, hashes: settings.hashes)
+            seed: settings.seed, hashes: settings.hashes, settings: settings.others)
         try lock?.requireInPlace()
         try JSONRecord.write(try record.sealed(), to: folder + "/store.json")
         return try ActivationStore(folder)

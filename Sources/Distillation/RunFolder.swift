@@ -51,9 +51,11 @@ public struct RunRecord: Codable, Sendable, Equatable {
             + [("seeds", seeds.map(String.init).joined(separator: " "))]
     }
 
-    /// SHA-256 of all causes.
-    var identity: String {
-        SHA256.hexadecimal(SHA256.digest(of: causes.map { "\($0.name)\0\($0.value)\0" }.joined()))
+    /// SHA-256 of all causes, and of the name under which the model was when the run started: what the marks of its steps and
+    /// its log say they are of, so that another record is found beside them.
+    package var identity: String {
+        let all = causes + [("model's name", model)]
+        return SHA256.hexadecimal(SHA256.digest(of: all.map { "\($0.name)\0\($0.value)\0" }.joined()))
     }
 }
 
@@ -84,7 +86,7 @@ public struct RunFolder: Sendable {
     /// Takes back the start of a run that has harvested nothing: its record and log, and the store's folder.
     func abandon() {
         guard !has("store/store.json") else { return }
-        for name in ["run.json", "events.jsonl"] { unlink(path + "/" + name) }
+        for name in ["events.jsonl", "run.json"] { unlink(path + "/" + name) }
         rmdir(path + "/store")
     }
 
@@ -95,7 +97,9 @@ public struct RunFolder: Sendable {
     public func open(_ record: RunRecord, resuming: Bool) throws -> RunRecord {
         guard has("run.json") else {
             // What is done would be taken for this run's own. What a cut harvest left is not: it is made again.
-            for mark in ["store/store.json", "cycle-0/done.json", "cycle-0/metrics.json", "final/core.json"]
+            for mark in [
+                "store/store.json", "cycle-0/done.json", "cycle-0/metrics.json", "final/core.json", "events.jsonl",
+            ]
             where has(mark) {
                 throw DistillationError.recordMissing(folder: path, part: mark)
             }

@@ -38,6 +38,19 @@ public struct TrainingOutcome: Sendable {
     }
 }
 
+/// A training that is done, of a rule that failed when it was asked for the form in which the SAE is used.
+public struct TrainedWithoutForm: Error {
+    /// The rule's name.
+    public let rule: String
+    /// What it threw.
+    public let cause: any Error
+
+    /// As an error of a program that kept the SAE in `folder`.
+    public func kept(in folder: String) -> DistillationError {
+        .formMissing(rule: rule, reason: "\(cause)", folder: folder)
+    }
+}
+
 /// Runs a trainer over a source of batches with progress, a log and a way to stop.
 public struct TrainingRun {
     /// Shown in the bar and written in events.
@@ -61,7 +74,8 @@ public struct TrainingRun {
     /// Trains to the end of the plan, and brings the SAE into the form in which it is used on activations `inputScale` times
     /// those of the source.
     ///
-    /// - Throws: what the trainer, the source and the log throw; `DistillationError.interrupted`; `OutputLockError`.
+    /// - Throws: what the trainer, the source and the log throw; `DistillationError.interrupted`; `OutputLockError`;
+    ///   `TrainedWithoutForm` where all that is wrong is the end: the SAE has been trained.
     public func train(
         _ trainer: Trainer, from source: BatchSource, log: EventLog?, inputScale: Float
     ) throws -> TrainingOutcome {
@@ -83,7 +97,9 @@ public struct TrainingRun {
             last = record
         }
         guard let last else { preconditionFailure("a plan of no steps") }
-        try trainer.finish(inputScale: inputScale)
+        do { try trainer.finish(inputScale: inputScale) } catch  where !stop.isRaised {
+            throw TrainedWithoutForm(rule: trainer.rule.name, cause: error)
+        }
         kernels.scale(batch.elements, inputScale, batch.count)
         return TrainingOutcome(
             last: last, trainedActive: last.meanActiveCore + last.meanActiveNonCore,

@@ -133,8 +133,7 @@ struct DecoderWeights {
         }
     }
 
-    /// A tensor we would leave unread (a bias, a norm per head) is a sign of a variant with other numbers. Stored
-    /// rotary frequencies are made again from the configuration, by transformers too.
+    /// A tensor we would leave unread (a bias, a norm per head) is a sign of a variant with other numbers.
     private func refuseUnknownTensors() throws {
         var known: [DecoderWeight] = [.embedding, .finalNorm, .head]
         for l in 0..<configuration.layerCount {
@@ -143,9 +142,26 @@ struct DecoderWeights {
                 .up(l), .down(l),
             ]
         }
-        let unknown = source.names.subtracting(known.map(name)).filter { !$0.hasSuffix(".rotary_emb.inv_freq") }
+        let (frequencies, unknown) = source.names.subtracting(known.map(name)).sorted().reduce(
+            into: ([String](), [String]())
+        ) { if $1.hasSuffix(".rotary_emb.inv_freq") { $0.0.append($1) } else { $0.1.append($1) } }
         if !unknown.isEmpty {
-            throw LanguageModelError.unexpectedTensors(file: source.path, names: unknown.sorted())
+            throw LanguageModelError.unexpectedTensors(file: source.path, names: unknown)
+        }
+        for tensor in frequencies { try refuseOtherFrequencies(tensor) }
+    }
+
+    /// Stored rotary frequencies are made again from the configuration, by transformers too: others would go unseen.
+    private func refuseOtherFrequencies(_ tensor: String) throws {
+        let c = configuration
+        let own = Rotary.frequencies(headDimension: c.headDimension, theta: c.ropeTheta, scaling: c.ropeScaling)
+        let stored = try source.matrix(tensor, shape: [own.count])
+        // As they come back from half precision of either kind: 8 bits, or steps of 2⁻²⁴.
+        let other = own.indices.first { !(abs(Double(stored[$0]) - own[$0]) <= max(0x1p-8 * own[$0], 0x1p-24)) }
+        if let other {
+            throw LanguageModelError.unsupportedSetting(
+                file: source.path, key: "\(tensor)[\(other)]", found: "\(stored[other])",
+                supported: "\(Float(own[other])), which config.json gives")
         }
     }
 }

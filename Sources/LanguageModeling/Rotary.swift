@@ -36,14 +36,19 @@ package struct Rotary {
         half = headDimension / 2
         cosines = Matrix(rows: length, columns: half)
         sines = Matrix(rows: length, columns: half)
-        for i in 0..<half {
-            let frequency = scaling.scaled(pow(theta, -2 * Double(i) / Double(headDimension)))
+        let frequencies = Self.frequencies(headDimension: headDimension, theta: theta, scaling: scaling)
+        for (i, frequency) in frequencies.enumerated() {
             for position in 0..<length {
                 let angle = Double(position) * frequency
                 cosines[position, i] = Float(cos(angle))
                 sines[position, i] = Float(sin(angle))
             }
         }
+    }
+
+    /// [h/2] radians a position.
+    static func frequencies(headDimension: Int, theta: Double, scaling: RotaryScaling) -> [Double] {
+        (0..<headDimension / 2).map { scaling.scaled(pow(theta, -2 * Double($0) / Double(headDimension))) }
     }
 
     /// Turns `heads` consecutive heads of one row at `position`:

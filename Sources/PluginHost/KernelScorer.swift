@@ -16,6 +16,8 @@ public final class KernelScorer: AttributionScorer, LoadedPlugin {
     public var path: String { file.path }
     /// Its SHA-256, and that of the TOML file.
     public var files: [FileHash] { file.hashes }
+    /// What of the environment may decide what it computes.
+    public var variables: [VariableHash] { file.variables }
     /// A plain function has none.
     public let parameters: [PluginReference.Parameter] = []
     let signature: KernelSignature

@@ -1,6 +1,7 @@
 import Attribution
 import Glibc
 import SparseCoding
+import TensorFiles
 
 /// What is known of a plugin in use, wherever it runs.
 public protocol LoadedPlugin: AnyObject, Sendable {
@@ -12,6 +13,8 @@ public protocol LoadedPlugin: AnyObject, Sendable {
     var path: String { get }
     /// What that file and the libraries beside it held when it was loaded, which is what every call runs; itself first.
     var files: [FileHash] { get }
+    /// Variables of the environment that may decide what it computes, as they are in this process.
+    var variables: [VariableHash] { get }
     /// Its settings: all it describes, in its order, or those given.
     var parameters: [PluginReference.Parameter] { get }
 }
@@ -52,6 +55,8 @@ public struct PluginCatalog: Sendable {
     public let executableFolder: String
     /// Folders of plugins: every `.so` in them is taken for one.
     public let searchPath: [String]
+    /// Variables that count for plugins in this process beside those that count for all: what `--plugin-env` named.
+    public var environment: [String] = []
 
     /// A catalog of the given folders.
     public init(executableFolder: String, searchPath: [String] = []) {
@@ -224,12 +229,7 @@ public struct PluginCatalog: Sendable {
         isolation: PluginIsolation? = nil
     ) throws -> String {
         switch try PluginReference(reference).place {
-        case .file(let path, _):
-            guard let resolved = realpath(path, nil) else {
-                throw PluginError.unreadable(path: path, reason: String(cString: strerror(errno)))
-            }
-            defer { free(resolved) }
-            return String(cString: resolved)
+        case .file(let path, _): return try resolved(path)
         case .name(let name):
             let paths: [String] = folders.map { "\($0)/\(Self.prefix)\(name).so" }
             return try paths.first { access($0, F_OK) == 0 } ?? path(named: name, services, isolation)
@@ -240,10 +240,23 @@ public struct PluginCatalog: Sendable {
     private func find(
         _ reference: PluginReference, _ services: PluginServices, _ isolation: PluginIsolation?
     ) throws -> (PluginFile, String?) {
-        switch reference.place {
-        case .file(let path, let id): (try PluginFile(path: path), id)
-        case .name(let name): (try PluginFile(path: path(named: name, services, isolation)), name)
+        let (path, id): (String, String?) =
+            switch reference.place {
+            case .file(let path, let id): (path, id)
+            case .name(let name): (try self.path(named: name, services, isolation), name)
+            }
+        let resolved = try self.resolved(path)
+        let variables = isShipped(resolved) ? [] : WorkerEnvironment.hashes(also: environment)
+        return (try PluginFile(path: resolved, variables: variables), id)
+    }
+
+    /// An absolute path without links.
+    private func resolved(_ path: String) throws -> String {
+        guard let resolved = realpath(path, nil) else {
+            throw PluginError.unreadable(path: path, reason: String(cString: strerror(errno)))
         }
+        defer { free(resolved) }
+        return String(cString: resolved)
     }
 
     /// The first file that holds `name`. The file called after it is tried first, so that a name in daily use does not
@@ -279,23 +292,16 @@ public struct PluginCatalog: Sendable {
 
     /// The plugin files of a folder, by name.
     private func files(of folder: String) throws -> [String] {
-        guard let stream = opendir(folder) else {
-            let reason = String(cString: strerror(errno))
+        let names: [String]
+        do {
+            names = try namesInFolder(folder)
+        } catch TensorFileError.unreadable(_, let reason) {
             if folder == executableFolder { throw PluginError.unreadable(path: folder, reason: reason) }
             throw PluginError.reported(
                 "DMSAE_PLUGIN_PATH names it, and it cannot be read as a folder: \(reason); correct the variable")
         }
-        defer { closedir(stream) }
-        var names: [String] = []
-        while let entry = readdir(stream) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            guard name.hasSuffix(".so") else { continue }
-            if folder == executableFolder && !name.hasPrefix(Self.prefix) { continue }
-            names.append(name)
-        }
-        return names.sorted().map { "\(folder)/\($0)" }
+        return names.filter { $0.hasSuffix(".so") && (folder != executableFolder || $0.hasPrefix(Self.prefix)) }
+            .map { "\(folder)/\($0)" }
     }
 }
 

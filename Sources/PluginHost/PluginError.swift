@@ -25,6 +25,8 @@ public enum PluginError: Error, Equatable, Sendable {
     case unsetVariable(String)
     /// What was kept was made by another build of the plugin; nil if it does not say by which.
     case otherBuild(path: String, plugin: String, found: String?, now: String)
+    /// What was kept was made with another environment of plugins: a variable that was set there, is set here, or both.
+    case otherEnvironment(path: String, variable: String, wasSet: Bool, isSet: Bool)
     /// Everybody may change the file.
     case worldWritable(path: String)
     /// The file is not a shared object of this system.
@@ -115,6 +117,11 @@ public enum PluginError: Error, Equatable, Sendable {
     case tooManySelected(plugin: String, path: String, selected: Int, upperCount: Int, row: Int?)
 }
 
+extension PluginError {
+    /// Whether it is the system that refused, and not the plugin that failed.
+    public var isRefusal: Bool { if case .refused = self { true } else { false } }
+}
+
 extension PluginError: CustomStringConvertible {
     /// The sentence that users see, fit for a terminal whatever the plugin or its file said.
     public var description: String { printable(sentence) }
@@ -122,7 +129,8 @@ extension PluginError: CustomStringConvertible {
     private var sentence: String {
         switch self {
         case .badReference, .unknownName, .unknownID, .ambiguous, .wrongKind: referenceDescription
-        case .unreadable, .refused, .unsetVariable, .otherBuild, .worldWritable, .notASharedObject, .wrongMachine,
+        case .unreadable, .refused, .unsetVariable, .otherBuild, .otherEnvironment, .worldWritable, .notASharedObject,
+            .wrongMachine,
             .notLoaded,
             .symbolTaken:
             fileDescription
@@ -182,6 +190,10 @@ extension PluginError: CustomStringConvertible {
                     + "which build of \(plugin) it ran")
                 + ", this one is \(now); go on with what it was made with, name another file or "
                 + "folder, or delete it"
+        case .otherEnvironment(let path, let variable, let wasSet, let isSet):
+            "\(path) was made with\(wasSet ? isSet ? " another value of" : "" : "out") the environment variable \(variable), "
+                + "which plugins can read; \(wasSet ? "set it as it was" : "unset it"), name another file or folder, or "
+                + "delete it"
         case .worldWritable(let path):
             "plugin file \(path) can be changed by every user of this machine; chmod o-w it once you trust its content"
         case .notASharedObject(let path, let found):
@@ -189,7 +201,9 @@ extension PluginError: CustomStringConvertible {
         case .wrongMachine(let path, let found, let wanted):
             "plugin file \(path) was built for \(found), this program for \(wanted); rebuild the plugin for \(wanted)"
         case .notLoaded(let path, let reason):
-            "plugin file \(path) does not load: \(reason); rebuild it, or install the library it needs"
+            "plugin file \(path) does not load: \(reason); "
+                + (reason.hasSuffix("Too many open files")
+                    ? "raise the limit (ulimit -n)" : "rebuild it, or install the library it needs")
         case .symbolTaken(let path, let symbol, let owner):
             "plugin file \(path) would get \(symbol) from \(owner) instead of its own, because another allocator than libc's is "
                 + "loaded (LD_PRELOAD, a sanitizer); run without it, or build the plugin with -fvisibility=hidden"

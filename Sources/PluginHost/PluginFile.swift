@@ -10,6 +10,14 @@ public struct FileHash: Codable, Equatable, Sendable {
     public let sha256: String
 }
 
+/// A variable of the environment that a plugin may read, and what it held.
+public struct VariableHash: Codable, Equatable, Sendable {
+    /// What it is called.
+    public let name: String
+    /// SHA-256 of its value, hexadecimal: the value itself may be a secret.
+    public let sha256: String
+}
+
 /// A plugin file as it was when it was read: a copy that nobody can change, with its SHA-256, so that whatever loads it later,
 /// in this process or in a fresh worker, runs the bytes that results are recorded under, whatever became of the file.
 ///
@@ -35,6 +43,8 @@ public final class PluginFile: @unchecked Sendable {
     let parts: [Part]
     /// What the TOML file beside it says, if there is one.
     let kernel: KernelText?
+    /// What of the environment may decide what it computes; none for what came with the program.
+    let variables: [VariableHash]
     private let ownsDescriptors: Bool
 
     /// The file, absolute and with links resolved.
@@ -44,15 +54,15 @@ public final class PluginFile: @unchecked Sendable {
 
     /// What results depend on: the file first, then its TOML file and the libraries beside it.
     public var hashes: [FileHash] {
-        parts.reversed().prefix(1).map { FileHash(name: fileName($0.path), sha256: $0.sha256) }
-            + (kernel.map { [FileHash(name: fileName(KernelSignature.path(of: path)), sha256: $0.sha256)] } ?? [])
-            + parts.dropLast().map { FileHash(name: fileName($0.path), sha256: $0.sha256) }
+        parts.reversed().prefix(1).map { FileHash(name: lastComponent($0.path), sha256: $0.sha256) }
+            + (kernel.map { [FileHash(name: lastComponent(KernelSignature.path(of: path)), sha256: $0.sha256)] } ?? [])
+            + parts.dropLast().map { FileHash(name: lastComponent($0.path), sha256: $0.sha256) }
     }
 
-    /// Copies the file at `path`.
+    /// Copies the file at `path`, which is to run with `variables`.
     /// - Throws: `PluginError.unreadable`, `.worldWritable`, `.notASharedObject`, `.wrongMachine`, `.refused`; `.badKernel`
     ///   for a TOML file that cannot be read.
-    public init(path given: String) throws {
+    public init(path given: String, variables: [VariableHash] = []) throws {
         guard let resolved = realpath(given, nil) else {
             throw PluginError.unreadable(path: given, reason: String(cString: strerror(errno)))
         }
@@ -68,6 +78,7 @@ public final class PluginFile: @unchecked Sendable {
             throw error
         }
         parts = copies.parts
+        self.variables = variables
         ownsDescriptors = true
     }
 
@@ -75,6 +86,7 @@ public final class PluginFile: @unchecked Sendable {
     init(_ handover: Handover) {
         parts = handover.parts
         kernel = handover.kernel
+        variables = []
         // They stay: the loader knows a library again by the number under which it was opened.
         ownsDescriptors = false
         for part in parts { _ = fcntl(part.descriptor, F_SETFD, FD_CLOEXEC) }
@@ -99,8 +111,6 @@ public final class PluginFile: @unchecked Sendable {
         try SharedObjectHeader(parts[parts.count - 1].descriptor, path: path)
     }
 }
-
-func fileName(_ path: String) -> String { path.split(separator: "/").last.map(String.init) ?? path }
 
 /// Copies of a file and of the libraries beside it.
 private struct Copies {
@@ -141,7 +151,7 @@ private struct Copies {
         func refused() -> PluginError {
             .refused(what: "memory for a copy of \(path)", reason: AtomicFile.reason(errno))
         }
-        let memory = dmsae_memfd(String(fileName(path).prefix(200)))
+        let memory = dmsae_memfd(String(lastComponent(path).prefix(200)))
         guard memory >= 0 else { throw refused() }
         do {
             var hash = SHA256(), total = 0
@@ -184,7 +194,7 @@ private struct Place {
     let inherited: [String]
 
     init(_ path: String, _ header: SharedObjectHeader, inherited: [String]) {
-        let folder = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
+        let folder = parentFolder(of: path)
         self.folder = folder
         func expanded(_ folders: [String]) -> [String] {
             folders.map { $0.replacing("${ORIGIN}", with: folder).replacing("$ORIGIN", with: folder) }

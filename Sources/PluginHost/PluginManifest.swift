@@ -107,7 +107,8 @@ public struct PluginManifest: Codable, Equatable, Sendable {
         plugins = [
             Plugin(
                 id: signature.symbol, kind: "scorer", version: "\(signature.version)", license: "",
-                description: "a plain function, called as \(printable(fileName(KernelSignature.path(of: path)))) says",
+                description:
+                    "a plain function, called as \(printable(lastComponent(KernelSignature.path(of: path)))) says",
                 extensions: [DMSAE_SCORER_PER_TOKEN],
                 flags: ["needs-gradient"].filter { _ in
                     signature.arguments.contains { $0.name == "gradient" }

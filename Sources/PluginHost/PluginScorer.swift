@@ -38,6 +38,8 @@ public final class PluginScorer: AttributionScorer, LoadedPlugin {
     public var path: String { instance.library.path }
     /// SHA-256 of it and of the libraries beside it.
     public var files: [FileHash] { instance.library.file.hashes }
+    /// What of the environment may decide what it computes.
+    public var variables: [VariableHash] { instance.library.file.variables }
     /// Its settings, in the order given.
     public var parameters: [PluginReference.Parameter] { instance.parameters }
     /// Whether it has scores of tokens.

@@ -77,9 +77,11 @@ extension PluginCheck {
             let first = try subject.accumulated(pass, by: score, shards: [0..<3])[0]
             waitForNextSecond()
             try expect(areSame(first, try subject.accumulated(pass)[0]), "the numbers differ")
-            // What it did in between is another pass.
-            _ = try subject.accumulated(
-                ModelPass(QuadraticModel(seed: subject.seed &+ 1, sequences: 3)), by: score, shards: [0..<3])
+            // What it did in between is another pass, which gives what it gives in a process of its own.
+            let other = ModelPass(QuadraticModel(seed: subject.seed &+ 1, sequences: 3))
+            let between = try subject.accumulated(other, by: score, shards: [0..<3])[0]
+            try expect(
+                areSame(between, try subject.accumulated(other)[0]), "after a pass the next one gives other numbers")
             let again = try subject.accumulated(pass, by: score, shards: [0..<3])[0]
             try expect(areSame(first, again), "after another pass in the same process the numbers differ")
         },

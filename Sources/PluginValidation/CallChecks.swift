@@ -9,20 +9,19 @@ extension PluginCheck {
             promise: "the last of many calls on one input gives what the first gave",
             after: ["no-memory", "selection-again"]
         ) { subject in
-            let call = try subject.smallCall()
+            let examined = try subject.plugin.examination()
+            let call = try subject.smallCall(examined)
             let first = try call.run()
             let most =
                 subject.has("deterministic") || subject.plugin.isRule ? 0 : 1e-4 * first.reduce(0) { max($0, abs($1)) }
             // Questions to the host are what takes time.
-            for number in 2...(subject.has("needs-evaluation") ? 300 : 2000) {
-                let again = try call.run()
-                guard
-                    let e = zip(first, again).enumerated().first(where: {
-                        !($0.element.0.isNaN && $0.element.1.isNaN) && !(abs($0.element.0 - $0.element.1) <= most)
-                    })?.offset
-                else { continue }
+            let count = subject.has("needs-evaluation") ? 300 : 2000, atOnce = 100
+            for made in stride(from: 1, to: count, by: atOnce) {
+                guard let found = try call.difference(examined, atOnce, first, most) else { continue }
                 throw Broken(
-                    reason: "result \(e) of call \(number) of \(call.name) is \(again[e]), and was \(first[e])")
+                    reason:
+                        "result \(found.result) of call \(made + 1 + found.call) of \(call.name) is \(found.found), "
+                        + "and was \(found.first)")
             }
         },
         PluginCheck(
@@ -55,13 +54,29 @@ extension PluginCheck {
     ]
 }
 
+/// A call that takes as little time as it can, and can be repeated where the plugin is.
+private struct SmallCall {
+    let name: String
+    let run: () throws -> [Double]
+    /// The first of so many more calls that gives other results, by more than a number.
+    let difference: (PluginExamination, Int, [Double], Double) throws -> RepeatedDifference?
+}
+
 extension PluginCheck.Subject {
-    /// A call that takes as little time as it can.
-    fileprivate func smallCall() throws -> MainCall {
-        if plugin.isRule {
-            return MainCall(try rule(), on: Selection(seed: seed, rows: 6, latents: 12, perRow: 4, k: 2))
+    fileprivate func smallCall(_ examined: PluginExamination) throws -> SmallCall {
+        if let rule = examined.rule {
+            let selection = Selection(seed: seed, rows: 6, latents: 12, perRow: 4, k: 2)
+            let call = MainCall(rule, on: selection)
+            return SmallCall(name: call.name, run: call.run) { examined, count, first, _ in
+                try examined.difference(
+                    repeating: selection.candidates, selection.context(rule), count: count, first)
+            }
         }
+        guard let scorer = examined.scorer else { preconditionFailure("neither a scorer nor a rule") }
         let model = QuadraticModel(seed: seed, sequences: 1, length: 6, latents: 12, dimensions: 4, perToken: 3)
-        return try MainCall(plugin.scorer(), on: model)
+        let call = try MainCall(scorer, on: model)
+        return SmallCall(name: call.name, run: call.run) { examined, count, first, most in
+            try examined.difference(repeating: model.asking, model.plan, count: count, first, most: most)
+        }
     }
 }

@@ -35,6 +35,24 @@ extension PluginCheck.Subject {
         try comparesDraws(here, there, numbers)
     }
 
+    /// For totals that do not draw: latents with large numbers get what they get with small ones.
+    func treatsHighLatentsAlike(_ model: QuadraticModel, _ count: Int) throws {
+        let score = try accumulation()
+        let S = model.batch.sequenceOffsets.count - 1, m = model.batch.codes.columns
+        let low = model.placed(from: 0, of: count), high = model.placed(from: count - m, of: count)
+        let first = try accumulated(ModelPass(low), by: score, shards: [0..<S])[0]
+        let turned = try accumulated(ModelPass(low, order: turn(3, of: S)), by: score, shards: [0..<S])[0]
+        let second = try accumulated(ModelPass(high), by: score, shards: [0..<S])[0]
+        for i in score.outputs.indices where score.outputs[i].shape == .latent {
+            guard difference(first[i], turned[i], Array(0..<count)) == nil else { return }
+            let numbers = (0..<count).map { ($0 + count - m) % count }
+            guard let (j, a, b) = difference(Array(first[i][..<m]), second[i], numbers) else { continue }
+            throw PluginCheck.Broken(
+                reason: "output \(score.outputs[i].name) of latent \(j) is \(a), and \(b) when its number is "
+                    + "\(numbers[j])")
+        }
+    }
+
     private func turn(_ shift: Int, of count: Int) -> [Int] { (0..<count).map { ($0 + shift) % count } }
 
     /// The first latent whose value went elsewhere than its number did, and both values.

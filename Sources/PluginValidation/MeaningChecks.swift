@@ -82,8 +82,11 @@ extension PluginCheck {
             promise: "a score is positive where removing the latent raises the loss, negative where it lowers it"
         ) { subject in
             try subject.looksAtLoss()
-            let (model, signs) = QuadraticModel.ofOneMind(seed: subject.seed)
-            try subject.hasSigns(model, signs)
+            // Activations as small as allow no second order beside them, and as large as any model has.
+            for activations: Float in [1e-3, 1, 1e3] {
+                let (model, signs) = QuadraticModel.ofOneMind(seed: subject.seed, activations: activations)
+                try subject.hasSigns(model, signs)
+            }
             guard subject.scoresTokens else { return }
             let (scores, effects) = try subject.scoresAndEffects(subject.firstOrder())
             let mean = effects.reduce(0) { $0 + abs($1) } / Double(effects.count)
@@ -127,6 +130,27 @@ extension PluginCheck {
                     try expect(
                         abs(a - b) <= most, "score \(e) is \(a), and \(b) when the latents are in another order")
                 }
+            }
+        },
+        PluginCheck(
+            id: "many-latents", rules: ["DMSAE-SCORER-04"],
+            promise: "a latent with a number above 65535 scores what it scores with a small one",
+            after: ["sign", "alike"]
+        ) { subject in
+            try subject.looksAtLoss()
+            let count = 70_000
+            let (model, signs) = QuadraticModel.ofOneMind(seed: subject.seed)
+            let high = model.placed(from: count - signs.count, of: count)
+            try subject.hasSigns(high, [Double](repeating: 0, count: count - signs.count) + signs)
+            guard subject.scoresTokens else { return try subject.treatsHighLatentsAlike(model, count) }
+            let scorer = try subject.perToken()
+            let low = model.placed(from: 0, of: count)
+            let first = try scorer.scores(low.asking), second = try scorer.scores(high.asking)
+            let most = 1e-4 * first.reduce(0) { max($0, abs($1)) }
+            for (e, (a, b)) in zip(first, second).enumerated() {
+                try expect(
+                    abs(a - b) <= most,
+                    "score \(e) is \(a), and \(b) when its latent has the number \(high.batch.codes.columnIndices[e])")
             }
         },
     ]

@@ -32,7 +32,8 @@ public struct PluginCheck: Sendable {
             if isIn(PluginCheck.ofFunctions) { return ["create"] + check.after }
             let first = plugin.isRule ? "selection" : scoresTokens ? "scores" : "outputs"
             let isLate = isIn(meaningChecks + errorChecks + learningChecks + processChecks)
-            return ["create"] + (check.id == first ? [] : [first]) + (isLate ? ["many-calls"] : []) + check.after
+            let constancy = ["no-memory", "another-pass", "selection-again", "many-calls"]
+            return ["create"] + (check.id == first ? [] : [first]) + (isLate ? constancy : []) + check.after
         }
     }
 

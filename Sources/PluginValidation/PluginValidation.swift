@@ -74,8 +74,7 @@ public struct PluginValidation: Sendable {
     /// The checks of a plain function, which has neither tables nor settings.
     private static let ofFunctions: Set = [
         "load", "segments", "create", "scores", "extremes", "no-memory", "any-cut", "sign", "rank", "alike",
-        "leaves-as-found",
-        "no-leak", "cancel",
+        "many-latents", "leaves-as-found", "no-leak", "ends", "cancel",
     ]
 
     private func isWanted(_ id: String) -> Bool { (only?.contains(id) ?? true) && !skipped.contains(id) }
@@ -83,7 +82,7 @@ public struct PluginValidation: Sendable {
     /// Runs the checks on every plugin that `reference` means; calls `report` with each result as it comes.
     ///
     /// A file that cannot be loaded gives what it cannot be asked for: only the checks of the file are planned.
-    /// - Throws: `Unplannable`; `PluginError` when the reference itself cannot be read or followed.
+    /// - Throws: `Unplannable`; `Unexaminable` where the system refuses what checks need; `PluginError` when the reference itself cannot be read or followed.
     @discardableResult
     public func run(_ reference: String, catalog: PluginCatalog, report: (CheckResult) -> Void) throws -> CheckCounts {
         let parsed = try PluginReference(reference)
@@ -92,6 +91,7 @@ public struct PluginValidation: Sendable {
         if let unknown = ((only ?? []) + skipped).first(where: { !known.contains($0) }) {
             throw Unplannable(description: "there is no check '\(unknown)'")
         }
+        try RoomToExamine.check(for: path)
         let clock = CheckClock(seconds: longestCheck)
         let services = PluginServices(log: { _ in }, isCancelled: clock.isOver)
         let code = Result { try PluginUnderTest.describe(path, isolation, services) }
@@ -116,7 +116,7 @@ public struct PluginValidation: Sendable {
         guard !steps.isEmpty else {
             throw Unplannable(description: "none of the checks that were asked for is one of \(path)")
         }
-        return run(steps, loads: (try? code.get()) != nil, clock, report)
+        return try run(steps, of: path, loads: (try? code.get()) != nil, clock, report)
     }
 
     /// Those that a reference means, of a file that loads.
@@ -136,17 +136,20 @@ public struct PluginValidation: Sendable {
         return plugins
     }
 
-    private func run(_ steps: [Step], loads: Bool, _ clock: CheckClock, _ report: (CheckResult) -> Void)
-        -> CheckCounts
-    {
+    private func run(
+        _ steps: [Step], of path: String, loads: Bool, _ clock: CheckClock, _ report: (CheckResult) -> Void
+    ) throws -> CheckCounts {
         var counts = CheckCounts(planned: steps.count, executed: 0, passed: 0, failed: 0, notApplicable: 0, notRun: 0)
         var failures = PriorFailures()
         for step in steps {
             clock.restart()
             // The first check says why a file does not load; that it does not is no news of the others.
-            let result =
-                loads || step.check == "load"
-                ? result(step, clock, &failures) : made(step, .notRun, "the file does not load")
+            let result: CheckResult
+            do {
+                result =
+                    loads || step.check == "load"
+                    ? try self.result(step, clock, &failures) : made(step, .notRun, "the file does not load")
+            } catch let refused as PluginError { throw Unexaminable(path, refused.description) }
             switch result.outcome {
             case .passed: counts.passed += 1
             case .failed: counts.failed += 1
@@ -166,13 +169,16 @@ public struct PluginValidation: Sendable {
             plugin: step.plugin, check: step.check, outcome: outcome, reason: reason, rules: rules ?? step.rules)
     }
 
-    private func result(_ step: Step, _ clock: CheckClock, _ failures: inout PriorFailures) -> CheckResult {
+    /// - Throws: `PluginError.refused`, which is no news of the plugin.
+    private func result(_ step: Step, _ clock: CheckClock, _ failures: inout PriorFailures) throws -> CheckResult {
         if let reason = failures.reasonNotToRun(step.plugin) { return made(step, .notRun, reason) }
         do {
             try step.body()
             return made(step, .passed)
         } catch let error as PluginCheck.NotApplicable {
             return made(step, .notApplicable, error.reason)
+        } catch let error as PluginError where error.isRefusal {
+            throw error
         } catch {
             let isOver = clock.isOver()
             if isOver || PriorFailures.isHang(error) { failures.hangs(step.plugin, in: step.check) }

@@ -2,6 +2,7 @@ import Attribution
 import Glibc
 import PluginHost
 import Synchronization
+import LinearAlgebra
 
 extension PluginCheck {
     /// What a plugin does to the process that it is a guest in.
@@ -47,9 +48,24 @@ extension PluginCheck {
             let examined = try subject.plugin.examination()
             let call = try subject.call(examined)
             for _ in 0..<3 { _ = try call.run() }
+            // Threads may be started for large inputs only.
+            _ = try subject.longCall(examined).run()
             try expect(
                 !(try examined.traces().isBusy),
                 "a second after a call of \(call.name) something in its process still runs; end or block its threads")
+        },
+        PluginCheck(
+            id: "ends", rules: [],
+            promise:
+                "the program that loaded it ends when it exits, with its own status: nothing of it aborts or waits",
+            after: ["idle"]
+        ) { subject in
+            let examined = try subject.plugin.examination()
+            let call = try subject.call(examined)
+            _ = try call.run()
+            if let problem = try examined.ending() {
+                throw Broken(reason: "when the program exits after a call of \(call.name), \(problem)")
+            }
         },
         PluginCheck(
             id: "together", rules: ["DMSAE-STATE-03", "DMSAE-SCORER-05", "DMSAE-RULE-05"],
@@ -101,12 +117,12 @@ extension PluginCheck {
 
         func isRaised() -> Bool {
             guard isArmed.load(ordering: .relaxed) else { return false }
-            raised.withLock { $0 = $0 ?? now() }
+            raised.withLock { $0 = $0 ?? monotonicSeconds() }
             return true
         }
 
         /// Seconds since somebody saw it.
-        func elapsed() -> Double? { raised.withLock { $0.map { now() - $0 } } }
+        func elapsed() -> Double? { raised.withLock { $0.map { monotonicSeconds() - $0 } } }
     }
 }
 
@@ -119,14 +135,22 @@ extension PluginCheck.Subject {
 
     /// A call as large as those of a run; of one that asks the model, with some thousand questions in it.
     fileprivate func longCall(_ services: PluginServices) throws -> MainCall {
-        if plugin.isRule {
-            let selection = Selection(seed: seed, rows: 2048, latents: 4096, perRow: 64, k: 32)
-            return MainCall(try plugin.rule(services: services), on: selection)
-        }
-        let model =
-            has("needs-evaluation")
+        if plugin.isRule { return MainCall(try plugin.rule(services: services), on: largeSelection) }
+        return try MainCall(plugin.scorer(services: services), on: largeModel)
+    }
+
+    /// The same of a plugin that is examined.
+    fileprivate func longCall(_ examined: PluginExamination) throws -> MainCall {
+        if let rule = examined.rule { return MainCall(rule, on: largeSelection) }
+        guard let scorer = examined.scorer else { preconditionFailure("neither a scorer nor a rule") }
+        return try MainCall(scorer, on: largeModel)
+    }
+
+    private var largeSelection: Selection { Selection(seed: seed, rows: 2048, latents: 4096, perRow: 64, k: 32) }
+
+    private var largeModel: QuadraticModel {
+        has("needs-evaluation")
             ? QuadraticModel(seed: seed, sequences: 8, length: 64, latents: 200, dimensions: 64, perToken: 32)
             : QuadraticModel(seed: seed, sequences: 16, length: 128, latents: 512, dimensions: 256, perToken: 32)
-        return try MainCall(plugin.scorer(services: services), on: model)
     }
 }

@@ -8,7 +8,10 @@ extension QuadraticModel {
     ///
     /// Decoder rows are orthonormal, so that latents do not share effects; where a latent is silent the gradient has no
     /// part along it, so that setting it to a small mean there does nothing. Effects are of first order.
-    static func ofOneMind(seed: UInt64, sequences S: Int = 6) -> (model: QuadraticModel, signs: [Double]) {
+    /// The gradient is a thousand times as large as the activations, whatever they are.
+    static func ofOneMind(seed: UInt64, sequences S: Int = 6, activations: Float = 1e-3)
+        -> (model: QuadraticModel, signs: [Double])
+    {
         let T = 12, m = 130, d = 144, perToken = 12, N = S * T
         let random = CounterRandom(seed: seed, purpose: .test, step: 20)
         let decoder = orthonormal(m, d, random)
@@ -29,9 +32,9 @@ extension QuadraticModel {
                 let j = from + Int(random.word(UInt64(used)) % UInt64(to - from))
                 let u = random.uniform(UInt64(2_000_000 + used))
                 codes.columnIndices[used] = Int32(j)
-                codes.values[used] = (0.5 + 0.5 * random.uniform(UInt64(3_000_000 + used))) * 1e-3
+                codes.values[used] = (0.5 + 0.5 * random.uniform(UInt64(3_000_000 + used))) * activations
                 // Of a size of its own, varied a little from token to token.
-                let size = (0.5 + Float(j * 7 % m) / Float(m)) * (0.9 + 0.2 * u)
+                let size = (0.5 + Float(j * 7 % m) / Float(m)) * (0.9 + 0.2 * u) * (1000 * activations)
                 for i in 0..<d {
                     reconstruction[t, i] += codes.values[used] * decoder[j, i]
                     gradient[t, i] -= Float(signs[j]) * size * decoder[j, i]

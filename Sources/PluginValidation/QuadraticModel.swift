@@ -144,6 +144,22 @@ final class QuadraticModel: SplicedEvaluation, @unchecked Sendable {
         return (QuadraticModel(batch, target: target, length: length), entries, (0..<m).map { $0 * step % m })
     }
 
+    /// The same model among `count` latents, its own at the numbers from `first` on; the others never fire.
+    func placed(from first: Int, of count: Int) -> QuadraticModel {
+        var batch = batch
+        batch.decoder = Matrix(rows: count, columns: d)
+        batch.decoder.fill(3)
+        let codes = self.batch.codes
+        for j in 0..<codes.columns { batch.decoder.row(first + j).update(from: self.batch.decoder.row(j), count: d) }
+        batch.codes = SparseCodes(rows: codes.rows, columns: count, capacity: codes.count)
+        batch.codes.rowOffsets.update(from: codes.rowOffsets, count: codes.rows + 1)
+        batch.codes.values.update(from: codes.values, count: codes.count)
+        for e in 0..<codes.count { batch.codes.columnIndices[e] = codes.columnIndices[e] + Int32(first) }
+        batch.prefixWidths = [Int64(count)]
+        batch.splicedWidth = count
+        return QuadraticModel(batch, target: target, length: length)
+    }
+
     private func gcd(_ a: Int, _ b: Int) -> Int { b == 0 ? a : gcd(b, a % b) }
 
     /// The batch with this model to answer.

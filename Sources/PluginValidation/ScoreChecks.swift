@@ -50,18 +50,27 @@ extension PluginCheck {
             try expect(first == second, subject.firstDifference(first, second))
         },
         PluginCheck(
-            id: "no-memory", rules: ["DMSAE-SCORER-05"], promise: "a score does not depend on earlier calls"
+            id: "no-memory", rules: ["DMSAE-SCORER-05"],
+            promise: "a score does not depend on earlier calls, nor on where a batch of them lay"
         ) { subject in
             let scorer = try subject.perToken()
             let batch = QuadraticModel(seed: subject.seed).asking
             let first = try scorer.scores(batch)
-            for other in 1..<4 { _ = try scorer.scores(QuadraticModel(seed: subject.seed &+ UInt64(other)).asking) }
+            // As large as the first, so that they lie where it lay.
+            let others = (1..<4).map { QuadraticModel(seed: subject.seed &+ UInt64($0)).asking }
+            let found = try others.map { try scorer.scores($0) }
             let again = try scorer.scores(batch)
             try expect(first == again, subject.firstDifference(first, again))
+            for (other, scores) in zip(others, found) {
+                let alone = try subject.perToken().scores(other)
+                try expect(
+                    alone == scores, subject.firstDifference(alone, scores) + ", in a process that scored another batch"
+                )
+            }
         },
         PluginCheck(
             id: "any-cut", rules: ["DMSAE-SCORER-05"],
-            promise: "sequences score alone what they score together, bit for bit"
+            promise: "sequences score alone what they score together, bit for bit", after: ["no-memory"]
         ) { subject in
             let scorer = try subject.perToken()
             try applies(!subject.has("needs-evaluation"), "what it asks the host rounds otherwise with other company")
@@ -69,12 +78,21 @@ extension PluginCheck {
             let together = try scorer.scores(batch)
             let apart = try (0..<3).flatMap { try scorer.scores(batch.sequence($0)) }
             try expect(together == apart, subject.firstDifference(together, apart))
+            // More tokens than 16 bits count; the last ones come after that.
+            let large = QuadraticModel(seed: subject.seed, sequences: 6000, dimensions: 2, perToken: 1).batch
+            let all = try scorer.scores(large)
+            for s in [0, 5461, 5999] {
+                let rows = Int(large.sequenceOffsets[s])..<Int(large.sequenceOffsets[s + 1])
+                let own = Int(large.codes.rowOffsets[rows.lowerBound])..<Int(large.codes.rowOffsets[rows.upperBound])
+                let among = Array(all[own]), alone = try scorer.scores(large.sequence(s))
+                try expect(among == alone, "of sequence \(s) of 6000 " + subject.firstDifference(among, alone))
+            }
         },
         PluginCheck(
             id: "scale", rules: ["DMSAE-ENTRY-02"],
             promise:
                 "with activations times a factor and decoder rows divided by it, of all latents or of each its own, "
-                + "the scores are the same"
+                + "the scores are the same", after: ["no-memory"]
         ) { subject in
             try applies(subject.has("scale-invariant"), "it does not say that it is scale invariant")
             let model = QuadraticModel(seed: subject.seed, sequences: 4)
@@ -95,7 +113,8 @@ extension PluginCheck {
         },
         PluginCheck(
             id: "undeclared-gradient", rules: ["DMSAE-SCORER-02"],
-            promise: "it does not read a gradient that it does not ask for: a host may not have made one"
+            promise: "it does not read a gradient that it does not ask for: a host may not have made one",
+            after: ["no-memory"]
         ) { subject in
             try applies(!subject.has("needs-gradient"), "it says that it needs the gradient")
             let model = QuadraticModel(seed: subject.seed)

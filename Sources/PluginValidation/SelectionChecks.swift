@@ -28,7 +28,12 @@ extension PluginCheck {
             let rule = try subject.rule()
             let selection = Selection(seed: subject.seed)
             let first = try selection.marks(rule)
-            for other in 1..<4 { _ = try Selection(seed: subject.seed &+ UInt64(other), step: other).marks(rule) }
+            // As many candidates, so that they lie where the first lay.
+            for other in 1..<4 {
+                let next = Selection(seed: subject.seed &+ UInt64(other), step: other)
+                let marks = try next.marks(rule)
+                try expect(marks == (try next.marks(subject.rule())), "after another call it marks other entries")
+            }
             try expect(try selection.marks(rule) == first, "after other calls it marks other entries")
             try expect(try selection.marks(subject.rule()) == first, "in another process it marks other entries")
         },
@@ -53,8 +58,9 @@ extension PluginCheck {
         ) { subject in
             let rule = try subject.rule()
             try applies(rule.scope != .all, "it looks at all candidates")
-            for areEqual in [false, true] {
-                let selection = Selection(seed: subject.seed, areEqual: areEqual)
+            // With more latents than 16 bits count, too.
+            for (areEqual, latents) in [(false, 60), (true, 60), (true, 70_000)] {
+                let selection = Selection(seed: subject.seed, latents: latents, areEqual: areEqual)
                 let marks = try selection.marks(rule), isLargest = try selection.largest(rule)
                 guard let e = marks.indices.first(where: { marks[$0] == 1 && !isLargest[$0] }) else { continue }
                 let (row, latent) = selection.candidates.position(of: e)

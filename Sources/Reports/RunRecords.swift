@@ -6,38 +6,24 @@ import TensorFiles
 /// What the folder of a distillation holds, finished or not.
 struct RunRecords {
     let name: String
-    let run: RunRecord
-    let cycles: [CycleRecord]
-    /// Each cycle's core.
-    let cores: [Core]
-    let finals: [FinalRecord]
-    /// What the last two cycles both selected; nil before that is known.
-    let stableCore: Core?
+    let steps: FinishedSteps
     let trainings: [TrainingCurve]
+
+    var run: RunRecord { steps.run }
+    var cycles: [CycleRecord] { steps.cycles }
+    /// Each cycle's core.
+    var cores: [Core] { steps.cores }
+    var finals: [FinalRecord] { steps.finals }
+    /// What the last two cycles both selected; nil before that is known.
+    var stableCore: Core? { steps.stableCore }
 
     /// Reads it.
     ///
-    /// - Throws: `TensorFileError` for a folder that is none, or records that cannot be read.
+    /// - Throws: `DistillationError` for a step that is not as the run wrote it; `TensorFileError` for a folder that is none, or
+    ///   records that cannot be read.
     init(folder: String) throws {
-        name = folder.split(separator: "/").last.map(String.init) ?? folder
-        run = try JSONRecord.read(RunRecord.self, from: folder + "/run.json")
-        var cycles: [CycleRecord] = []
-        var cores: [Core] = []
-        while exists("\(folder)/cycle-\(cycles.count)/metrics.json") {
-            let cycle = "\(folder)/cycle-\(cycles.count)"
-            cycles.append(try JSONRecord.read(CycleRecord.self, from: cycle + "/metrics.json"))
-            guard cycles[cycles.count - 1].cycle == cycles.count - 1 else {
-                throw TensorFileError.malformed(
-                    file: cycle + "/metrics.json", what: "it is of cycle \(cycles[cycles.count - 1].cycle)",
-                    next: "restore it, or delete \(cycle) and resume the run")
-            }
-            cores.append(try JSONRecord.read(Core.self, from: cycle + "/core.json"))
-        }
-        (self.cycles, self.cores) = (cycles, cores)
-        let result = folder + "/result.json"
-        finals = exists(result) ? try JSONRecord.read(DistillationRecord.self, from: result).finals : []
-        let stable = folder + "/final/core.json"
-        stableCore = exists(stable) ? try JSONRecord.read(Core.self, from: stable) : nil
+        name = lastComponent(folder)
+        steps = try FinishedSteps(folder: folder)
         trainings = try TrainingCurve.read(folder + "/events.jsonl")
     }
 }

@@ -16,14 +16,16 @@ struct SAEConfiguration {
     let prefixes: [Int]?
     /// `metadata.dmsae`.
     let own: SAEMembers?
+    /// What it says of the training that is otherwise where the SAE is used here.
+    let remarks: [String]
     private let widths: (dIn: Int?, dSAE: Int?)
 
     /// Keys that describe where an SAE comes from and say nothing of what it computes: those of SAELens before 6 stand at
     /// the top, with `dtype`, in which weights were stored and which is single precision here whatever it is there.
     private static let harmless: Set = [
-        "device", "model_name", "model_class_name", "model_from_pretrained_kwargs", "context_size", "prepend_bos",
-        "dataset_path", "dataset_trust_remote_code", "sae_lens_version", "sae_lens_training_version", "neuronpedia_id",
-        "seqpos_slice", "exclude_special_tokens", "sequence_separator_token", "disable_concat_sequences", "l0",
+        "device", "model_name", "model_class_name", "context_size", "dataset_path", "dataset_trust_remote_code",
+        "sae_lens_version", "sae_lens_training_version", "neuronpedia_id", "exclude_special_tokens",
+        "sequence_separator_token", "disable_concat_sequences", "l0",
         "num_dead_features",
     ]
 
@@ -46,12 +48,13 @@ struct SAEConfiguration {
         own = try metadata?.object("dmsae")
         prefixes = try metadata?.object("training_architecture_details")?.integers("matryoshka_widths")
         layer = try Self.layer(root, metadata)
+        remarks = [root, metadata].compactMap { $0 }.flatMap(SAETrainingText.remarks)
         try root.refuseOthers(
             than: Self.harmless.union([
                 "architecture", "normalize_activations", "reshape_activations", "apply_b_dec_to_input", "d_in", "d_sae",
                 "dtype", "metadata", "k", "rescale_acts_by_decoder_norm", "finetuning_scaling_factor", "activation_fn",
                 "activation_fn_str", "activation_fn_kwargs",
-            ]).union(Self.hookKeys))
+            ]).union(Self.hookKeys).union(SAETrainingText.keys))
     }
 
     /// - Throws: `SparseCodingError.badFolder` where the weights have other sizes.

@@ -26,9 +26,15 @@ public struct SAEProvenance: Codable, Sendable, Equatable {
     public var plan: TrainingPlan?
     /// Steps done.
     public var steps: Int?
+    /// What cfg.json says of the training that is otherwise where the SAE is used here, in sentences; not kept.
+    public var remarks: [String] = []
 
     /// Nothing known.
     public init() {}
+
+    private enum CodingKeys: String, CodingKey {
+        case model, layer, contextLength, seed, inputScale, rule, ruleSettings, settings, hashes, plan, steps
+    }
 }
 
 /// An SAE in a folder that SAELens loads: `cfg.json` (architecture jumprelu) and `sae_weights.safetensors`.
@@ -42,6 +48,9 @@ public enum SAEFolder {
 
     /// The files of a folder.
     public static let files = [configurationName, weightsName]
+
+    /// Paths of the files of a folder.
+    public static func paths(in folder: String) -> [String] { files.map { folder + "/" + $0 } }
 
     /// The file of an SAE's tensors.
     public static func weights(in folder: String) -> String { folder + "/" + weightsName }
@@ -125,15 +134,17 @@ public enum SAEFolder {
         case .threshold: try readThresholds(try file.matrix("threshold"), own, into: sae, unsupported)
         }
         var provenance = SAEProvenance()
-        if own != nil {
+        if let own {
             provenance = try JSONRecord.read(Configuration.self, from: path, allowingOtherKeys: true).metadata.dmsae
                 .provenance
+            try own.check(provenance)
         }
         if let said = provenance.layer, let hook = configuration.layer, said != hook {
             throw unsupported(
                 "metadata.dmsae.provenance.layer is \(said), and the hook is that of layer \(hook)", "correct cfg.json")
         }
         provenance.layer = provenance.layer ?? configuration.layer
+        provenance.remarks = configuration.remarks
         return (sae, provenance)
     }
 
@@ -206,8 +217,10 @@ private struct OwnConfiguration {
     let coreIsDense: Bool
     let hasThreshold: Bool
     let hasLatentThresholds: Bool
+    private let members: SAEMembers
 
     init(_ members: SAEMembers) throws {
+        self.members = members
         func required<Value>(_ key: String, _ value: Value?) throws -> Value {
             guard let value else { throw members.refused(key, "write the SAE again") }
             return value
@@ -224,6 +237,21 @@ private struct OwnConfiguration {
         hasThreshold = try required("threshold_set", try members.truth("threshold_set"))
         hasLatentThresholds = try required("per_latent_thresholds", try members.truth("per_latent_thresholds"))
         try members.refuseOthers(than: Set(Configuration.Own.CodingKeys.allCases.map(\.rawValue)))
+    }
+
+    /// Refuses what the decoder of `provenance` passed over: keys that it does not know, and 1.0 for a whole number.
+    func check(_ provenance: SAEProvenance) throws {
+        guard let own = try members.object("provenance"), let document = members["provenance"] else { return }
+        if let key = try JSONRecord.unknownKey(in: document, of: provenance) {
+            throw members.fails(
+                "\(members.name)provenance.\(key) is not known here",
+                "remove it from cfg.json if it says nothing of the SAE")
+        }
+        for key in ["layer", "contextLength", "seed", "steps"] { _ = try own.integer(key, orNull: true) }
+        guard let plan = try own.object("plan") else { return }
+        for key in [
+            "batchSize", "steps", "warmupSteps", "decayStart", "thresholdStart", "deadAfterTokens", "auxiliaryCount",
+        ] { _ = try plan.integer(key, orNull: true) }
     }
 }
 
@@ -281,7 +309,8 @@ private struct Configuration: Codable {
         metadata = Metadata(
             model_name: provenance.model, hook_name: provenance.layer.map { "blocks.\($0).hook_resid_post" },
             context_size: provenance.contextLength,
-            training_architecture_details: Details(k: provenance.plan?.k, matryoshka_widths: sae.layout.prefixes),
+            training_architecture_details: Details(
+                k: sae.rowTopK.map(Double.init) ?? provenance.plan?.k, matryoshka_widths: sae.layout.prefixes),
             dmsae: Own(
                 groups: sae.layout.groups, prefixes: sae.layout.prefixes, core: sae.layout.coreCount,
                 core_mode: sae.coreIsDense ? "dense" : "sparse",

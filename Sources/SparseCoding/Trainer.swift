@@ -227,18 +227,20 @@ public final class Trainer {
     /// Ends the training: the SAE takes the form in which it is used without the rule, and reads raw activations, that is
     /// those it was trained on times `inputScale`. To be called once, after the last step.
     ///
-    /// - Throws: what the rule throws; `SparseCodingError.badSetting` for a form that a dense core cannot have.
+    /// - Throws: what the rule throws; `SparseCodingError.badSetting` for a form that a dense core cannot have. The SAE then reads
+    ///   raw activations all the same, and has no form yet: what was trained is not lost.
     public func finish(inputScale: Float) throws {
-        if let inference = rule.inference {
-            switch try form(inference) {
-            case .thresholds(let thresholds):
-                let matrix = Matrix(vector: thresholds)
-                for j in sae.exemptCore { matrix[j] = 0 }
-                sae.latentThresholds = matrix
-            case .rowTopK(let k): sae.rowTopK = k
-            }
+        let form = Result { try rule.inference.map { try self.form($0) } }
+        switch try? form.get() {
+        case .thresholds(let thresholds):
+            let matrix = Matrix(vector: thresholds)
+            for j in sae.exemptCore { matrix[j] = 0 }
+            sae.latentThresholds = matrix
+        case .rowTopK(let k): sae.rowTopK = k
+        case nil: break
         }
         sae.fold(inputScale: inputScale)
+        _ = try form.get()
         if let learned { try learned.rule.rescale(learned.values, factor: Double(inputScale)) }
     }
 

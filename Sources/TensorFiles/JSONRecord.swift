@@ -83,11 +83,16 @@ public enum JSONRecord {
             throw malformed("a whole number in it is too large or has a fraction")
         } catch { throw malformed(reason(error)) }
         if !allowingOtherKeys,
-            let other = unknownKey(in: document, try JSONValue(parsing: try text(value, pretty: false)))
+            let other = try unknownKey(in: document, of: value)
         {
             throw malformed("\"\(other)\" is no key of it in this version")
         }
         return value
+    }
+
+    /// A key of `document` that the value which was read from it does not have, with its place: "plan.betas".
+    public static func unknownKey(in document: JSONValue, of value: some Encodable) throws -> String? {
+        unknownKey(in: document, try JSONValue(parsing: try text(value, pretty: false)))
     }
 
     /// A key of `document` that the record `known` does not have, with its place.

@@ -41,10 +41,12 @@ struct EncodeCommand: ParsableCommand {
         let x = try file.finiteMatrix("x")
         let codes = SparseCodes()
         let pass = EncodingPass()
+        var used: Double?
         switch mode {
         case .inference: try pass.encode(x, with: autoencoder, into: codes)
         case .batch:
-            guard let k = k ?? provenance.plan?.k else { throw ValidationError("\(sae) records no k; give --k") }
+            used = k ?? autoencoder.rowTopK.map(Double.init) ?? provenance.plan?.k
+            guard let k = used else { throw ValidationError("\(sae) records no k; give --k") }
             guard k > 0, k.isFinite else {
                 throw SparseCodingError.badSetting(name: "k", value: "\(k)", wanted: "positive")
             }
@@ -59,7 +61,10 @@ struct EncodeCommand: ParsableCommand {
                 k: k,
                 budget: provenance.plan?.budget ?? .nonCore, into: codes)
         }
-        var writer = SafetensorsWriter()
+        var settings = ["mode": mode.rawValue]
+        settings["k"] = used.map { "\($0)" }
+        var writer = SafetensorsWriter(
+            metadata: try origin([("SAE", SAEFolder.paths(in: sae)), ("x", [input])], settings))
         writer.add("latents", codes.dense())
         try writer.write(to: out)
         let meanActive = Double(codes.count) / Double(max(1, codes.rows))
@@ -102,7 +107,9 @@ struct DecodeCommand: ParsableCommand {
         let file = try SafetensorsFile(path: input)
         _ = try file.require("latents", shape: [nil, autoencoder.dSAE])
         let x = autoencoder.decode(SparseCodes(dense: try file.finiteMatrix("latents")), prefix: prefix)
-        var writer = SafetensorsWriter()
+        let width = prefix ?? autoencoder.dSAE
+        var writer = SafetensorsWriter(
+            metadata: try origin([("SAE", SAEFolder.paths(in: sae)), ("latents", [input])], ["prefix": "\(width)"]))
         writer.add("x", x)
         try writer.write(to: out)
         if output.json {

@@ -6,6 +6,7 @@ import LanguageModeling
 import PluginHost
 import Reports
 import TensorFiles
+import LinearAlgebra
 
 /// `dmsae compare`: several scorers on one SAE.
 struct CompareCommand: ParsableCommand {
@@ -114,10 +115,9 @@ struct CompareCommand: ParsableCommand {
                 ComparedScorer(label: $0, $1, budget: Terminal.evaluations(of: $0, limit: limit))
             },
             sequences: loaded.tokens.sequenceCount, length: loaded.tokens.length,
-            means: loaded.means(step: input.sequences), clock: seconds)
+            means: loaded.means(step: input.sequences), clock: monotonicSeconds)
         try score(pass, loaded, builds, key: key, lock)
-        let scored = pass.scoredTokens
-        guard scored > 0 else { throw AttributionError.nothingScored(tokens: loaded.tokens.tokenCount) }
+        try pass.requireScores()
         loaded.warnOfMisfit()
         let comparison = Comparison(pass, settings)
         guard comparison.scorerCount >= 2 else {
@@ -181,6 +181,7 @@ struct CompareCommand: ParsableCommand {
     private func score(
         _ pass: ComparisonPass, _ loaded: ScoringInput.Loaded, _ builds: PluginBuilds, key: PassKey, _ lock: OutputLock
     ) throws {
+        try pass.memory(draws: draws).check()
         Terminal.shared.begin("score", total: loaded.tokens.tokenCount, unit: "tokens")
         var number = 0
         while pass.sequencesSeen < loaded.tokens.sequenceCount {
@@ -200,6 +201,7 @@ struct CompareCommand: ParsableCommand {
                 if case PluginError.cancelled = error { return true }
                 return error is TensorFileError || error is LanguageModelError
             }
+            if first == 0 { try pass.memory(draws: draws).check() }
             try lock.requireInPlace()
             try part.write(to: path, key: key)
             Terminal.shared.advance(by: (last - first) * loaded.tokens.length, detail: "")
@@ -341,13 +343,6 @@ struct CompareCommand: ParsableCommand {
         for sentence in record.summary { print(printable(sentence)) }
         print("\n\(out)/report.html")
     }
-}
-
-/// Of a clock that only goes forward.
-func seconds() -> Double {
-    var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
 }
 
 /// The largest resident memory of this process so far, MiB.

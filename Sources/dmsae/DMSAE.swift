@@ -35,9 +35,10 @@ struct DMSAE: ParsableCommand {
                 // Left to the parser it would bring the usage of `dmsae` itself, which does not help.
                 Terminal.shared.end()
                 Terminal.shared.conclude("Error: \(printable(error.message))")
-                Glibc.exit(EX_USAGE)
+                ProgramEnd.end(EX_USAGE)
             }
             try Results.requireWritten()
+            ProgramEnd.end(0)
         } catch DistillationError.interrupted {
             stop()
         } catch PluginError.cancelled where Interruption.request.isRaised {
@@ -51,7 +52,7 @@ struct DMSAE: ParsableCommand {
     private static func stop() -> Never {
         Terminal.shared.end()
         Terminal.shared.conclude(Interruption.advice)
-        Glibc.exit(Interruption.status)
+        ProgramEnd.end(Interruption.status)
     }
 
     /// What the parser would print of an error, or of --help, fit for a terminal.
@@ -65,6 +66,6 @@ struct DMSAE: ParsableCommand {
         } else if !text.isEmpty {
             Terminal.shared.conclude(text)
         }
-        Glibc.exit(code.rawValue)
+        ProgramEnd.end(code.rawValue)
     }
 }

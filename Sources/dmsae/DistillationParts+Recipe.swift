@@ -82,6 +82,11 @@ func modelFiles(_ path: String) -> [String] {
     return names.filter { $0.hasSuffix(".safetensors") || $0.hasSuffix(".json") }.map { path + "/" + $0 }
 }
 
+/// SHA-256 of a model, see `ModelPlace`.
+func modelHash(_ path: String) throws -> String? {
+    ModelPlace.modelHash(try fileHashes([("model", try modelFiles(path))]))
+}
+
 /// SHA-256 by what a file is for, of several files with their names. No paths, and no name for what is one file: what is
 /// moved or renamed stays what it is. Shown as progress: a model may take a while.
 ///

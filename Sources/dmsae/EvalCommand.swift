@@ -37,7 +37,7 @@ struct EvalCommand: ParsableCommand {
         Interruption.install(advice: "interrupted; run the same command again to evaluate from the start")
         try Surroundings.prepareToCompute(advice: "lower --tokens, --sequences or --context")
         let (autoencoder, provenance) = try SAEFolder.read(sae)
-        let place = try SAELayer(asked: layer, provenance, sae: sae)
+        let place = try SAELayer(asked: layer, provenance, sae: sae, model: model)
         let layer = place.value
         let text = try corpus.open()
         let tokenizer = try loadTokenizer(model: model)

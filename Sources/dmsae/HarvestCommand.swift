@@ -50,6 +50,7 @@ struct HarvestCommand: ParsableCommand {
         var settings = HarvestSettings(tokens: tokens, seed: UInt64(seed), modelName: lastComponent(model))
         settings.skippedTokens = corpus.skip
         settings.needsAllTokens = false
+        settings.others = ["sequences": "\(corpus.sequences)", "skip bad lines": "\(corpus.lines.skipBadLines)"]
         settings.hashes = try fileHashes([("model", modelFiles(model)), ("text", text.files)])
         let harvest = Harvest(
             model: loaded, layer: layer, policy: splice.policy(loaded.configuration, tokenizer: tokenizer),

@@ -44,7 +44,8 @@ struct LMCommand: ParsableCommand {
             Interruption.install(advice: "interrupted; nothing was written to \(out)")
             try Surroundings.prepareToCompute(advice: "give fewer or shorter rows of tokens")
             let batch = try readTokens(tokens)
-            let model = try loadLanguageModel(path: model)
+            let path = model
+            let model = try loadLanguageModel(path: path)
             let d = model.configuration.dModel
             let (b, t) = (batch.sequenceCount, batch.length)
             let given: Matrix? = try replace.map { path in
@@ -74,7 +75,11 @@ struct LMCommand: ParsableCommand {
                 Terminal.shared.advance(by: part.tokenCount, detail: "")
             }
             Terminal.shared.end()
-            var writer = SafetensorsWriter()
+            let files = [
+                ("model", try modelFiles(path)), ("tokens", [tokens]),
+                ("replaced activations", replace.map { [$0] } ?? []),
+            ]
+            var writer = SafetensorsWriter(metadata: try origin(files, ["layer": "\(layer)"]))
             writer.add("activations", residual, shape: [b, t, d])
             writer.add("loss", withoutLastPositions(losses, length: t), shape: [b, t - 1])
             writer.add("gradient", gradient, shape: [b, t, d])
@@ -155,10 +160,18 @@ struct LMCommand: ParsableCommand {
                 throw TextError.empty(path: text)
             }
             lines.warn(corpus)
-            var writer = SafetensorsWriter()
+            let options = ["context": "\(context)", "skip": "\(skip ?? 0)", "skip_bad_lines": "\(lines.skipBadLines)"]
+            var writer = SafetensorsWriter(
+                metadata: try origin([("model", tokenizerFiles(model)), ("text", corpus.files)], options))
             writer.add("input_ids", widening: batch.ids, shape: [batch.sequenceCount, context])
             try writer.write(to: out)
             print("\(batch.sequenceCount) rows of \(context) tokens written to \(out)")
+        }
+
+        /// What of a model decides about its ids: of a folder, weights do not.
+        private func tokenizerFiles(_ model: String) throws -> [String] {
+            let files = try modelFiles(model)
+            return files.count == 1 ? files : files.filter { $0.hasSuffix(".json") }
         }
 
         private func printIds(of corpus: TextCorpus, _ tokenizer: Tokenizer) throws {

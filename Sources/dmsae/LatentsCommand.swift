@@ -55,7 +55,7 @@ struct LatentsCommand: ParsableCommand {
         try Surroundings.prepareToCompute(advice: "lower --tokens, --count, --sequences or --context")
         if let html { try OutputPlace.requireFile(html, reading: [model, sae, corpus.text]) }
         let (autoencoder, provenance, scale) = try scaling.read(sae)
-        let layer = try SAELayer(asked: layer, provenance, sae: sae).value
+        let layer = try SAELayer(asked: layer, provenance, sae: sae, model: model).value
         let asked = try listed(of: autoencoder)
         let text = try corpus.open()
         let tokenizer = try loadTokenizer(model: model)

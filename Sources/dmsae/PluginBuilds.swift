@@ -3,39 +3,55 @@ import TensorFiles
 
 extension LoadedPlugin {
     /// SHA-256 of its files as they were loaded, whatever is there by now, by `role` and, of those beside it, name.
+    /// With them those of the variables that it may read.
     func hashes(_ role: String) -> [String: String] {
-        files.dropFirst().reduce(into: [role: sha256]) { $0["\(role) \($1.name)"] = $1.sha256 }
+        var result = files.dropFirst().reduce(into: [role: sha256]) { $0["\(role) \($1.name)"] = $1.sha256 }
+        for variable in variables { result["\(role) variable \(variable.name)"] = variable.sha256 }
+        return result
     }
 }
 
-/// The builds of plugins that a pass is made with: SHA-256 of their files, by name, for its key and its records.
+/// The builds of plugins that a pass is made with, for its key and its records: SHA-256 of their files and of the variables
+/// of the environment that they may read, by name.
 struct PluginBuilds {
-    /// "contrast.so.sha256": "9f…"; of two files of one name, from other folders, both.
-    private(set) var entries: [String: String] = [:]
-    private static let suffix = ".sha256"
+    /// "contrast.so.sha256": "9f…", of two files of one name, from other folders, both; "plugin variable LANG.sha256": "3c…".
+    var entries: [String: String] { files.merging(variables) { own, _ in own } }
+    private var files: [String: String] = [:]
+    private var variables: [String: String] = [:]
+    private static let suffix = ".sha256", variable = "plugin variable "
 
     /// The builds of loaded plugins.
     init(_ plugins: [any LoadedPlugin]) {
         for file in plugins.flatMap(\.files) {
-            let name = file.name + Self.suffix, known = entries[name]
-            if known?.contains(file.sha256) != true { entries[name] = (known.map { $0 + " " } ?? "") + file.sha256 }
+            let name = file.name + Self.suffix, known = files[name]
+            if known?.contains(file.sha256) != true { files[name] = (known.map { $0 + " " } ?? "") + file.sha256 }
+        }
+        // Those of one process are the same for all plugins in it.
+        for variable in plugins.flatMap(\.variables) {
+            variables[Self.variable + variable.name + Self.suffix] = variable.sha256
         }
     }
 
-    /// Refuses what is kept in the file `path` if other builds of these plugins made it. What is of another pass for other
+    /// Refuses what is kept in the file `path` if other builds of these plugins, or the same in another environment, made it. What is of another pass for other
     /// reasons is left to those who compare the rest of its key.
     ///
-    /// - Throws: `PluginError.otherBuild`; `TensorFileError` for a file that cannot be read.
+    /// - Throws: `PluginError.otherBuild`, `.otherEnvironment`; `TensorFileError` for a file that cannot be read.
     func requireThose(of path: String) throws {
         let kept = try SafetensorsFile(path: path).metadata["key"] ?? ""
         guard let found = try? JSONRecord.decode([String: String].self, from: kept, in: path) else { return }
         // From before builds were kept.
         let saysNone = !found.keys.contains { $0.hasSuffix(".so" + Self.suffix) }
-        for (name, sha256) in entries.sorted(by: { $0.key < $1.key }) {
+        for (name, sha256) in files.sorted(by: { $0.key < $1.key }) {
             let other = found[name]
             guard other == nil ? saysNone : other != sha256 else { continue }
             throw PluginError.otherBuild(
                 path: path, plugin: String(name.dropLast(Self.suffix.count)), found: other, now: sha256)
+        }
+        let known = found.keys.filter { $0.hasPrefix(Self.variable) }
+        for name in Set(known).union(variables.keys).sorted() where found[name] != variables[name] {
+            throw PluginError.otherEnvironment(
+                path: path, variable: String(name.dropFirst(Self.variable.count).dropLast(Self.suffix.count)),
+                wasSet: found[name] != nil, isSet: variables[name] != nil)
         }
     }
 }

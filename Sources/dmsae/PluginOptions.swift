@@ -49,6 +49,7 @@ struct PluginOptions: ParsableArguments {
     func isolation(crashFolder: String?) -> PluginIsolation? {
         if inProcess {
             Results.keepToThemselves()
+            ProgramEnd.leaveLibrariesAlone()
             return nil
         }
         var isolation = PluginIsolation(executable: "/proc/self/exe", timeout: pluginTimeout, crashFolder: crashFolder)
@@ -60,18 +61,20 @@ struct PluginOptions: ParsableArguments {
 
     /// The scorer of a reference; what it crashes on is kept in the folder of `output`.
     func scorer(_ reference: String, output: String) throws -> any AttributionScorer & LoadedPlugin {
-        try PluginCatalog().scorer(
-            reference, services: Self.services, isolation: isolation(crashFolder: folder(of: output)))
+        try catalog().scorer(
+            reference, services: Self.services, isolation: isolation(crashFolder: parentFolder(of: output)))
     }
 
     /// The sparsity rule of a reference.
     func rule(_ reference: String, output: String) throws -> any SparsityRule & LoadedPlugin {
-        try PluginCatalog().sparsityRule(
-            reference, services: Self.services, isolation: isolation(crashFolder: folder(of: output)))
+        try catalog().sparsityRule(
+            reference, services: Self.services, isolation: isolation(crashFolder: parentFolder(of: output)))
     }
 
-    private func folder(of path: String) -> String {
-        path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+    private func catalog() throws -> PluginCatalog {
+        var catalog = try PluginCatalog()
+        catalog.environment = pluginEnv
+        return catalog
     }
 
     /// Log lines go to standard error; Ctrl-C stops a call.

@@ -12,7 +12,7 @@ struct PluginValidateCommand: ParsableCommand {
             No language model is needed: the loss is a quadratic form whose values are known exactly. A failure names the \
             rule (see dmsae plugin explain) and can be repeated with --check and --seed. One cause is one failure: checks \
             that build on a failed one, or fail as it did, count as not run; a hang ends all. Exit status: 0 when every check that \
-            was executed passed, 1 when one failed, 2 when none was executed, 64 for wrong usage.
+            was executed passed, 1 when one failed, 2 when none was executed or a limit of the system is in the way, 64 for wrong usage.
 
             Example: dmsae plugin validate ./scorer.so
             """)
@@ -68,6 +68,9 @@ struct PluginValidateCommand: ParsableCommand {
             }
         } catch let error as PluginValidation.Unplannable {
             throw ValidationError(error.description)
+        } catch let error as Unexaminable {
+            Terminal.shared.conclude("Error: \(printable(error.description))")
+            throw ExitCode(2)
         } catch let error as PluginError {
             guard case .unknownID = error else { throw error }
             throw ValidationError(error.description)

@@ -50,7 +50,7 @@ enum Results {
         guard let failure = stream.withLock({ $0.failure }) else { return }
         if failure == EPIPE {
             if Interruption.isInstalled { return }
-            exit(128 + SIGPIPE)
+            ProgramEnd.end(128 + SIGPIPE)
         }
         throw TensorFileError.unwritable(file: "standard output", reason: AtomicFile.reason(failure))
     }

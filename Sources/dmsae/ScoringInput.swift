@@ -73,7 +73,7 @@ struct ScoringInput: ParsableArguments {
     /// Reads it.
     func load(allCandidates: Bool = false) throws -> Loaded {
         let (autoencoder, provenance, scale) = try scaling.read(sae)
-        let place = try SAELayer(asked: layer, provenance, sae: sae)
+        let place = try SAELayer(asked: layer, provenance, sae: sae, model: model)
         var batch = try readTokens(tokens)
         if let window {
             guard window <= batch.length else {
@@ -100,7 +100,7 @@ struct ScoringInput: ParsableArguments {
     /// says what it is of.
     func key(_ loaded: Loaded) throws -> PassKey {
         PassKey([
-            "model.sha256": try Self.sha256(ofFiles: modelFiles(model)),
+            "model.sha256": try modelHash(model) ?? "none",
             "SAE.sha256": try SHA256.hexadecimal(ofFile: SAEFolder.weights(in: sae)),
             "SAE_configuration.sha256": try SHA256.hexadecimal(ofFile: SAEFolder.configuration(in: sae)),
             "tokens.sha256": try SHA256.hexadecimal(ofFile: tokens),
@@ -111,12 +111,6 @@ struct ScoringInput: ParsableArguments {
             // The norms that tell sinks are compared with are those of the sequences of one pass.
             "sequences": "\(sequences)",
         ])
-    }
-
-    /// Of one file its own, of several that of their hashes.
-    private static func sha256(ofFiles paths: [String]) throws -> String {
-        let each = try paths.map { try SHA256.hexadecimal(ofFile: $0) }
-        return each.count == 1 ? each[0] : SHA256.hexadecimal(SHA256.digest(of: each.joined(separator: " ")))
     }
 }
 

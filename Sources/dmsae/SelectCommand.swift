@@ -31,12 +31,9 @@ struct SelectCommand: ParsableCommand {
 
     /// The scores' own account of themselves, and what was done with them here.
     private func origin(_ file: SafetensorsFile) throws -> [String: String] {
-        var result: [String: String] = [:]
-        for (key, value) in file.metadata { result["scores.\(key)"] = value }
-        result["tau"] = "\(tau)"
-        let files = sae.map { folder in [SAEFolder.configuration(in: folder), SAEFolder.weights(in: folder)] } ?? []
-        for (name, hash) in try fileHashes([("scores", [scores]), ("SAE", files)]) { result["\(name).sha256"] = hash }
-        return result
+        var settings = ["tau": "\(tau)"]
+        for (key, value) in file.metadata { settings["scores.\(key)"] = value }
+        return try dmsae.origin([("scores", [scores]), ("SAE", sae.map(SAEFolder.paths) ?? [])], settings)
     }
 
     func run() throws {
@@ -52,11 +49,7 @@ struct SelectCommand: ParsableCommand {
         core.origin = try origin(file)
         if let sae, let out {
             let autoencoder = try self.autoencoder(sae, scored: file)
-            guard values.count <= autoencoder.dSAE else {
-                throw TensorFileError.unusable(
-                    file: scores, what: "it scores \(values.count) latents, and \(sae) has \(autoencoder.dSAE)",
-                    next: "give the SAE that was scored")
-            }
+            try requireCount(values.count, of: autoencoder, sae, scored: file)
             try OutputPlace.requireFolder(out, holdingOnly: nil)
             try createFolder(out)
             try core.write(encoder: core.encoderRows(of: autoencoder), to: out)
@@ -66,6 +59,21 @@ struct SelectCommand: ParsableCommand {
             "\(core.latents.count) of \(values.count) latents have \(decimals(100 * core.coverage, 1))% "
                 + "of the attribution")
         print(core.latents.map { String($0.index) }.joined(separator: " "))
+    }
+
+    /// Scores that say of which SAE they are may be of any of its first latents; of others their number is all that tells.
+    private func requireCount(
+        _ count: Int, of autoencoder: SparseAutoencoder, _ path: String, scored file: SafetensorsFile
+    ) throws {
+        let (width, prefixes) = (autoencoder.dSAE, autoencoder.layout.prefixes)
+        let isSaid = file.metadata["SAE.sha256"] != nil
+        guard isSaid ? count <= width : prefixes.contains(count) else {
+            throw TensorFileError.unusable(
+                file: scores,
+                what: "it scores \(count) latents, and \(path) has \(width)"
+                    + (isSaid ? "" : ", in prefixes of \(prefixes.map(String.init).joined(separator: ", "))"),
+                next: "give the SAE that was scored")
+        }
     }
 
     /// The SAE, if it is the one that was scored, on the scale on which it was; of scores that do not say, folded.

@@ -88,7 +88,8 @@ struct TrainCommand: ParsableCommand {
         let rule = try plugins.rule(sparsity, output: out)
         let source = try TrainingRows(
             activations, batch: batch, inOrder: noShuffle, seed: UInt64(seed), scaled: inputScale == .measured)
-        let (sae, inherited) = try startingPoint(dIn: source.dIn)
+        let (sae, start) = try startingPoint(dIn: source.dIn)
+        try warnOfOtherPlaces(source, start)
         let plan = try TrainingPlan(settings(), dIn: source.dIn, layout: sae.layout)
         // It is wanted at the end, when a refusal would cost the training.
         _ = try rule.inference?.stateSize(latentCount: sae.dSAE)
@@ -100,34 +101,22 @@ struct TrainCommand: ParsableCommand {
         }
         let trainer = Trainer(sae, plan: plan, rule: rule)
         if self.`init` != nil { try trainer.continueForm() }
-        let hashes = try hashes(source, rule)
+        let provenance = try provenance(plan, source, rule, start)
         try OutputPlace.requireFolder(out, holdingOnly: "sae_weights.safetensors")
         let lock = try OutputLock.folder(out)
         defer { withExtendedLifetime(lock) {} }
         let log = try EventLog(replacing: out + "/events.jsonl")
         let training = TrainingRun(
             name: out, steps: steps, progress: Terminal.shared, stop: Interruption.request, lock: lock)
-        let outcome = try training.train(trainer, from: source.read, log: log, inputScale: source.scale)
-        let last = outcome.last
-        var provenance = inherited
-        provenance.seed = UInt64(seed)
-        provenance.inputScale = Double(source.scale)
-        provenance.rule = "\(rule.name) \(rule.version)"
-        provenance.ruleSettings = rule.settings
-        provenance.settings = otherSettings
-        provenance.hashes = hashes
-        provenance.plan = plan
-        provenance.steps = steps
-        if let record = source.record {
-            if let layer = provenance.layer, layer != record.layer {
-                Terminal.shared.warn(
-                    "\(self.`init` ?? "") was trained on layer \(layer), and is now on activations of layer \(record.layer)"
-                )
-            }
-            provenance.model = record.model
-            provenance.layer = record.layer
-            provenance.contextLength = record.contextLength
+        let outcome: TrainingOutcome
+        do {
+            outcome = try training.train(trainer, from: source.read, log: log, inputScale: source.scale)
+        } catch let error as TrainedWithoutForm {
+            try lock.requireInPlace()
+            try SAEFolder.write(sae, provenance, to: out, log: log.replacement)
+            throw error.kept(in: out)
         }
+        let last = outcome.last
         try lock.requireInPlace()
         try SAEFolder.write(sae, provenance, to: out, log: log.replacement)
         if let warning = outcome.warning(rule: rule) { Terminal.shared.warn(warning) }
@@ -143,13 +132,45 @@ struct TrainCommand: ParsableCommand {
         }
     }
 
+    /// What goes into the SAE's record; of a start, what is not known better here.
+    private func provenance(
+        _ plan: TrainingPlan, _ source: TrainingRows, _ rule: any LoadedPlugin & SparsityRule, _ start: Start?
+    ) throws -> SAEProvenance {
+        var provenance = start?.provenance ?? SAEProvenance()
+        provenance.seed = UInt64(seed)
+        provenance.inputScale = Double(source.scale)
+        provenance.rule = "\(rule.name) \(rule.version)"
+        provenance.ruleSettings = rule.settings
+        provenance.settings = otherSettings(start)
+        provenance.hashes = try hashes(source, rule)
+        provenance.plan = plan
+        provenance.steps = steps
+        if let record = source.record {
+            provenance.model = record.model
+            provenance.layer = record.layer
+            provenance.contextLength = record.contextLength
+        }
+        return provenance
+    }
+
     /// What decides about the result and is no number of the plan.
-    private var otherSettings: [String: String] {
-        [
+    private func otherSettings(_ start: Start?) -> [String: String] {
+        var settings = [
             "activations": lastComponent(activations), "sparsity": sparsity, "input scale": inputScale.rawValue,
             "order": noShuffle ? "as in the file" : "shuffled", "core decoder start": coreDecoderInit.rawValue,
             "start": self.`init`.map(lastComponent) ?? "random", "core": core.map(lastComponent) ?? "none given",
         ]
+        settings["decoder norms of the start"] = start?.scale.rawValue
+        return settings
+    }
+
+    /// Encoder vectors know the activations that they were trained on.
+    private func warnOfOtherPlaces(_ source: TrainingRows, _ start: Start?) throws {
+        guard let record = source.record else { return }
+        let places = [(self.`init`, start?.provenance.place), (core, try core.flatMap(Core.place))]
+        for case (let subject?, let place?) in places {
+            for sentence in place.differences(of: subject, from: record.place) { Terminal.shared.warn(sentence) }
+        }
     }
 
     /// SHA-256 of all that the training is made from. Of a store it is that of its record, which has the shards' own, and
@@ -179,13 +200,19 @@ struct TrainCommand: ParsableCommand {
         return settings
     }
 
-    private func startingPoint(dIn: Int) throws -> (SparseAutoencoder, SAEProvenance) {
+    /// What is known of the SAE that is started from.
+    private struct Start {
+        let provenance: SAEProvenance
+        let scale: LatentScale
+    }
+
+    private func startingPoint(dIn: Int) throws -> (SparseAutoencoder, Start?) {
         let loaded = try self.`init`.map { try SAEFolder.read($0) }
         if let loaded, loaded.sae.dIn != dIn {
             throw SparseCodingError.inputWidth(found: dIn, wanted: loaded.sae.dIn)
         }
         // The trainer makes decoder rows unit rows; what they lose the encoder must get.
-        try loaded?.sae.foldDecoderNorms()
+        let norms = try loaded?.sae.foldDecoderNorms()
         // An SAE with a core keeps it, frozen, unless another is given.
         let inherited = loaded.flatMap { $0.sae.layout.coreCount > 0 ? $0.sae : nil }
         let frozen =
@@ -202,8 +229,9 @@ struct TrainCommand: ParsableCommand {
             dIn: dIn, layout: layout, coreIsDense: core != nil || loaded?.sae.coreIsDense ?? true)
         guard let loaded else {
             sae.initialize(seed: UInt64(seed), core: frozen, coreDecoder: coreDecoderInit)
-            return (sae, SAEProvenance())
+            return (sae, nil)
         }
+        if let path = self.`init` { Terminal.shared.warn(remarksOf: path, loaded.provenance) }
         guard loaded.sae.dSAE == total else {
             throw SparseCodingError.groupsDoNotSum(groups: sizes, width: loaded.sae.dSAE)
         }
@@ -216,7 +244,7 @@ struct TrainCommand: ParsableCommand {
         sae.latentThresholds = loaded.sae.latentThresholds?.copy()
         sae.rowTopK = loaded.sae.rowTopK
         if let frozen { sae.replaceCoreEncoder(frozen) }
-        return (sae, loaded.provenance)
+        return (sae, Start(provenance: loaded.provenance, scale: norms == nil ? .unit : .folded))
     }
 }
 

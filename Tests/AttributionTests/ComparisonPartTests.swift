@@ -18,12 +18,13 @@ import Testing
         part = try Self.pass(splice).run(try splice.sample()) { _ in true }
     }
 
-    private static func pass(_ splice: GoldenSplice) throws -> ComparisonPass {
+    private static func pass(_ splice: GoldenSplice, sequences: Int = 4) throws -> ComparisonPass {
         var settings = ScoringSettings()
         settings.prefix = 32
         return ComparisonPass(
             try SplicedPass(model: splice.model, layer: 1, sae: try splice.sae(), settings: settings),
-            [ComparedScorer(label: "naive", NaiveGradientTimesActivation())], sequences: 4, length: 24, clock: { 0 })
+            [ComparedScorer(label: "naive", NaiveGradientTimesActivation())], sequences: sequences, length: 24,
+            clock: { 0 })
     }
 
     /// What reading a part says that was changed before it was written, digest and all.
@@ -74,6 +75,21 @@ import Testing
             #expect(found.hasPrefix(path + ": ") && found.contains(what), "\(what): \(found)")
             #expect(found.hasSuffix("; delete it and compare again"), "\(what): \(found)")
         }
+    }
+
+    /// From the first sequences on, what the whole pass will keep is known: they were all of it here, then a quarter.
+    @Test func theMemoryOfAPassIsToldFromItsFirstSequences() throws {
+        let (pass, entries) = (try Self.pass(splice), part.latents.count)
+        #expect(pass.memory(draws: 10).parts["where latents fire"] == 0)
+        pass.resume(part)
+        let need = pass.memory(draws: 10)
+        #expect(need.parts["where latents fire"] == 40 * entries && need.parts["scores of tokens"] == 20 * entries)
+        #expect(need.parts["scores drawn again"] == 8 * 10 * 32)
+        let longer = try Self.pass(splice, sequences: 16)
+        longer.resume(part)
+        #expect(longer.memory(draws: 10).parts["where latents fire"] == 4 * 40 * entries)
+        #expect(
+            "\(longer.memory(draws: 1))".hasPrefix("comparing 1 scorers on 32 latents and 384 tokens needs "))
     }
 
     @Test func aPartOfAnotherKeySaysWhatIsAnother() throws {

@@ -11,6 +11,7 @@ import Testing
     private var state: ScoringState {
         var state = ScoringState(
             key: key, sequences: 1..<3, tokenCount: 40, activeCounts: [0, 40, 7], bytes: [1, 2, 3, 4, 5, 6, 7, 8, 9])
+        state.reachingTokens = 38
         state.leftOut = [2]
         state.evaluations = 12
         return state
@@ -33,6 +34,8 @@ import Testing
             ("it has counts of 2 latents", { $0.activeCounts.removeLast() }),
             ("or more than its 40 scored tokens", { $0.activeCounts[0] = 41 }),
             ("or more than its 40 scored tokens", { $0.activeCounts[0] = -1 }),
+            ("it counts [41] of its 40 scored tokens as before a loss", { $0.reachingTokens = 41 }),
+            ("it counts [-1] of its 40 scored tokens", { $0.reachingTokens = -1 }),
             ("it took [-3] evaluations", { $0.evaluations = -3 }),
             ("it leaves out sequences [0], which are not its own", { $0.leftOut = [0] }),
         ]

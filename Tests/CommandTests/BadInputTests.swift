@@ -314,6 +314,11 @@ import Testing
         try fail(
             try select([Float](repeating: 1, count: 400)),
             saying: "it scores 400 latents, and \(folder.file("sae")) has 128")
+        // Scores that do not say of which SAE they are must be of one of its prefixes.
+        try fail(
+            try select([1, 2, 3]),
+            saying:
+                "it scores 3 latents, and \(folder.file("sae")) has 128, in prefixes of 8, 32, 64, 128; give the SAE")
         try fail(try select([1, 2], "--tau", "2"), saying: "τ is 2.0")
         try fail(
             ["select", "--scores", folder.file("s"), "--sae", folder.file("sae")], status: 64,

@@ -132,9 +132,28 @@ import Testing
         let odd = try scorer("strcpy(call->error, \"two is too many\"); return DMSAE_ERR_FAILED;")
         try fail(
             compare(["gxa", odd], out: "c"),
-            saying: "only gxa is left, and a comparison needs two: \(odd) stopped (", "two is too many",
+            saying: "only gxa is left, and a comparison needs two: \(odd) is left out (", "two is too many",
             "into another folder")
         #expect(!isThere(folder.file("c/comparison.json")))
+    }
+
+    /// Its core would be empty, and its curves those of latents in the order of their numbers.
+    @Test func aMethodWithoutAPositiveScoreIsLeftOutAndSaysWhy() throws {
+        let none = try scorer("", scores: "0")
+        let why =
+            "none of 32 candidate latents has a positive quantile:0.99 over 96 tokens, so there is no core to select"
+        let result = try run(builtProgram, compare(["gxa", none, "frequency"], out: "c"))
+        #expect(
+            result.status == 0 && result.errors.contains("warning: \(none) is left out: \(why)"), "\(result.errors)")
+        let record = try record("c")
+        #expect(try methods(record)[none] == nil)
+        #expect((record["summary"] as? [String])?.contains { $0.hasPrefix("\(none) is left out: \(why)") } == true)
+        let page = String(decoding: contents(of: folder.file("c/report.html")), as: UTF8.self)
+        #expect(page.contains("is left out: none of 32 candidate latents"))
+        try fail(
+            compare(["gxa", none], out: "d"),
+            saying: "only gxa is left, and a comparison needs two: \(none) is left out (",
+            why)
     }
 
     @Test func nothingScoredOrAveragedIsAnError() throws {
@@ -142,6 +161,27 @@ import Testing
         let first = try #require(words.firstIndex(of: "--keep-first"))
         words[first + 1] = "24"
         try fail(words, saying: "all of 96 tokens are kept as the model's own", "relax --keep-first")
+        // The last position of each sequence is scored, and predicts nothing.
+        var last = compare(["gxa", "frequency"], out: "e")
+        last[first + 1] = "23"
+        let nothing = "no loss that is averaged depends on a reconstruction: in all sequences of 96 tokens"
+        try fail(last, saying: nothing)
+        #expect(!isThere(folder.file("e/comparison.json")))
+        // Nor does it in shorter sequences of the curves.
+        try write(ids: (0..<42).map { $0 + 3 }, shape: [2, 21], to: folder.file("short"))
+        last = compare(["gxa", "frequency"], ["--curve-tokens", folder.file("short")], out: "f")
+        last[first + 1] = "20"
+        try fail(last, afterWarnings: true, saying: nothing.replacing("96", with: "42"))
+        for scorer in ["gxa", "frequency"] {
+            try fail(
+                ["score"] + input.map { $0 == "0" ? "23" : $0 } + ["--scorer", scorer, "--out", folder.file("s")],
+                afterWarnings: true, saying: nothing)
+        }
+        // Nor by parts of the pass.
+        let parts =
+            ["score"] + input.map { $0 == "0" ? "23" : $0 } + ["--scorer", "frequency", "--out", folder.file("s")]
+        for i in 1...2 { try succeed(parts + ["--shard", "\(i)/2", "--checkpoint", folder.file("part\(i)")]) }
+        try fail(parts + ["--merge", folder.file("part1"), "--merge", folder.file("part2")], saying: nothing)
         #expect(!isThere(folder.file("c/comparison.json")))
         // 0 is a special token of the model: of curves over nothing but it no loss is averaged.
         let configuration = try JSONValue(contentsOf: fixture("models/llama/config.json"))
@@ -192,7 +232,7 @@ import Testing
     }
 
     /// A scorer that does `what` at the third sequence of the pass.
-    private func scorer(_ what: String) throws -> String {
+    private func scorer(_ what: String, scores: String = "batch->codes->values[e]") throws -> String {
         let path = folder.file("odd.c"), library = folder.file("odd.so")
         try AtomicFile.write(
             """
@@ -201,7 +241,7 @@ import Testing
             #include "dmsae/single_scorer.h"
             static dmsae_status score(dmsae_instance *self, const dmsae_scorer_batch *batch, float *scores, dmsae_call *call) {
                 if (batch->first_sequence == 2) { \(what) }
-                for (int64_t e = 0; e < batch->codes->count; e++) scores[e] = batch->codes->values[e];
+                for (int64_t e = 0; e < batch->codes->count; e++) scores[e] = \(scores);
                 return DMSAE_OK;
             }
             DMSAE_SINGLE_SCORER("odd", "1", "MIT", "goes wrong", 0, score)
@@ -223,7 +263,7 @@ import Testing
         #expect(Set(try methods(record).keys) == ["gxa", "frequency", "frequency:mean_activation"])
         let failures = try #require(record["failures"] as? [[String: Any]])
         #expect(failures.count == 1 && "\(failures)".contains(word))
-        #expect((record["summary"] as? [String])?.contains { $0.contains("stopped and is left out") } == true)
+        #expect((record["summary"] as? [String])?.contains { $0.contains("odd.so is left out: ") } == true)
     }
 
     @Test func whatACrashLeftOutIsOnRecord() throws {

@@ -140,13 +140,16 @@ import Testing
     }
 
     @Test func aStoreSaysWhatItWasMadeFromAndIsTrainedOnOnlyAsItWas() throws {
-        let words = try run(builtProgram, harvest("--tokens", "1000", "--skip", "64", "--keep-first", "2"))
+        let words = try run(
+            builtProgram, harvest("--tokens", "1000", "--skip", "64", "--keep-first", "2", "--sequences", "4"))
         #expect(words.status == 0 && words.errors == "", "\(words.errors)")
         let record = try JSONValue(contentsOf: out + "/store.json")
         #expect(record["hashes"]?["text"]?.string == (try SHA256.hexadecimal(ofFile: tiny.text)))
         #expect(record["hashes"]?["model config.json"]?.string != nil)
         #expect(record["keepFirst"]?.integer == 2 && record["skippedTokens"]?.integer == 64)
         #expect(record["sinkRatio"]?.double == 10 && record["specialTokens"]?.array?.isEmpty == false)
+        #expect(record["settings"]?["sequences"]?.string == "4")
+        #expect(record["settings"]?["skip bad lines"]?.string == "false")
         let shard = out + "/shard-00000.safetensors"
         #expect(record["shardHashes"]?.array?.first?.string == (try SHA256.hexadecimal(ofFile: shard)))
 

@@ -160,6 +160,103 @@ struct PluginBuildTests {
         try fail(words + ["--plugin-env", "OWN=1"], status: 64, saying: "--plugin-env is 'OWN=1'; give the name")
     }
 
+    // MARK: The environment
+
+    private func environment(_ variables: [String: String?]) -> [String: String] {
+        var environment = ProcessInfo.processInfo.environment
+        for (name, value) in variables { environment[name] = value }
+        return environment
+    }
+
+    @Test func `what a plugin counted in another environment is not gone on from`() throws {
+        try compile("ActivationFrequency")
+        let checkpoint = folder.file("state"), words = score("--scorer", plugin, "--plugin-env", "OWN")
+        func run(_ variables: [String: String?], _ how: [String]) throws -> ProgramResult {
+            try TestSupport.run(builtProgram, words + how, environment: environment(variables))
+        }
+        let first = ["OMP_MY": "1", "OWN": "secret"] as [String: String?]
+        #expect(try run(first, ["--checkpoint", checkpoint]).status == 0)
+        let recorded = try SafetensorsFile(path: folder.file("scores")).metadata
+        #expect(recorded["plugin variable OMP_MY.sha256"] == SHA256.hexadecimal(SHA256.digest(of: "1")))
+        #expect(recorded["plugin variable OWN.sha256"] == SHA256.hexadecimal(SHA256.digest(of: "secret")))
+        #expect(!recorded.values.contains("secret") && !recorded.keys.contains { $0.contains(" PATH.") })
+        // Where things are does not count.
+        #expect(
+            try run(first.merging(["TMPDIR": folder.path]) { $1 }, ["--checkpoint", checkpoint]).status == 0)
+        for (variables, how, name, advice) in [
+            (["OMP_MY": "2"], "with another value of", "OMP_MY", "set it as it was"),
+            (["OMP_MY": nil], "with", "OMP_MY", "set it as it was"),
+            (["OMP_NEW": "1"], "without", "OMP_NEW", "unset it"),
+            (["OWN": "other"], "with another value of", "OWN", "set it as it was"),
+        ] as [([String: String?], String, String, String)] {
+            let message = "\(how) the environment variable \(name), which plugins can read; \(advice)"
+            for how in ["--checkpoint", "--merge"] {
+                for more in [[], ["--in-process"]] {
+                    let result = try run(first.merging(variables) { $1 }, [how, checkpoint] + more)
+                    #expect(
+                        result.status == 1
+                            && result.errors.contains(
+                                "\(checkpoint) was made \(message), name another file or folder, or delete it"),
+                        "\(result.errors)")
+                }
+            }
+        }
+    }
+
+    @Test func `a comparison does not take up scores from another environment`() throws {
+        try compile("ActivationFrequency")
+        let words =
+            ["compare"] + input + ["--scorer", plugin, "--scorer", "random", "--tau", "0.5", "--draws", "20"]
+            + ["--curve-sequences", "0", "--out", folder.file("c")]
+        func run(_ value: String) throws -> ProgramResult {
+            try TestSupport.run(builtProgram, words, environment: environment(["OMP_MY": value]))
+        }
+        #expect(try run("1").status == 0)
+        #expect(try run("1").status == 0)
+        let record = String(decoding: contents(of: folder.file("c/comparison.json")), as: UTF8.self)
+        #expect(record.contains("plugin variable OMP_MY"))
+        let other = try run("2")
+        #expect(
+            other.status == 1
+                && other.errors.contains(
+                    "scores-0.safetensors was made with another value of the environment variable OMP_MY"),
+            "\(other.errors)")
+    }
+
+    @Test func `shipped plugins do not depend on the environment`() throws {
+        let words = score("--scorer", "frequency", "--checkpoint", folder.file("state"))
+        #expect(try TestSupport.run(builtProgram, words, environment: environment(["OMP_MY": "1"])).status == 0)
+        #expect(try TestSupport.run(builtProgram, words, environment: environment(["OMP_MY": "2"])).status == 0)
+    }
+
+    // MARK: The end
+
+    /// What would otherwise take SIGTERM for a wish to stop politely, and never come to it.
+    @Test(arguments: ["for (;;) pause();", "abort();", "_exit(9);"])
+    func `a plugin in this process does not spoil the end of the program`(fault: String) throws {
+        try compile(
+            source: """
+                #include "dmsae/single_scorer.h"
+                #include <stdlib.h>
+                #include <unistd.h>
+                static void leave(void) { \(fault) }
+                __attribute__((constructor)) static void load(void) { atexit(leave); }
+                static dmsae_status score(dmsae_instance *self, const dmsae_scorer_batch *batch, float *s, dmsae_call *call) {
+                    for (int64_t e = 0; e < batch->codes->count; e++) s[e] = batch->codes->values[e];
+                    return DMSAE_OK;
+                }
+                DMSAE_SINGLE_SCORER("leaves", "1", "MIT", "Leaves", 0, score)
+                """, to: plugin)
+        func run(_ scorer: String) throws -> ProgramResult {
+            let words = ["timeout", "60", builtProgram] + score("--scorer", scorer, "--in-process")
+            return try TestSupport.run("/usr/bin/env", words)
+        }
+        let result = try run(plugin)
+        #expect(result.status == 0 && result.output.contains("tokens scored"), "\(result.errors)")
+        let failed = try run(plugin + ",a=1")
+        #expect(failed.status == 1, "\(failed.errors)")
+    }
+
     // MARK: Plain functions
 
     @Test func `a plain function is inspected, listed, named and refused settings`() throws {

@@ -1,3 +1,4 @@
+import SparseCoding
 import TensorFiles
 import TestSupport
 import Testing
@@ -59,6 +60,96 @@ import Testing
             #expect(result.status == 0, "\(arguments): \(result.errors)")
             #expect(
                 result.errors.hasPrefix("warning: \(sae) was trained on layer 1 and is applied after layer 2\n"),
+                "\(arguments): \(result.errors)")
+        }
+    }
+
+    /// An SAE with this in its record, as one that was trained on a store has.
+    private func train(on model: String?, layer: Int = 1) throws {
+        var (sae, provenance) = try SAEFolder.read(sae)
+        provenance.model = "other.gguf"
+        provenance.layer = layer
+        provenance.hashes = model.map { ["model": $0] }
+        try SAEFolder.write(sae, provenance, to: self.sae)
+    }
+
+    @Test func anotherModelIsWarnedOfByNameAndTheSameIsNot() throws {
+        try train(on: "00")
+        for arguments in commands() {
+            let result = try run(builtProgram, arguments + ["--quiet"])
+            #expect(result.status == 0, "\(arguments): \(result.errors)")
+            #expect(
+                result.errors.hasPrefix(
+                    "warning: \(sae) was trained on another model than \(tiny.model) (other.gguf): their SHA-256 differ\n"
+                ),
+                "\(arguments): \(result.errors)")
+        }
+        let harvest = [
+            "harvest", "--model", tiny.model, "--layer", "1", "--text", tiny.text, "--context", "32", "--tokens",
+            "2048",
+            "--out", folder.file("store"), "--quiet",
+        ]
+        try succeed(harvest)
+        let words = ["--width", "128", "--k", "8", "--batch", "64", "--steps", "2", "--quiet"]
+        try succeed(["train", "--activations", folder.file("store"), "--out", folder.file("own")] + words)
+        for arguments in commands() {
+            let own = arguments.map { $0 == sae ? folder.file("own") : $0 }
+            let result = try run(builtProgram, own + ["--quiet"])
+            #expect(!result.errors.contains("another model"), "\(own): \(result.errors)")
+        }
+    }
+
+    @Test func aTrainingSaysWhenItsCoreOrStartIsOfAnotherLayerOrModel() throws {
+        let (store, core) = (folder.file("store"), folder.file("core"))
+        try succeed([
+            "score", "--model", tiny.model, "--sae", sae, "--tokens", folder.file("ids"), "--out", folder.file("s"),
+        ])
+        try succeed(["select", "--scores", folder.file("s"), "--tau", "0.3", "--sae", sae, "--out", core])
+        let harvest = [
+            "harvest", "--model", tiny.model, "--text", tiny.text, "--context", "32", "--tokens", "2048", "--quiet",
+        ]
+        try succeed(harvest + ["--layer", "1", "--out", store])
+        try succeed(harvest + ["--layer", "2", "--out", store + "2"])
+        let words = ["--k", "30", "--batch", "64", "--steps", "2", "--quiet", "--out", folder.file("trained")]
+        func warnings(_ more: String...) throws -> String {
+            let result = try run(builtProgram, ["train"] + words + more)
+            #expect(result.status == 0, "\(result.errors)")
+            return result.errors
+        }
+        let groups = ["--groups", "8,24,32,64"]
+        for file in ["core.json", "core.safetensors"] {
+            let path = core + "/" + file
+            #expect(!(try warnings("--activations", store, "--core", path, groups[0], groups[1])).contains("is of"))
+            #expect(
+                try warnings("--activations", store + "2", "--core", path, groups[0], groups[1]).contains(
+                    "warning: \(path) is of layer 1, and the activations are of layer 2\n"))
+        }
+        // Of another model: its record says so, and where nothing is said, nothing is known.
+        try train(on: "00")
+        #expect(
+            try warnings("--activations", store + "2", "--init", sae).hasPrefix(
+                "warning: \(sae) is of layer 1, and the activations are of layer 2\n"
+                    + "warning: \(sae) is of another model (other.gguf) than the activations (tiny): their SHA-256 differ\n"
+            ))
+        try train(on: nil)
+        #expect(!(try warnings("--activations", store, "--init", sae)).contains("is of"))
+        let list = core + "/core.json"
+        let text = String(decoding: contents(of: list), as: UTF8.self)
+        let hash = try Regex("\"scores.model.sha256\" : \"[0-9a-f]+\"")
+        try AtomicFile.write(text.replacing(hash, with: "\"scores.model.sha256\" : \"00\""), to: list)
+        #expect(
+            try warnings("--activations", store, "--core", list, groups[0], groups[1]).contains(
+                "warning: \(list) is of another model than the activations (tiny): their SHA-256 differ\n"))
+    }
+
+    @Test func whatTheFileSaysOfItsTextIsWarnedOfByEveryCommand() throws {
+        let path = sae + "/cfg.json"
+        let text = String(decoding: contents(of: path), as: UTF8.self)
+        try AtomicFile.write(text.replacing("\"prepend_bos\" : false", with: "\"prepend_bos\" : true"), to: path)
+        for arguments in commands() {
+            let result = try run(builtProgram, arguments + ["--quiet"])
+            #expect(
+                result.errors.hasPrefix("warning: \(sae): metadata.prepend_bos is true: it was trained on sequences"),
                 "\(arguments): \(result.errors)")
         }
     }

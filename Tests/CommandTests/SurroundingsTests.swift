@@ -45,6 +45,16 @@ import Testing
         #expect(!isThere(folder.file("out")))
     }
 
+    @Test func aBenchmarkRunsNoOtherKernelsThanItWasToldTo() throws {
+        let program = URL(filePath: builtProgram).deletingLastPathComponent().path + "/Benchmarks"
+        var environment = ProcessInfo.processInfo.environment
+        environment["DMSAE_CPU"] = "9"
+        let result = try TestSupport.run(program, [], environment: environment)
+        #expect(
+            result.status == 64
+                && result.errors.hasPrefix("Error: the environment variable DMSAE_CPU is \"9\"; it must"))
+    }
+
     @Test func aMisspeltVariableIsWarnedOf() throws {
         let result = try run(train("--width", "64"), with: "DMSAE_LANE", "1")
         #expect(result.status == 0)
@@ -77,6 +87,12 @@ import Testing
             #expect(result.errors.contains(part), "\(result.errors)")
         }
         #expect(!isThere(folder.file("out")))
+    }
+
+    @Test(arguments: [5, 8, 12]) func tooFewDescriptorsAreAMatterOfTheirLimit(_ count: Int) throws {
+        let result = try run(after: "ulimit -n \(count)", train("--width", "64"))
+        #expect(result.status == 1)
+        #expect(result.errors.hasSuffix("raise the limit (ulimit -n)\n"), "\(result.errors)")
     }
 
     /// Swift's runtime would end in a fault before it could say anything.

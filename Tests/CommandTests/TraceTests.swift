@@ -76,6 +76,9 @@ import Testing
         #expect(abs((json["loss_mean"]?.double ?? 0) - mean) < 2e-5 * mean)
         let words = try succeed(arguments)
         #expect(words.hasPrefix("2 × 16 tokens, mean loss "), "\(words)")
+        let own = try SafetensorsFile(path: folder.file("o")).metadata
+        #expect(own["layer"] == "1" && own["model config.json.sha256"]?.count == 64)
+        #expect(own["tokens.sha256"] == (try SHA256.hexadecimal(ofFile: folder.file("ids"))))
     }
 }
 
@@ -91,6 +94,13 @@ import Testing
         let ids = try SafetensorsFile(path: out)
         try ids.require("input_ids", shape: [3, 32])
         #expect(try ids.integers("input_ids").allSatisfy { (0..<320).contains($0) })
+        #expect(ids.metadata["text.sha256"] == (try SHA256.hexadecimal(ofFile: tiny.text)))
+        #expect(
+            ids.metadata["model tokenizer.json.sha256"]
+                == (try SHA256.hexadecimal(ofFile: tiny.model + "/tokenizer.json")))
+        #expect(ids.metadata["model model.safetensors.sha256"] == nil)
+        #expect(
+            ids.metadata["context"] == "32" && ids.metadata["skip"] == "0" && ids.metadata["skip_bad_lines"] == "false")
         // The rows are the text's own tokens in order, documents joined by token 0.
         let all = try succeed(["lm", "tokenize", "--model", tiny.model, "--text", tiny.text, "--json"])
         let whole = try #require(try JSONValue(parsing: all)["input_ids"]?.array).compactMap(\.integer)

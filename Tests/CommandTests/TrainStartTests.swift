@@ -129,8 +129,29 @@ import Testing
         #expect(try trained().coreIsDense && trained().subtractsDecoderBias)
     }
 
+    @Test func theNumberOfARowIsTheRulesAndNotTheCommands() throws {
+        try start { $0.rowTopK = 5 }
+        try succeed(train("topk,k=5"))
+        let metadata = try JSONValue(contentsOf: folder.file("out/cfg.json"))["metadata"]
+        #expect(metadata?["training_architecture_details"]?["k"]?.double == 5)
+        // As in training is as the rule had it, too.
+        let words = ["encode", "--sae", folder.file("out"), "--input", folder.file("x"), "--mode", "batch", "--out"]
+        #expect(try succeed(words + [folder.file("f"), "--json"]).contains("\"l0\" : 5"))
+        let own = try SafetensorsFile(path: folder.file("f")).metadata
+        #expect(own["mode"] == "batch" && own["k"] == "5.0" && own["x.sha256"]?.count == 64)
+        #expect(own["SAE cfg.json.sha256"] == (try SHA256.hexadecimal(ofFile: folder.file("out/cfg.json"))))
+        let back = ["decode", "--sae", folder.file("out"), "--input", folder.file("f"), "--out", folder.file("y")]
+        try succeed(back + ["--prefix", "32"])
+        let decoded = try SafetensorsFile(path: folder.file("y")).metadata
+        let hash = try SHA256.hexadecimal(ofFile: folder.file("f"))
+        #expect(decoded["prefix"] == "32" && decoded["latents.sha256"] == hash)
+    }
+
     @Test func everySettingIsInTheRecord() throws {
-        try start { $0.threshold = 1 }
+        try start { sae in
+            sae.threshold = 1
+            for c in 0..<sae.dIn { sae.decoder[3, c] *= 2 }
+        }
         try succeed(train("jumprelu,bandwidth=0.03", "--no-shuffle", "--input-scale", "none"))
         let own = try SAEFolder.read(folder.file("out")).provenance
         #expect(own.rule == "jumprelu 1.0.0")
@@ -139,6 +160,7 @@ import Testing
                 "bandwidth": "0.03", "threshold": "0.1", "lambda": "0.1", "warmup": "0.1", "rate": "1.0",
             ])
         #expect(own.settings?["order"] == "as in the file" && own.settings?["input scale"] == "none")
+        #expect(own.settings?["decoder norms of the start"] == "folded")
         #expect(own.hashes?["activations"] == (try SHA256.hexadecimal(ofFile: folder.file("x"))))
         #expect(own.hashes?["start cfg.json"] == (try SHA256.hexadecimal(ofFile: folder.file("init/cfg.json"))))
         #expect(own.hashes?["sparsity rule"]?.count == 64)

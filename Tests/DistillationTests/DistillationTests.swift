@@ -335,6 +335,86 @@ import Testing
         }
     }
 
+    @Test func theLogOfAnotherRunIsNotGoneOnWith() throws {
+        _ = try distillation("run", recipe).distill(resuming: false)
+        var other = recipe
+        other.seed = 2
+        _ = try distillation("other", other).distill(resuming: false)
+        let log = folder.file("run/events.jsonl")
+        try AtomicFile.write(contents(of: folder.file("other/events.jsonl")), to: log)
+        #expect(
+            message { _ = try distillation("run", recipe).distill(resuming: true) }.hasPrefix(
+                "\(log) is not the log of the run that it lies in"))
+        #expect(contents(of: log) == contents(of: folder.file("other/events.jsonl")))
+        // Alone in a folder it is no start of a run either.
+        let lone = RunFolder(folder.file("lone"))
+        try AtomicFile.write(contents(of: log), to: try lone.folder("") + "/events.jsonl")
+        #expect(
+            message { _ = try distillation("lone", recipe).distill(resuming: false) }.hasPrefix(
+                "\(lone.path) has events.jsonl but no run.json"))
+    }
+
+    @Test func aCoreSaysWhatItIsOf() throws {
+        _ = try distillation("run", recipe).distill(resuming: false)
+        let path = folder.file("run/cycle-1/core.json")
+        let origin = try #require(try JSONRecord.read(Core.self, from: path).origin)
+        #expect(origin["layer"] == "1" && origin["model"] == "llama" && origin["tau"] == "0.4")
+        #expect(
+            origin["SAE.sha256"]
+                == (try SHA256.hexadecimal(ofFile: folder.file("run/cycle-1/sae/sae_weights.safetensors"))))
+        let scores = try SafetensorsFile(path: folder.file("run/cycle-1/scores.safetensors")).metadata
+        #expect(scores["SAE.sha256"] == origin["SAE.sha256"] && scores["decoder_norms"] == "unit")
+        #expect(try Core.place(at: path) == ModelPlace(name: "llama", sha256: nil, layer: 1))
+    }
+
+    /// A rule is asked for its form when all is trained: what it says then must not cost the weights.
+    @Test func aRuleThatFailsAtTheEndLeavesTheWeights() throws {
+        final class Formless: SparsityRule, SparsityRuleInference {
+            let inner = NaiveBatchTopK()
+            let name = "formless"
+            let version = "0"
+            var scope: SelectionScope { inner.scope }
+            var inference: (any SparsityRuleInference)? { self }
+            func upperCount(_ context: SelectionContext) -> Int { inner.upperCount(context) }
+            func select(
+                from candidates: SparseCodes, _ context: SelectionContext,
+                selected: UnsafeMutableBufferPointer<UInt8>
+            ) { inner.select(from: candidates, context, selected: selected) }
+            let stateVersion = 1
+            func stateSize(latentCount: Int) -> Int { 0 }
+            func merge(latentCount: Int, state: UnsafeMutableRawBufferPointer, other: UnsafeRawBufferPointer) {}
+            func calibrate(
+                _ candidates: SparseCodes, selected: UnsafeBufferPointer<UInt8>, _ context: SelectionContext,
+                state: UnsafeMutableRawBufferPointer
+            ) {}
+            func form(_ context: SelectionContext, state: UnsafeRawBufferPointer) throws -> InferenceForm {
+                throw DistillationError.stepDiffers("no form today")
+            }
+        }
+        let parts = DistillationParts(
+            model: model, modelName: "llama", specialTokens: [1, 2],
+            text: { skip, _ in randomTokens(sequences: 8, length: 16, from: (skip + 127) / 128) }, evaluationText: nil,
+            rule: Formless(), scorer: NaiveGradientTimesActivation(), version: "test")
+        let text = message {
+            _ = try Distillation(
+                recipe, parts: parts, folder: folder.file("run"), progress: SilentProgress(), stop: StopRequest()
+            ).distill(resuming: false)
+        }
+        let kept = folder.file("run/cycle-0/sae")
+        #expect(
+            text
+                == "the training is done, but the sparsity rule formless could not say in which form the SAE is used: no form "
+                + "today. The weights are in \(kept), without thresholds; go on from them with `dmsae train --init \(kept)` "
+                + "and a rule that can")
+        let (sae, provenance) = try SAEFolder.read(kept)
+        #expect(sae.threshold == nil && sae.latentThresholds == nil && provenance.steps == 40)
+        // But for the form they are those of the rule that does the same.
+        _ = try distillation("whole", recipe).distill(resuming: false)
+        let whole = try SAEFolder.read(folder.file("whole/cycle-0/sae")).sae
+        #expect(sae.encoder.values == whole.encoder.values && sae.encoderBias.values == whole.encoderBias.values)
+        #expect(sae.decoder.values == whole.decoder.values && sae.decoderBias.values == whole.decoderBias.values)
+    }
+
     @Test func anUnwritableFolderIsNamed() throws {
         try AtomicFile.write("in the way", to: folder.file("file"))
         let text = message { _ = try distillation("file/run", recipe).distill(resuming: false) }

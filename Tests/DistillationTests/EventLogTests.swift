@@ -38,6 +38,26 @@ import Testing
         }
     }
 
+    @Test func aRunsLogBeginsWithTheRunAndAnotherRunsIsRefused() throws {
+        for _ in 0..<2 {
+            try EventLog(path, run: "ab").append(Event(number: 1))
+        }
+        let event = "{\"event\":\"test\",\"number\":1}\n"
+        #expect(text == "{\"event\":\"run\",\"identity\":\"ab\"}\n" + event + event)
+        let refused =
+            "\(path) is not the log of the run that it lies in, by its first line; put the run's own back, or delete it: "
+            + "nothing is built upon a log"
+        #expect(message { _ = try EventLog(path, run: "cd") } == refused)
+        for other in [event, "{\"event\":\"step\",\"identity\":\"ab\"}\n" + event] {
+            try AtomicFile.write(other, to: path)
+            #expect(message { _ = try EventLog(path, run: "ab") } == refused)
+        }
+        // A kill can cut the first line short.
+        try AtomicFile.write("{\"event\":\"run\",\"iden", to: path)
+        _ = try EventLog(path, run: "ab")
+        #expect(text == "{\"event\":\"run\",\"identity\":\"ab\"}\n")
+    }
+
     @Test func aLinkIsNotFollowed() throws {
         let target = folder.file("target")
         try AtomicFile.write("mine\n", to: target)

@@ -163,6 +163,23 @@ struct BadConfiguration: CustomTestStringConvertible {
                 + "variant that is not supported")
     }
 
+    /// Older files keep them; they must be those that the configuration gives, as precisely as half precision can have them.
+    @Test func storedRotaryFrequenciesMustBeTheConfigurations() throws {
+        let name = "model.layers.1.self_attn.rotary_emb.inv_freq"
+        func frequencies(_ factor: (Int) -> Float) -> Matrix {
+            Matrix(vector: (0..<4).map { pow(10_000, -Float($0) / 4) * factor($0) })
+        }
+        #expect(try saying { $0[name] = frequencies { _ in 1 } } == nil)
+        #expect(try saying { $0[name] = frequencies { $0 % 2 == 0 ? 1.003 : 0.997 } } == nil)
+        let refused = "; supported: 0.1, which config.json gives"
+        #expect(
+            try saying { $0[name] = frequencies { $0 == 1 ? 0.25 : 1 } }
+                == "\(folder.path): \(name)[1] = 0.025 is not supported" + refused)
+        #expect(
+            try saying { $0[name] = frequencies { $0 == 1 ? .infinity : 1 } }
+                == "\(folder.path): \(name)[1] = inf is not supported" + refused)
+    }
+
     @Test func aTiedHeadThatIsStoredMustBeTheEmbedding() throws {
         let text = String(decoding: contents(of: fixture("models/llama/config.json")), as: UTF8.self)
         let place = try #require(text.firstRange(of: "\"tie_word_embeddings\": false"))

@@ -45,7 +45,9 @@ struct BrokenPluginTests {
             ("handler", ["leaves-as-found"]), ("mask", ["leaves-as-found"]), ("stdout", ["leaves-as-found"]),
             ("stderr", ["leaves-as-found"]), ("leak", ["no-leak"]), ("descriptor", ["no-leak"]),
             ("thread", ["no-leak"]),
-            ("slow", ["cancel"]), ("shared", ["together"]),
+            ("slow", ["cancel"]), ("shared", ["together"]), ("buffer", ["together"]), ("pool", ["idle"]),
+            ("by-address", ["no-memory"]), ("narrow", ["many-latents"]), ("high-flipped", ["many-latents"]),
+            ("large-flipped", ["sign"]), ("exit-aborts", ["ends"]), ("exit-waits", ["ends"]), ("exit-status", ["ends"]),
             ("silent", ["unknown-setting"]), ("lenient", ["bad-setting"]), ("runs-over", ["error-text"]),
             ("other-default", ["defaults"]), ("needs-log", ["bare-host"]), ("any-table", ["tables"]),
         ] as [(String, [String])])

@@ -155,7 +155,7 @@ struct ValidationTests {
             builtProgram, ["plugin", "validate", path + ":misbehaving,fault=nan", "--seed", "9"])
         #expect(failed.status == 1 && failed.output.contains("--check scores --seed 9"))
         let json = try TestSupport.run(builtProgram, ["plugin", "validate", "random", "--json", "--skip", "scores"])
-        #expect(json.status == 0 && json.output.contains("\"planned\" : 35"), "\(json.output)")
+        #expect(json.status == 0 && json.output.contains("\"planned\" : 37"), "\(json.output)")
         let slip = try TestSupport.run(builtProgram, ["plugin", "validate", "random", "--check", "score"])
         #expect(slip.errors.contains("perhaps 'scores'") && slip.status == 64)
     }
@@ -184,6 +184,36 @@ struct ValidationTests {
     func `a validation of nothing is an error`(arguments: [String], status: Int32) throws {
         let result = try TestSupport.run(builtProgram, ["plugin", "validate"] + arguments)
         #expect(result.status == status, "\(result.output) \(result.errors)")
+    }
+
+    /// Under a limit a sound plugin fails as a broken one does.
+    @Test(arguments: [
+        ("-v 700000", "1024 MiB of memory more, and the limit (ulimit -v) is 683 MiB; raise it"),
+        ("-n 40", "64 more open files, and the limit (ulimit -n) is 40; raise it"),
+        ("-t 60", "120 s of processor time, and the limit (ulimit -t) is 60 s; raise it"),
+        ("-f 1000", "and the limit (ulimit -f) is 1000 KiB; raise it"),
+        ("-s 512", "a stack of 1024 KiB, and the limit (ulimit -s) is 512 KiB; raise it"),
+    ])
+    func `a limit that is in the way is named, and not the plugin blamed`(limit: String, reason: String) throws {
+        let command = "ulimit -S \(limit) && exec '\(builtProgram)' plugin validate random"
+        let result = try TestSupport.run("/bin/bash", ["-c", command])
+        #expect(
+            result.status == 2 && !result.output.contains("FAILED") && result.errors.contains("cannot examine ")
+                && result.errors.contains(reason),
+            "\(result.output) \(result.errors)")
+    }
+
+    /// Nobody limits the processes of root.
+    @Test func `a limit on processes that is in the way is named`() throws {
+        let user = getuid() == 0 ? "setpriv --reuid 65534 --clear-groups " : ""
+        guard try TestSupport.run("/bin/bash", ["-c", user + "test -x '\(builtProgram)'"]).status == 0 else { return }
+        let command = "\(user)bash -c \"ulimit -u 5; exec '\(builtProgram)' plugin validate random\""
+        let result = try TestSupport.run("/bin/bash", ["-c", command])
+        #expect(
+            result.status == 2
+                && result.errors.contains(
+                    "the checks need 24 more processes and threads, and the limit (ulimit -u) is 5; raise it"),
+            "\(result.output) \(result.errors)")
     }
 
     @Test func `an id that the file does not hold is answered`() throws {

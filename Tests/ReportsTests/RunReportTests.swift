@@ -1,3 +1,4 @@
+import Distillation
 import Reports
 import TensorFiles
 import TestSupport
@@ -26,14 +27,15 @@ import Testing
         try write(
             """
             {"blasCore": "Haswell", "hashes": {}, "kernelLevel": 3, "lanes": 2, "model": "<model>", "recipe": {"layer": "1",
-            "sae.width": "64"}, "rule": "batchtopk", "scorer": "</script>", "seeds": [1], "version": "0"}
+            "sae.width": "64", "distill.cycles": "2"}, "rule": "batchtopk", "scorer": "</script>", "seeds": [1], "version": "0"}
             """, "run.json")
     }
 
     /// Core latents born in the given cycles.
     private func core(_ born: [Int], cycle: Int) -> String {
         let latents = born.enumerated().map { i, b in
-            #"{"index": \#(i), "born": \#(b), "selectedIn": [\#(b)], "score": 1}"#
+            let previous = b < cycle ? #""previousIndex": \#(i),"# : ""
+            return #"{"index": \#(i), \#(previous) "born": \#(b), "selectedIn": [\#(b)], "score": 1}"#
         }
         return
             #"{"cycle": \#(cycle), "candidates": 16, "coverage": 0.5, "previousSize": 0, "latents": [\#(latents.joined(separator: ","))]}"#
@@ -49,6 +51,24 @@ import Testing
         try write(core(born, cycle: t), "cycle-\(t)/core.json")
     }
 
+    private var identity: String {
+        get throws { try JSONRecord.read(RunRecord.self, from: run + "/run.json").identity }
+    }
+
+    /// Marks every step as done, as the run does.
+    private func mark() throws {
+        var last = ""
+        for t in 0...2 where exists(run + "/cycle-\(t)/metrics.json") {
+            last = try StepMark.write(
+                ["metrics.json", "core.json"], of: run + "/cycle-\(t)", run: try identity, after: last)
+        }
+        if exists(run + "/final/k-12") {
+            try StepMark.write(["metrics.json"], of: run + "/final/k-12", run: try identity, after: last)
+        }
+    }
+
+    private func firstLine() throws -> String { #"{"event": "run", "identity": "\#(try identity)"}"# + "\n" }
+
     private func step(_ run: String, _ step: Int, core: Double) -> String {
         #"{"event": "step", "run": "\#(run)", "record": {"step": \#(step), "meanActiveCore": \#(core), "prefixLosses": [2, \#(1 / Double(step + 1))]}}"#
             + "\n"
@@ -63,16 +83,21 @@ import Testing
         let metrics = (0...2).map {
             String(decoding: contents(of: run + "/cycle-\($0)/metrics.json"), as: UTF8.self)
         }
+        let final = """
+            {"k": 12, "dmsae":
+            \(sae(frozen: 2, l0: 12, score: "0.875")), "baseline": \(sae(frozen: 0, l0: 12, score: "0.9"))}
+            """
+        try write(final, "final/k-12/metrics.json")
         try write(
             """
-            {"coreSize": 2, "cycles": [\(metrics.joined(separator: ","))], "finals": [{"k": 12, "dmsae":
-            \(sae(frozen: 2, l0: 12, score: "0.875")), "baseline": \(sae(frozen: 0, l0: 12, score: "0.9"))}]}
+            {"coreSize": 2, "cycles": [\(metrics.joined(separator: ","))], "finals": [\(final)]}
             """, "result.json")
         let log = ["cycle-0", "cycle-1", "final/k-12/dmsae"].enumerated().map { i, name in
             (0..<10).map { step(name, $0, core: i == 0 ? 0 : Double($0)) }.joined()
         }
         // A killed program leaves half a line.
-        try write(log.joined() + #"{"event": "step", "ru"#, "events.jsonl")
+        try write(try firstLine() + log.joined() + #"{"event": "step", "ru"#, "events.jsonl")
+        try mark()
     }
 
     private func sections(of html: String) -> [String] {
@@ -127,6 +152,9 @@ import Testing
         #expect(html.contains("No cycle is finished yet.") && html.contains("The log holds no training step."))
         #expect(sections(of: html) == ["training"])
         try cycle(0, [], score: "0.5")
+        // What is there before the mark is not done.
+        #expect(try RunReport(folder: run).html() == html)
+        try mark()
         let first = try RunReport(folder: run).html()
         #expect(
             first.contains("1 cycle is finished; the last core has 0 latents.")
@@ -137,12 +165,47 @@ import Testing
     /// A run that is killed and resumed writes steps again: the curve goes on from where it was taken up.
     @Test func aTrainingBegunAgainIsOneCurve() throws {
         try start()
-        try write([0, 3, 6, 3, 6, 9].map { step("cycle-1", $0, core: 1) }.joined(), "events.jsonl")
+        let steps = [0, 3, 6, 3, 6, 9].map { step("cycle-1", $0, core: 1) }
+        try write(try firstLine() + steps.joined(), "events.jsonl")
         let html = try RunReport(folder: run).html()
         let points = html.split(separator: "<polyline points=\"").dropFirst().map {
             $0.prefix { $0 != "\"" }.split(separator: " ")
         }
         #expect(points.map(\.count) == [4, 4])
+    }
+
+    /// A page shows what the run came to, and not what was written into its folder since.
+    @Test func recordsThatAreNotAsTheRunWroteThemAreRefusedByName() throws {
+        try finish()
+        func refused(_ name: String, _ old: String, _ new: String, _ says: String) throws {
+            let path = run + "/" + name
+            let whole = String(decoding: contents(of: path), as: UTF8.self)
+            let edited = whole.replacing(old, with: new)
+            #expect(edited != whole, "\(name)")
+            try AtomicFile.write(edited, to: path)
+            let found = message { _ = try RunReport(folder: run) }
+            #expect(found.contains(says), "\(name): \(found)")
+            try AtomicFile.write(whole, to: path)
+        }
+        let cut = "\(printable(run))/cycle-1 cannot be read back: "
+        try refused(
+            "cycle-1/metrics.json", "0.8,", "0.9,", cut + "\(run)/cycle-1/metrics.json is not as the run wrote it")
+        try refused(
+            "cycle-1/core.json", #""score": 1"#, #""score": 2"#, "\(run)/cycle-1/core.json is not as the run wrote it")
+        try refused("cycle-1/done.json", #""after" : ""#, #""after" : "0"#, cut + "it was made after other files")
+        try refused(
+            "final/k-12/metrics.json", "0.875", "0.975", "\(run)/final/k-12/metrics.json is not as the run wrote it")
+        let another = "it was made by a run with another run.json"
+        try refused(
+            "run.json", #""sae.width": "64""#, #""sae.width": "65""#, "\(run)/cycle-0 cannot be read back: " + another)
+        try refused("run.json", "<model>", "<another>", another)
+        let outcome =
+            " is not what the finished steps of the run came to; delete it and resume the run: it is made again"
+        try refused("result.json", "0.875", "0.975", "\(run)/result.json" + outcome)
+        try refused("result.json", #""carriedOver": 2"#, #""carriedOver": 3"#, "\(run)/result.json" + outcome)
+        try refused("final/core.json", #""born": 1"#, #""born": 0"#, "\(run)/final/core.json" + outcome)
+        try refused("events.jsonl", try identity, "0", "\(run)/events.jsonl is not the log of the run that it lies in")
+        #expect(message { _ = try RunReport(folder: run) } == "nothing failed")
     }
 
     @Test func noRecordOfARunStopsTheReport() throws {
@@ -151,7 +214,11 @@ import Testing
             // One value a line, as the program writes them.
             let value = try JSONValue(contentsOf: run + "/" + name)
             try AtomicFile.write(pretty(value, ""), to: run + "/" + name)
-            try fuzzJSON(run + "/" + name, rounds: 400) { _ = try RunReport(folder: run).html() }
+            // As a stranger would who knows of the marks.
+            try fuzzJSON(run + "/" + name, rounds: 400) {
+                if name != "run.json" { try mark() }
+                _ = try RunReport(folder: run).html()
+            }
         }
         let log = String(decoding: contents(of: run + "/events.jsonl"), as: UTF8.self)
         for seed in 0..<100 {

@@ -86,7 +86,11 @@ import SparseCoding
     @Test(arguments: ["from_matryoshka_training", "jumprelu_sub_b_dec", "jumprelu_no_sub", "topk"])
     func whatSAELensExportsEncodesAndDecodesAlike(_ name: String) throws {
         let golden = try Golden("saelens/\(name)/io.safetensors")
-        let (sae, provenance) = try SAEFolder.read(fixture("saelens/\(name)"))
+        let read = try SAEFolder.read(fixture("saelens/\(name)"))
+        let sae = read.sae
+        var provenance = read.provenance
+        #expect(provenance.remarks.map { $0.prefix { $0 != ":" } } == ["metadata.prepend_bos is true"])
+        provenance.remarks = []
         var expected = SAEProvenance()
         expected.layer = 15
         #expect(provenance == expected)
@@ -334,6 +338,73 @@ import SparseCoding
         #expect(
             text == notOurs + "the threshold of latent 2 is 0.25, and by metadata.dmsae it is 0.5; "
                 + "remove metadata.dmsae if the thresholds were changed on purpose")
+    }
+
+    @Test func ourOwnProvenanceIsReadAsStrictlyAsTheRest() throws {
+        let sae = try smallSAE(dIn: 3, groups: [2, 4])
+        sae.threshold = 0.5
+        var provenance = SAEProvenance()
+        provenance.layer = 3
+        provenance.inputScale = 2
+        provenance.plan = try TrainingPlan(
+            TrainingSettings(k: 2, batchSize: 64, steps: 100), dIn: 3, layout: sae.layout)
+        try SAEFolder.write(sae, provenance, to: folder.path)
+        let text = String(decoding: contents(of: folder.file("cfg.json")), as: UTF8.self)
+        let own = "metadata.dmsae.provenance."
+        for (old, new, says) in [
+            ("\"layer\" : 3", "\"layer\" : 3.0", own + "layer is 3.0; write a whole number in cfg.json"),
+            ("\"steps\" : 100", "\"steps\" : 1e2", own + "plan.steps is 100.0; write a whole number in cfg.json"),
+            ("\"layer\" : 3", "\"layer\" : 3, \"scale\" : 2", own + "scale is not known here; remove it from cfg.json"),
+            ("\"batchSize\" : 64", "\"batchSize\" : 64, \"beta3\" : 1", own + "plan.beta3 is not known here"),
+        ] {
+            try AtomicFile.write(replacing(old, new)(text), to: folder.file("cfg.json"))
+            let found = message { _ = try SAEFolder.read(folder.path) }
+            #expect(found.hasPrefix(notOurs + says), "\(found)")
+        }
+        // A number with a fraction may have none.
+        try AtomicFile.write(replacing("\"inputScale\" : 2", "\"inputScale\" : 2.0")(text), to: folder.file("cfg.json"))
+        #expect(try SAEFolder.read(folder.path).provenance == provenance)
+    }
+
+    /// Values of keys about the text of the training, at both places where SAELens had them, and what is otherwise here.
+    @Test(
+        arguments: [
+            ("prepend_bos", "false", nil), ("prepend_bos", "null", nil),
+            (
+                "prepend_bos", "true",
+                "prepend_bos is true: it was trained on sequences that begin with a beginning-of-text"
+            ),
+            ("prepend_bos", "1", "prepend_bos is 1: "), ("seqpos_slice", "null", nil), ("seqpos_slice", "[null]", nil),
+            ("seqpos_slice", "[null, null]", nil), ("seqpos_slice", "[0, null, 1]", nil),
+            ("seqpos_slice", "[1, null]", nil),
+            ("seqpos_slice", "[10]", "seqpos_slice is [10]: it was trained on those positions"),
+            ("seqpos_slice", "[1]", "seqpos_slice is [1]: "),
+            ("seqpos_slice", "[5, null]", "seqpos_slice is [5, null]: "),
+            ("seqpos_slice", "[null, -1]", "seqpos_slice is [null, -1]: "),
+            ("seqpos_slice", "[null, null, 2]", "seqpos_slice is [null, null, 2]: "),
+            ("model_from_pretrained_kwargs", "{}", nil), ("model_from_pretrained_kwargs", "null", nil),
+            ("model_from_pretrained_kwargs", "{\"center_writing_weights\": false, \"dtype\": \"bfloat16\"}", nil),
+            (
+                "model_from_pretrained_kwargs", "{\"revision\": \"step3000\"}",
+                "model_from_pretrained_kwargs.revision is \"step3000\": its model was loaded in a way that is not known here"
+            ),
+            ("model_from_pretrained_kwargs", "3", "model_from_pretrained_kwargs is 3: "),
+        ] as [(String, String, String?)]) func whatATrainingsTextWasIsRemarkedWhereItIsOtherwise(
+            _ key: String, _ value: String, _ remark: String?
+        ) throws
+    {
+        for (place, text) in [
+            ("", "{\"architecture\": \"jumprelu\", \"\(key)\": \(value)}"),
+            ("metadata.", "{\"architecture\": \"jumprelu\", \"metadata\": {\"\(key)\": \(value)}}"),
+        ] {
+            let sae = try smallSAE(dIn: 3, groups: [2, 4])
+            sae.threshold = 0.5
+            try SAEFolder.write(sae, SAEProvenance(), to: folder.path)
+            try AtomicFile.write(text, to: folder.file("cfg.json"))
+            let remarks = try SAEFolder.read(folder.path).provenance.remarks
+            #expect(remarks.count == (remark == nil ? 0 : 1), "\(remarks)")
+            if let remark { #expect(remarks.first?.hasPrefix(place + remark) == true, "\(remarks)") }
+        }
     }
 
     // MARK: Hooks

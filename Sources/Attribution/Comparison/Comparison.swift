@@ -53,12 +53,27 @@ public final class Comparison {
         for compared in pass.scorers {
             do {
                 if let failure = compared.failure { throw Failed(description: failure) }
-                rankings +=
-                    compared.scorer.scoresTokens
+                for ranking in compared.scorer.scoresTokens
                     ? [tokenRanking(compared, byLatent)] : try totalRankings(compared)
+                { take(ranking) }
             } catch {
                 failures.append(ComparisonRecord.Fact(compared.label, "\(error)"))
             }
+        }
+    }
+
+    /// A method that gives no latent a positive score selects none, and ranks them by how they are numbered.
+    private func take(_ ranking: Ranking) {
+        let isOfTokens = ranking.scorer?.scorer.scoresTokens ?? false
+        do {
+            _ = try CoreSelection(
+                ranking.scores, fraction: settings.tau, tokens: pass.scoredTokens,
+                measure: isOfTokens
+                    ? .aggregate(settings.aggregate, settings.scope, isSigned: settings.isSigned) : .total(ranking.name)
+            )
+            rankings.append(ranking)
+        } catch {
+            failures.append(ComparisonRecord.Fact(ranking.name, "\(error)"))
         }
     }
 

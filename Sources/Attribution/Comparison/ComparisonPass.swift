@@ -39,6 +39,34 @@ public final class ComparisonPass {
     /// Scored tokens so far.
     public var scoredTokens: Int { fired.scoredTokens.reduce(0, +) }
 
+    /// Refuses a pass of which nothing is to be compared.
+    ///
+    /// - Throws: `AttributionError.nothingScored`; `.nothingReached` where latents fire at last positions only, which predict
+    ///   nothing.
+    public func requireScores() throws {
+        guard scoredTokens > 0 else { throw AttributionError.nothingScored(tokens: sequencesSeen * length) }
+        guard fired.tokens.isEmpty || fired.tokens.contains(where: { Int($0) % length != length - 1 }) else {
+            throw AttributionError.nothingReached(tokens: sequencesSeen * length)
+        }
+    }
+
+    /// Memory that the whole pass will take, by what it took so far, and that of every method's scores in `draws` draws.
+    public func memory(draws: Int) -> MemoryNeed {
+        func whole(_ soFar: Int) -> Int {
+            Int(min(1e18, Double(soFar) * Double(sequenceCount) / Double(max(1, sequencesSeen))))
+        }
+        var need = MemoryNeed(
+            "comparing \(scorers.count) scorers on \(spliced.candidateCount) latents and \(sequenceCount * length) tokens needs",
+            advice: "lower --prefix or --draws, or give fewer tokens or scorers")
+        let entries = whole(fired.latents.count)
+        // Arrays that grow have room to spare; all is sorted by latent once, and copied once when it is written.
+        need.add("where latents fire", 40, entries)
+        need.add("scores of tokens", 20, scorers.count { $0.scorer.scoresTokens }, entries)
+        need.add("states", whole(scorers.reduce(0) { $0 + $1.states.reduce(0) { $0 + $1.count } }))
+        need.add("scores drawn again", 8, draws, scorers.count, spliced.candidateCount)
+        return need
+    }
+
     /// What the scorer's totals are planned for.
     package func plan(_ scorer: ComparedScorer) -> ScoringPlan {
         ScoringPlan(

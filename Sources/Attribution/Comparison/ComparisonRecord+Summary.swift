@@ -48,7 +48,7 @@ extension ComparisonRecord {
         if !curve_losses.held_out && !ranked.isEmpty {
             sentences.append("The curves are of sequences that were scored too; give others to have them held out.")
         }
-        for failure in failures { sentences.append("\(failure.name) stopped and is left out: \(failure.value)") }
+        for failure in failures { sentences.append("\(failure.name) is left out: \(failure.value)") }
         return sentences
     }
 

@@ -28,7 +28,7 @@ public struct ComparisonRecord: Codable, Sendable {
     public var footings: [Footing] = []
     /// Losses in nats per token of the sequences that the curves are of.
     public var curve_losses = CurveLosses()
-    /// Scorers that stopped.
+    /// Scorers that stopped, or select nothing.
     public var failures: [Fact] = []
     /// Seconds of what all scorers share.
     public var shared_seconds = 0.0

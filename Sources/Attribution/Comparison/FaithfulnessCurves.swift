@@ -34,7 +34,7 @@ public final class FaithfulnessCurves {
 
     /// Curves on samples; `policy` says which losses are averaged.
     ///
-    /// - Throws: what encoding throws; `AttributionError.nothingAveraged`.
+    /// - Throws: what encoding throws; `AttributionError.nothingAveraged`, `.nothingReached`.
     public init(_ spliced: SplicedPass, samples: [SpliceSample], policy: SplicePolicy, from first: Int = 4) throws {
         self.spliced = spliced
         self.samples = try samples.map { ($0, try spliced.codes(of: $0), policy.averaged($0.tokens)) }
@@ -47,6 +47,9 @@ public final class FaithfulnessCurves {
         self.counts = counts + [spliced.splicedWidth]
         guard averagedCounts.contains(where: { $0 > 0 }) else {
             throw AttributionError.nothingAveraged(tokens: tokenCount)
+        }
+        guard self.samples.contains(where: { $0.sample.reaches(losses: $0.averaged) }) else {
+            throw AttributionError.nothingReached(tokens: tokenCount)
         }
     }
 

@@ -25,7 +25,14 @@ public enum ProcessorLevel: Int, Sendable, Comparable, CaseIterable {
     public static let available = ProcessorLevel(rawValue: Int(dmsae_processor_level())) ?? .baseline
 
     /// What is used: the level that `DMSAE_CPU` names, the best one otherwise; the program has asked `requested` first.
-    public static let chosen: ProcessorLevel = (try? requested()) ?? available
+    public static let chosen: ProcessorLevel = {
+        do { return try requested() } catch {
+            // Whoever did not ask, a test or a benchmark, must not run other kernels than it was told to without a word.
+            let text = "Error: \(error)\n"
+            _ = write(STDERR_FILENO, text, text.utf8.count)
+            exit(EX_USAGE)
+        }
+    }()
 
     /// The level that `DMSAE_CPU` (2, 3 or 4) names, or else what the processor offers.
     ///

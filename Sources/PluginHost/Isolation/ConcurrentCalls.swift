@@ -1,5 +1,6 @@
 import Glibc
 import Synchronization
+import LinearAlgebra
 
 /// Calls made first one after the other and then by many threads at once, which must give the same bytes.
 final class ConcurrentCalls: Sendable {
@@ -25,7 +26,9 @@ final class ConcurrentCalls: Sendable {
         count: Int, threads: Int = 4, seconds: Double = 0.15, call: @escaping @Sendable (Int) throws -> [UInt8]
     ) throws -> Int? {
         let calls = ConcurrentCalls(expected: try (0..<count).map(call), seconds: seconds, call)
-        let started = (0..<threads).map { thread -> pthread_t in
+        var started: [pthread_t] = []
+        defer { for thread in started { pthread_join(thread, nil) } }
+        for thread in 0..<threads {
             var id = pthread_t()
             let start = Unmanaged.passRetained(Start(calls: calls, thread: thread))
             let status = pthread_create(
@@ -36,10 +39,13 @@ final class ConcurrentCalls: Sendable {
                     start.calls.run(from: start.thread)
                     return nil
                 }, start.toOpaque())
-            precondition(status == 0, "no thread: \(status)")
-            return id
+            guard status == 0 else {
+                start.release()
+                throw PluginError.refused(what: "\(threads) threads", reason: String(cString: strerror(status)))
+            }
+            started.append(id)
         }
-        for thread in started { pthread_join(thread, nil) }
+        while let thread = started.popLast() { pthread_join(thread, nil) }
         return try calls.found.withLock {
             if let error = $0.error { throw error }
             return $0.difference
@@ -59,13 +65,13 @@ final class ConcurrentCalls: Sendable {
     private init(expected: [[UInt8]], seconds: Double, _ call: @escaping @Sendable (Int) throws -> [UInt8]) {
         self.call = call
         self.expected = expected
-        end = Self.now() + seconds
+        end = monotonicSeconds() + seconds
     }
 
     /// Makes the calls in turn, each thread from another one, until the time is over or somebody found something.
     private func run(from first: Int) {
         var number = first % expected.count
-        while Self.now() < end, !found.withLock(\.isOver) {
+        while monotonicSeconds() < end, !found.withLock(\.isOver) {
             do {
                 if try call(number) != expected[number] { found.withLock { $0.difference = number } }
             } catch {
@@ -75,9 +81,4 @@ final class ConcurrentCalls: Sendable {
         }
     }
 
-    private static func now() -> Double {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
-    }
 }

@@ -9,7 +9,7 @@ final class IsolatedPlugin: @unchecked Sendable {
     let file: PluginFile
     let created: CreateReply
     private let request: CreateRequest
-    private let isolation: PluginIsolation
+    let isolation: PluginIsolation
     private let services: PluginServices
     private let state: Mutex<State>
 
@@ -28,7 +28,8 @@ final class IsolatedPlugin: @unchecked Sendable {
     /// - Throws: a `PluginError`; `.crashed` if creating it took the worker down at every attempt.
     init(_ request: CreateRequest, _ isolation: PluginIsolation, _ services: PluginServices) throws {
         // What is no plugin at all is told here, in this process, by the one who can tell it from a crash.
-        let file = try PluginFile(path: request.path)
+        let file = try PluginFile(
+            path: request.path, variables: WorkerEnvironment.hashes(also: isolation.environment))
         let name = request.id ?? request.path
         func start() throws -> WorkerProcess { try WorkerProcess(request, of: file, isolation, services) }
         let process: WorkerProcess
@@ -56,6 +57,15 @@ final class IsolatedPlugin: @unchecked Sendable {
 
     private func warn(_ text: String) {
         services.log(PluginMessage(level: .warning, plugin: name, text: text))
+    }
+
+    /// Has the process end by itself; see `WorkerProcess.leave`.
+    func leave(milliseconds: Int32) throws -> ChildProcess.End? {
+        try state.withLock { state in
+            guard let process = state.process else { return nil }
+            state.process = nil
+            return try process.leave(milliseconds: milliseconds)
+        }
     }
 
     /// Makes a call.

@@ -17,6 +17,7 @@ final class IsolatedScorer: AttributionScorer, LoadedPlugin {
     var version: String { worker.version }
     var path: String { worker.path }
     var files: [FileHash] { worker.file.hashes }
+    var variables: [VariableHash] { worker.file.variables }
     var parameters: [PluginReference.Parameter] { worker.parameters }
     var scoresTokens: Bool { worker.created.scoresTokens }
 

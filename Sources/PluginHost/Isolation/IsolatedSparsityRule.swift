@@ -25,6 +25,7 @@ final class IsolatedSparsityRule: SparsityRule, LoadedPlugin {
     var version: String { worker.version }
     var path: String { worker.path }
     var files: [FileHash] { worker.file.hashes }
+    var variables: [VariableHash] { worker.file.variables }
     var parameters: [PluginReference.Parameter] { worker.parameters }
 
     func upperCount(_ context: SelectionContext) throws -> Int {

@@ -72,9 +72,7 @@ public final class PluginWorker {
                 throw PluginError.reported(
                     "the line to the host broke (\(broken.reason)); a plugin closes only descriptors that it opened")
             } catch {
-                var reply = FailureReply(text: "\(error)", isCancelled: false)
-                if case PluginError.cancelled = error { reply.isCancelled = true }
-                try channel.send(.failed, reply)
+                try channel.send(.failed, FailureReply(error))
             }
         }
     }
@@ -117,9 +115,17 @@ public final class PluginWorker {
         case .select: try select(try arena.header(SelectionHeader.self), arena)
         case .floors, .backward, .rescale: try learn(kind, arena)
         case .ruleStateSize, .calibrate, .ruleMerge, .form: try infer(kind, arena)
-        case .traces, .together, .directly: try examine(kind, arena)
+        case .traces, .together, .repeated, .directly: try examine(kind, arena)
+        case .leave: leave()
         default: throw WorkerChannel.Broken(reason: "\(kind) is not for a worker")
         }
+    }
+
+    /// Ends as a program does, with all that the plugin has its libraries do then.
+    private func leave() -> Never {
+        scorer = nil
+        rule = nil
+        exit(0)
     }
 
     private var services: PluginServices {

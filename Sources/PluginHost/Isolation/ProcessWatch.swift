@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import TensorFiles
 
 /// What a plugin left behind in the process it runs in.
 public struct ProcessTraces: Codable, Sendable {
@@ -172,16 +173,5 @@ final class ProcessWatch {
 
     private static func entries(_ folder: String) -> Int { names(folder).count }
 
-    private static func names(_ folder: String) -> [String] {
-        guard let stream = opendir(folder) else { return [] }
-        defer { closedir(stream) }
-        var names: [String] = []
-        while let entry = readdir(stream) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            if name != "." && name != ".." { names.append(name) }
-        }
-        return names
-    }
+    private static func names(_ folder: String) -> [String] { (try? namesInFolder(folder)) ?? [] }
 }

@@ -9,7 +9,8 @@ final class WorkerChannel: @unchecked Sendable {
         // From the host.
         case create = 1, score, stateSize, begin, accumulate, merge, finish, upperCount, select, answer, describe,
             floors, backward, rescale,
-            ruleStateSize, calibrate, ruleMerge, form, traces, together, directly, file
+            ruleStateSize, calibrate, ruleMerge, form, traces, together, repeated, directly, file,
+            leave
         // From the worker.
         case done = 64, failed, log, lossChanges, gradientsAt, gradientsAlong, meanActivations
     }

@@ -1,4 +1,5 @@
 import Glibc
+import TensorFiles
 
 /// What of the host's environment a plugin's process has. The rule: the variables of this list and those that begin with one
 /// of these prefixes, which decide how libraries compute, where they are and how texts are read; but none with TOKEN, SECRET,
@@ -14,6 +15,12 @@ enum WorkerEnvironment {
         "BLAS_",
         "VECLIB_", "NUMEXPR_", "NUMBA_", "PYTHON", "GFORTRAN_", "DMSAE_",
     ]
+    /// Those that are known not to change what a plugin computes: where things are, who it is and where its work goes, and
+    /// what of ours is for the host.
+    static let harmless: Set<String> = [
+        "PATH", "HOME", "TMPDIR", "TMP", "TEMP", "USER", "LOGNAME", "SHELL", "TERM", "VIRTUAL_ENV", "CONDA_PREFIX",
+        "CUDA_VISIBLE_DEVICES", "DMSAE_CACHE", "DMSAE_CPU", "DMSAE_LANES", "DMSAE_PLUGIN_PATH", "DMSAE_STRICT",
+    ]
     private static let secrets = ["TOKEN", "SECRET", "PASS", "CREDENTIAL", "AUTH", "KEY"]
 
     /// Whether a variable is passed on without being asked for.
@@ -26,17 +33,28 @@ enum WorkerEnvironment {
     /// The environment of a worker, as `NAME=VALUE`, with the variables `also`.
     /// - Throws: `PluginError.unsetVariable`.
     static func variables(also: [String]) throws -> [String] {
-        var result: [String] = []
+        for name in also where getenv(name) == nil { throw PluginError.unsetVariable(name) }
+        return passedOn(also).map { "\($0)=\($1)" } + ["SWIFT_BACKTRACE=enable=no"]
+    }
+
+    /// What of it results are kept under: all that reaches a plugin and may decide what it computes, `also` in any case.
+    static func hashes(also: [String]) -> [VariableHash] {
+        passedOn(also).filter { !harmless.contains($0.name) || also.contains($0.name) }.map { name, value in
+            VariableHash(name: name, sha256: SHA256.hexadecimal(SHA256.digest(of: value)))
+        }.sorted { $0.name < $1.name }
+    }
+
+    private static func passedOn(_ also: [String]) -> [(name: String, value: String)] {
+        var result: [(String, String)] = []
         var variable = environ
         while let text = variable.pointee {
             let pair = String(cString: text)
             variable += 1
             let name = String(pair.prefix { $0 != "=" })
-            // Ours, below.
+            // Set for workers by `variables`.
             if name == "SWIFT_BACKTRACE" { continue }
-            if passesOn(name) || also.contains(name) { result.append(pair) }
+            if passesOn(name) || also.contains(name) { result.append((name, String(pair.dropFirst(name.count + 1)))) }
         }
-        for name in also where getenv(name) == nil { throw PluginError.unsetVariable(name) }
-        return result + ["SWIFT_BACKTRACE=enable=no"]
+        return result
     }
 }

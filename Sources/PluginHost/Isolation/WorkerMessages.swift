@@ -39,6 +39,11 @@ struct CreateReply: Codable {
 struct FailureReply: Codable {
     var text: String
     var isCancelled: Bool
+
+    init(_ error: any Error) {
+        text = "\(error)"
+        isCancelled = if case PluginError.cancelled = error { true } else { false }
+    }
 }
 
 /// A line for the log.

@@ -1,6 +1,7 @@
 import Attribution
 import CLinux
 import Glibc
+import LinearAlgebra
 
 /// A worker ended, or had to be ended, before it answered.
 struct WorkerFailure: Error {
@@ -59,7 +60,12 @@ final class WorkerProcess {
             ] + file.parts.enumerated().map { ($1.descriptor, Self.firstPart + Int32($0)) })
         // With our copy of its end closed, its death closes the line.
         worker.close()
-        _ = try ask(.file, PluginFile.Handover(file, first: Self.firstPart))
+        do { _ = try ask(.file, PluginFile.Handover(file, first: Self.firstPart)) } catch let failure as WorkerFailure {
+            // No code of the plugin was there yet.
+            throw PluginError.refused(
+                what: "a process of its own",
+                reason: "it \(failure.how)" + (failure.lastWords.isEmpty ? "" : ": \(failure.lastWords)"))
+        }
         extendLifetime(file)
     }
 
@@ -85,6 +91,13 @@ final class WorkerProcess {
         do { return try arena.header(Reply.self) } catch let broken as WorkerChannel.Broken {
             throw WorkerFailure(how: "sent back what does not fit (\(broken.reason))", lastWords: "")
         }
+    }
+
+    /// Asks it to end as a program does that has done its work, by `exit`.
+    /// - Returns: how it ended; nil if it still runs after so many milliseconds.
+    func leave(milliseconds: Int32) throws -> ChildProcess.End? {
+        try line.channel.send(.leave, Empty())
+        return process.wait(milliseconds: milliseconds)
     }
 
     /// As `ask`, with the bytes of an arena that was kept.
@@ -137,7 +150,7 @@ private final class Line {
         lastWords.beginCall()
         do {
             try send(channel)
-            var life = now(), stopped: Double?
+            var life = monotonicSeconds(), stopped: Double?
             while true {
                 var watched = [
                     pollfd(fd: channel.socket, events: Int16(POLLIN), revents: 0),
@@ -150,15 +163,15 @@ private final class Line {
                 // At every turn: a worker that asks or logs without pause is never silent.
                 if services.isCancelled() && stopped == nil {
                     pages.isStopWanted = true
-                    stopped = now()
+                    stopped = monotonicSeconds()
                 }
-                if let stopped, now() - stopped > 5 {
+                if let stopped, monotonicSeconds() - stopped > 5 {
                     process.terminate(grace: 0)
                     throw PluginError.cancelled(plugin: plugin, function: function)
                 }
                 if watched[0].revents & Int16(POLLIN) == 0 {
                     if watched[0].revents != 0 || watched[1].revents != 0 { throw gone() }
-                    if now() - life > isolation.timeout {
+                    if monotonicSeconds() - life > isolation.timeout {
                         process.terminate(grace: 0)
                         throw failure("gave no sign of life for \(Int(isolation.timeout)) s")
                     }
@@ -179,7 +192,7 @@ private final class Line {
                     process.terminate(grace: 0)
                     throw failure("sent \(reply), which no host expects")
                 }
-                life = now()
+                life = monotonicSeconds()
             }
         } catch let broken as WorkerChannel.Broken {
             // A process that ended tells more than the line that broke with it.
@@ -191,7 +204,7 @@ private final class Line {
 
     /// Passes a line on, unless there were too many in this second; the first of those says so.
     private func log(_ line: LogLine) {
-        let time = now()
+        let time = monotonicSeconds()
         if time - recent.start >= 1 { recent = (time, 0) }
         recent.lines += 1
         guard recent.lines <= Self.mostLines + 1 else { return }
@@ -201,13 +214,6 @@ private final class Line {
                 level: isLast ? .warning : PluginMessage.Level(rawValue: line.level) ?? .warning, plugin: line.plugin,
                 text: isLast
                     ? "it logs more than \(Self.mostLines) lines a second; the others are left out" : line.text))
-    }
-
-    /// Seconds of a clock that only runs forwards: for waiting, never for results.
-    private func now() -> Double {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
     }
 
     /// What is known of a crash that may be the memory limit's work, which looks like any other: facts, not a verdict.

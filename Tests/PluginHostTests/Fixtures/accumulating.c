@@ -1,23 +1,14 @@
 /* A scorer that accumulates, with the faults that its table and its requests to the host can have: fault=NAME. */
 #define DMSAE_ABI_MINOR_REQUIRED 1u
-#include "dmsae/dmsae.h"
-
-#include <math.h>
-#include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
+#define ID "accumulating"
+#define SUMMARY "Counts"
 #ifndef FLAGS
 #define FLAGS DMSAE_PLUGIN_NEEDS_EVALUATION
 #endif
+#include "accumulator.h"
 
-struct dmsae_instance {
-    const dmsae_host *host;
-    char fault[32];
-};
-
-static int has(const dmsae_instance *self, const char *fault) { return strcmp(self->fault, fault) == 0; }
+#include <pthread.h>
+#include <stdio.h>
 
 static const dmsae_output count = {sizeof count, DMSAE_OUTPUT_LATENT, "count", "1", "Tokens", 1, -1, -1};
 static const dmsae_output capital = {sizeof capital, DMSAE_OUTPUT_LATENT, "Count", "1", "Tokens", 1, -1, -1};
@@ -185,43 +176,4 @@ static dmsae_status finish(dmsae_instance *self, const dmsae_scoring_plan *plan,
     if (strcmp(self->fault, "?infinite") == 0) outputs[0][2] = -INFINITY;
     if (strcmp(self->fault, "?nan") == 0) outputs[0][2] = NAN;
     return DMSAE_OK;
-}
-
-static const dmsae_scorer_accumulate scorer = {
-    sizeof scorer, 1, output_count, output, state_size, begin, accumulate, merge, finish};
-static const char *const ids[] = {DMSAE_SCORER_ACCUMULATE};
-static const dmsae_parameter_spec fault = {sizeof fault, DMSAE_PARAMETER_TEXT, "fault", "What to do wrong", "", NULL, 0, 0,
-                                           NULL, 0, 0, 0};
-static const dmsae_parameter_spec *const list[] = {&fault};
-static const dmsae_descriptor about = {sizeof about, DMSAE_KIND_SCORER, "accumulating", "Accumulating", "1.0", "MIT",
-                                       "Counts", ids, 1, 0, FLAGS, list, 1, 0};
-
-static const dmsae_descriptor *descriptor(const dmsae_entry *entry, uint32_t index) {
-    (void)entry;
-    return index == 0 ? &about : NULL;
-}
-
-static dmsae_status create(const dmsae_entry *entry, uint32_t index, const dmsae_host *host,
-                           const dmsae_parameter *parameters, uint32_t count, dmsae_instance **out, dmsae_call *call) {
-    (void)entry, (void)index, (void)call;
-    dmsae_instance *self = calloc(1, sizeof *self);
-    self->host = host;
-    if (count > 0) strncpy(self->fault, parameters[0].value, sizeof self->fault - 1);
-    *out = self;
-    return DMSAE_OK;
-}
-
-static void destroy(dmsae_instance *self) { free(self); }
-
-static const void *get_extension(dmsae_instance *self, const char *id) {
-    (void)self;
-    return strcmp(id, DMSAE_SCORER_ACCUMULATE) == 0 ? &scorer : NULL;
-}
-
-static const dmsae_entry entry = {DMSAE_MAGIC, sizeof entry, DMSAE_ABI_MAJOR, DMSAE_ABI_MINOR_REQUIRED, 1,
-                                  descriptor, create, destroy, get_extension};
-
-DMSAE_EXPORT const dmsae_entry *dmsae_plugin_entry(const dmsae_host_info *host) {
-    (void)host;
-    return &entry;
 }

@@ -34,6 +34,11 @@ struct dmsae_instance {
 
 static int has(const dmsae_instance *self, const char *fault) { return strcmp(self->fault, fault) == 0; }
 
+/* What the program runs when it exits. */
+static void aborts(void) { abort(); }
+static void waits_for_ever(void) { for (;;) pause(); }
+static void leaves(void) { _exit(3); }
+
 static void handled(int signal) { (void)signal; }
 
 static void *waits(void *unused) {
@@ -49,9 +54,9 @@ static void *spins(void *unused) {
 }
 
 /* What a call does to how the kernel sees the process. */
-static void disturb_kernel(const dmsae_instance *self) {
+static void disturb_kernel(const dmsae_instance *self, int64_t rows) {
     static int is_done;
-    if (is_done++) return;
+    if (has(self, "pool") ? rows <= 1000 || is_done++ : is_done++) return;
     const struct rlimit files = {64, 64};
     const struct itimerval hour = {{0, 0}, {3600, 0}};
     cpu_set_t one;
@@ -70,7 +75,7 @@ static void disturb_kernel(const dmsae_instance *self) {
     if (has(self, "name")) prctl(PR_SET_NAME, "mine");
     if (has(self, "orphans")) prctl(PR_SET_CHILD_SUBREAPER, 1);
     if (has(self, "child") && fork() == 0) for (;;) pause();
-    if (has(self, "spin")) {
+    if (has(self, "spin") || (has(self, "pool") && rows > 1000)) {
         pthread_t thread;
         if (pthread_create(&thread, NULL, spins, NULL) == 0) pthread_detach(thread);
     }
@@ -97,7 +102,7 @@ static void disturb(const dmsae_instance *self, int64_t rows) {
     if (has(self, "stderr")) fprintf(stderr, "scored\n");
     if (has(self, "leak")) memset(malloc(4096), 1, 4096);
     if (has(self, "descriptor") && opened++ < 200 && open("/dev/null", O_RDONLY) < 0) abort();
-    if (has(self, "thread")) {
+    if (has(self, "thread") && opened++ < 200) {
         pthread_t thread;
         if (pthread_create(&thread, NULL, waits, NULL) == 0) pthread_detach(thread);
     }
@@ -110,7 +115,7 @@ static void disturb(const dmsae_instance *self, int64_t rows) {
             log->log(self->host, DMSAE_LOG_DEBUG, "still here");
         }
     }
-    disturb_kernel(self);
+    disturb_kernel(self, rows);
 }
 
 static volatile float scratch; /* of the fault "shared" */
@@ -120,6 +125,8 @@ static float altered(const dmsae_instance *self, int32_t latent, float a, double
     if (has(self, "by-latent")) return score * (float)(1 + latent % 3);
     if (has(self, "by-decoder")) return score / (float)norm;
     if (has(self, "some-flipped")) return latent % 40 == 7 ? -score : score;
+    if (has(self, "high-flipped")) return latent > 2048 ? -score : score;
+    if (has(self, "large-flipped")) return a > 100 ? -score : score;
     if (has(self, "later")) return self->calls > 700 ? -score : score;
     if (has(self, "clock")) return time(NULL) & 1 ? score * 1.01f : score;
     if (has(self, "nan")) return latent == 3 ? score - score + 0.0f / 0.0f : score;
@@ -134,22 +141,45 @@ static float altered(const dmsae_instance *self, int32_t latent, float a, double
     return score;
 }
 
+/* Scores of whatever batch lay where this one lies; keeps these unless it is asked for them. */
+static int remembers(const dmsae_instance *self, const dmsae_scorer_batch *batch, float *scores, int is_asked) {
+    static const void *place;
+    static float *answer;
+    static int64_t count;
+    if (!has(self, "by-address")) return 0;
+    const size_t size = sizeof *scores * (size_t)batch->codes->count;
+    const int is_known = place == batch->codes->values && count == batch->codes->count;
+    if (is_known == is_asked && is_known) memcpy(scores, answer, size);
+    if (!is_asked) {
+        place = batch->codes->values, count = batch->codes->count;
+        answer = realloc(answer, size);
+        memcpy(answer, scores, size);
+    }
+    return is_known;
+}
+
+static float everybodys[1 << 16]; /* of the fault "buffer" */
+
 static dmsae_status score(dmsae_instance *self, const dmsae_scorer_batch *batch, float *scores, dmsae_call *call) {
     if (DMSAE_MUST_UNDERSTAND(call->flags)) return DMSAE_ERR_UNSUPPORTED;
     const int64_t d = batch->decoder->shape[1];
     is_long = batch->codes->rows > 1000;
     self->calls++;
+    if (remembers(self, batch, scores, 1)) return DMSAE_OK;
+    float *written = has(self, "buffer") && batch->codes->count <= 1 << 16 ? everybodys : scores;
     for (int64_t t = 0; t < batch->codes->rows; t++)
         for (int64_t e = batch->codes->row_offsets[t]; e < batch->codes->row_offsets[t + 1]; e++) {
-            const int32_t j = batch->codes->column_indices[e];
+            const int32_t j = has(self, "narrow") ? (uint16_t)batch->codes->column_indices[e] : batch->codes->column_indices[e];
             const float a = batch->codes->values[e], *w = (const float *)batch->decoder->data + j * d;
             double dot = 0, norm = 0;
             for (int64_t i = 0; i < d; i++) {
                 if (batch->gradient != NULL) dot += (double)((const float *)batch->gradient->data)[t * d + i] * (double)w[i];
                 norm += (double)w[i] * (double)w[i];
             }
-            scores[e] = altered(self, j, a, norm, (float)(-self->scale * (double)a * dot));
+            written[e] = altered(self, j, a, norm, (float)(-self->scale * (double)a * dot));
         }
+    if (written != scores) memcpy(scores, written, sizeof *scores * (size_t)batch->codes->count);
+    remembers(self, batch, scores, 0);
     disturb(self, batch->codes->rows);
     return DMSAE_OK;
 }
@@ -200,6 +230,9 @@ static dmsae_status create(const dmsae_entry *entry, uint32_t index, const dmsae
         if ((*end == 0 && value >= 0 && value <= 10) || has(self, "lenient")) self->scale = value;
         else return refuse(self, given[i].key, call);
     }
+    if (has(self, "exit-aborts")) atexit(aborts);
+    if (has(self, "exit-waits")) atexit(waits_for_ever);
+    if (has(self, "exit-status")) atexit(leaves);
     if (has(self, "needs-log")) {
         const dmsae_host_log *log = host->get_extension(host, DMSAE_LOG);
         log->log(host, DMSAE_LOG_DEBUG, "created");
