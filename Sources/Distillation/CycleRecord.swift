@@ -1,5 +1,6 @@
 import Attribution
 import SparseCoding
+import TensorFiles
 
 /// How one trained SAE turned out; `metrics.json`. Everything in it is a function of the recipe: no times.
 public struct SAERecord: Codable, Sendable, Equatable {

@@ -1,7 +1,8 @@
 /// Byte-pair encoding of one word (Sennrich et al., arXiv:1508.07909), on bytes as in GPT-2 or on characters as in SentencePiece.
 ///
 /// The word starts as one token per byte or character; as long as any two neighbours have a merge, the one of lowest rank is
-/// applied, the leftmost first among equals.
+/// applied, the leftmost first among equals. By hand: the reference is a Rust library, and the whole of it is this file and
+/// `WordPattern`.
 package struct BytePairEncoding: Sendable {
     let alphabet: SymbolAlphabet
     let merges: MergeTable

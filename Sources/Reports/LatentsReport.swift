@@ -1,4 +1,5 @@
 import Attribution
+import TensorFiles
 
 /// Latents of an SAE as one page.
 public struct LatentsReport {

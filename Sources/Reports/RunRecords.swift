@@ -22,7 +22,7 @@ struct RunRecords {
     /// - Throws: `DistillationError` for a step that is not as the run wrote it; `TensorFileError` for a folder that is none, or
     ///   records that cannot be read.
     init(folder: String) throws {
-        name = folder.split(separator: "/").last.map(String.init) ?? folder
+        name = lastComponent(folder)
         steps = try FinishedSteps(folder: folder)
         trainings = try TrainingCurve.read(folder + "/events.jsonl")
     }

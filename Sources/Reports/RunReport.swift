@@ -17,7 +17,7 @@ public struct RunReport {
             guard var curve = try TrainingCurve.read(log).last else {
                 throw TensorFileError.unreadable(file: log, reason: "a control needs the log that `dmsae train` writes")
             }
-            curve.name = "control \(path.split(separator: "/").last ?? "")"
+            curve.name = "control \(lastComponent(path))"
             return curve
         }
     }

@@ -157,9 +157,3 @@ extension SparseCodes {
         }
     }
 }
-
-/// A pointer whose users keep apart by lane.
-struct SendablePointer<Element>: @unchecked Sendable {
-    let pointer: UnsafeMutablePointer<Element>
-    init(_ pointer: UnsafeMutablePointer<Element>) { self.pointer = pointer }
-}

@@ -62,7 +62,7 @@ struct DistillCommand: ParsableCommand {
     }
 
     private var name: String {
-        let last = recipe.split(separator: "/").last.map(String.init) ?? recipe
+        let last = lastComponent(recipe)
         return last.hasSuffix(".yaml") || last.hasSuffix(".yml")
             ? String(last[..<(last.lastIndex(of: ".") ?? last.endIndex)]) : last
     }

@@ -1,5 +1,4 @@
 import Distillation
-import Glibc
 import LanguageModeling
 import PluginHost
 import TensorFiles
@@ -41,7 +40,7 @@ extension DistillationParts {
         var evaluationText: (@Sendable (_ limit: Int) throws -> TokenSource)?
         if let evaluationCorpus { evaluationText = { try source(evaluationCorpus, skip: 0, limit: $0) } }
         var hashes = try fileHashes([
-            ("model", try modelFiles(modelPath)), ("text", corpus.files),
+            ("model", modelFiles(modelPath)), ("text", corpus.files),
             ("evaluation text", evaluationCorpus?.files ?? []),
         ])
         hashes.merge(rule.hashes("sparsity rule")) { $1 }
@@ -94,21 +93,10 @@ struct DamagedDemo: Error, CustomStringConvertible {
     }
 }
 
-/// The last part of a path.
-func lastComponent(_ path: String) -> String { path.split(separator: "/").last.map(String.init) ?? path }
-
 /// The files whose bytes make a model what it is.
-func modelFiles(_ path: String) throws -> [String] {
-    guard let folder = opendir(path) else { return [path] }
-    defer { closedir(folder) }
-    var names: [String] = []
-    while let entry = readdir(folder) {
-        let name = withUnsafePointer(to: &entry.pointee.d_name) {
-            $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-        }
-        if name.hasSuffix(".safetensors") || name.hasSuffix(".json") { names.append(name) }
-    }
-    return names.sorted().map { path + "/" + $0 }
+func modelFiles(_ path: String) -> [String] {
+    guard let names = try? namesInFolder(path) else { return [path] }
+    return names.filter { $0.hasSuffix(".safetensors") || $0.hasSuffix(".json") }.map { path + "/" + $0 }
 }
 
 /// SHA-256 of a model, see `ModelPlace`.

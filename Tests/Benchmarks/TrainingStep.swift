@@ -49,8 +49,8 @@ struct TrainingStep {
             lap.time("tiles") { tiles.forEach(input: x, rows: 0..<x.rows, encoder: encoder) { _ in } }
             lap.time("triad", memory.pass)
             var ends: [(TrainingPhase, Double)] = []
-            trainer.onPhase = { ends.append(($0, now())) }
-            var last = now()
+            trainer.onPhase = { ends.append(($0, monotonicSeconds())) }
+            var last = monotonicSeconds()
             try lap.time("step") { _ = try trainer.update(x) }
             for (phase, end) in ends {
                 lap.add("\(phase)", end - last)

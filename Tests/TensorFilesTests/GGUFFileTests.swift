@@ -243,7 +243,7 @@ private struct GGUFBytes {
         #expect(throws: TensorFileError.unreadable(file: "/nowhere/m.gguf", reason: "No such file or directory")) {
             try GGUFFile(path: "/nowhere/m.gguf")
         }
-        #expect(throws: TensorFileError.unreadable(file: "/tmp", reason: "not a regular file")) {
+        #expect(throws: TensorFileError.unreadable(file: "/tmp", reason: "Is a directory")) {
             try GGUFFile(path: "/tmp")
         }
     }

@@ -110,7 +110,7 @@ public struct PluginManifest: Codable, Equatable, Sendable {
         plugins = [
             Plugin(
                 id: symbol, kind: "scorer", version: "\(version)", license: "",
-                description: "a plain function, called as \(printable(fileName(file))) says",
+                description: "a plain function, called as \(printable(lastComponent(file))) says",
                 extensions: [DMSAE_SCORER_PER_TOKEN], flags: readsGradient ? ["needs-gradient"] : [], parameters: [])
         ]
     }

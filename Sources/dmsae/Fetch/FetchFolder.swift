@@ -1,4 +1,5 @@
 import Glibc
+import TensorFiles
 
 /// A folder of the cache that is being filled: made where it was not, locked for as long as this object lives (the kernel drops
 /// the lock if the process dies), and free of what an earlier fetch left when it was killed.
@@ -38,7 +39,7 @@ final class FetchFolder {
 
     /// Only with the lock held: what is there then is nobody's.
     private static func removeLeftovers(in folder: String) {
-        for name in TemporaryDownload.names(in: folder)
+        for name in (try? namesInFolder(folder)) ?? []
         where name.hasPrefix(TemporaryDownload.prefix) || name.hasPrefix(".") && name.hasSuffix(".partial") {
             TemporaryDownload.remove(folder + "/" + name)
         }

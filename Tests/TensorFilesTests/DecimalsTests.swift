@@ -1,4 +1,4 @@
-import Distillation
+import TensorFiles
 import Testing
 
 @Test func numbersHaveTheDecimalsAskedFor() {
@@ -8,4 +8,11 @@ import Testing
         (-.infinity, 2, "-inf"), (0.001, 3, "0.001"), (1e300, 2, "1e+300"),
     ]
     for (value, places, text) in cases { #expect(decimals(value, places) == text) }
+}
+
+@Test func numbersOnAPageHaveATrueMinusSignAndADashForNone() {
+    let cases: [(Double, Int, String)] = [
+        (-12.345, 1, "−12.3"), (-0.001, 2, "0.00"), (2.5, 0, "3"), (.nan, 2, "–"), (-.infinity, 0, "–"),
+    ]
+    for (value, places, text) in cases { #expect(short(value, places) == text) }
 }

@@ -1,8 +1,11 @@
 import Distillation
 @preconcurrency import Glibc
 
-/// Runs a program to its end.
-enum ChildProcess {
+/// Runs a program to its end, with a log of what it says.
+///
+/// By hand, though swift-subprocess could: it is asynchronous where our commands are not, bridging that, with the polling for a
+/// stop, takes as many lines as these, and building it takes half a minute of a processor.
+enum LoggedProgram {
     /// Runs `arguments`, found through PATH, with nothing on standard input and both outputs collected in the file
     /// `log`. Returns the exit status, 128 plus the number for a signal; nil if there is no such program. It starts with
     /// every signal as by default, and ends when we are asked to stop.
