@@ -5,7 +5,7 @@ import LinearAlgebra
 /// Backward computes the gradient of the residual stream only, never of a weight.
 final class Decoder: LanguageModel {
     let configuration: ModelConfiguration
-    /// `[V, d]`.
+    /// [V, d], a row a token.
     private let embedding: Matrix
     private let blocks: [DecoderBlock]
     private let head: LanguageHead

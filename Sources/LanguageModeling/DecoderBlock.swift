@@ -49,6 +49,6 @@ struct DecoderPass {
     let sequences: Int
     let length: Int
 
-    /// n.
+    /// n = sequences · length.
     var tokenCount: Int { sequences * length }
 }

@@ -24,9 +24,9 @@ package struct LanguageHead {
     /// What the losses of up to `rows` tokens need, for lanes that work together.
     package struct Scratch {
         fileprivate let lanes: Lanes
-        /// `[n, d]`.
+        /// [n, d], the input after the norm.
         fileprivate let normed: Matrix
-        /// `[n, d]`.
+        /// [n, d], the loss's gradient by `normed`.
         fileprivate let dnormed: Matrix
         /// A tile of logits for every lane.
         fileprivate let tiles: Matrix

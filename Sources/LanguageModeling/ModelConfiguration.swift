@@ -6,7 +6,7 @@ public struct ModelConfiguration: Sendable, Equatable {
     public var layerCount: Int
     /// Width of the residual stream.
     public var dModel: Int
-    /// Query heads.
+    /// H, heads of the queries.
     public var headCount: Int
     /// Key and value heads; each serves headCount / keyValueHeadCount query heads.
     public var keyValueHeadCount: Int
@@ -14,7 +14,7 @@ public struct ModelConfiguration: Sendable, Equatable {
     public var headDimension: Int
     /// Width of the gated perceptron.
     public var intermediateSize: Int
-    /// V.
+    /// V, tokens that have an embedding.
     public var vocabularySize: Int
     /// Positions the model was made for.
     public var contextLength: Int

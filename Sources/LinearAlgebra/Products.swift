@@ -2,7 +2,6 @@ import COpenBLAS
 
 /// Whether a factor is used as stored or transposed.
 public enum Orientation: Sendable {
-    /// As stored.
     case normal
     /// Rows and columns exchanged.
     case transposed

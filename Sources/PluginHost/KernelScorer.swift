@@ -10,7 +10,6 @@ import LinearAlgebra
 public final class KernelScorer: AttributionScorer, LoadedPlugin {
     /// The function's symbol.
     public let name: String
-    /// The signature's.
     public let version: String
     /// The shared object.
     public var path: String { file.path }

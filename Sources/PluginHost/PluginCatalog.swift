@@ -30,11 +30,11 @@ public struct PluginListing: Encodable, Equatable, Sendable {
     public var id: String?
     /// What it is for, in words.
     public var kind: String?
-    /// Its version.
+    /// As the plugin gives it; nil where that is not known.
     public var version: String?
     /// What it does, in a line.
     public var description: String?
-    /// The file.
+    /// Of the shared object.
     public var path: String
     /// Why the file did not load.
     public var error: String?

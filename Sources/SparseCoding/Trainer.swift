@@ -51,9 +51,8 @@ package enum TrainingPhase: CaseIterable, Sendable {
 public final class Trainer {
     /// The SAE being trained.
     public let sae: SparseAutoencoder
-    /// Its numbers.
     public let plan: TrainingPlan
-    /// Steps done.
+    /// Steps done so far.
     public private(set) var step = 0
     /// [F] tokens since each latent last fired.
     public private(set) var tokensSinceFired: [Int]

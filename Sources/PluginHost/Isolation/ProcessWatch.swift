@@ -10,9 +10,9 @@ public struct ProcessTraces: Codable, Sendable {
     public var allocatedBytes: Int
     /// Bytes of memory in use, allocated by whatever means.
     public var residentBytes: Int
-    /// Open descriptors.
+    /// Descriptors that are open.
     public var descriptors: Int
-    /// Threads.
+    /// Threads that there are.
     public var threads: Int
     /// Whether its threads use the processor while nothing is asked of them.
     public var isBusy: Bool

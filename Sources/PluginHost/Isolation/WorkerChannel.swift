@@ -21,7 +21,6 @@ final class WorkerChannel: @unchecked Sendable {
         enum Part {
             /// A message; the next one may be sound.
             case message
-            /// The line.
             case line
             /// Nothing: the other side hung up.
             case end

@@ -168,7 +168,6 @@ struct BatchHeader: Codable {
     }
 }
 
-/// A selection.
 struct SelectionHeader: Codable {
     var codes: CodesHeader?
     var mode: Int32
@@ -254,7 +253,7 @@ struct EvaluationRequest: Codable {
     /// An edit; a float as its bits, which JSON keeps.
     struct Change: Codable {
         var tokens: Range<Int>
-        /// As `dmsae_edit_operation`.
+        /// A value of `dmsae_edit_operation`.
         var operation: Int
         var latent: Int
         var value: UInt32
