@@ -5,11 +5,10 @@ import TensorFiles
 
 /// One logged step of a training in `events.jsonl`.
 public struct TrainingEvent: Encodable, Sendable {
-    /// Always "step".
+    /// Tells it from the other lines of `events.jsonl`.
     public let event = "step"
     /// Which training: "cycle-2", "final/k-64/dmsae".
     public let run: String
-    /// The step.
     public let record: StepRecord
 }
 

@@ -27,9 +27,9 @@ package struct LanguageHead {
     /// What the losses of up to `rows` tokens need, for lanes that work together.
     package struct Scratch {
         fileprivate let lanes: Lanes
-        /// `[n, d]`.
+        /// [n, d], the input after the norm.
         fileprivate let normed: Matrix
-        /// `[n, d]`.
+        /// [n, d], the loss's gradient by `normed`.
         fileprivate let dnormed: Matrix
         /// A tile of logits for every lane, and with a soft cap one of its slopes.
         fileprivate let tiles: Matrix

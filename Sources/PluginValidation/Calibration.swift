@@ -6,7 +6,7 @@ struct Calibration {
     let latents = 60
     private let batches: [Selection]
 
-    /// Six batches.
+    /// Draws six batches.
     init(seed: UInt64, areVaried: Bool) {
         batches = (0..<6).map { i in
             let selection = Selection(seed: seed &+ UInt64(i), step: 99)

@@ -14,7 +14,7 @@ public struct LatentsReport {
         self.latents = latents
     }
 
-    /// The page.
+    /// The page as one HTML file.
     public func html() -> String {
         var page = HTMLPage(title: title)
         page.begin(title, findings: [summary], facts: facts.map { ($0.name, $0.value) })

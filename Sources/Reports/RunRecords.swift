@@ -30,7 +30,7 @@ struct RunRecords {
 
 /// How one training went.
 struct TrainingCurve {
-    /// "cycle-1", "final/k-64/dmsae"
+    /// Its folder in the run: "cycle-1", "final/k-64/dmsae".
     var name: String
     var steps: [Step] = []
 

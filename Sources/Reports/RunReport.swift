@@ -22,7 +22,7 @@ public struct RunReport {
         }
     }
 
-    /// The page.
+    /// The page as one HTML file.
     public func html() -> String {
         let run = records.run
         var page = HTMLPage(title: "Distillation \(records.name)")

@@ -17,7 +17,6 @@ public struct SelectionSummary: Sendable, Equatable {
     /// The smallest selected value, nil if the rule selected nothing.
     public var leastSelected: Float?
 
-    /// Nothing kept.
     public init() {}
 }
 

@@ -24,7 +24,7 @@ package final class RowCandidates {
     /// [rows]: entries, and the value at and below which a row takes no more.
     private var counts: UnsafeMutablePointer<Int> = allocateAligned(0)
     private var floors = Matrix(rows: 1, columns: 0)
-    /// [rows, capacity]
+    /// [rows, capacity] latents of the candidates.
     private var columns: UnsafeMutablePointer<Int32> = allocateAligned(0)
     private var values: UnsafeMutablePointer<Float> = allocateAligned(0)
     private var allocated = 0

@@ -24,12 +24,11 @@ public struct SAEProvenance: Codable, Sendable, Equatable {
     public var hashes: [String: String]?
     /// Every number of the training.
     public var plan: TrainingPlan?
-    /// Steps done.
+    /// Training steps behind it.
     public var steps: Int?
     /// What cfg.json says of the training that is otherwise where the SAE is used here, in sentences; not kept.
     public var remarks: [String] = []
 
-    /// Nothing known.
     public init() {}
 
     private enum CodingKeys: String, CodingKey {

@@ -4,13 +4,13 @@ import LinearAlgebra
 public struct LearnableTensor: Sendable, Equatable, Codable {
     /// Its name in files.
     public var name: String
-    /// One line.
+    /// One line for people.
     public var description: String
     /// Every element at the start.
     public var initial: Double
     /// Elements are clamped to `minimum...maximum` after each update.
     public var minimum: Double
-    /// See `minimum`.
+    /// The largest value that it may take; see `minimum`.
     public var maximum: Double
     /// Multiple of the training's learning rate.
     public var learningRateMultiple: Double

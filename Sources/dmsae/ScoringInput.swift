@@ -71,7 +71,7 @@ struct ScoringInput: ParsableArguments {
         }
     }
 
-    /// Reads it.
+    /// Reads model, SAE and tokens.
     func load(allCandidates: Bool = false) throws -> Loaded {
         let (autoencoder, provenance, scale) = try scaling.read(sae)
         let place = try SAELayer(asked: layer, provenance, sae: sae, model: model)

@@ -42,7 +42,7 @@ func write(_ name: String, _ matrix: Matrix, shape: [Int]? = nil, to path: Strin
     try writer.write(to: path)
 }
 
-/// Writes input_ids.
+/// Writes `input_ids` of this shape, as a file of tokens has them.
 func write(ids: [Int64], shape: [Int], to path: String) throws {
     var writer = SafetensorsWriter()
     writer.add("input_ids", integers: ids, shape: shape)

@@ -9,9 +9,8 @@ import SparseCoding
 public struct GoldenSplice {
     /// The recorded vectors.
     public let golden: Golden
-    /// The model.
     public let model: any LanguageModel
-    /// [4, 24]
+    /// [4, 24] token ids.
     public let tokens: TokenBatch
     /// From sums to the recorded means.
     public let meanFactor = 1 / Float(4 * 23)

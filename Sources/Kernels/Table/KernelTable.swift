@@ -173,9 +173,9 @@ public struct LatentEntries: @unchecked Sendable {
 /// g ← gradientScale·g − along·p; m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; p ← p − stepSize·m / (√v·inverseRootCorrection + ε),
 /// with stepSize = lr/(1−β₁ᵗ) and inverseRootCorrection = 1/√(1−β₂ᵗ).
 public struct AdamStep: Sendable {
-    /// β₁.
+    /// β₁ in [0, 1).
     public var beta1: Float
-    /// β₂.
+    /// β₂ in [0, 1).
     public var beta2: Float
     /// ε, added to the corrected root.
     public var epsilon: Float

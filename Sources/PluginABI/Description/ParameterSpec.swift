@@ -37,7 +37,7 @@ public struct ParameterSpec: Equatable, Sendable {
     public var unit = ""
     /// The smallest legal integer or number.
     public var minimum = -Double.infinity
-    /// The largest.
+    /// The largest value that is legal.
     public var maximum = Double.infinity
     /// The legal values of a choice.
     public var choices: [String] = []
