@@ -46,6 +46,7 @@ let package = Package(
         .systemLibrary(name: "CIntrinsics"),
         .systemLibrary(name: "CProcessor"),
         .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(name: "COpenBLAS"),
 
         .target(name: "CLinux"),
@@ -68,10 +69,11 @@ let package = Package(
         // What calls kernels names their table too: it is re-exported by Kernels, and without this a build would not notice
         // that its layout changed.
         .target(name: "LinearAlgebra", dependencies: ["Kernels", "KernelTable", "COpenBLAS", "CLinux"]),
-        .target(name: "TensorFiles", dependencies: ["LinearAlgebra", "CLinux", "CCrypto"]),
+        .target(name: "TensorFiles", dependencies: ["LinearAlgebra", "CLinux", "CCrypto", "CZlib"]),
         .target(name: "LanguageModeling", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels", "KernelTable"]),
         .target(
             name: "SparseCoding", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels", "KernelTable"]),
+        .target(name: "SAEFormats", dependencies: ["SparseCoding", "TensorFiles", "LinearAlgebra"]),
         .target(name: "Attribution", dependencies: ["LanguageModeling", "SparseCoding", "TensorFiles", "KernelTable"]),
         .target(
             name: "PluginABI",
@@ -101,12 +103,13 @@ let package = Package(
         .executableTarget(
             name: "dmsae",
             dependencies: [
-                "CLinux", "Distillation", "Reports", "PluginABI", "PluginHost", "PluginWorkers", "PluginValidation",
-                "LanguageModeling", "TensorFiles", "LinearAlgebra", "Kernels",
+                "CLinux", "Distillation", "Reports", "SAEFormats", "PluginABI", "PluginHost", "PluginWorkers",
+                "PluginValidation", "LanguageModeling", "TensorFiles", "LinearAlgebra", "Kernels",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             resources: [
-                .embedInCode("Recipes/demo.yaml"), .embedInCode("Templates/scorer.c.txt"),
+                .embedInCode("Recipes/demo.yaml"), .embedInCode("Recipes/gemma3.yaml"),
+                .embedInCode("Templates/scorer.c.txt"),
                 .embedInCode("Templates/Scorer.swift.txt"), .embedInCode("Templates/DMSAEPlugin.swift.txt"),
                 .embedInCode("Templates/dmsae_plugin.h"),
             ]),
@@ -126,6 +129,9 @@ let package = Package(
         .testTarget(
             name: "LanguageModelingTests", dependencies: ["LanguageModeling", "TensorFiles", "Kernels", "TestSupport"]),
         .testTarget(name: "SparseCodingTests", dependencies: ["SparseCoding", "TensorFiles", "TestSupport"]),
+        .testTarget(
+            name: "SAEFormatsTests",
+            dependencies: ["SAEFormats", "SparseCoding", "TensorFiles", "LinearAlgebra", "TestSupport"]),
         .testTarget(name: "AttributionTests", dependencies: ["Attribution", "LanguageModeling", "TestSupport"]),
         .testTarget(
             name: "PluginHostTests",

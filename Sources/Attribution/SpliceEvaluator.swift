@@ -112,7 +112,6 @@ public final class SpliceEvaluator: SplicedEvaluation, @unchecked Sendable {
     /// What the pass still has.
     public var remainingGroups: Int? { budget.remaining }
 
-    /// See `SplicedEvaluation`.
     public func checkpoint() -> () -> Void {
         let giveBack = budget.checkpoint()
         return { [self] in
@@ -121,13 +120,11 @@ public final class SpliceEvaluator: SplicedEvaluation, @unchecked Sendable {
         }
     }
 
-    /// See `SplicedEvaluation`.
     public func meanActivations() throws -> MeanActivations.Values {
         guard let means else { throw AttributionError.passUnknown }
         return try means.values()
     }
 
-    /// See `SplicedEvaluation`.
     public func lossChanges(_ groups: [EditGroup]) throws -> [Double] {
         try batch.check(groups)
         try budget.spend(groups.count)
@@ -181,7 +178,6 @@ public final class SpliceEvaluator: SplicedEvaluation, @unchecked Sendable {
         changes.add(latent: latent, sequence: batch.firstSequence + group.sequence, from: first, own)
     }
 
-    /// See `SplicedEvaluation`.
     public func gradients(at points: [GradientPoint]) throws -> [Double] {
         for point in points { try batch.check(sequence: point.sequence, "point") }
         try budget.spend(points.count)
@@ -199,7 +195,6 @@ public final class SpliceEvaluator: SplicedEvaluation, @unchecked Sendable {
         return losses
     }
 
-    /// See `SplicedEvaluation`.
     public func gradients(along paths: [GradientPath], alphas: [Double], weights: [Double]) throws {
         precondition(alphas.count == weights.count, "\(alphas.count) alphas, \(weights.count) weights")
         for path in paths { try batch.check(sequence: path.sequence, "path") }

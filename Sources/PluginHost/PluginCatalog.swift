@@ -2,6 +2,7 @@ import Attribution
 import Glibc
 import PluginABI
 import SparseCoding
+import TensorFiles
 
 /// The plugins within reach: those beside the executable, then those in the folders of DMSAE_PLUGIN_PATH.
 public struct PluginCatalog: Sendable {
@@ -203,22 +204,15 @@ public struct PluginCatalog: Sendable {
 
     /// The plugin files of a folder, by name.
     private func files(of folder: String) throws -> [String] {
-        guard let stream = opendir(folder) else {
-            let reason = String(cString: strerror(errno))
+        let names: [String]
+        do {
+            names = try namesInFolder(folder)
+        } catch TensorFileError.unreadable(_, let reason) {
             if folder == executableFolder { throw PluginFileError.unreadable(path: folder, reason: reason) }
             throw PluginFileError.badFolder(reason: reason)
         }
-        defer { closedir(stream) }
-        var names: [String] = []
-        while let entry = readdir(stream) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            guard name.hasSuffix(".so") else { continue }
-            if folder == executableFolder && !name.hasPrefix(Self.prefix) { continue }
-            names.append(name)
-        }
-        return names.sorted().map { "\(folder)/\($0)" }
+        return names.filter { $0.hasSuffix(".so") && (folder != executableFolder || $0.hasPrefix(Self.prefix)) }
+            .map { "\(folder)/\($0)" }
     }
 }
 

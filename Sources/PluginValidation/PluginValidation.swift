@@ -16,7 +16,7 @@ public struct CheckResult: Encodable, Sendable {
 
     /// The plugin, or the file.
     public let plugin: String
-    /// The check.
+    /// Name of the check, as --check takes it.
     public let check: String
     /// How it ended.
     public let outcome: Outcome

@@ -2,6 +2,7 @@ import Attribution
 import Glibc
 import PluginHost
 import Synchronization
+import LinearAlgebra
 
 extension PluginCheck {
     /// What a plugin does to the process that it is a guest in.
@@ -116,12 +117,12 @@ extension PluginCheck {
 
         func isRaised() -> Bool {
             guard isArmed.load(ordering: .relaxed) else { return false }
-            raised.withLock { $0 = $0 ?? now() }
+            raised.withLock { $0 = $0 ?? monotonicSeconds() }
             return true
         }
 
         /// Seconds since somebody saw it.
-        func elapsed() -> Double? { raised.withLock { $0.map { now() - $0 } } }
+        func elapsed() -> Double? { raised.withLock { $0.map { monotonicSeconds() - $0 } } }
     }
 }
 

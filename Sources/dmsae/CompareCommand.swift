@@ -6,6 +6,7 @@ import LanguageModeling
 import PluginHost
 import Reports
 import TensorFiles
+import LinearAlgebra
 
 /// `dmsae compare`: several scorers on one SAE.
 struct CompareCommand: ParsableCommand {
@@ -114,7 +115,7 @@ struct CompareCommand: ParsableCommand {
                 ComparedScorer(label: $0, $1, budget: Terminal.evaluations(of: $0, limit: limit))
             },
             sequences: loaded.tokens.sequenceCount, length: loaded.tokens.length,
-            means: loaded.means(step: input.sequences), clock: seconds)
+            means: loaded.means(step: input.sequences), clock: monotonicSeconds)
         try score(pass, loaded, builds, key: key, lock)
         try pass.requireScores()
         loaded.warnOfMisfit()
@@ -342,13 +343,6 @@ struct CompareCommand: ParsableCommand {
         for sentence in record.summary { print(printable(sentence)) }
         print("\n\(out)/report.html")
     }
-}
-
-/// Of a clock that only goes forward.
-func seconds() -> Double {
-    var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
 }
 
 /// The largest resident memory of this process so far, MiB.

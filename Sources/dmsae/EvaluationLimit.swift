@@ -1,5 +1,7 @@
 import ArgumentParser
 import Distillation
+import LinearAlgebra
+import TensorFiles
 
 /// How much scorers may ask of the model beyond the pass that all share: a number of forwards, or a time.
 enum EvaluationLimit: ExpressibleByArgument, Equatable {
@@ -34,9 +36,9 @@ enum EvaluationLimit: ExpressibleByArgument, Equatable {
         case .time(let limit):
             let sample = try loaded.sample(0..<min(4, loaded.tokens.sequenceCount))
             func run() throws -> Double {
-                let start = seconds()
+                let start = monotonicSeconds()
                 _ = try loaded.model.losses(of: sample.tokens, residual: sample.residual, afterLayer: loaded.layer)
-                return seconds() - start
+                return monotonicSeconds() - start
             }
             // The first run touches memory for the first time.
             _ = try run()

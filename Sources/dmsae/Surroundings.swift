@@ -2,6 +2,7 @@ import Glibc
 import Kernels
 import LinearAlgebra
 import PluginABI
+import TensorFiles
 
 /// What the environment of the program says, looked at once before any work.
 enum Surroundings {

@@ -1,6 +1,7 @@
 import Glibc
 import LanguageModeling
 import LinearAlgebra
+import TensorFiles
 
 /// Tokens a second of a real model: what the harvest costs (residual stream up to a layer) and what attribution
 /// costs (losses and gradient from there), each beside the time its matrix products alone would take; then what
@@ -45,7 +46,7 @@ struct LanguageModelThroughput {
             try rounds.time("gradient") { _ = try model.lossesAndGradient(of: batch, residual: x, afterLayer: layer) }
         }
 
-        let name = path.split(separator: "/").last.map(String.init) ?? path
+        let name = lastComponent(path)
         let rate = product.operations / rounds.median("product")
         print("\nlanguage model \(name), 8 × 256 tokens; its largest product alone \(number(rate / 1e9, 0)) GFLOP/s")
         let fromLayer = above * block + head
@@ -99,5 +100,5 @@ private struct BlockProduct {
 
     var operations: Double { Double(repeats) * 2 * Double(x.rows) * Double(w.count) }
 
-    func run() { for _ in 0..<repeats { Lanes.shared.multiply(x, .normal, w, .transposed, into: y) } }
+    func run() { for _ in 0..<repeats { Lanes.shared.multiply(x.view, w.view.transposed, into: y.mutableView) } }
 }

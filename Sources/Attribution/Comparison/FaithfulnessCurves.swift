@@ -11,9 +11,9 @@ public final class FaithfulnessCurves {
 
     /// Σ and number of averaged losses of each sequence.
     public struct SequenceLosses: Codable, Equatable, Sendable {
-        /// [S] nats.
+        /// [S] sums of the losses that enter, nats.
         public var sums: [Double] = []
-        /// [S]
+        /// [S] how many losses enter.
         public var counts: [Int] = []
 
         package init(sums: [Double] = [], counts: [Int] = []) {
@@ -53,7 +53,7 @@ public final class FaithfulnessCurves {
         }
     }
 
-    /// Sequences.
+    /// Sequences over all samples.
     public var sequenceCount: Int { samples.reduce(0) { $0 + $1.sample.tokens.sequenceCount } }
 
     /// [S] losses that enter the averages of each sequence.

@@ -37,7 +37,7 @@ public struct ParameterSpec: Equatable, Sendable {
     public var unit = ""
     /// The smallest legal integer or number.
     public var minimum = -Double.infinity
-    /// The largest.
+    /// The largest value that is legal.
     public var maximum = Double.infinity
     /// The legal values of a choice.
     public var choices: [String] = []
@@ -170,23 +170,6 @@ extension PluginDescriptor {
             return PluginReference.Parameter(key: spec.key, value: value)
         }
     }
-}
-
-/// The candidate nearest to `word` by edit distance, if a slip of the fingers can explain the difference.
-package func nearest(_ word: String, among candidates: [String]) -> String? {
-    func distance(_ a: [UInt8], _ b: [UInt8]) -> Int {
-        var row = Array(0...b.count)
-        for (i, x) in a.enumerated() {
-            var diagonal = row[0]
-            row[0] = i + 1
-            for (j, y) in b.enumerated() {
-                (diagonal, row[j + 1]) = (row[j + 1], min(diagonal + (x == y ? 0 : 1), row[j] + 1, row[j + 1] + 1))
-            }
-        }
-        return row[b.count]
-    }
-    let ranked = candidates.map { ($0, distance(Array(word.utf8), Array($0.utf8))) }
-    return ranked.min { $0.1 < $1.1 }.flatMap { $0.1 <= max(1, (word.utf8.count + 1) / 3) ? $0.0 : nil }
 }
 
 extension Array {

@@ -46,7 +46,7 @@ public struct PluginDescriptor: Equatable, Sendable {
     public let summary: String
     /// Ids of the tables it has.
     public let extensions: [String]
-    /// `DMSAE_PLUGIN_…` bits.
+    /// Bits DMSAE_PLUGIN_…, of entry.h.
     public let flags: UInt64
     /// The settings it takes; nil for a plugin older than their description, which takes what its create accepts.
     public private(set) var parameters: [ParameterSpec]?

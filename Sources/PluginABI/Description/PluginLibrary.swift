@@ -5,7 +5,6 @@ import Glibc
 ///
 /// Loading runs the file's code in this process. It is never unloaded; see `PluginFile.load`.
 public final class PluginLibrary: @unchecked Sendable {
-    /// The file.
     public let file: PluginFile
     /// Where it is, absolute and with links resolved.
     public var path: String { file.path }

@@ -17,13 +17,13 @@ public struct PluginManifest: Codable, Equatable, Sendable {
         }
     }
 
-    /// One setting.
+    /// What the manifest says about a setting.
     public struct Parameter: Codable, Equatable, Sendable {
         /// As in `ParameterSpec`.
         public var key: String
         /// "bool", "integer", "number", "choice", "text", "path".
         public var type: String
-        /// One line.
+        /// One line for people.
         public var description: String
         /// Nil if required.
         public var `default`: String?
@@ -35,7 +35,7 @@ public struct PluginManifest: Codable, Equatable, Sendable {
         public var maximum: Double?
         /// Nil unless the type is choice.
         public var choices: [String]?
-        /// "cosmetic", "advanced".
+        /// Of "cosmetic" and "advanced".
         public var flags: [String]?
     }
 
@@ -43,19 +43,18 @@ public struct PluginManifest: Codable, Equatable, Sendable {
     public struct Plugin: Codable, Equatable, Sendable {
         /// What users type.
         public var id: String
-        /// "scorer", "sparsity-rule".
+        /// Either "scorer" or "sparsity-rule".
         public var kind: String
-        /// Its version.
+        /// As the plugin gives it.
         public var version: String
         /// An SPDX expression.
         public var license: String
-        /// One line.
+        /// One line for people.
         public var description: String
         /// Ids of tables.
         public var extensions: [String]?
         /// Names of DMSAE_PLUGIN_ bits.
         public var flags: [String]?
-        /// Its settings.
         public var parameters: [Parameter]?
     }
 
@@ -63,7 +62,7 @@ public struct PluginManifest: Codable, Equatable, Sendable {
     public struct Function: Codable, Equatable, Sendable {
         /// NAME:TYPE of each argument.
         public var args: [String]
-        /// "i32", "void".
+        /// Either "i32" or "void".
         public var returns: String
 
         /// A function of such arguments.
@@ -73,7 +72,7 @@ public struct PluginManifest: Codable, Equatable, Sendable {
         }
     }
 
-    /// 1.
+    /// Version of this format: 1.
     public var manifest: Int
     /// What the file needs.
     public var abi: ABI
@@ -110,7 +109,7 @@ public struct PluginManifest: Codable, Equatable, Sendable {
         plugins = [
             Plugin(
                 id: symbol, kind: "scorer", version: "\(version)", license: "",
-                description: "a plain function, called as \(printable(fileName(file))) says",
+                description: "a plain function, called as \(printable(lastComponent(file))) says",
                 extensions: [DMSAE_SCORER_PER_TOKEN], flags: readsGradient ? ["needs-gradient"] : [], parameters: [])
         ]
     }

@@ -60,9 +60,9 @@ public final class PluginFile: @unchecked Sendable {
 
     /// What results depend on: the file first, then its description and the libraries beside it.
     public var hashes: [FileHash] {
-        parts.reversed().prefix(1).map { FileHash(name: fileName($0.path), sha256: $0.sha256) }
-            + (function.map { [FileHash(name: fileName(FunctionText.path(of: path)), sha256: $0.sha256)] } ?? [])
-            + parts.dropLast().map { FileHash(name: fileName($0.path), sha256: $0.sha256) }
+        parts.reversed().prefix(1).map { FileHash(name: lastComponent($0.path), sha256: $0.sha256) }
+            + (function.map { [FileHash(name: lastComponent(FunctionText.path(of: path)), sha256: $0.sha256)] } ?? [])
+            + parts.dropLast().map { FileHash(name: lastComponent($0.path), sha256: $0.sha256) }
     }
 
     /// Copies the file at `path`, which is to run with `variables`.
@@ -121,8 +121,6 @@ public final class PluginFile: @unchecked Sendable {
     }
 }
 
-package func fileName(_ path: String) -> String { path.split(separator: "/").last.map(String.init) ?? path }
-
 /// Copies of a file and of the libraries beside it.
 private struct Copies {
     var parts: [PluginFile.Part] = []
@@ -162,7 +160,7 @@ private struct Copies {
         func refused() -> SystemRefusal {
             SystemRefusal(what: "memory for a copy of \(path)", reason: AtomicFile.reason(errno))
         }
-        let memory = dmsae_memfd(String(fileName(path).prefix(200)))
+        let memory = dmsae_memfd(String(lastComponent(path).prefix(200)))
         guard memory >= 0 else { throw refused() }
         do {
             var hash = SHA256(), total = 0
@@ -205,7 +203,7 @@ private struct Place {
     let inherited: [String]
 
     init(_ path: String, _ header: SharedObject, inherited: [String]) {
-        let folder = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
+        let folder = parentFolder(of: path)
         self.folder = folder
         func expanded(_ folders: [String]) -> [String] {
             folders.map { $0.replacing("${ORIGIN}", with: folder).replacing("$ORIGIN", with: folder) }

@@ -11,7 +11,6 @@ import PluginABI
 public final class PlainFunction: AttributionScorer, LoadedPlugin {
     /// The function's symbol.
     public let name: String
-    /// The signature's.
     public let version: String
     /// The shared object.
     public var path: String { file.path }

@@ -9,7 +9,6 @@ public struct PluginMessage: Equatable, Sendable {
     public enum Level: Int32, Sendable {
         /// For the plugin's author.
         case debug = 1
-        /// Worth knowing.
         case info = 2
         /// Something may be wrong.
         case warning = 3
@@ -23,7 +22,7 @@ public struct PluginMessage: Equatable, Sendable {
     public let level: Level
     /// Id of the plugin.
     public let plugin: String
-    /// The line.
+    /// One line, fit for a terminal.
     public let text: String
 
     /// A line of a plugin, made fit for a terminal.

@@ -1,6 +1,7 @@
 import Glibc
 import PluginABI
 import Synchronization
+import LinearAlgebra
 
 /// Calls made first one after the other and then by many threads at once, which must give the same bytes.
 final class ConcurrentCalls: Sendable {
@@ -65,13 +66,13 @@ final class ConcurrentCalls: Sendable {
     private init(expected: [[UInt8]], seconds: Double, _ call: @escaping @Sendable (Int) throws -> [UInt8]) {
         self.call = call
         self.expected = expected
-        end = now() + seconds
+        end = monotonicSeconds() + seconds
     }
 
     /// Makes the calls in turn, each thread from another one, until the time is over or somebody found something.
     private func run(from first: Int) {
         var number = first % expected.count
-        while now() < end, !found.withLock(\.isOver) {
+        while monotonicSeconds() < end, !found.withLock(\.isOver) {
             do {
                 if try call(number) != expected[number] { found.withLock { $0.difference = number } }
             } catch {

@@ -1,6 +1,7 @@
 import CLinux
 import Glibc
 import PluginABI
+import TensorFiles
 
 /// What a plugin left behind in the process it runs in.
 struct ProcessTraces: Codable, Sendable {
@@ -173,16 +174,5 @@ final class ProcessWatch {
 
     private static func entries(_ folder: String) -> Int { names(folder).count }
 
-    private static func names(_ folder: String) -> [String] {
-        guard let stream = opendir(folder) else { return [] }
-        defer { closedir(stream) }
-        var names: [String] = []
-        while let entry = readdir(stream) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            if name != "." && name != ".." { names.append(name) }
-        }
-        return names
-    }
+    private static func names(_ folder: String) -> [String] { (try? namesInFolder(folder)) ?? [] }
 }

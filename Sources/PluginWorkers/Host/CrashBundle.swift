@@ -12,7 +12,7 @@ public struct CrashBundle: Codable, Sendable {
     public var id: String?
     /// The call's name.
     public var call: String
-    /// What happened.
+    /// How it ended, as the message of the crash says it.
     public var how: String
     /// The end of its standard error.
     public var lastWords: String

@@ -1,6 +1,7 @@
 import Attribution
 import CLinux
 import Glibc
+import LinearAlgebra
 import PluginABI
 import PluginHost
 
@@ -152,7 +153,7 @@ private final class Line {
         lastWords.beginCall()
         do {
             try send(channel)
-            var life = now(), stopped: Double?
+            var life = monotonicSeconds(), stopped: Double?
             while true {
                 var watched = [
                     pollfd(fd: channel.socket, events: Int16(POLLIN), revents: 0),
@@ -165,15 +166,15 @@ private final class Line {
                 // At every turn: a worker that asks or logs without pause is never silent.
                 if services.isCancelled() && stopped == nil {
                     pages.isStopWanted = true
-                    stopped = now()
+                    stopped = monotonicSeconds()
                 }
-                if let stopped, now() - stopped > 5 {
+                if let stopped, monotonicSeconds() - stopped > 5 {
                     process.terminate(grace: 0)
                     throw PluginCallError.cancelled(plugin: plugin, function: function)
                 }
                 if watched[0].revents & Int16(POLLIN) == 0 {
                     if watched[0].revents != 0 || watched[1].revents != 0 { throw gone() }
-                    if now() - life > isolation.timeout {
+                    if monotonicSeconds() - life > isolation.timeout {
                         process.terminate(grace: 0)
                         throw failure("gave no sign of life for \(Int(isolation.timeout)) s")
                     }
@@ -195,7 +196,7 @@ private final class Line {
                     process.terminate(grace: 0)
                     throw failure("sent \(reply), which no host expects")
                 }
-                life = now()
+                life = monotonicSeconds()
             }
         } catch let broken as WorkerChannel.Broken {
             // A process that ended tells more than the line that broke with it.
@@ -207,7 +208,7 @@ private final class Line {
 
     /// Passes a line on, unless there were too many in this second; the first of those says so.
     private func log(_ line: LogLine) {
-        let time = now()
+        let time = monotonicSeconds()
         if time - recent.start >= 1 { recent = (time, 0) }
         recent.lines += 1
         guard recent.lines <= Self.mostLines + 1 else { return }
@@ -217,13 +218,6 @@ private final class Line {
                 level: isLast ? .warning : PluginMessage.Level(rawValue: line.level) ?? .warning, plugin: line.plugin,
                 text: isLast
                     ? "it logs more than \(Self.mostLines) lines a second; the others are left out" : line.text))
-    }
-
-    /// Seconds of a clock that only runs forwards: for waiting, never for results.
-    private func now() -> Double {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
     }
 
     /// What is known of a crash that may be the memory limit's work, which looks like any other: facts, not a verdict.

@@ -22,7 +22,6 @@ package final class WorkerChannel: @unchecked Sendable {
         package enum Part {
             /// A message; the next one may be sound.
             case message
-            /// The line.
             case line
             /// Nothing: the other side hung up.
             case end

@@ -87,6 +87,9 @@ extension PluginWorker {
             var blocks = ArenaBlocks()
             switch try inference.form(context, state: UnsafeRawBufferPointer(state.bytes)) {
             case .rowTopK(let k): try channel.send(.done, FormReply(topK: k), blocks)
+            case .threshold(let shared):
+                blocks.add([Float](repeating: shared, count: context.latentCount))
+                try channel.send(.done, FormReply(topK: nil), blocks)
             case .thresholds(let thresholds):
                 blocks.add(thresholds)
                 try channel.send(.done, FormReply(topK: nil), blocks)
