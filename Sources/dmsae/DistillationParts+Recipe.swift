@@ -101,7 +101,7 @@ func modelFiles(_ path: String) -> [String] {
 
 /// SHA-256 of a model, see `ModelPlace`.
 func modelHash(_ path: String) throws -> String? {
-    ModelPlace.modelHash(try fileHashes([("model", try modelFiles(path))]))
+    ModelPlace.modelHash(try fileHashes([("model", modelFiles(path))]))
 }
 
 /// SHA-256 by what a file is for, of several files with their names. No paths, and no name for what is one file: what is
