@@ -4,7 +4,7 @@ extension DecoderDescription {
     /// Reads the metadata of a GGUF file. As with config.json, a key that would change the numbers is understood or refused.
     ///
     /// Throws `LanguageModelError`.
-    init(gguf file: GGUFFile) throws { self = try GGUFSettings(file).description().description }
+    package init(gguf file: GGUFFile) throws { self = try GGUFSettings(file).description().description }
 }
 
 /// Metadata of a GGUF file by exactly the kind it must have. A key without a namespace is one of the file's architecture:

@@ -5,7 +5,7 @@ extension DecoderDescription {
     ///
     /// Settings that would change the numbers and are not implemented are refused, never ignored, and so is a setting that
     /// nobody here has heard of. Throws `LanguageModelError`, or `TensorFileError` for a file that is not JSON.
-    init(huggingFace path: String) throws {
+    package init(huggingFace path: String) throws {
         self = try ModelSettings(file: path, root: try JSONValue(contentsOf: path)).description().description
     }
 }

@@ -36,6 +36,11 @@ public struct RotaryDescription: Sendable, Equatable {
     /// How the frequencies were changed after training.
     public var scaling = RotaryScaling.none
 
+    /// The first `dimension` numbers of a head.
+    package init(dimension: Int, theta: Double, scaling: RotaryScaling = .none) {
+        (self.dimension, self.theta, self.scaling) = (dimension, theta, scaling)
+    }
+
     /// By which pair i turns from one position to the next.
     func frequency(_ i: Int) -> Double { scaling.scaled(pow(theta, -2 * Double(i) / Double(dimension))) }
 }

@@ -89,7 +89,7 @@ import Testing
     ) {
         for count in counts {
             var x = randomMatrix(1, count, seed: 36, from: -4 * cap, to: 4 * cap).values
-            for (i, value) in [0, 1e-20, -1e-3, 0.3, 1e30, -1e30].enumerated() where i < count { x[i] = value }
+            for (i, value) in ([0, 1e-20, -1e-3, 0.3, 1e30, -1e30] as [Float]).enumerated() where i < count { x[i] = value }
             let (row, slopes) = (GuardedRow(x), GuardedRow([Float](repeating: 0, count: count)))
             level.kernels.softCap(row.pointer, slopes.pointer, cap, count)
             for i in 0..<count {
@@ -107,9 +107,9 @@ import Testing
             let row = GuardedRow([Float](repeating: .nan, count: count)),
                 out = GuardedRow([Float](repeating: 0, count: count))
             level.kernels.activate(out.pointer, row.pointer, nil, kind, count)
-            #expect(out.values.allSatisfy(\.isNaN))
+            #expect(out.values.allSatisfy { $0.isNaN })
             level.kernels.softCap(row.pointer, nil, 30, count)
-            #expect(row.values.allSatisfy(\.isNaN))
+            #expect(row.values.allSatisfy { $0.isNaN })
         }
     }
 }

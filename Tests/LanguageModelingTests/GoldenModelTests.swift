@@ -145,8 +145,8 @@ struct GoldenModel: CustomTestStringConvertible {
         try writer.write(to: folder.file("model.safetensors"))
         try AtomicFile.write(contents(of: fixture("models/gpt2/config.json")), to: folder.file("config.json"))
         let batch = TokenBatch([1, 7, 2, 299])
-        #expect(
-            try loadLanguageModel(path: folder.path).residual(of: batch, afterLayer: 2).values
-                == loadLanguageModel(path: fixture("models/gpt2")).residual(of: batch, afterLayer: 2).values)
+        let short = try loadLanguageModel(path: folder.path).residual(of: batch, afterLayer: 2)
+        let long = try loadLanguageModel(path: fixture("models/gpt2")).residual(of: batch, afterLayer: 2)
+        #expect(short.values == long.values)
     }
 }
