@@ -266,8 +266,8 @@ import Testing
         }
         #expect(
             text
-                == "\(path) was moved, or its lock removed, while it was being written; what is finished is in \(elsewhere), "
-                + "and nothing more is written: go on from there")
+                == "\(path) was moved to \(elsewhere) while it was being written; nothing more is written: what is "
+                + "finished is there, go on with --out \(elsewhere) --resume")
         #expect(rmdir(path) == 0, "nothing was written there")
         let record = try distillation("elsewhere", recipe).distill(resuming: true)
         #expect(try record == distillation("whole", recipe).distill(resuming: false))
@@ -278,7 +278,8 @@ import Testing
                 try? removeAll(path)
             }
         }
-        #expect(gone == "\(path) was removed while it was being written; nothing more is written: start again")
+        #expect(
+            gone == "\(path) was removed while it was being written; nothing more is written: run the command again")
         #expect(!exists(path))
     }
 
