@@ -7,75 +7,75 @@ public struct DecoderDescription: Sendable, Equatable {
     /// Sizes and special tokens.
     public var configuration: ModelConfiguration
     /// Of every norm of the residual stream.
-    var norm = NormDescription()
+    package var norm = NormDescription()
     /// Whether attention's and the perceptron's results are normed too before they are added.
-    var hasPostNorms = false
+    package var hasPostNorms = false
     /// Whether both halves of a block read what enters it.
-    var isParallel = false
-    var attention: AttentionDescription
+    package var isParallel = false
+    package var attention: AttentionDescription
     /// One for each block.
-    var layers: [LayerDescription]
+    package var layers: [LayerDescription]
     /// The rotary embeddings that layers refer to.
-    var rotaries: [RotaryDescription]
-    var perceptron: PerceptronDescription
+    package var rotaries: [RotaryDescription]
+    package var perceptron: PerceptronDescription
     /// Multiplies the token embedding.
-    var embeddingScale: Float = 1
+    package var embeddingScale: Float = 1
     /// Whether an embedding of the position is added to that of the token.
-    var hasLearnedPositions = false
+    package var hasLearnedPositions = false
     /// c: logits are c·tanh(logits/c).
-    var finalSoftCap: Float?
+    package var finalSoftCap: Float?
     /// Whether the head is the token embedding.
-    var isHeadTied: Bool
+    package var isHeadTied: Bool
 }
 
 /// A norm, of rows or of heads.
-struct NormDescription: Sendable, Equatable {
-    var kind = Norm.Kind.rootMeanSquare
+package struct NormDescription: Sendable, Equatable {
+    package var kind = Norm.Kind.rootMeanSquare
     /// ε under the root.
-    var epsilon = 0.0
+    package var epsilon = 0.0
     /// Whether files hold the weights less 1.
-    var isStoredLessOne = false
+    package var isStoredLessOne = false
 }
 
 /// What attention is in every block.
-struct AttentionDescription: Sendable, Equatable {
+package struct AttentionDescription: Sendable, Equatable {
     /// H, query heads.
-    var headCount: Int
+    package var headCount: Int
     /// K, key and value heads; each serves H / K query heads.
-    var keyValueHeadCount: Int
+    package var keyValueHeadCount: Int
     /// h, the width of a head; H·h need not be d.
-    var headDimension: Int
+    package var headDimension: Int
     /// α of α·q·k; nil for 1/√h.
-    var scale: Float?
+    package var scale: Float?
     /// c: scores are c·tanh(scores/c).
-    var softCap: Float?
+    package var softCap: Float?
     /// Whether each query and key head is normed (as `NormDescription` says, by root mean square).
-    var hasHeadNorms = false
+    package var hasHeadNorms = false
     /// Whether q, k and v have biases.
-    var hasInputBias = false
+    package var hasInputBias = false
     /// Whether the result has one.
-    var hasOutputBias = false
+    package var hasOutputBias = false
 }
 
 /// In what blocks differ.
-struct LayerDescription: Sendable, Equatable {
+package struct LayerDescription: Sendable, Equatable {
     /// Which of the rotary embeddings; nil for none.
-    var rotary: Int? = 0
+    package var rotary: Int? = 0
     /// How many positions a query sees, itself included; nil for all before it.
-    var window: Int?
+    package var window: Int?
 }
 
 /// The feed-forward half.
-struct PerceptronDescription: Sendable, Equatable {
+package struct PerceptronDescription: Sendable, Equatable {
     /// m.
-    var width: Int
-    var activation: Activation
+    package var width: Int
+    package var activation: Activation
     /// Whether a(G·y) multiplies U·y.
-    var isGated = true
-    var hasBias = false
+    package var isGated = true
+    package var hasBias = false
 
     /// Numbers of G·y and U·y together.
-    var inputWidth: Int { isGated ? 2 * width : width }
+    package var inputWidth: Int { isGated ? 2 * width : width }
 }
 
 extension DecoderDescription {

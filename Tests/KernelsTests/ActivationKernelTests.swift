@@ -89,7 +89,9 @@ import Testing
     ) {
         for count in counts {
             var x = randomMatrix(1, count, seed: 36, from: -4 * cap, to: 4 * cap).values
-            for (i, value) in ([0, 1e-20, -1e-3, 0.3, 1e30, -1e30] as [Float]).enumerated() where i < count { x[i] = value }
+            for (i, value) in ([0, 1e-20, -1e-3, 0.3, 1e30, -1e30] as [Float]).enumerated() where i < count {
+                x[i] = value
+            }
             let (row, slopes) = (GuardedRow(x), GuardedRow([Float](repeating: 0, count: count)))
             level.kernels.softCap(row.pointer, slopes.pointer, cap, count)
             for i in 0..<count {
