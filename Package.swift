@@ -39,7 +39,6 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.0.0"),
-        .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
     ],
     targets: [
         // C modules without code of their own.
@@ -47,6 +46,7 @@ let package = Package(
         .systemLibrary(name: "CIntrinsics"),
         .systemLibrary(name: "CProcessor"),
         .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(name: "COpenBLAS"),
 
         .target(name: "CLinux"),
@@ -69,19 +69,33 @@ let package = Package(
         // What calls kernels names their table too: it is re-exported by Kernels, and without this a build would not notice
         // that its layout changed.
         .target(name: "LinearAlgebra", dependencies: ["Kernels", "KernelTable", "COpenBLAS", "CLinux"]),
-        .target(name: "TensorFiles", dependencies: ["LinearAlgebra", "CLinux", "CCrypto"]),
+        .target(name: "TensorFiles", dependencies: ["LinearAlgebra", "CLinux", "CCrypto", "CZlib"]),
         .target(name: "LanguageModeling", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels", "KernelTable"]),
         .target(
             name: "SparseCoding", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels", "KernelTable"]),
+        .target(name: "SAEFormats", dependencies: ["SparseCoding", "TensorFiles", "LinearAlgebra"]),
         .target(name: "Attribution", dependencies: ["LanguageModeling", "SparseCoding", "TensorFiles", "KernelTable"]),
+        .target(
+            name: "PluginABI",
+            dependencies: ["CDMSAE", "CLinux", "Attribution", "SparseCoding", "LinearAlgebra", "TensorFiles"]),
         .target(
             name: "PluginHost",
             dependencies: [
-                "CDMSAE", "CLinux", "CLibFFI", "Attribution", "SparseCoding", "TensorFiles",
-                .product(name: "TOMLKit", package: "TOMLKit"),
+                "PluginABI", "CDMSAE", "CLibFFI", "Attribution", "SparseCoding", "LinearAlgebra", "TensorFiles",
+                .product(name: "Yams", package: "Yams"),
             ]),
         .target(
-            name: "PluginValidation", dependencies: ["PluginHost", "Attribution", "SparseCoding", "LinearAlgebra"]),
+            name: "PluginWorkers",
+            dependencies: [
+                "PluginHost", "PluginABI", "CDMSAE", "CLinux", "Attribution", "SparseCoding", "LinearAlgebra",
+                "TensorFiles",
+            ]),
+        .target(
+            name: "PluginValidation",
+            dependencies: [
+                "PluginWorkers", "PluginHost", "PluginABI", "CDMSAE", "CLinux", "Attribution", "SparseCoding",
+                "LinearAlgebra",
+            ]),
         .target(
             name: "Distillation",
             dependencies: ["Attribution", "Kernels", "TensorFiles", .product(name: "Yams", package: "Yams")]),
@@ -89,12 +103,13 @@ let package = Package(
         .executableTarget(
             name: "dmsae",
             dependencies: [
-                "CLinux", "Distillation", "Reports", "PluginHost", "PluginValidation", "LanguageModeling",
-                "TensorFiles", "LinearAlgebra", "Kernels",
+                "CLinux", "Distillation", "Reports", "SAEFormats", "PluginABI", "PluginHost", "PluginWorkers",
+                "PluginValidation", "LanguageModeling", "TensorFiles", "LinearAlgebra", "Kernels",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             resources: [
-                .embedInCode("Recipes/demo.yaml"), .embedInCode("Templates/scorer.c.txt"),
+                .embedInCode("Recipes/demo.yaml"), .embedInCode("Recipes/gemma3.yaml"),
+                .embedInCode("Templates/scorer.c.txt"),
                 .embedInCode("Templates/Scorer.swift.txt"), .embedInCode("Templates/DMSAEPlugin.swift.txt"),
                 .embedInCode("Templates/dmsae_plugin.h"),
             ]),
@@ -114,13 +129,16 @@ let package = Package(
         .testTarget(
             name: "LanguageModelingTests", dependencies: ["LanguageModeling", "TensorFiles", "Kernels", "TestSupport"]),
         .testTarget(name: "SparseCodingTests", dependencies: ["SparseCoding", "TensorFiles", "TestSupport"]),
+        .testTarget(
+            name: "SAEFormatsTests",
+            dependencies: ["SAEFormats", "SparseCoding", "TensorFiles", "LinearAlgebra", "TestSupport"]),
         .testTarget(name: "AttributionTests", dependencies: ["Attribution", "LanguageModeling", "TestSupport"]),
         .testTarget(
             name: "PluginHostTests",
             // All that its tests import: what is not named here is not built again when it changes.
             dependencies: [
-                "PluginHost", "PluginValidation", "CDMSAE", "Attribution", "SparseCoding", "LanguageModeling",
-                "LinearAlgebra", "TestSupport",
+                "PluginABI", "PluginHost", "PluginWorkers", "PluginValidation", "CDMSAE", "Attribution", "SparseCoding",
+                "LanguageModeling", "LinearAlgebra", "TestSupport",
             ],
             exclude: ["ABI", "Fixtures"]),
         .testTarget(
@@ -132,13 +150,14 @@ let package = Package(
         .testTarget(
             name: "CommandTests",
             dependencies: [
-                "dmsae", "Attribution", "Distillation", "LanguageModeling", "PluginHost", "SparseCoding", "TensorFiles",
-                "TestSupport",
+                "dmsae", "Attribution", "Distillation", "LanguageModeling", "PluginABI", "PluginHost", "PluginWorkers",
+                "SparseCoding", "TensorFiles", "TestSupport",
             ]),
         .executableTarget(
             name: "Benchmarks",
             dependencies: [
-                "Attribution", "Distillation", "SparseCoding", "LanguageModeling", "PluginHost", "TensorFiles",
+                "Attribution", "Distillation", "SparseCoding", "LanguageModeling", "PluginHost", "PluginWorkers",
+                "TensorFiles",
             ],
             path: "Tests/Benchmarks",
             exclude: ["README.md", "results.md", "peers"]),

@@ -2,7 +2,7 @@
 public struct ScoringPlan: Sendable, Equatable, Codable {
     /// m: columns of every batch's codes.
     public var latentCount: Int
-    /// d.
+    /// d, numbers in a row of the residual stream.
     public var dimension: Int
     /// Sequences of the whole pass.
     public var sequenceCount: Int
@@ -34,19 +34,18 @@ public struct ScoringPlan: Sendable, Equatable, Codable {
 public struct ScorerOutput: Sendable, Equatable, Codable {
     /// How it is laid out, row-major.
     public enum Shape: Int32, Sendable, Codable {
-        /// [m]
+        /// One number a latent, [m].
         case latent = 1
-        /// [m, S]
+        /// One number a latent and sequence, [m, S].
         case latentSequence = 2
     }
 
     /// The tensor's name in files.
     public var name: String
-    /// Its shape.
     public var shape: Shape
-    /// "nats", "1".
+    /// Of its numbers: "nats", or "1" for none.
     public var unit: String
-    /// One line.
+    /// One line for people.
     public var description: String
     /// Whether a larger value means a latent that helps more.
     public var higherIsBetter: Bool

@@ -2,11 +2,9 @@
 public enum Aggregate: Sendable, Equatable, CustomStringConvertible {
     /// The q-quantile, numpy's linear interpolation between order statistics.
     case quantile(Double)
-    /// The mean.
     case mean
     /// √ of the mean square.
     case rootMeanSquare
-    /// The largest.
     case maximum
     /// The mean of what is left when the fraction is cut from each end, scipy's `trim_mean`.
     case trimmedMean(Double)

@@ -19,7 +19,7 @@ public struct ScoringBatch: @unchecked Sendable {
     public var gradient: Matrix
     /// [N] next-token loss in nats of position t predicting t + 1; 0 at the last position of a sequence.
     public var loss: [Float]
-    /// [N]
+    /// [N] token ids.
     public var tokens: [Int32]
     /// [S + 1] first token of each sequence.
     public var sequenceOffsets: [Int64]

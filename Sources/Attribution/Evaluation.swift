@@ -37,7 +37,6 @@ public struct EvaluationRecord: Codable, Sendable, Equatable {
 
 /// Sequences to evaluate on, with the losses that do not depend on an SAE.
 public struct EvaluationSet: Sendable {
-    /// The sequences.
     public let samples: [SpliceSample]
     /// Mean loss of the model itself.
     public let originalLoss: Double

@@ -2,17 +2,17 @@ import LinearAlgebra
 
 /// Where the candidates of a pass fired: entries of its codes, token by token.
 package struct FiredEntries {
-    /// m
+    /// m, the candidates.
     package let latentCount: Int
-    /// [entries]
+    /// [entries] index of the latent.
     package var latents: [Int32] = []
     /// [entries] token of the pass.
     package var tokens: [Int32] = []
-    /// [entries] f
+    /// [entries] activations f.
     package var activations: [Float] = []
     /// [S] scored tokens.
     package var scoredTokens: [Int] = []
-    /// T
+    /// T, tokens of a sequence.
     package let length: Int
 
     /// Nothing yet of `latentCount` candidates, in sequences of `length` tokens.

@@ -15,7 +15,7 @@ public final class LatentInspection {
 
     /// How much is shown.
     public struct Extent: Sendable {
-        /// Contexts.
+        /// Contexts to keep of each latent.
         public var contexts = 5
         /// Tokens before and after the highest of a context.
         public var radius = 12
@@ -68,7 +68,7 @@ public final class LatentInspection {
     /// Sequences that were looked at.
     public var sequenceCount: Int { fired.sequenceCount }
 
-    /// Scored tokens.
+    /// Scored tokens of all sequences.
     public var tokenCount: Int { fired.scoredTokens.reduce(0, +) }
 
     /// The latents that fire at all, highest density first; ties: lower index first.

@@ -5,7 +5,7 @@ import SparseCoding
 public final class MeanActivations {
     /// Means [m], silent tokens as 0, and how many tokens they are over.
     public struct Values: Equatable, Sendable {
-        /// [m]
+        /// [m] mean activations over the pass.
         public var means: [Double]
         /// Scored tokens of the pass.
         public var scoredTokens: Int

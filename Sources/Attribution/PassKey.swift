@@ -8,7 +8,7 @@ public struct PassKey: Equatable, Sendable {
     /// A key of the given entries.
     public init(_ entries: [String: String]) { self.entries = entries }
 
-    /// An entry.
+    /// The value of an entry; nil removes it.
     public subscript(_ name: String) -> String? {
         get { entries[name] }
         set { entries[name] = newValue }

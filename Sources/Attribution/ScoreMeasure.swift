@@ -7,7 +7,7 @@ public enum ScoreMeasure: Equatable, Sendable {
     /// The scorer's own total, by its name.
     case total(String)
 
-    /// "quantile:0.99", "ablation"
+    /// For tables: "quantile:0.99", or the output's name, as "ablation".
     var name: String {
         switch self {
         case .unknown: "score"

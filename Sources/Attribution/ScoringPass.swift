@@ -144,9 +144,9 @@ public final class ScoringPass {
         public let codes: SparseCodes
         /// One per entry; empty for a scorer that only accumulates.
         public let values: [Float]
-        /// [N] nats.
+        /// [N] next-token losses, nats.
         public let loss: [Float]
-        /// Scored positions.
+        /// Positions that were replaced, and so scored.
         public let scoredCount: Int
         /// x̂ [N, d] and g [N, d], for tests and `lm`-like outputs.
         public let reconstruction: Matrix

@@ -8,7 +8,7 @@ public struct ScoringState: Equatable, Sendable {
     public var key: PassKey
     /// The sequences that are in it.
     public var sequences: Range<Int>
-    /// Scored tokens.
+    /// Tokens scored so far.
     public var tokenCount: Int
     /// Of those, the ones that some loss comes at or after.
     public var reachingTokens = 0

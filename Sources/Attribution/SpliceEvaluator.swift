@@ -34,7 +34,6 @@ public final class SpliceEvaluator: SplicedEvaluation, @unchecked Sendable {
     /// What the pass still has.
     public var remainingGroups: Int? { budget.remaining }
 
-    /// See `SplicedEvaluation`.
     public func checkpoint() -> () -> Void {
         let giveBack = budget.checkpoint()
         return { [self] in
@@ -43,13 +42,11 @@ public final class SpliceEvaluator: SplicedEvaluation, @unchecked Sendable {
         }
     }
 
-    /// See `SplicedEvaluation`.
     public func meanActivations() throws -> MeanActivations.Values {
         guard let means else { throw AttributionError.passUnknown }
         return try means.values()
     }
 
-    /// See `SplicedEvaluation`.
     public func lossChanges(_ groups: [EditGroup]) throws -> [Double] {
         try batch.check(groups)
         try budget.spend(groups.count)

@@ -4,7 +4,6 @@ import LinearAlgebra
 /// A few sequences at the hook point: tokens, the model's own residual stream there, and which positions a
 /// reconstruction replaces. Computed once, then spliced with as many SAEs as there are.
 public struct SpliceSample: Sendable {
-    /// The sequences.
     public let tokens: TokenBatch
     /// x [N, d]: the output of block `layer`.
     public let residual: Matrix
@@ -27,7 +26,7 @@ public struct SpliceSample: Sendable {
         self.replaced = replaced
     }
 
-    /// N.
+    /// N = B·T.
     public var tokenCount: Int { replaced.count }
 
     /// Positions that are replaced.

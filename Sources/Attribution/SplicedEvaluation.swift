@@ -48,7 +48,6 @@ public struct GradientPoint: @unchecked Sendable {
     /// [T, d]: written, 0 where the position is not scored.
     public var gradient: UnsafeMutablePointer<Float>
 
-    /// A point.
     public init(sequence: Int, rows: UnsafePointer<Float>, gradient: UnsafeMutablePointer<Float>) {
         self.sequence = sequence
         self.rows = rows
@@ -67,7 +66,6 @@ public struct GradientPath: @unchecked Sendable {
     /// [T, d]: written, Σ_i weight_i·g(r₀ + α_i (r₁ − r₀)), 0 where the position is not scored.
     public var gradient: UnsafeMutablePointer<Double>
 
-    /// A path.
     public init(
         sequence: Int, base: UnsafePointer<Float>, end: UnsafePointer<Float>, gradient: UnsafeMutablePointer<Double>
     ) {

@@ -65,13 +65,13 @@ public final class SplicedPass {
         public let reconstruction: Matrix
         /// f [N, candidates]; rows of positions that are not scored are empty.
         public var codes: SparseCodes { batch.codes }
-        /// [N] nats.
+        /// [N] next-token losses, nats.
         public var loss: [Float] { batch.loss }
         /// Which sequences they are.
         public var tokens: TokenBatch { sample.tokens }
         /// [N] 1 where the position is scored.
         public var scored: [UInt8] { batch.scored }
-        /// Scored positions.
+        /// Positions that were replaced, and so scored.
         public var scoredCount: Int { sample.replacedCount }
 
         /// Sequence s alone.

@@ -9,7 +9,7 @@ package final class TokenLossChanges {
     /// Δ [m·B, T − 1], row (latent·B + sequence); NaN where nothing is known of the pair.
     package let values: Matrix
     private let sequenceCount: Int
-    /// [m·B]
+    /// [m·B] whether a change was asked for, by latent and sequence.
     private var isAsked: [Bool]
 
     /// Room for a whole pass.

@@ -14,15 +14,15 @@ import CDMSAE
 struct PluginAbout {
     /// What users type: a-z, 0-9, '-', '_', '.'.
     var id: StaticString
-    /// For people.
+    /// The name that people see.
     var name: StaticString
     /// Of the plugin.
     var version: StaticString = "1.0.0"
     /// An SPDX expression.
     var license: StaticString = "Apache-2.0"
-    /// One line.
+    /// What it does, in one line.
     var description: StaticString
-    /// DMSAE_PLUGIN_… bits.
+    /// Bits DMSAE_PLUGIN_…, of entry.h.
     var flags: UInt64 = DMSAE_PLUGIN_DETERMINISTIC
     /// The settings it takes.
     var settings: [Setting] = []
@@ -211,9 +211,9 @@ struct Batch {
         UnsafePointer((tensor.pointee.data + Int(tensor.pointee.byte_offset)).assumingMemoryBound(to: Float.self))
     }
 
-    /// d.
+    /// d, numbers in a row of the residual stream.
     let dimension: Int
-    /// N.
+    /// N, tokens of the batch.
     var tokenCount: Int { Int(codes.rows) }
     /// How many sequences.
     var sequenceCount: Int { Int(c.pointee.sequence_count) }
@@ -221,7 +221,7 @@ struct Batch {
     func tokens(ofSequence s: Int) -> Range<Int> {
         Int(c.pointee.sequence_offsets[s])..<Int(c.pointee.sequence_offsets[s + 1])
     }
-    /// m.
+    /// m, the candidates.
     var latentCount: Int { Int(codes.columns) }
     /// Active latents of token t: entries, parallel to the scores.
     func entries(ofToken t: Int) -> Range<Int> { Int(codes.row_offsets[t])..<Int(codes.row_offsets[t + 1]) }
@@ -229,7 +229,7 @@ struct Batch {
     func latent(_ e: Int) -> Int { Int(codes.column_indices[e]) }
     /// Its activation, above 0.
     func activation(_ e: Int) -> Float { codes.values[e] }
-    /// W_dec[j], [d].
+    /// The decoder row W_dec[j], [d].
     func decoderRow(_ j: Int) -> UnsafePointer<Float> { decoder + j * dimension }
     /// g_t, [d], in nats per unit of x̂.
     /// - Throws: `PluginFailure` unless the plugin declares DMSAE_PLUGIN_NEEDS_GRADIENT.

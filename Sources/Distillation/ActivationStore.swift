@@ -6,7 +6,7 @@ import TensorFiles
 public struct ActivationStoreRecord: Codable, Sendable, Equatable {
     /// Version of this layout.
     public var format = currentFormat
-    /// d.
+    /// d, numbers in a row of the residual stream.
     public var dIn: Int
     /// Rows over all shards.
     public var rows: Int

@@ -1,5 +1,6 @@
 import Attribution
 import SparseCoding
+import TensorFiles
 
 /// How one trained SAE turned out; `metrics.json`. Everything in it is a function of the recipe: no times.
 public struct SAERecord: Codable, Sendable, Equatable {
@@ -11,7 +12,7 @@ public struct SAERecord: Codable, Sendable, Equatable {
     public var lastStep: StepRecord
     /// Latents that had been silent for the plan's number of tokens at the end.
     public var deadLatents: Int
-    /// F.
+    /// F, latents of the SAE.
     public var width: Int
     /// On the evaluation text.
     public var evaluation: EvaluationRecord
@@ -19,7 +20,7 @@ public struct SAERecord: Codable, Sendable, Equatable {
 
 /// What a cycle did.
 public struct CycleRecord: Codable, Sendable, Equatable {
-    /// t.
+    /// t, from 0.
     public var cycle: Int
     /// The SAE it trained.
     public var sae: SAERecord
@@ -49,9 +50,9 @@ public struct FinalRecord: Codable, Sendable, Equatable {
 
 /// The whole run's outcome.
 public struct DistillationRecord: Codable, Sendable, Equatable {
-    /// Cycles 0…T.
+    /// Of cycles 0 to T, in order.
     public var cycles: [CycleRecord]
-    /// |C*|.
+    /// |C*|, latents of the final core.
     public var coreSize: Int
     /// One per k.
     public var finals: [FinalRecord]

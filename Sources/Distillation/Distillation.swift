@@ -25,7 +25,6 @@ public struct DistillationParts: Sendable {
     public var rule: any SparsityRule
     /// Every setting of it, defaults included.
     public var ruleSettings: [String: String]
-    /// The scorer.
     public var scorer: any AttributionScorer
     /// Every setting of it, defaults included.
     public var scorerSettings: [String: String]
@@ -34,7 +33,6 @@ public struct DistillationParts: Sendable {
     /// Version of the program.
     public var version: String
 
-    /// Parts.
     public init(
         model: any LanguageModel, modelName: String, specialTokens: Set<Int32>,
         text: @escaping @Sendable (_ skip: Int, _ limit: Int) throws -> TokenSource,
@@ -71,7 +69,7 @@ public final class Distillation {
     private(set) var log: EventLog?
     /// Held as long as the run writes.
     private(set) var lock: OutputLock?
-    /// `RunRecord.identity`.
+    /// `RunRecord.identity` of this run, once it is open.
     private(set) var identity = ""
 
     /// A distillation into a folder.

@@ -2,7 +2,7 @@ import TensorFiles
 
 /// What can go wrong in harvesting, training and distilling as a whole.
 public enum DistillationError: Error, CustomStringConvertible, Equatable {
-    /// Ctrl-C.
+    /// A signal asked to stop.
     case interrupted
     /// A recipe that cannot be read.
     case badRecipe(path: String, reason: String)

@@ -14,7 +14,7 @@ public final class EventLog {
     /// The first line of a run's log.
     private struct RunEvent: Codable {
         var event = "run"
-        /// `RunRecord.identity`.
+        /// `RunRecord.identity` of the run whose events follow.
         var identity: String
     }
 

@@ -16,17 +16,11 @@ public protocol ProgressSink: AnyObject, Sendable {
 
 /// A sink that drops everything.
 public final class SilentProgress: ProgressSink {
-    /// A sink.
     public init() {}
-    /// Nothing.
     public func begin(_ task: String, total: Int, unit: String) {}
-    /// Nothing.
     public func advance(by count: Int, detail: String) {}
-    /// Nothing.
     public func end() {}
-    /// Nothing.
     public func note(_ text: String) {}
-    /// Nothing.
     public func warn(_ text: String) {}
 }
 
@@ -34,7 +28,6 @@ public final class SilentProgress: ProgressSink {
 public final class StopRequest: Sendable {
     private let raised = Atomic<Bool>(false)
 
-    /// Not raised.
     public init() {}
 
     /// Asks the task to stop at the next opportunity; safe in a signal handler.

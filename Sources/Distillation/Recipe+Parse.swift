@@ -115,19 +115,3 @@ extension Recipe {
         return sections.sorted().first { editDistance(name, String($0)) <= 2 }.map(String.init)
     }
 }
-
-/// Levenshtein's distance.
-func editDistance(_ a: String, _ b: String) -> Int {
-    let (a, b) = (Array(a.utf8), Array(b.utf8))
-    var row = Array(0...b.count)
-    for i in 0..<a.count {
-        var diagonal = row[0]
-        row[0] = i + 1
-        for j in 0..<b.count {
-            let change = diagonal + (a[i] == b[j] ? 0 : 1)
-            diagonal = row[j + 1]
-            row[j + 1] = min(change, row[j] + 1, row[j + 1] + 1)
-        }
-    }
-    return row[b.count]
-}

@@ -22,19 +22,19 @@ public struct Recipe: Sendable, Equatable {
     public var sequences = 8
     /// Tokens to harvest.
     public var harvestTokens = 300_000
-    /// F.
+    /// F, latents of an SAE.
     public var width = 4096
     /// Group sizes without a core.
     public var groups: [Int]?
-    /// k.
+    /// k, mean active latents a token.
     public var k = 64.0
-    /// B.
+    /// B, tokens a step.
     public var batch = 1024
     /// Steps per SAE.
     public var steps = 1000
     /// Peak learning rate.
     public var learningRate: Double?
-    /// Warm-up steps.
+    /// Steps of linear warm-up from 0.
     public var warmup: Int?
     /// Step at which the rate starts to fall.
     public var decayStart: DecayStart?
@@ -46,11 +46,11 @@ public struct Recipe: Sendable, Equatable {
     public var deadAfter: Int?
     /// Weight of the auxiliary loss.
     public var auxiliaryWeight: Double?
-    /// Sparsity rule.
+    /// Sparsity rule: a name or a path, settings after commas.
     public var sparsity = "batchtopk"
     /// Budget while distilling.
     public var cycleBudget = BudgetScope.nonCore
-    /// Scorer.
+    /// Scorer: a name or a path, settings after commas.
     public var scorer = "gxa"
     /// Tokens to score per cycle.
     public var scoreTokens = 16_384
@@ -58,11 +58,11 @@ public struct Recipe: Sendable, Equatable {
     public var aggregate = "quantile:0.99"
     /// Over all or active tokens.
     public var over = AggregateScope.all
-    /// Signed aggregates.
+    /// Aggregates signed scores, not absolute ones.
     public var signed = false
-    /// τ.
+    /// τ in (0, 1]: the share of all attribution that a core has.
     public var tau = 0.9
-    /// T.
+    /// T, cycles after cycle 0.
     public var cycles = 7
     /// How the core's decoder rows start.
     public var coreDecoder = CoreDecoderStart.random
@@ -79,7 +79,6 @@ public struct Recipe: Sendable, Equatable {
     /// Attention sinks: multiple of the median norm; 0 for none.
     public var sinks = 10.0
 
-    /// The defaults.
     public init() {}
 
     /// The groups, standard ones unless given.

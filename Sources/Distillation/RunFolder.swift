@@ -66,7 +66,6 @@ public struct RunRecord: Codable, Sendable, Equatable {
 /// A step is done when the file written last in its folder is there (`store.json`, `done.json`); without it all of the
 /// step is made again.
 public struct RunFolder: Sendable {
-    /// Its path.
     public let path: String
 
     /// A run at `path`.

@@ -6,7 +6,7 @@ import TensorFiles
 /// its own, and the first names the store's record: a file that was changed, deleted or taken from another run is found
 /// before anything is made of it.
 package struct StepMark: Codable, Equatable {
-    /// `RunRecord.identity`.
+    /// `RunRecord.identity` of the run that the step is of.
     var run: String
     /// SHA-256 of the mark of the step before.
     var after: String

@@ -5,11 +5,10 @@ import TensorFiles
 
 /// One logged step of a training in `events.jsonl`.
 public struct TrainingEvent: Encodable, Sendable {
-    /// Always "step".
+    /// Tells it from the other lines of `events.jsonl`.
     public let event = "step"
     /// Which training: "cycle-2", "final/k-64/dmsae".
     public let run: String
-    /// The step.
     public let record: StepRecord
 }
 
@@ -118,18 +117,4 @@ public struct TrainingRun {
         }
         return Double(codes.count) / Double(x.rows)
     }
-}
-
-/// A number with `places` decimals; `String(format:)` would need all of Foundation.
-public func decimals(_ value: Double, _ places: Int) -> String {
-    guard value.isFinite else { return "\(value)" }
-    var scale = 1.0
-    for _ in 0..<places { scale *= 10 }
-    guard abs(value) * scale < 1e15 else { return "\(value)" }
-    let rounded = Int((abs(value) * scale).rounded())
-    let sign = value < 0 && rounded > 0 ? "-" : ""
-    guard places > 0 else { return sign + String(rounded) }
-    let fraction = String(rounded % Int(scale))
-    return sign + String(rounded / Int(scale)) + "."
-        + String(repeating: "0", count: places - fraction.count) + fraction
 }

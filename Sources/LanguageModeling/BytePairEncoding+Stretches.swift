@@ -11,7 +11,7 @@ extension BytePairEncoding {
     /// A stretch is encoded; its tokens up to some place stand if the first token of the next stretch, which begins there,
     /// goes with the last of them. Where none of the places tried does, the stretch is made longer.
     func encodeLong(_ word: UnsafeBufferPointer<UInt8>, into output: inout [Int32]) {
-        var source = SymbolSource(word: word, byteTokens: byteTokens)
+        var source = SymbolSource(word: word, alphabet: alphabet)
         var length = Self.longestStretch
         source.fill(to: length)
         var stretch = mergedLong(source.symbols)
@@ -48,14 +48,14 @@ extension BytePairEncoding {
     }
 }
 
-/// The single-byte tokens of a word, made as they are needed.
+/// The first tokens of a word, made as they are needed.
 private struct SymbolSource {
     let word: UnsafeBufferPointer<UInt8>
-    let byteTokens: [Int32]
+    let alphabet: SymbolAlphabet
     private(set) var symbols: [Int32] = []
     private var position = 0
 
-    init(word: UnsafeBufferPointer<UInt8>, byteTokens: [Int32]) { (self.word, self.byteTokens) = (word, byteTokens) }
+    init(word: UnsafeBufferPointer<UInt8>, alphabet: SymbolAlphabet) { (self.word, self.alphabet) = (word, alphabet) }
 
     /// Whether every byte has been looked at.
     var isEmpty: Bool { position == word.count }
@@ -63,9 +63,7 @@ private struct SymbolSource {
     /// Makes symbols until there are `count` of them, if there are so many.
     mutating func fill(to count: Int) {
         while symbols.count < count, position < word.count {
-            let token = byteTokens[Int(word[position])]
-            if token >= 0 { symbols.append(token) }
-            position += 1
+            position += alphabet.append(word, at: position, to: &symbols)
         }
     }
 

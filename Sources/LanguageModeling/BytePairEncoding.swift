@@ -1,11 +1,10 @@
-/// Byte-pair encoding of one word (Sennrich et al., arXiv:1508.07909, on bytes as in GPT-2).
+/// Byte-pair encoding of one word (Sennrich et al., arXiv:1508.07909), on bytes as in GPT-2 or on characters as in SentencePiece.
 ///
-/// The word starts as one token per byte; as long as any two neighbours have a merge, the one of lowest rank is
-/// applied, the leftmost first among equals.
+/// The word starts as one token per byte or character; as long as any two neighbours have a merge, the one of lowest rank is
+/// applied, the leftmost first among equals. By hand: the reference is a Rust library, and the whole of it is this file and
+/// `WordPattern`.
 package struct BytePairEncoding: Sendable {
-    /// Token of each byte; -1 for a byte that the vocabulary cannot spell. Such a byte is left out, and its
-    /// neighbours become adjacent, as in the `tokenizers` library.
-    let byteTokens: [Int32]
+    let alphabet: SymbolAlphabet
     let merges: MergeTable
     /// Words that are one token whatever the merges say; empty unless the tokenizer sets `ignore_merges`.
     let wholeWords: [[UInt8]: Int32]
@@ -15,8 +14,8 @@ package struct BytePairEncoding: Sendable {
     let isOrdered: Bool
     private let longestWholeWord: Int
 
-    init(byteTokens: [Int32], merges: MergeTable, wholeWords: [[UInt8]: Int32], isOrdered: Bool) {
-        self.byteTokens = byteTokens
+    init(alphabet: SymbolAlphabet, merges: MergeTable, wholeWords: [[UInt8]: Int32], isOrdered: Bool) {
+        self.alphabet = alphabet
         self.merges = merges
         self.wholeWords = wholeWords
         self.isOrdered = isOrdered
@@ -36,7 +35,8 @@ package struct BytePairEncoding: Sendable {
         }
         if word.count > Self.longestStretch, isOrdered { return encodeLong(word, into: &output) }
         scratch.tokens.removeAll(keepingCapacity: true)
-        for byte in word where byteTokens[Int(byte)] >= 0 { scratch.tokens.append(byteTokens[Int(byte)]) }
+        var position = 0
+        while position < word.count { position += alphabet.append(word, at: position, to: &scratch.tokens) }
         if scratch.tokens.count > Self.longWord {
             scratch.tokens = mergedLong(scratch.tokens).tokens
         } else if scratch.tokens.count > 1 {
@@ -71,7 +71,7 @@ package struct BytePairEncoding: Sendable {
     /// Tokens as a linked list, candidate merges in a heap ordered by rank, then position: n log n for a word of any
     /// length, and a megabyte without a space is one word.
     ///
-    /// Also returns where each token begins, in single-byte tokens.
+    /// Also returns where each token begins, in tokens of `word`.
     func mergedLong(_ word: [Int32]) -> (tokens: [Int32], starts: [Int]) {
         var tokens = word
         let count = tokens.count

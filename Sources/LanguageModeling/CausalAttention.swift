@@ -6,19 +6,34 @@ import LinearAlgebra
 /// Rows hold queries, keys and values side by side, `[n, (H + 2K)·h]`: H query heads, K key heads, K value heads of
 /// h numbers. Query head j reads key head j·K/H. Nothing of size T×T is kept between forward and backward: the
 /// probabilities of a block of queries are made again, which costs less than to store and fetch them.
-package struct CausalAttention {
+///
+/// s = α·q·k, with a soft cap c·tanh(s/c) of that, and a query sees itself and what is before it, with a window the last W of
+/// those.
+package struct CausalAttention: Sendable, Equatable {
     let headCount: Int
     let keyValueHeadCount: Int
     let headDimension: Int
+    /// α, 1/√h unless told otherwise.
+    let scale: Float
+    /// c.
+    let softCap: Float?
+    /// W, in positions.
+    let window: Int?
 
     /// Queries handled at once: enough for a good matrix product, few enough that the keys after the last query of
     /// the block, which are computed in vain, stay a small part.
     package static let blockRows = 64
 
-    package init(headCount: Int, keyValueHeadCount: Int, headDimension: Int) {
+    package init(
+        headCount: Int, keyValueHeadCount: Int, headDimension: Int, scale: Float? = nil, softCap: Float? = nil,
+        window: Int? = nil
+    ) {
         self.headCount = headCount
         self.keyValueHeadCount = keyValueHeadCount
         self.headDimension = headDimension
+        self.scale = scale ?? 1 / Float(headDimension).squareRoot()
+        self.softCap = softCap
+        self.window = window
     }
 
     /// Numbers in a row of queries, keys and values.
@@ -39,7 +54,9 @@ package struct CausalAttention {
     }
 
     /// Numbers of it for each lane.
-    func scratchCount(length: Int) -> Int { 2 * (Self.blockRows + headDimension) * length }
+    func scratchCount(length: Int) -> Int {
+        ((softCap == nil ? 2 : 3) * Self.blockRows + 2 * headDimension) * length
+    }
 
     /// What a lane works in.
     private struct Scratch {
@@ -47,63 +64,63 @@ package struct CausalAttention {
         let p, dp: UnsafeMutablePointer<Float>
         /// kᵀ and vᵀ of one key head, `[h, T]` each.
         let keys, values: UnsafeMutablePointer<Float>
+        /// Slopes of the soft cap, `[blockRows, T]`; there is room only where there is a cap.
+        let slopes: UnsafeMutablePointer<Float>
 
         init(_ memory: UnsafeMutablePointer<Float>, _ length: Int, _ headDimension: Int) {
             p = memory
             dp = p + blockRows * length
             keys = dp + blockRows * length
             values = keys + headDimension * length
+            slopes = values + headDimension * length
         }
     }
 
-    /// One head's pointers into the rows of one sequence.
+    /// A query head and its key and value heads, as columns of rows of queries, keys and values.
     private struct Head {
-        let query: UnsafePointer<Float>
-        let key: UnsafePointer<Float>
-        let value: UnsafePointer<Float>
+        let query, key, value: Range<Int>
     }
 
     private func group(_ j: Int) -> Int { j / (headCount / keyValueHeadCount) }
 
-    private func head(_ j: Int, _ rows: UnsafePointer<Float>) -> Head {
-        Head(
-            query: rows + j * headDimension, key: rows + (headCount + group(j)) * headDimension,
-            value: rows + (headCount + keyValueHeadCount + group(j)) * headDimension)
+    private func head(_ j: Int) -> Head {
+        func columns(_ head: Int) -> Range<Int> { head * headDimension..<(head + 1) * headDimension }
+        return Head(
+            query: columns(j), key: columns(headCount + group(j)),
+            value: columns(headCount + keyValueHeadCount + group(j)))
     }
 
-    /// S = q·k/√h of `count` queries and `keys` keys, given kᵀ `[h, keys]` with stride `stride`.
-    private func scores(
-        _ query: UnsafePointer<Float>, _ count: Int, _ keysTransposed: UnsafePointer<Float>, _ stride: Int,
-        _ keys: Int, into s: UnsafeMutablePointer<Float>, _ strideS: Int
-    ) {
-        for tile in tiles(keys) {
-            multiplyOnLane(
-                count, tile.count, headDimension, 1 / Float(headDimension).squareRoot(), query, rowWidth, .normal,
-                keysTransposed + tile.lowerBound, stride, .normal, 0, s + tile.lowerBound, strideS)
+    /// The keys `0..<block.upperBound` that a block of queries sees, less those before the window of its first one. `offset` is the
+    /// position of query 0.
+    private func visibleKeys(_ block: Range<Int>, offset: Int = 0) -> Range<Int> {
+        let end = offset + block.upperBound
+        guard let window else { return 0..<end }
+        return max(0, offset + block.lowerBound + 1 - window)..<end
+    }
+
+    /// S = α·q·k `[q, k]` of queries `[q, h]` and transposed keys `[h, k]`.
+    private func scores(_ query: MatrixView, _ keysTransposed: MatrixView, into s: MutableMatrixView) {
+        for tile in tiles(s.columns) {
+            multiplyOnLane(query, keysTransposed.columns(tile), into: s.columns(tile), scale: scale)
         }
     }
 
-    /// o = β·o + α·P·v of `count` queries and `keys` keys.
+    /// o = β·o + α·P·v `[q, h]` of probabilities `[q, k]` and values `[k, h]`.
     private func mix(
-        _ p: UnsafePointer<Float>, _ strideP: Int, _ count: Int, _ keys: Int, _ value: UnsafePointer<Float>,
-        _ strideV: Int, _ alpha: Float, _ beta: Float, into o: UnsafeMutablePointer<Float>, _ strideO: Int
+        _ p: MatrixView, _ value: MatrixView, into o: MutableMatrixView, scale alpha: Float = 1, adding beta: Float = 0
     ) {
-        for tile in tiles(keys) {
+        for tile in tiles(p.columns) {
             multiplyOnLane(
-                count, headDimension, tile.count, alpha, p + tile.lowerBound, strideP, .normal,
-                value + tile.lowerBound * strideV, strideV, .normal, tile.lowerBound == 0 ? beta : 1, o, strideO)
+                p.columns(tile), value.rows(tile), into: o, scale: alpha, adding: tile.lowerBound == 0 ? beta : 1)
         }
     }
 
-    /// o += α·Pᵀ·v: `keys` rows from `count`.
-    private func mixBack(
-        _ p: UnsafePointer<Float>, _ strideP: Int, _ count: Int, _ keys: Int, _ value: UnsafePointer<Float>,
-        _ strideV: Int, _ alpha: Float, into o: UnsafeMutablePointer<Float>, _ strideO: Int
+    /// o += α·Pᵀ·v `[k, h]` of probabilities `[q, k]` and rows `[q, h]`.
+    private func addBack(
+        _ p: MatrixView, _ value: MatrixView, to o: MutableMatrixView, scale alpha: Float = 1
     ) {
-        for tile in tiles(keys) {
-            multiplyOnLane(
-                tile.count, headDimension, count, alpha, p + tile.lowerBound, strideP, .transposed, value, strideV,
-                .normal, 1, o + tile.lowerBound * strideO, strideO)
+        for tile in tiles(p.columns) {
+            multiplyOnLane(p.columns(tile).transposed, value, into: o.rows(tile), scale: alpha, adding: 1)
         }
     }
 
@@ -112,24 +129,26 @@ package struct CausalAttention {
         _ rows: UnsafePointer<Float>, sequences: Int, length: Int, scratch: Matrix, on lanes: Lanes = .shared,
         into output: UnsafeMutablePointer<Float>
     ) {
-        let width = rowWidth
         lanes.forRanges(sequences * headCount) { lane, tasks in
             let scratch = Scratch(scratch.row(lane), length, headDimension)
             for task in tasks {
                 let (sequence, j) = task.quotientAndRemainder(dividingBy: headCount)
-                let head = head(j, rows + sequence * length * width)
-                let out = output + sequence * length * outputWidth + j * headDimension
+                let (head, start) = (head(j), sequence * length)
+                let own = MatrixView(rows + start * rowWidth, rows: length, columns: rowWidth)
+                let out = MutableMatrixView(output + start * outputWidth, rows: length, columns: outputWidth)
+                    .columns(head.query)
                 // The heads of a group follow each other.
                 if task == tasks.lowerBound || j == 0 || group(j) != group(j - 1) {
-                    kernels.transpose(scratch.keys, length, head.key, width, length, headDimension)
+                    transpose(own.columns(head.key), into: scratch.keys)
                 }
+                let keys = MatrixView(scratch.keys, rows: headDimension, columns: length)
                 for block in blocks(length) {
-                    let (query, keys) = (head.query + block.lowerBound * width, block.upperBound)
-                    scores(query, block.count, scratch.keys, length, keys, into: scratch.p, keys)
-                    softmax(scratch.p, rows: block.count, keys: keys, firstVisible: block.lowerBound + 1)
-                    mix(
-                        scratch.p, keys, block.count, keys, head.value, width, 1, 0,
-                        into: out + block.lowerBound * outputWidth, outputWidth)
+                    let seen = visibleKeys(block)
+                    let p = MutableMatrixView(scratch.p, rows: block.count, columns: seen.count)
+                    scores(own.columns(head.query).rows(block), keys.columns(seen), into: p)
+                    cap(p, slopes: nil)
+                    softmax(p, visible: block.lowerBound + 1 - seen.lowerBound)
+                    mix(p.view, own.columns(head.value).rows(seen), into: out.rows(block))
                 }
             }
         }
@@ -137,13 +156,12 @@ package struct CausalAttention {
 
     /// Keys and values of one sequence before the position where another run of it begins.
     package struct Past {
-        /// Keys transposed, `[K·h, first]` with stride `stride`.
-        package let keys: UnsafePointer<Float>
-        package let stride: Int
+        /// Keys transposed, `[K·h, first]`.
+        package let keys: MatrixView
         /// Values `[first, K·h]`.
-        package let values: UnsafePointer<Float>
+        package let values: MatrixView
         /// How many positions.
-        package let count: Int
+        package var count: Int { values.rows }
     }
 
     /// The same as `forward` for suffixes whose first positions were run before: `rows` `[count, (H + 2K)·h]` are the
@@ -152,38 +170,54 @@ package struct CausalAttention {
         heads: Range<Int>, _ rows: UnsafePointer<Float>, count: Int, after past: Past,
         scratch memory: UnsafeMutablePointer<Float>, into output: UnsafeMutablePointer<Float>
     ) {
-        let width = rowWidth
         let scratch = Scratch(memory, past.count + count, headDimension)
+        let own = MatrixView(rows, rows: count, columns: rowWidth)
+        let keys = MatrixView(scratch.keys, rows: headDimension, columns: count)
         for j in heads {
-            let head = head(j, rows), first = group(j) * headDimension
-            if j == heads.lowerBound || group(j) != group(j - 1) {
-                kernels.transpose(scratch.keys, count, head.key, width, count, headDimension)
+            let head = head(j), group = group(j)
+            let earlier = group * headDimension..<(group + 1) * headDimension
+            if j == heads.lowerBound || group != self.group(j - 1) {
+                transpose(own.columns(head.key), into: scratch.keys)
             }
             for block in blocks(count) {
-                let own = block.upperBound, keys = past.count + own
-                let query = head.query + block.lowerBound * width
-                let out = output + block.lowerBound * outputWidth + j * headDimension
-                let p = scratch.p
-                scores(
-                    query, block.count, past.keys + first * past.stride, past.stride, past.count, into: p, keys)
-                scores(query, block.count, scratch.keys, count, own, into: p + past.count, keys)
-                softmax(p, rows: block.count, keys: keys, firstVisible: past.count + block.lowerBound + 1)
-                mix(p, keys, block.count, past.count, past.values + first, keyWidth, 1, 0, into: out, outputWidth)
-                mix(
-                    p + past.count, keys, block.count, own, head.value, width, 1, past.count > 0 ? 1 : 0, into: out,
-                    outputWidth)
+                let all = visibleKeys(block, offset: past.count)
+                // Of the past and of the suffix, each counted from its own start.
+                let old = min(all.lowerBound, past.count)..<past.count
+                let new = max(0, all.lowerBound - past.count)..<block.upperBound
+                let query = own.columns(head.query).rows(block)
+                let out = MutableMatrixView(output, rows: count, columns: outputWidth).columns(head.query).rows(block)
+                let p = MutableMatrixView(scratch.p, rows: block.count, columns: all.count)
+                let (before, after) = (p.columns(0..<old.count), p.columns(old.count..<p.columns))
+                scores(query, past.keys.rows(earlier).columns(old), into: before)
+                scores(query, keys.columns(new), into: after)
+                cap(p, slopes: nil)
+                softmax(p, visible: past.count + block.lowerBound + 1 - all.lowerBound)
+                mix(before.view, past.values.columns(earlier).rows(old), into: out)
+                mix(after.view, own.columns(head.value).rows(new), into: out, adding: old.isEmpty ? 0 : 1)
             }
         }
     }
 
-    /// Rows of scores `[rows, keys]` to probabilities: row r sees the first `firstVisible + r` keys.
-    private func softmax(_ p: UnsafeMutablePointer<Float>, rows: Int, keys: Int, firstVisible: Int) {
-        for r in 0..<rows {
-            let row = p + r * keys
-            let visible = firstVisible + r
-            let total = kernels.exponentialSum(row, kernels.maximum(row, visible), visible)
-            kernels.scale(row, Float(1 / total), visible)
-            (row + visible).update(repeating: 0, count: keys - visible)
+    /// Some columns of rows, `[n, h]`, as h rows one after the other.
+    private func transpose(_ rows: MatrixView, into target: UnsafeMutablePointer<Float>) {
+        kernels.transpose(target, rows.rows, rows.pointer, rows.stride, rows.rows, rows.columns)
+    }
+
+    /// Scores `[q, k]` to capped scores, with their slopes where there is room for them.
+    private func cap(_ s: MutableMatrixView, slopes: UnsafeMutablePointer<Float>?) {
+        if let softCap { kernels.softCap(s.pointer, slopes, softCap, s.rows * s.columns) }
+    }
+
+    /// Rows of scores `[q, k]` to probabilities: row r sees the keys before number `visible + r`, of those the last W.
+    private func softmax(_ p: MutableMatrixView, visible: Int) {
+        for r in 0..<p.rows {
+            let row = p.pointer + r * p.stride
+            let end = visible + r
+            let first = window.map { max(0, end - $0) } ?? 0
+            let total = kernels.exponentialSum(row + first, kernels.maximum(row + first, end - first), end - first)
+            kernels.scale(row + first, Float(1 / total), end - first)
+            row.update(repeating: 0, count: first)
+            (row + end).update(repeating: 0, count: p.columns - end)
         }
     }
 
@@ -203,53 +237,58 @@ package struct CausalAttention {
             let scratch = Scratch(scratch.row(lane), length, headDimension)
             for task in tasks {
                 let (sequence, group) = task.quotientAndRemainder(dividingBy: keyValueHeadCount)
-                let start = sequence * length
-                let head = head(group * groupSize, rows + start * width)
-                kernels.transpose(scratch.keys, length, head.key, width, length, headDimension)
-                kernels.transpose(scratch.values, length, head.value, width, length, headDimension)
+                let (start, head) = (sequence * length, head(group * groupSize))
+                let own = MatrixView(rows + start * width, rows: length, columns: width)
+                transpose(own.columns(head.key), into: scratch.keys)
+                transpose(own.columns(head.value), into: scratch.values)
                 for j in group * groupSize..<(group + 1) * groupSize {
                     backward(
-                        j, rows + start * width, doutput + start * outputWidth, length, scratch,
-                        into: drows + start * width)
+                        j, own, MatrixView(doutput + start * outputWidth, rows: length, columns: outputWidth), scratch,
+                        into: MutableMatrixView(drows + start * width, rows: length, columns: width))
                 }
             }
         }
     }
 
+    /// One query head's part of `drows` `[T, (H + 2K)·h]`, of a sequence's `rows` alike and `doutput` `[T, H·h]`. `scratch` holds
+    /// the transposed keys and values of its group.
     private func backward(
-        _ j: Int, _ rows: UnsafePointer<Float>, _ doutput: UnsafePointer<Float>, _ length: Int, _ scratch: Scratch,
-        into drows: UnsafeMutablePointer<Float>
+        _ j: Int, _ rows: MatrixView, _ doutput: MatrixView, _ scratch: Scratch, into drows: MutableMatrixView
     ) {
-        let width = rowWidth
-        let (head, gradient) = (head(j, rows), head(j, drows))
-        let dquery = UnsafeMutablePointer(mutating: gradient.query)
-        let dkey = UnsafeMutablePointer(mutating: gradient.key)
-        let dvalue = UnsafeMutablePointer(mutating: gradient.value)
-        let scale = 1 / Float(headDimension).squareRoot()
+        let (head, length) = (head(j), rows.rows)
+        let keys = MatrixView(scratch.keys, rows: headDimension, columns: length)
+        let values = MatrixView(scratch.values, rows: headDimension, columns: length)
+        let (dkey, dvalue) = (drows.columns(head.key), drows.columns(head.value))
         for block in blocks(length) {
-            let (count, keys) = (block.count, block.upperBound)
-            let (p, dp) = (scratch.p, scratch.dp)
-            let query = head.query + block.lowerBound * width
-            let dout = doutput + block.lowerBound * outputWidth + j * headDimension
-            scores(query, count, scratch.keys, length, keys, into: p, keys)
-            softmax(p, rows: count, keys: keys, firstVisible: block.lowerBound + 1)
+            let (count, seen) = (block.count, visibleKeys(block))
+            let p = MutableMatrixView(scratch.p, rows: count, columns: seen.count)
+            let dp = MutableMatrixView(scratch.dp, rows: count, columns: seen.count)
+            let query = rows.columns(head.query).rows(block), dout = doutput.columns(head.query).rows(block)
+            scores(query, keys.columns(seen), into: p)
+            cap(p, slopes: scratch.slopes)
+            softmax(p, visible: block.lowerBound + 1 - seen.lowerBound)
             // forward:  o = P·v    ⇒    dv += Pᵀ·do,  dP = do·vᵀ
-            mixBack(p, keys, count, keys, dout, outputWidth, 1, into: dvalue, width)
-            for tile in tiles(keys) {
-                multiplyOnLane(
-                    count, tile.count, headDimension, 1, dout, outputWidth, .normal, scratch.values + tile.lowerBound,
-                    length, .normal, 0, dp + tile.lowerBound, keys)
+            addBack(p.view, dout, to: dvalue.rows(seen))
+            for tile in tiles(seen.count) {
+                multiplyOnLane(dout, values.columns(seen).columns(tile), into: dp.columns(tile))
             }
-            // forward:  P = softmax(s) by rows    ⇒    ds = P ∘ (dP − Σ P∘dP)
-            for query in 0..<count {
-                let (p, dp) = (p + query * keys, dp + query * keys)
-                let mean = kernels.dot(p, dp, keys)
-                for key in 0..<keys { dp[key] = p[key] * (dp[key] - mean) }
-            }
-            // forward:  s = q·kᵀ/√h    ⇒    dq = ds·k/√h,  dk += dsᵀ·q/√h
+            softmaxBackward(p, dp)
+            // forward:  s = c·tanh(s₀/c)    ⇒    ds₀ = ds·(1 − tanh²)
+            if softCap != nil { for i in 0..<count * seen.count { dp.pointer[i] *= scratch.slopes[i] } }
+            // forward:  s₀ = α·q·kᵀ    ⇒    dq = α·ds₀·k,  dk += α·ds₀ᵀ·q
             mix(
-                dp, keys, count, keys, head.key, width, scale, 0, into: dquery + block.lowerBound * width, width)
-            mixBack(dp, keys, count, keys, query, width, scale, into: dkey, width)
+                dp.view, rows.columns(head.key).rows(seen), into: drows.columns(head.query).rows(block), scale: scale)
+            addBack(dp.view, query, to: dkey.rows(seen), scale: scale)
+        }
+    }
+
+    /// forward:  P = softmax(s) by rows    ⇒    ds = P ∘ (dP − Σ P∘dP), in the place of dP.
+    private func softmaxBackward(_ p: MutableMatrixView, _ dp: MutableMatrixView) {
+        let keys = p.columns
+        for query in 0..<p.rows {
+            let (p, dp) = (p.pointer + query * keys, dp.pointer + query * keys)
+            let mean = kernels.dot(p, dp, keys)
+            for key in 0..<keys { dp[key] = p[key] * (dp[key] - mean) }
         }
     }
 

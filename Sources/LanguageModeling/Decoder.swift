@@ -1,12 +1,16 @@
+import Kernels
 import LinearAlgebra
 
-/// A decoder of the Llama family: token embedding, blocks, head. Weights in single precision, in memory once.
+/// A decoder: token embedding, blocks, head, as a description says. Weights in single precision, in memory once.
 ///
 /// Backward computes the gradient of the residual stream only, never of a weight.
 final class Decoder: LanguageModel {
-    let configuration: ModelConfiguration
+    let description: DecoderDescription
+    var configuration: ModelConfiguration { description.configuration }
     /// `[V, d]`.
     private let embedding: Matrix
+    /// `[contextLength, d]`, added to the embedding.
+    private let positions: Matrix?
     private let blocks: [DecoderBlock]
     private let head: LanguageHead
     private let workspaces: WorkspacePool
@@ -15,24 +19,35 @@ final class Decoder: LanguageModel {
     /// part of it.
     static let passTokens = 512
 
-    init(configuration: ModelConfiguration, embedding: Matrix, blocks: [DecoderBlock], head: LanguageHead) {
-        self.configuration = configuration
+    init(
+        _ description: DecoderDescription, embedding: Matrix, positions: Matrix?, blocks: [DecoderBlock],
+        head: LanguageHead
+    ) {
+        self.description = description
         self.embedding = embedding
+        self.positions = positions
         self.blocks = blocks
         self.head = head
-        workspaces = WorkspacePool(configuration)
+        workspaces = WorkspacePool(description)
     }
 
     func residual(of batch: TokenBatch, afterLayer layer: Int) throws -> Matrix {
         try check(batch, layer)
         try workspaces.require(length: batch.length, blocks: 0)
-        let d = configuration.dModel
-        let result = Matrix(rows: batch.tokenCount, columns: d)
+        let result = Matrix(rows: batch.tokenCount, columns: configuration.dModel)
         forEachPass(batch) { pass, tokens in
-            for token in tokens { result.row(token).update(from: embedding.row(Int(batch.ids[token])), count: d) }
+            for token in tokens { embed(batch.ids[token], at: token % batch.length, into: result.row(token)) }
             for block in blocks[...layer] { block.forward(result.row(tokens.lowerBound), keeping: nil, pass) }
         }
         return result
+    }
+
+    /// What enters the first block.
+    private func embed(_ id: Int32, at position: Int, into x: UnsafeMutablePointer<Float>) {
+        let d = configuration.dModel
+        x.update(from: embedding.row(Int(id)), count: d)
+        if description.embeddingScale != 1 { kernels.scale(x, description.embeddingScale, d) }
+        if let positions { kernels.addScaled(x, positions.row(position), 1, d) }
     }
 
     func losses(of batch: TokenBatch, residual: Matrix, afterLayer layer: Int) throws -> [Float] {
@@ -88,7 +103,7 @@ final class Decoder: LanguageModel {
     func replay(of batch: TokenBatch, residual: Matrix, afterLayer layer: Int) throws -> any SuffixReplay {
         try check(batch, layer, residual)
         let above = blocks[(layer + 1)...]
-        let past = above.map { _ in KeyValues(batch, configuration.causalAttention) }
+        let past = above.map { _ in KeyValues(batch, description.widestAttention) }
         let top = Matrix(rows: batch.tokenCount, columns: configuration.dModel)
         forEachPass(batch) { pass, tokens in
             let x = pass.stream(from: residual, tokens)

@@ -1,54 +1,114 @@
+import Kernels
 import LinearAlgebra
 
-/// One layer: x ← x + attention(norm x), then x ← x + perceptron(norm x).
+/// One block, x the residual stream `[n, d]`, A attention and M the perceptron:
 ///
-/// Described by its parts; another family brings other parts, or another order of the same ones.
+///     sequential   x ← x + P₁ A N₁ x;  x ← x + P₂ M N₂ x        parallel   x ← x + A N₁ x + M N₂ x
+///
+/// N are norms of what is read; P norms of what is added, or nothing.
 struct DecoderBlock {
-    let attentionNorm: RootMeanSquareNorm
+    let attentionNorm: Norm
     let attention: SelfAttention
-    let perceptronNorm: RootMeanSquareNorm
-    let perceptron: GatedPerceptron
+    let attentionPostNorm: Norm?
+    let perceptronNorm: Norm
+    let perceptron: Perceptron
+    let perceptronPostNorm: Norm?
+    let isParallel: Bool
 
-    /// x `[n, d]` in place; what `backward` needs goes to `trace`. Without one, queries, keys and values are left in the
-    /// workspace.
+    /// `x` in place; with a trace, what `backward` needs is kept.
     func forward(_ x: UnsafeMutablePointer<Float>, keeping trace: BlockTrace?, _ pass: DecoderPass) {
-        let (n, scratch) = (pass.tokenCount, pass.workspace)
-        let y = scratch.normed.elements
-        attentionNorm.forward(x, rows: n, into: y, keeping: trace?.input.elements, on: scratch.lanes)
-        attention.addForward(y, to: x, keeping: (trace?.queryKeyValue ?? scratch.queryKeyValue).elements, pass)
-        perceptronNorm.forward(x, rows: n, into: y, keeping: trace?.middle.elements, on: scratch.lanes)
-        perceptron.addForward(y, to: x, rows: n, keeping: (trace?.gateUp ?? scratch.gateUp).elements, scratch)
+        let scratch = pass.workspace
+        forward(x, keeping: trace, rows: pass.tokenCount, scratch) { y, placement, target in
+            attention.forward(
+                y, placement, target, keeping: (trace?.queryKeyValue ?? scratch.queryKeyValue).elements,
+                trace?.heads?.elements, pass)
+        }
     }
 
-    /// As `forward` for suffixes of sequences whose earlier keys and values are `past`; nothing is kept.
+    /// `x` in place, for suffixes of sequences.
     func forward(_ x: UnsafeMutablePointer<Float>, past: KeyValues, _ pass: SuffixPass) {
-        let (n, scratch) = (pass.rowCount, pass.workspace)
-        let y = scratch.normed.elements
-        attentionNorm.forward(x, rows: n, into: y, on: scratch.lanes)
-        attention.addForward(y, to: x, past: past, pass)
-        perceptronNorm.forward(x, rows: n, into: y, on: scratch.lanes)
-        perceptron.addForward(y, to: x, rows: n, keeping: scratch.gateUp.elements, scratch)
+        forward(x, keeping: nil, rows: pass.rowCount, pass.workspace) { y, placement, target in
+            attention.forward(y, placement, target, past: past, pass)
+        }
     }
 
-    /// Turns the gradient `dx` `[n, d]` of the block's output into that of its input. The trace is used up.
+    private func forward(
+        _ x: UnsafeMutablePointer<Float>, keeping trace: BlockTrace?, rows n: Int, _ scratch: Workspace,
+        attend: (UnsafePointer<Float>, Placement, UnsafeMutablePointer<Float>) -> Void
+    ) {
+        let y = scratch.normed.elements, gateUp = (trace?.gateUp ?? scratch.gateUp).elements
+        attentionNorm.forward(x, rows: n, into: y, keeping: trace?.input.elements, on: scratch.lanes)
+        if isParallel {
+            let z = scratch.result.elements
+            perceptronNorm.forward(x, rows: n, into: z, on: scratch.lanes)
+            attend(y, .added, x)
+            perceptron.forward(z, .added, x, rows: n, keeping: gateUp, scratch)
+            return
+        }
+        add(to: x, through: attentionPostNorm, keeping: trace?.attentionResult, rows: n, scratch) { attend(y, $0, $1) }
+        perceptronNorm.forward(x, rows: n, into: y, keeping: trace?.middle.elements, on: scratch.lanes)
+        add(to: x, through: perceptronPostNorm, keeping: trace?.perceptronResult, rows: n, scratch) {
+            perceptron.forward(y, $0, $1, rows: n, keeping: gateUp, scratch)
+        }
+    }
+
+    /// x += P(half), or x += half without P.
+    private func add(
+        to x: UnsafeMutablePointer<Float>, through norm: Norm?, keeping kept: Matrix?, rows n: Int,
+        _ scratch: Workspace,
+        _ half: (Placement, UnsafeMutablePointer<Float>) -> Void
+    ) {
+        guard let norm else { return half(.added, x) }
+        let (result, normed, d) = (scratch.result.elements, scratch.normed.elements, norm.weight.count)
+        half(.placed, result)
+        norm.forward(result, rows: n, into: normed, keeping: kept?.elements, on: scratch.lanes)
+        scratch.lanes.forRanges(n * d, grain: 16) { _, range in
+            kernels.addScaled(x + range.lowerBound, normed + range.lowerBound, 1, range.count)
+        }
+    }
+
+    /// `dx` in place: from the gradient of what the block hands on to that of what it was given.
     func backward(_ dx: UnsafeMutablePointer<Float>, _ trace: BlockTrace, _ pass: DecoderPass) {
         let (n, scratch) = (pass.tokenCount, pass.workspace)
         let dy = scratch.normed.elements
-        // forward:  x = middle + perceptron(norm middle)    ⇒    dmiddle = dx + (norm)ᵀ(perceptron)ᵀ dx
-        perceptron.backward(dx, trace.gateUp.elements, rows: n, into: dy, scratch)
+        let (rows, heads) = (trace.queryKeyValue.elements, trace.heads?.elements)
+        if isParallel {
+            // forward:  x = input + A N₁ input + M N₂ input    ⇒    dinput = dx + N₁ᵀAᵀ dx + N₂ᵀMᵀ dx
+            let dz = scratch.result.elements
+            perceptron.backward(dx, trace.gateUp.elements, rows: n, into: dz, scratch)
+            attention.backward(dx, rows, heads, into: dy, pass)
+            perceptronNorm.addBackward(trace.input.elements, dz, rows: n, to: dx, on: scratch.lanes)
+            attentionNorm.addBackward(trace.input.elements, dy, rows: n, to: dx, on: scratch.lanes)
+            return
+        }
+        // forward:  x = middle + P₂ M N₂ middle    ⇒    dmiddle = dx + N₂ᵀMᵀP₂ᵀ dx
+        let dperceptron = gradient(through: perceptronPostNorm, of: trace.perceptronResult, dx, rows: n, scratch)
+        perceptron.backward(dperceptron, trace.gateUp.elements, rows: n, into: dy, scratch)
         perceptronNorm.addBackward(trace.middle.elements, dy, rows: n, to: dx, on: scratch.lanes)
-        // forward:  middle = input + attention(norm input)    ⇒    the same again
-        attention.backward(dx, trace.queryKeyValue.elements, into: dy, pass)
+        // forward:  middle = input + P₁ A N₁ input    ⇒    the same again
+        let dattention = gradient(through: attentionPostNorm, of: trace.attentionResult, dx, rows: n, scratch)
+        attention.backward(dattention, rows, heads, into: dy, pass)
         attentionNorm.addBackward(trace.input.elements, dy, rows: n, to: dx, on: scratch.lanes)
+    }
+
+    /// Pᵀ dx, or dx without P.
+    private func gradient(
+        through norm: Norm?, of result: Matrix?, _ dx: UnsafeMutablePointer<Float>, rows n: Int, _ scratch: Workspace
+    ) -> UnsafePointer<Float> {
+        guard let norm, let result else { return UnsafePointer(dx) }
+        let dresult = scratch.result.elements
+        dresult.update(repeating: 0, count: n * norm.weight.count)
+        norm.addBackward(result.elements, dx, rows: n, to: dresult, on: scratch.lanes)
+        return UnsafePointer(dresult)
     }
 }
 
-/// Whole sequences on their way through some blocks, in somebody's workspace.
+/// One run of whole sequences through blocks.
 struct DecoderPass {
     let workspace: Workspace
     let sequences: Int
+    /// Tokens of each.
     let length: Int
 
-    /// n.
     var tokenCount: Int { sequences * length }
 }

@@ -1,115 +1,112 @@
 import LinearAlgebra
 
-/// A weight of a Llama-family decoder; blocks count from 0.
-enum DecoderWeight {
-    case embedding, finalNorm, head
-    case attentionNorm(Int), query(Int), key(Int), value(Int), attentionOutput(Int)
-    case perceptronNorm(Int), gate(Int), up(Int), down(Int)
+/// Reads a decoder's weights as its description asks for them, checking each one's shape and that its numbers are finite.
+final class DecoderWeights {
+    private let source: any WeightSource
+    private let table: WeightTable
+    private let description: DecoderDescription
+    private var read: Set<String> = []
 
-    /// Its name in Hugging Face files.
-    var huggingFaceName: String {
-        switch self {
-        case .embedding: "model.embed_tokens.weight"
-        case .finalNorm: "model.norm.weight"
-        case .head: "lm_head.weight"
-        case .attentionNorm(let l): "model.layers.\(l).input_layernorm.weight"
-        case .query(let l): "model.layers.\(l).self_attn.q_proj.weight"
-        case .key(let l): "model.layers.\(l).self_attn.k_proj.weight"
-        case .value(let l): "model.layers.\(l).self_attn.v_proj.weight"
-        case .attentionOutput(let l): "model.layers.\(l).self_attn.o_proj.weight"
-        case .perceptronNorm(let l): "model.layers.\(l).post_attention_layernorm.weight"
-        case .gate(let l): "model.layers.\(l).mlp.gate_proj.weight"
-        case .up(let l): "model.layers.\(l).mlp.up_proj.weight"
-        case .down(let l): "model.layers.\(l).mlp.down_proj.weight"
-        }
+    init(_ source: any WeightSource, _ table: WeightTable, _ description: DecoderDescription) {
+        self.source = source
+        self.table = table
+        self.description = description
     }
-
-    /// Its name in GGUF files.
-    var ggufName: String {
-        switch self {
-        case .embedding: "token_embd.weight"
-        case .finalNorm: "output_norm.weight"
-        case .head: "output.weight"
-        case .attentionNorm(let l): "blk.\(l).attn_norm.weight"
-        case .query(let l): "blk.\(l).attn_q.weight"
-        case .key(let l): "blk.\(l).attn_k.weight"
-        case .value(let l): "blk.\(l).attn_v.weight"
-        case .attentionOutput(let l): "blk.\(l).attn_output.weight"
-        case .perceptronNorm(let l): "blk.\(l).ffn_norm.weight"
-        case .gate(let l): "blk.\(l).ffn_gate.weight"
-        case .up(let l): "blk.\(l).ffn_up.weight"
-        case .down(let l): "blk.\(l).ffn_down.weight"
-        }
-    }
-}
-
-/// Reads a decoder's weights, checking each one's shape and that its numbers are finite.
-struct DecoderWeights {
-    let source: any WeightSource
-    let name: (DecoderWeight) -> String
-    let configuration: ModelConfiguration
-    /// GGUF files hold the rows of each query and key head as (pair, half), we need (half, pair).
-    let rowsArePairs: Bool
 
     /// The whole decoder.
     func decoder() throws -> Decoder {
         var need = MemoryNeed("the model \(source.path) needs", advice: "choose a smaller model")
         need.add("weights in single precision", 4, source.elementCount)
         try need.check()
-        let (c, a) = (configuration, configuration.causalAttention)
+        let c = description.configuration
         let embedding = try matrix(.embedding, [c.vocabularySize, c.dModel])
-        let blocks = try (0..<c.layerCount).map { layer in
-            try DecoderBlock(
-                attentionNorm: norm(.attentionNorm(layer)),
-                attention: SelfAttention(
-                    queryKeyValue: stack([
-                        halves(.query(layer), heads: c.headCount), halves(.key(layer), heads: c.keyValueHeadCount),
-                        matrix(.value(layer), [c.keyValueHeadCount * c.headDimension, c.dModel]),
-                    ]),
-                    output: matrix(.attentionOutput(layer), [c.dModel, a.outputWidth]), attention: a),
-                perceptronNorm: norm(.perceptronNorm(layer)),
-                perceptron: GatedPerceptron(
-                    gateUp: stack([
-                        matrix(.gate(layer), [c.intermediateSize, c.dModel]),
-                        matrix(.up(layer), [c.intermediateSize, c.dModel]),
-                    ]),
-                    down: matrix(.down(layer), [c.dModel, c.intermediateSize])))
-        }
-        let head = try c.isHeadTied ? embedding : matrix(.head, [c.vocabularySize, c.dModel])
-        if c.isHeadTied { try refuseOtherHead(than: embedding) }
-        try refuseUnknownTensors()
+        let positions =
+            try description.hasLearnedPositions ? matrix(.positions, [c.contextLength, c.dModel]) : nil
+        let blocks = try description.layers.indices.map(block)
+        let head = try description.isHeadTied ? embedding : matrix(.head, [c.vocabularySize, c.dModel])
+        let finalNorm = try norm(.finalNorm, .finalNormBias)
+        if description.isHeadTied { try refuseOtherHead(than: embedding) }
+        try refuseUnread()
         return Decoder(
-            configuration: c, embedding: embedding, blocks: blocks,
-            head: LanguageHead(norm: try norm(.finalNorm), weight: head))
+            description, embedding: embedding, positions: positions, blocks: blocks,
+            head: LanguageHead(norm: finalNorm, weight: head, softCap: description.finalSoftCap))
     }
 
-    private func norm(_ weight: DecoderWeight) throws -> RootMeanSquareNorm {
-        RootMeanSquareNorm(weight: try matrix(weight, [configuration.dModel]), epsilon: configuration.rmsNormEpsilon)
+    private func block(_ layer: Int) throws -> DecoderBlock {
+        try DecoderBlock(
+            attentionNorm: norm(.attentionNorm, .attentionNormBias, layer), attention: attention(layer),
+            attentionPostNorm: description.hasPostNorms ? norm(.attentionPostNorm, nil, layer) : nil,
+            perceptronNorm: norm(.perceptronNorm, .perceptronNormBias, layer), perceptron: perceptron(layer),
+            perceptronPostNorm: description.hasPostNorms ? norm(.perceptronPostNorm, nil, layer) : nil,
+            isParallel: description.isParallel)
     }
 
-    private func matrix(_ weight: DecoderWeight, _ shape: [Int]) throws -> Matrix {
-        let result = try source.matrix(name(weight), shape: shape)
-        guard result.isFiniteOnLanes else {
-            throw LanguageModelError.notFinite(file: source.path, tensor: name(weight))
-        }
-        return result
+    private func attention(_ layer: Int) throws -> SelfAttention {
+        let (a, d) = (description.attention, description.configuration.dModel)
+        let (q, kv) = (a.headCount * a.headDimension, a.keyValueHeadCount * a.headDimension)
+        return try SelfAttention(
+            queryKeyValue: stack([
+                matrix(.query, [q, d], layer, heads: a.headCount),
+                matrix(.key, [kv, d], layer, heads: a.keyValueHeadCount),
+                matrix(.value, [kv, d], layer, heads: a.keyValueHeadCount),
+            ]),
+            inputBias: a.hasInputBias
+                ? stack([
+                    matrix(.queryBias, [q], layer, heads: a.headCount).transposed(),
+                    matrix(.keyBias, [kv], layer, heads: a.keyValueHeadCount).transposed(),
+                    matrix(.valueBias, [kv], layer, heads: a.keyValueHeadCount).transposed(),
+                ]).transposed() : nil,
+            headNorms: a.hasHeadNorms
+                ? (headNorm(.queryNorm, layer), headNorm(.keyNorm, layer)) : nil,
+            output: matrix(.attentionOutput, [d, q], layer),
+            outputBias: a.hasOutputBias ? matrix(.attentionOutputBias, [d], layer) : nil,
+            rotary: description.layers[layer].rotary,
+            attention: description.causalAttention(window: description.layers[layer].window))
     }
 
-    /// A query or key weight with each head's rows as (half, pair).
-    private func halves(_ weight: DecoderWeight, heads: Int) throws -> Matrix {
-        let (h, d) = (configuration.headDimension, configuration.dModel)
-        let stored = try matrix(weight, [heads * h, d])
-        guard rowsArePairs else { return stored }
-        let result = Matrix(rows: stored.rows, columns: d)
-        for head in 0..<heads {
-            for pair in 0..<h / 2 {
-                for half in 0..<2 {
-                    result.row(head * h + half * (h / 2) + pair)
-                        .update(from: stored.row(head * h + 2 * pair + half), count: d)
-                }
-            }
-        }
-        return result
+    private func perceptron(_ layer: Int) throws -> Perceptron {
+        let (p, d) = (description.perceptron, description.configuration.dModel)
+        let up = try matrix(.up, [p.width, d], layer)
+        return try Perceptron(
+            activation: p.activation, input: p.isGated ? stack([matrix(.gate, [p.width, d], layer), up]) : up,
+            inputBias: p.hasBias ? matrix(.upBias, [p.width], layer) : nil,
+            down: matrix(.down, [d, p.width], layer),
+            outputBias: p.hasBias ? matrix(.downBias, [d], layer) : nil)
+    }
+
+    // MARK: One weight
+
+    private func norm(_ weight: DecoderWeight, _ bias: DecoderWeight?, _ layer: Int? = nil) throws -> Norm {
+        let (n, d) = (description.norm, description.configuration.dModel)
+        let read = try matrix(weight, [d], layer)
+        return Norm(
+            n.kind, weight: n.isStoredLessOne ? read.plusOne() : read,
+            bias: try n.kind == .layer ? bias.map { try matrix($0, [d], layer) } : nil, epsilon: n.epsilon)
+    }
+
+    private func headNorm(_ weight: DecoderWeight, _ layer: Int) throws -> Norm {
+        let read = try matrix(weight, [description.attention.headDimension], layer)
+        return Norm(
+            weight: description.norm.isStoredLessOne ? read.plusOne() : read, epsilon: description.norm.epsilon)
+    }
+
+    private func name(_ weight: DecoderWeight, _ layer: Int?) -> (name: String, layout: StoredLayout) {
+        guard let place = table[weight] else { preconditionFailure("\(weight) has no place in the family's table") }
+        let parts = place.name.split(separator: "%", maxSplits: 1, omittingEmptySubsequences: false)
+        let name = parts.count == 2 ? "\(parts[0])\(layer ?? 0)\(parts[1])" : place.name
+        let long = table.optionalPrefix + name
+        return (source.names.contains(long) || !source.names.contains(name) ? long : name, place.layout)
+    }
+
+    /// A weight `[out, in]`, or a bias `[out]` as a row.
+    private func matrix(
+        _ weight: DecoderWeight, _ shape: [Int], _ layer: Int? = nil, heads: Int = 1
+    ) throws -> Matrix {
+        let (name, layout) = name(weight, layer)
+        let stored = try source.matrix(name, shape: layout.shape(of: shape))
+        read.insert(name)
+        guard stored.isFiniteOnLanes else { throw LanguageModelError.notFinite(file: source.path, tensor: name) }
+        return layout.unpacked(stored, isVector: shape.count == 1, heads: heads)
     }
 
     private func stack(_ parts: [Matrix]) -> Matrix {
@@ -124,37 +121,32 @@ struct DecoderWeights {
 
     /// A stored copy of a tied head must be one: transformers 4 would go by the setting, others by the weights.
     private func refuseOtherHead(than embedding: Matrix) throws {
-        guard source.names.contains(name(.head)) else { return }
-        let stored = try matrix(.head, [configuration.vocabularySize, configuration.dModel])
+        let name = name(.head, nil).name
+        guard source.names.contains(name) else { return }
+        let stored = try matrix(.head, [embedding.rows, embedding.columns])
         guard (0..<stored.count).allSatisfy({ stored[$0] == embedding[$0] }) else {
             throw LanguageModelError.unsupportedSetting(
-                file: source.path, key: "tie_word_embeddings", found: "true, and \(name(.head)) holds other weights",
+                file: source.path, key: "tie_word_embeddings", found: "true, and \(name) holds other weights",
                 supported: "one of the two")
         }
     }
 
-    /// A tensor we would leave unread (a bias, a norm per head) is a sign of a variant with other numbers.
-    private func refuseUnknownTensors() throws {
-        var known: [DecoderWeight] = [.embedding, .finalNorm, .head]
-        for l in 0..<configuration.layerCount {
-            known += [
-                .attentionNorm(l), .query(l), .key(l), .value(l), .attentionOutput(l), .perceptronNorm(l), .gate(l),
-                .up(l), .down(l),
-            ]
+    /// A tensor that was not read (a bias, a norm per head) is a sign of a variant with other numbers.
+    private func refuseUnread() throws {
+        let unread = source.names.subtracting(read).sorted().filter { name in
+            !table.unreadSuffixes.contains(where: name.hasSuffix)
         }
-        let (frequencies, unknown) = source.names.subtracting(known.map(name)).sorted().reduce(
-            into: ([String](), [String]())
-        ) { if $1.hasSuffix(".rotary_emb.inv_freq") { $0.0.append($1) } else { $0.1.append($1) } }
-        if !unknown.isEmpty {
-            throw LanguageModelError.unexpectedTensors(file: source.path, names: unknown)
+        let (frequencies, unknown) = unread.reduce(into: ([String](), [String]())) {
+            if $1.hasSuffix(".rotary_emb.inv_freq") { $0.0.append($1) } else { $0.1.append($1) }
         }
+        if !unknown.isEmpty { throw LanguageModelError.unexpectedTensors(file: source.path, names: unknown) }
         for tensor in frequencies { try refuseOtherFrequencies(tensor) }
     }
 
     /// Stored rotary frequencies are made again from the configuration, by transformers too: others would go unseen.
     private func refuseOtherFrequencies(_ tensor: String) throws {
-        let c = configuration
-        let own = Rotary.frequencies(headDimension: c.headDimension, theta: c.ropeTheta, scaling: c.ropeScaling)
+        guard let rotary = description.rotaries.first else { return }
+        let own = (0..<rotary.dimension / 2).map(rotary.frequency)
         let stored = try source.matrix(tensor, shape: [own.count])
         // As they come back from half precision of either kind: 8 bits, or steps of 2⁻²⁴.
         let other = own.indices.first { !(abs(Double(stored[$0]) - own[$0]) <= max(0x1p-8 * own[$0], 0x1p-24)) }
@@ -166,7 +158,60 @@ struct DecoderWeights {
     }
 }
 
+extension StoredLayout {
+    /// The shape of the tensor that holds a weight of this one.
+    fileprivate func shape(of shape: [Int]) -> [Int] {
+        switch self {
+        case .plain, .pairs: shape
+        case .column(_, let count): Array(shape.dropFirst()) + [count * shape[0]]
+        case .ofHead(_, let count): [count * shape[0]] + shape.dropFirst()
+        }
+    }
+
+    /// The weight out of what is stored. Vectors are rows.
+    fileprivate func unpacked(_ stored: Matrix, isVector: Bool, heads: Int) -> Matrix {
+        switch self {
+        case .plain: return stored
+        case .column(let index, let count):
+            if count == 1 { return isVector ? stored : stored.transposed() }
+            let out = stored.columns / count
+            let part = Matrix(rows: stored.rows, columns: out)
+            for r in 0..<stored.rows { part.row(r).update(from: stored.row(r) + index * out, count: out) }
+            return isVector ? part : part.transposed()
+        case .ofHead(let index, let count):
+            return picked(stored, isVector: isVector) { rows in
+                let h = rows / count / heads
+                return (0..<rows / count).map { ($0 / h * count + index) * h + $0 % h }
+            }
+        case .pairs:
+            return picked(stored, isVector: isVector) { rows in
+                let h = rows / heads
+                return (0..<rows).map { row in
+                    let (half, pair) = (row % h).quotientAndRemainder(dividingBy: h / 2)
+                    return row / h * h + 2 * pair + half
+                }
+            }
+        }
+    }
+
+    /// The rows (elements of a vector) that `order` names.
+    private func picked(_ stored: Matrix, isVector: Bool, _ order: (Int) -> [Int]) -> Matrix {
+        let rows = isVector ? stored.transposed() : stored
+        let order = order(rows.rows)
+        let result = Matrix(rows: order.count, columns: rows.columns)
+        for (r, from) in order.enumerated() { result.row(r).update(from: rows.row(from), count: rows.columns) }
+        return isVector ? result.transposed() : result
+    }
+}
+
 extension Matrix {
+    /// 1 + w in single precision, as the model computes it.
+    fileprivate func plusOne() -> Matrix {
+        let result = copy()
+        for i in 0..<count { result[i] += 1 }
+        return result
+    }
+
     /// `isFinite`, shared out to the lanes and without a branch per element: the largest magnitude's bits say
     /// whether any exponent is all ones.
     fileprivate var isFiniteOnLanes: Bool {

@@ -44,7 +44,7 @@ extension LanguageModelError: CustomStringConvertible {
                     missing, else: "give a .gguf file or a Hugging Face folder with config.json and safetensors weights"
                 )
         case .unsupportedArchitecture(let file, let found):
-            "\(file): architecture \"\(found)\" is not supported; supported: LlamaForCausalLM (llama in GGUF files)"
+            "\(file): architecture \"\(found)\" is not supported; supported: \(DecoderFamily.listed)"
         case .unsupportedSetting(let file, let key, let found, let supported):
             "\(file): \(key) = \(found) is not supported; supported: \(supported)"
         case .unknownSetting(let file, let key, let found):

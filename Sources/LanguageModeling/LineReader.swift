@@ -35,7 +35,7 @@ struct LineReader {
         file = FileDescriptorOwner(descriptor)
         while buffer.count < 4, !ended { try fill() }
         if let other = unreadableEncoding(buffer) {
-            throw TextError.unreadable(path: path, reason: "it is \(other) text, not UTF-8")
+            throw TextError.unreadable(path: path, reason: "it is \(other) text, not UTF-8: convert or unpack it")
         }
         if requiresUTF8 {
             encoding = EncodingCheck()

@@ -16,9 +16,8 @@ public func loadLanguageModel(path: String) throws -> any LanguageModel {
             throw LanguageModelError.noModel(path: path, missing: "it is a file whose name does not end in .gguf")
         }
         let file = try GGUFFile(path: path)
-        return try DecoderWeights(
-            source: file, name: \.ggufName, configuration: ModelConfiguration(gguf: file), rowsArePairs: true
-        ).decoder()
+        let (description, form) = try GGUFSettings(file).description()
+        return try DecoderWeights(file, form.weights, description).decoder()
     }
     guard access("\(path)/config.json", F_OK) == 0 else {
         let reason = errno == ENOENT ? "it has no config.json" : String(cString: strerror(errno))
@@ -27,9 +26,7 @@ public func loadLanguageModel(path: String) throws -> any LanguageModel {
     if access("\(path)/adapter_config.json", F_OK) == 0 {
         throw LanguageModelError.changedBy(folder: path, file: "adapter_config.json")
     }
-    let configuration = try ModelConfiguration(huggingFace: "\(path)/config.json")
-    return try DecoderWeights(
-        source: SafetensorsFolder(path: path), name: \.huggingFaceName, configuration: configuration,
-        rowsArePairs: false
-    ).decoder()
+    let file = "\(path)/config.json"
+    let (description, family) = try ModelSettings(file: file, root: try JSONValue(contentsOf: file)).description()
+    return try DecoderWeights(SafetensorsFolder(path: path), family.weights, description).decoder()
 }

@@ -6,49 +6,68 @@ import LinearAlgebra
 public enum RotaryScaling: Sendable, Equatable {
     /// Not at all.
     case none
+    /// Every frequency is divided by `factor`.
+    case linear(factor: Double)
     /// Llama 3: wavelengths above originalContextLength / lowFrequencyFactor are stretched by `factor`, those below
     /// originalContextLength / highFrequencyFactor stay, those between are blended.
     case llama3(
         factor: Double, lowFrequencyFactor: Double, highFrequencyFactor: Double, originalContextLength: Double)
 
     fileprivate func scaled(_ frequency: Double) -> Double {
-        guard case .llama3(let factor, let low, let high, let original) = self else { return frequency }
-        let turns = original * frequency / (2 * Double.pi)
-        if turns < low { return frequency / factor }
-        if turns > high { return frequency }
-        let blend = (turns - low) / (high - low)
-        return (1 - blend) * frequency / factor + blend * frequency
+        switch self {
+        case .none: return frequency
+        case .linear(let factor): return frequency / factor
+        case .llama3(let factor, let low, let high, let original):
+            let turns = original * frequency / (2 * Double.pi)
+            if turns < low { return frequency / factor }
+            if turns > high { return frequency }
+            let blend = (turns - low) / (high - low)
+            return (1 - blend) * frequency / factor + blend * frequency
+        }
     }
 }
 
+/// The frequencies of a rotary embedding: pair i of a head turns by position · θ^(−2i / r).
+public struct RotaryDescription: Sendable, Equatable {
+    /// r: how many numbers of a head turn, the first ones; even.
+    public var dimension: Int
+    /// θ.
+    public var theta: Double
+    /// How the frequencies were changed after training.
+    public var scaling = RotaryScaling.none
+
+    /// The first `dimension` numbers of a head.
+    package init(dimension: Int, theta: Double, scaling: RotaryScaling = .none) {
+        (self.dimension, self.theta, self.scaling) = (dimension, theta, scaling)
+    }
+
+    /// By which pair i turns from one position to the next.
+    func frequency(_ i: Int) -> Double { scaling.scaled(pow(theta, -2 * Double(i) / Double(dimension))) }
+}
+
 /// Rotary position embedding (arXiv:2104.09864), in the half-split layout: element i of a head is paired with
-/// element i + h/2, and the pair turns by position · frequency(i). h is the head dimension.
+/// element i + r/2, and the pair turns by position · frequency(i). What lies beyond r stays.
 package struct Rotary {
-    /// cos and sin, `[T, h/2]`.
+    /// cos and sin, `[T, r/2]`.
     private let cosines: Matrix
     private let sines: Matrix
     private let half: Int
+    private let headDimension: Int
 
     /// Tables for positions 0..<length. Angles in Double: single precision would be off by 1e-4 at position 2000.
-    package init(
-        length: Int, headDimension: Int, theta: Double, scaling: RotaryScaling
-    ) {
-        half = headDimension / 2
+    package init(length: Int, headDimension: Int, _ description: RotaryDescription) {
+        half = description.dimension / 2
+        self.headDimension = headDimension
         cosines = Matrix(rows: length, columns: half)
         sines = Matrix(rows: length, columns: half)
-        let frequencies = Self.frequencies(headDimension: headDimension, theta: theta, scaling: scaling)
-        for (i, frequency) in frequencies.enumerated() {
+        for i in 0..<half {
+            let frequency = description.frequency(i)
             for position in 0..<length {
                 let angle = Double(position) * frequency
                 cosines[position, i] = Float(cos(angle))
                 sines[position, i] = Float(sin(angle))
             }
         }
-    }
-
-    /// [h/2] radians a position.
-    static func frequencies(headDimension: Int, theta: Double, scaling: RotaryScaling) -> [Double] {
-        (0..<headDimension / 2).map { scaling.scaled(pow(theta, -2 * Double($0) / Double(headDimension))) }
     }
 
     /// Turns `heads` consecutive heads of one row at `position`:
@@ -64,6 +83,6 @@ package struct Rotary {
     }
 
     private func rotate(_ row: UnsafeMutablePointer<Float>, heads: Int, position: Int, sign: Float) {
-        kernels.rotate(row, cosines.row(position), sines.row(position), sign, half, heads)
+        kernels.rotate(row, cosines.row(position), sines.row(position), sign, half, heads, headDimension)
     }
 }

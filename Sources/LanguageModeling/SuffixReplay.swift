@@ -3,14 +3,13 @@ import LinearAlgebra
 
 /// One sequence of a batch from some position to its end, with another residual stream there.
 public struct SequenceSuffix: @unchecked Sendable {
-    /// The sequence.
+    /// Index of the sequence in its batch.
     public let sequence: Int
     /// Its first changed position, 0 ≤ first < T.
     public let first: Int
     /// The residual stream from there on, [T − first, d], borrowed for the call.
     public let residual: UnsafePointer<Float>
 
-    /// A suffix.
     public init(sequence: Int, first: Int, residual: UnsafePointer<Float>) {
         self.sequence = sequence
         self.first = first
@@ -44,9 +43,9 @@ struct SuffixPass {
 
     let workspace: Workspace
     let suffixes: [Suffix]
-    /// T.
+    /// T, tokens of a whole sequence.
     let length: Int
-    /// [n]
+    /// [n] position of each row in its sequence.
     let positions: [Int]
 
     init(_ suffixes: [SequenceSuffix], length: Int, in workspace: Workspace) {
@@ -60,7 +59,7 @@ struct SuffixPass {
         positions = suffixes.flatMap { $0.first..<length }
     }
 
-    /// n.
+    /// n, rows of all suffixes.
     var rowCount: Int { positions.count }
 }
 
@@ -70,7 +69,7 @@ struct KeyValues {
     private let length: Int
     /// Keys transposed, `[B·K·h, T]`.
     private let keys: Matrix
-    /// `[B·T, K·h]`.
+    /// [B·T, K·h], not transposed.
     private let values: Matrix
 
     init(_ batch: TokenBatch, _ attention: CausalAttention) {
@@ -94,8 +93,10 @@ struct KeyValues {
 
     /// Those of a sequence's first `count` positions.
     func before(_ count: Int, ofSequence s: Int) -> CausalAttention.Past {
-        CausalAttention.Past(
-            keys: keys.row(s * attention.keyWidth), stride: length, values: values.row(s * length), count: count)
+        let width = attention.keyWidth
+        return CausalAttention.Past(
+            keys: keys.view.rows(s * width..<(s + 1) * width).columns(0..<count),
+            values: values.view.rows(s * length..<s * length + count))
     }
 }
 

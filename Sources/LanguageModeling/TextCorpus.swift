@@ -28,9 +28,7 @@ public struct TextCorpus: Sendable {
             throw TextError.unreadable(path: path, reason: String(cString: strerror(errno)))
         }
         if status.st_mode & S_IFMT == S_IFDIR {
-            files = try Self.names(in: path).filter { Self.isText($0) && !$0.hasPrefix(".") }.sorted().map {
-                path + "/" + $0
-            }
+            files = try Self.texts(in: path).map { path + "/" + $0 }
             if files.isEmpty { throw TextError.unreadable(path: path, reason: "no .jsonl or .txt file is in it") }
         } else {
             guard Self.isText(path) else {
@@ -45,23 +43,16 @@ public struct TextCorpus: Sendable {
 
     private static func isText(_ name: String) -> Bool { name.hasSuffix(".jsonl") || name.hasSuffix(".txt") }
 
-    private static func names(in folder: String) throws -> [String] {
-        guard let directory = opendir(folder) else {
-            throw TextError.unreadable(path: folder, reason: String(cString: strerror(errno)))
+    /// - Throws: `TextError.unreadable`, also for a text whose name is not UTF-8: a repaired name is that of no file.
+    private static func texts(in folder: String) throws -> [String] {
+        let names: [String]
+        do {
+            names = try namesInFolder(folder).filter { isText($0) && !$0.hasPrefix(".") }
+        } catch TensorFileError.unreadable(_, let reason) {
+            throw TextError.unreadable(path: folder, reason: reason)
         }
-        defer { closedir(directory) }
-        var names: [String] = []
-        while let entry = readdir(directory) {
-            let (name, isValid) = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) {
-                    (String(cString: $0), String(validatingCString: $0) != nil)
-                }
-            }
-            // A repaired name would be that of no file.
-            guard isValid || !isText(name) else {
-                throw TextError.unreadable(path: folder, reason: "the name of a text in it, \(name), is not UTF-8")
-            }
-            names.append(name)
+        if let bad = names.first(where: { $0.contains("\u{FFFD}") && !exists(folder + "/" + $0) }) {
+            throw TextError.unreadable(path: folder, reason: "the name of a text in it, \(bad), is not UTF-8")
         }
         return names
     }

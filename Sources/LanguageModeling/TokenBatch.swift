@@ -2,9 +2,9 @@
 public struct TokenBatch: Sendable, Equatable {
     /// The ids, sequence after sequence.
     public let ids: [Int32]
-    /// B.
+    /// B, the sequences.
     public let sequenceCount: Int
-    /// T.
+    /// T, tokens of each.
     public let length: Int
 
     /// `ids` cut into `sequenceCount` sequences of `length` tokens.
@@ -17,7 +17,7 @@ public struct TokenBatch: Sendable, Equatable {
         self.length = length
     }
 
-    /// One sequence.
+    /// A batch of one sequence.
     public init(_ ids: [Int32]) { self.init(ids: ids, sequenceCount: 1, length: ids.count) }
 
     /// Some of the sequences.
@@ -35,7 +35,7 @@ public struct TokenBatch: Sendable, Equatable {
         return TokenBatch(ids: ids, sequenceCount: sequenceCount * pieces, length: window)
     }
 
-    /// B·T.
+    /// B·T, all tokens.
     public var tokenCount: Int { ids.count }
 
     /// What each position is to predict: the next id of its sequence, −1 at the last position.

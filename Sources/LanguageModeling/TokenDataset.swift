@@ -1,6 +1,7 @@
 import LinearAlgebra
 
-/// A corpus as rows of token ids: its documents joined by the end-of-text token and cut every `length` tokens.
+/// A corpus as rows of token ids: its documents joined by the end-of-text token and cut every `length` tokens. Where the model's
+/// texts begin with a token of their own, every row does, and is cut one token earlier.
 ///
 /// Attention is not masked across documents, so that a row is a plain sequence to the model. Tokens that do not fill
 /// a row at the end are left out. Disjoint parts for training, scoring and evaluation come from `skip` and `limit`.
@@ -14,13 +15,15 @@ public final class TokenDataset {
     private let corpus: TextCorpus
     private let skip: Int
     private let limit: Int?
+    private let beginning: Int32?
     private var stream: TokenStream
     private var buffer: [Int32] = []
     private var start = 0
     private var passed = 0
     private var ended = false
 
-    /// Rows of `length` tokens from the part of the corpus that begins after `skip` tokens and holds at most `limit`.
+    /// Rows of `length` tokens from the part of the corpus that begins after `skip` tokens, at most `limit` tokens of rows. A part that
+    /// skips as many tokens as another has in rows does not overlap with it.
     ///
     /// Throws `TextError.noEndOfText` if the tokenizer has no token to put between documents.
     public init(
@@ -32,6 +35,7 @@ public final class TokenDataset {
         self.length = length
         self.skip = skip
         self.limit = limit
+        beginning = length > 1 ? tokenizer.beginningOfText : nil
         stream = TokenStream(corpus: corpus, tokenizer: tokenizer)
     }
 
@@ -41,10 +45,11 @@ public final class TokenDataset {
     public func nextBatch(sequences: Int) throws -> TokenBatch? {
         precondition(sequences > 0, "a batch of \(sequences) sequences")
         let room = limit.map { ($0 - deliveredTokenCount) / length } ?? sequences
+        let cut = beginning == nil ? length : length - 1
         // No text fills as many rows as there are numbers.
-        let wanted = min(sequences, room, Int.max / length) * length
+        let wanted = min(sequences, room, Int.max / length) * cut
         while buffer.count - start < wanted, !ended { try tokenizeMore() }
-        let rows = min(wanted, buffer.count - start) / length
+        let rows = min(wanted, buffer.count - start) / cut
         guard rows > 0 else {
             if deliveredTokenCount == 0 {
                 throw TextError.tooShort(
@@ -53,8 +58,13 @@ public final class TokenDataset {
             }
             return nil
         }
-        let ids = Array(buffer[start..<start + rows * length])
-        start += ids.count
+        var ids: [Int32] = []
+        ids.reserveCapacity(rows * length)
+        for row in 0..<rows {
+            if let beginning { ids.append(beginning) }
+            ids += buffer[start + row * cut..<start + (row + 1) * cut]
+        }
+        start += rows * cut
         deliveredTokenCount += ids.count
         return TokenBatch(ids: ids, sequenceCount: rows, length: length)
     }

@@ -20,9 +20,9 @@ struct TokenizerBuilder {
     private var pairs: [(left: Int32, right: Int32, merged: Int32)] = []
 
     /// For ids below `count`, which the caller has checked against the size of the file.
-    init(path: String, count: Int) {
+    init(path: String, count: Int, spelling: Vocabulary.Spelling = .byteLevel) {
         self.path = path
-        vocabulary = Vocabulary(count: count)
+        vocabulary = Vocabulary(count: count, spelling: spelling)
         pairs.reserveCapacity(count)
     }
 
@@ -63,16 +63,16 @@ struct TokenizerBuilder {
         pairs.append((leftID, rightID, merged))
     }
 
-    func build(pattern: WordPattern, endOfSequence: Int?, ignoreMerges: Bool = false) throws -> Tokenizer {
+    func build(
+        pattern: WordPattern, endOfSequence: Int?, beginningOfText: Int? = nil, ignoreMerges: Bool = false
+    ) throws -> Tokenizer {
         var merges = MergeTable(capacity: pairs.count)
         for (rank, pair) in pairs.enumerated() {
             guard merges.insert(pair.left, pair.right, rank: rank, merged: pair.merged) else {
                 throw malformed("merge \(rank) appears twice")
             }
         }
-        if let end = endOfSequence, !(0..<vocabulary.count).contains(end) {
-            throw malformed("the end-of-sequence token has id \(end), not below \(vocabulary.count)")
-        }
+        for token in [endOfSequence, beginningOfText] { try requireToken(token) }
         var whole: [[UInt8]: Int32] = [:]
         if ignoreMerges {
             for (id, spelling) in vocabulary.spellings.enumerated() {
@@ -80,14 +80,20 @@ struct TokenizerBuilder {
             }
         }
         let encoding = BytePairEncoding(
-            byteTokens: ByteAlphabet.scalars.map { vocabulary.id(String(Character($0))) ?? -1 }, merges: merges,
-            wholeWords: whole, isOrdered: isOrdered)
-        guard encoding.byteTokens.contains(where: { $0 >= 0 }) else {
+            alphabet: SymbolAlphabet(bytes: ByteAlphabet.scalars.map { vocabulary.id(String(Character($0))) ?? -1 }),
+            merges: merges, wholeWords: whole, isOrdered: isOrdered)
+        guard encoding.alphabet.bytes.contains(where: { $0 >= 0 }) else {
             throw malformed("no token stands for a single byte: this is not a byte-level vocabulary")
         }
         return Tokenizer(
             path: path, vocabulary: vocabulary, encoding: encoding, pattern: pattern,
-            endOfSequence: endOfSequence.map(Int32.init))
+            endOfSequence: endOfSequence.map(Int32.init), beginningOfText: beginningOfText.map(Int32.init))
+    }
+
+    func requireToken(_ id: Int?) throws {
+        if let end = id, !(0..<vocabulary.count).contains(end) {
+            throw malformed("a special token has id \(end), not below \(vocabulary.count)")
+        }
     }
 
     /// Whether every merge comes after those that make its parts.

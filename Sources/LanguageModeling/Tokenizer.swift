@@ -1,7 +1,7 @@
 import LinearAlgebra
 import Synchronization
 
-/// A byte-level byte-pair tokenizer, as of GPT-2, SmolLM and their relatives.
+/// A byte-pair tokenizer: byte-level, as of GPT-2, SmolLM and their relatives, or of SentencePiece pieces, as of Gemma.
 ///
 /// Text of any kind goes in, valid UTF-8 or not. Nothing is added to it: no token at the beginning or the end. Safe
 /// to use from several threads at once.
@@ -12,6 +12,8 @@ public final class Tokenizer: Sendable {
     /// token, otherwise the model's end-of-sequence token. Chat models name the end of a turn as their
     /// end-of-sequence; their training text was still packed with `<|endoftext|>`.
     public let endOfText: Int32?
+    /// The token that a sequence begins with, where the model was trained so; `encode` does not add it.
+    public let beginningOfText: Int32?
     /// Added tokens that stand for no text, such as `<|im_start|>`.
     public var specialTokens: Set<Int32> { vocabulary.special }
     /// One more than the highest token id.
@@ -29,15 +31,17 @@ public final class Tokenizer: Sendable {
     private let encoders = Mutex<[WordEncoder]>([])
 
     init(
-        path: String, vocabulary: Vocabulary, encoding: BytePairEncoding, pattern: WordPattern, endOfSequence: Int32?
+        path: String, vocabulary: Vocabulary, encoding: BytePairEncoding, pattern: WordPattern, endOfSequence: Int32?,
+        beginningOfText: Int32? = nil
     ) {
+        self.beginningOfText = beginningOfText
         self.path = path
         self.vocabulary = vocabulary
         self.encoding = encoding
         self.pattern = pattern
         let endOfText = vocabulary.id("<|endoftext|>")
         self.endOfText = endOfText.flatMap { vocabulary.added.contains($0) ? $0 : nil } ?? endOfSequence
-        unspellableBytes = (0...255).filter { encoding.byteTokens[Int($0)] < 0 }
+        unspellableBytes = (0...255).filter { encoding.alphabet.bytes[Int($0)] < 0 }
         textTokens = AddedTokens(vocabulary.added.subtracting(vocabulary.special), in: vocabulary)
         allTokens = AddedTokens(vocabulary.added, in: vocabulary)
     }

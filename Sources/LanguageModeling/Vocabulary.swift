@@ -1,5 +1,14 @@
-/// The tokens of a byte-level vocabulary: how each is spelled, which bytes it stands for, which are special.
+/// The tokens of a vocabulary: how each is spelled, which bytes it stands for, which are special.
 struct Vocabulary: Sendable {
+    /// How tokens spell text.
+    enum Spelling: Sendable {
+        /// By the 256 characters of `ByteAlphabet`.
+        case byteLevel
+        /// As it is, a space as `▁` (SentencePiece).
+        case pieces
+    }
+
+    private let spelling: Spelling
     /// Spelling by id, as in the file ("Ġthe"); nil for an id that no token has.
     private(set) var spellings: [String?]
     /// Bytes by id; those of an added token are its text.
@@ -11,7 +20,8 @@ struct Vocabulary: Sendable {
     private var ids: [[UInt8]: Int32] = [:]
 
     /// Room for ids below `count`.
-    init(count: Int) {
+    init(count: Int, spelling: Spelling = .byteLevel) {
+        self.spelling = spelling
         spellings = Array(repeating: nil, count: count)
         bytes = Array(repeating: [], count: count)
         ids.reserveCapacity(count)
@@ -26,10 +36,17 @@ struct Vocabulary: Sendable {
     mutating func insert(_ spelling: String, _ id: Int32) -> Bool {
         guard spellings[Int(id)] == nil, ids.updateValue(id, forKey: Array(spelling.utf8)) == nil else { return false }
         spellings[Int(id)] = spelling
+        switch self.spelling {
         // A character outside the alphabet spells no byte; the reference then takes the spelling as it stands.
-        bytes[Int(id)] = ByteAlphabet.bytes(of: spelling) ?? Array(spelling.utf8)
+        case .byteLevel: bytes[Int(id)] = ByteAlphabet.bytes(of: spelling) ?? Array(spelling.utf8)
+        case .pieces:
+            bytes[Int(id)] = spelling.unicodeScalars.flatMap { $0 == "\u{2581}" ? [0x20] : Array(UTF8.encode($0)!) }
+        }
         return true
     }
+
+    /// Makes the token `id` stand for one byte, whatever its spelling.
+    mutating func setByte(_ byte: UInt8, _ id: Int32) { bytes[Int(id)] = [byte] }
 
     /// Marks `id` as an added token with the given text; false if the id or the text belongs to another token.
     mutating func add(_ text: String, _ id: Int32, isSpecial: Bool) -> Bool {

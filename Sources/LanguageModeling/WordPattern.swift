@@ -7,9 +7,13 @@ package enum WordPattern: Sendable, Equatable {
     case gpt2
     /// SmolLM's: every `\p{N}` is first cut out as a word of its own, then GPT-2's on each piece between.
     case singleDigits
+    /// None: a text is one word. It is cut all the same before a space that follows something else, since no piece crosses that
+    /// place, except after what is in `joined`.
+    case pieces(joined: [[UInt8]])
 
     /// Calls `body` with each word of `bytes`, in order; together they are the whole text.
     package func forEachWord(_ bytes: UnsafeBufferPointer<UInt8>, _ body: (Range<Int>) -> Void) {
+        if case .pieces(let joined) = self { return forEachPiece(bytes, joined, body) }
         ScalarClass.table.withUnsafeBufferPointer { table in
             var scanner = WordScanner(
                 bytes: bytes, table: table.baseAddress!, singleDigits: self == .singleDigits)
@@ -19,6 +23,21 @@ package enum WordPattern: Sendable, Equatable {
                 body(start..<scanner.position)
             }
         }
+    }
+}
+
+extension WordPattern {
+    private func forEachPiece(
+        _ bytes: UnsafeBufferPointer<UInt8>, _ joined: [[UInt8]], _ body: (Range<Int>) -> Void
+    ) {
+        var start = 0
+        for i in 0..<bytes.count where bytes[i] == 0x20 && i > start && bytes[i - 1] != 0x20 {
+            let isJoined = joined.contains { $0.count <= i - start && bytes[i - $0.count..<i].elementsEqual($0) }
+            if isJoined { continue }
+            body(start..<i)
+            start = i
+        }
+        if start < bytes.count { body(start..<bytes.count) }
     }
 }
 

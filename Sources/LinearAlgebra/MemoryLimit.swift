@@ -3,12 +3,11 @@ import Glibc
 /// How much more memory this process may take, and who says so: the least of what its limits, its control group and the
 /// machine leave.
 public struct MemoryLimit: Sendable, Equatable {
-    /// Bytes.
+    /// Bytes; 0 or more.
     public let available: Int
     /// "this process may take 300 MiB more of the 500 MiB of address space that ulimit -v allows".
     public let reason: String
 
-    /// A limit.
     package init(available: Int, reason: String) {
         self.available = max(0, available)
         self.reason = reason
@@ -65,7 +64,6 @@ public struct MemoryLimit: Sendable, Equatable {
 }
 
 extension MemoryLimit: CustomStringConvertible {
-    /// Its reason.
     public var description: String { reason }
 }
 

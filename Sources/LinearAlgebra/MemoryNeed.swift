@@ -24,7 +24,7 @@ public struct MemoryNeed: Sendable, Equatable {
         parts[name] = Self.sum(parts[name] ?? 0, bytes)
     }
 
-    /// Σ parts.
+    /// Σ of the parts, Int.max where it is more.
     public var bytes: Int { parts.values.reduce(0, Self.sum) }
 
     /// Refuses what cannot be had.

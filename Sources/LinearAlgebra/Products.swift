@@ -1,59 +1,42 @@
 import COpenBLAS
 
-/// Whether a factor is used as stored or transposed.
-public enum Orientation: Sendable {
-    /// As stored.
-    case normal
-    /// Rows and columns exchanged.
-    case transposed
-
-    fileprivate var number: Int32 { self == .normal ? DMSAE_BLAS_AS_STORED : DMSAE_BLAS_TRANSPOSED }
-}
-
-/// C = α·op(A)·op(B) + β·C on the calling lane, all row-major: op(A) is [m, k], op(B) is [k, n], C is [m, n].
-/// `lda`, `ldb`, `ldc` are the strides between stored rows.
+/// C = α·A·B + β·C on the calling lane, of A `[m, k]`, B `[k, n]` and C `[m, n]`. Where β is 0, whatever C held is overwritten.
 public func multiplyOnLane(
-    _ m: Int, _ n: Int, _ k: Int, _ alpha: Float, _ a: UnsafePointer<Float>, _ lda: Int, _ orientA: Orientation,
-    _ b: UnsafePointer<Float>, _ ldb: Int, _ orientB: Orientation, _ beta: Float, _ c: UnsafeMutablePointer<Float>,
-    _ ldc: Int
+    _ a: MatrixView, _ b: MatrixView, into c: MutableMatrixView, scale alpha: Float = 1, adding beta: Float = 0
 ) {
-    guard m > 0, n > 0 else { return }
-    BLAS.loaded.table.sgemm!(
-        DMSAE_BLAS_ROW_MAJOR, orientA.number, orientB.number, Int32(m), Int32(n), Int32(k), alpha, a, Int32(lda), b,
-        Int32(ldb),
-        beta, c, Int32(ldc))
+    requireShapes(a, b, c)
+    product(a, b, c, alpha, beta)
 }
 
 extension Lanes {
-    /// C = α·op(A)·op(B) + β·C, the rows of C cut over the lanes; arguments as in `multiplyOnLane`.
+    /// The same, the rows of C cut over the lanes.
     ///
     /// The cut depends on m and the number of lanes alone, and so do the bits. BLAS kernels round rows in groups
     /// (OpenBLAS: 12 with AVX2, 16 with AVX-512), so another number of lanes gives the same bits only where every
     /// lane starts at a multiple of the group; cutting there always would leave the last lane up to 47 rows short.
     public func multiply(
-        _ m: Int, _ n: Int, _ k: Int, _ alpha: Float, _ a: UnsafePointer<Float>, _ lda: Int, _ orientA: Orientation,
-        _ b: UnsafePointer<Float>, _ ldb: Int, _ orientB: Orientation, _ beta: Float,
-        _ c: UnsafeMutablePointer<Float>, _ ldc: Int
+        _ a: MatrixView, _ b: MatrixView, into c: MutableMatrixView, scale alpha: Float = 1, adding beta: Float = 0
     ) {
+        requireShapes(a, b, c)
         _ = BLAS.loaded
-        forRanges(m, grain: 16) { _, rows in
-            let start = rows.lowerBound
-            let firstRow = orientA == .normal ? a + start * lda : a + start
-            multiplyOnLane(
-                rows.count, n, k, alpha, firstRow, lda, orientA, b, ldb, orientB, beta, c + start * ldc, ldc)
-        }
+        forRanges(c.rows, grain: 16) { _, rows in product(a.rows(rows), b, c.rows(rows), alpha, beta) }
     }
+}
 
-    /// C = op(A)·op(B) + β·C for whole matrices.
-    public func multiply(
-        _ a: Matrix, _ orientA: Orientation = .normal, _ b: Matrix, _ orientB: Orientation = .normal,
-        into c: Matrix, adding beta: Float = 0
-    ) {
-        let (m, k) = orientA == .normal ? (a.rows, a.columns) : (a.columns, a.rows)
-        let (k2, n) = orientB == .normal ? (b.rows, b.columns) : (b.columns, b.rows)
-        precondition(
-            k == k2 && c.rows == m && c.columns == n, "product of \(m)×\(k) and \(k2)×\(n) into \(c.rows)×\(c.columns)")
-        multiply(
-            m, n, k, 1, a.elements, a.columns, orientA, b.elements, b.columns, orientB, beta, c.elements, c.columns)
-    }
+/// Shapes that do not fit are a mistake of ours, and what BLAS would do with them is write beside the memory.
+private func requireShapes(_ a: MatrixView, _ b: MatrixView, _ c: MutableMatrixView) {
+    precondition(
+        a.columns == b.rows && c.rows == a.rows && c.columns == b.columns,
+        "product of \(a.rows) × \(a.columns) and \(b.rows) × \(b.columns) into \(c.rows) × \(c.columns)")
+}
+
+private func product(_ a: MatrixView, _ b: MatrixView, _ c: MutableMatrixView, _ alpha: Float, _ beta: Float) {
+    guard c.rows > 0, c.columns > 0 else { return }
+    BLAS.loaded.table.sgemm!(
+        DMSAE_BLAS_ROW_MAJOR, a.orientation, b.orientation, Int32(c.rows), Int32(c.columns), Int32(a.columns), alpha,
+        a.pointer, Int32(a.stride), b.pointer, Int32(b.stride), beta, c.pointer, Int32(c.stride))
+}
+
+extension MatrixView {
+    fileprivate var orientation: Int32 { isTransposed ? DMSAE_BLAS_TRANSPOSED : DMSAE_BLAS_AS_STORED }
 }

@@ -11,9 +11,9 @@ public final class SparseCodes: @unchecked Sendable {
     public private(set) var columns: Int
     /// [rows + 1], first 0, last `count`.
     public private(set) var rowOffsets: UnsafeMutablePointer<Int64>
-    /// [count]
+    /// [count] columns, rising in each row.
     public private(set) var columnIndices: UnsafeMutablePointer<Int32>
-    /// [count]
+    /// [count], in the order of `columnIndices`.
     public private(set) var values: UnsafeMutablePointer<Float>
     private var rowCapacity: Int
     private var capacity: Int

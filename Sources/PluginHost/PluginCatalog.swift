@@ -1,52 +1,8 @@
 import Attribution
 import Glibc
+import PluginABI
 import SparseCoding
-
-/// What is known of a plugin in use, wherever it runs.
-public protocol LoadedPlugin: AnyObject, Sendable {
-    /// The plugin's id.
-    var name: String { get }
-    /// The plugin's version.
-    var version: String { get }
-    /// The file it is in.
-    var path: String { get }
-    /// What that file and the libraries beside it held when it was loaded, which is what every call runs; itself first.
-    var files: [FileHash] { get }
-    /// Variables of the environment that may decide what it computes, as they are in this process.
-    var variables: [VariableHash] { get }
-    /// Its settings: all it describes, in its order, or those given.
-    var parameters: [PluginReference.Parameter] { get }
-}
-
-extension LoadedPlugin {
-    /// SHA-256 of its file as it was loaded.
-    public var sha256: String { files.first?.sha256 ?? "" }
-}
-
-/// A plugin that was found, or a file that should hold one and does not.
-public struct PluginListing: Encodable, Equatable, Sendable {
-    /// What users type; nil if the file did not load.
-    public var id: String?
-    /// What it is for, in words.
-    public var kind: String?
-    /// Its version.
-    public var version: String?
-    /// What it does, in a line.
-    public var description: String?
-    /// The file.
-    public var path: String
-    /// Why the file did not load.
-    public var error: String?
-    /// What is wrong with a folder that was read all the same.
-    public var warning: String?
-    /// The file that its name means instead, where that is another one or this one was listed before.
-    public var shadowedBy: String?
-
-    enum CodingKeys: String, CodingKey {
-        case id, kind, version, description, path, error, warning
-        case shadowedBy = "shadowed_by"
-    }
-}
+import TensorFiles
 
 /// The plugins within reach: those beside the executable, then those in the folders of DMSAE_PLUGIN_PATH.
 public struct PluginCatalog: Sendable {
@@ -67,9 +23,7 @@ public struct PluginCatalog: Sendable {
     /// program that runs with more rights than its caller.
     public init() throws {
         guard let resolved = realpath("/proc/self/exe", nil) else {
-            throw PluginError.reported(
-                "/proc/self/exe, which says where the plugins are, cannot be read: \(String(cString: strerror(errno))); "
-                    + "mount /proc")
+            throw PluginFileError.unknownProgram(reason: String(cString: strerror(errno)))
         }
         defer { free(resolved) }
         let executable = String(cString: resolved)
@@ -83,30 +37,20 @@ public struct PluginCatalog: Sendable {
 
     private var folders: [String] { [executableFolder] + searchPath }
 
-    /// What the code of a file says, in a worker unless it was built with the executable.
-    ///
-    /// - Parameter isolation: nil runs everything in this process.
-    /// - Throws: a `PluginError`; `.crashed` if loading the file took the worker down.
-    public func describe(_ path: String, services: PluginServices, isolation: PluginIsolation?) throws
-        -> PluginManifest
-    {
-        guard let isolation, !isShipped(path) else { return try PluginManifest(describing: PluginFile(path: path)) }
-        return try PluginUnderTest.describe(path, isolation, services)
-    }
-
-    private func isShipped(_ path: String) -> Bool { path.hasPrefix("\(executableFolder)/\(Self.prefix)") }
+    /// Whether a file was built with the executable; such a one needs no process of its own.
+    package func isShipped(_ path: String) -> Bool { path.hasPrefix("\(executableFolder)/\(Self.prefix)") }
 
     /// Every plugin, in the order in which names are looked up, and every file or folder that gives none.
     ///
-    /// Loads each file, so it runs their code; see `describe` for where.
-    public func list(services: PluginServices, isolation: PluginIsolation? = nil) -> [PluginListing] {
+    /// - Parameter describe: says what the code of a file holds, which takes loading and so running it, somewhere.
+    package func list(describe: (String) throws -> PluginManifest) -> [PluginListing] {
         var listings: [PluginListing] = []
         for folder in folders {
             if let warning = warning(of: folder) { listings.append(PluginListing(path: folder, warning: warning)) }
             do {
                 for path in try files(of: folder) {
                     do {
-                        listings += try describe(path, services: services, isolation: isolation).plugins.map {
+                        listings += try describe(path).plugins.map {
                             PluginListing(
                                 id: $0.id, kind: $0.kind.replacing("-", with: " "), version: $0.version,
                                 description: $0.description, path: path)
@@ -166,93 +110,62 @@ public struct PluginCatalog: Sendable {
         }
     }
 
-    /// The scorer that a reference such as `gxa` or `./scorer.so,alpha=2` names.
-    ///
-    /// - Parameter isolation: how to run what was not shipped beside the executable; nil runs everything in this process.
-    /// - Throws: a `PluginError`.
-    public func scorer(
-        _ reference: String, services: PluginServices, isolation: PluginIsolation? = nil
-    ) throws -> any AttributionScorer & LoadedPlugin {
-        if let worker = try worker(reference, .scorer, services, isolation) { return IsolatedScorer(worker) }
+    /// The scorer that a reference such as `gxa` or `./scorer.so,alpha=2` names, in this process.
+    /// - Throws: a `PluginReferenceError`, `PluginFileError`, `PluginABIError` or `PluginCallError`.
+    public func scorer(_ reference: String, services: PluginServices) throws -> any AttributionScorer & LoadedPlugin {
         let reference = try PluginReference(reference)
-        let (file, id) = try find(reference, services, isolation)
-        if let signature = try KernelSignature(of: file) {
-            return try KernelScorer(file, symbol: id, signature: signature, parameters: reference.parameters)
+        let (file, id) = try find(reference, services)
+        if let signature = try FunctionSignature(of: file) {
+            return try PlainFunction(file, symbol: id, signature: signature, parameters: reference.parameters)
         }
         let library = try PluginLibrary(file), plugin = try library.plugin(id, kind: .scorer)
         return try PluginScorer(plugin, of: library, parameters: reference.parameters, services: services)
     }
 
-    /// The sparsity rule that a reference such as `batchtopk` names; as `scorer`.
-    /// - Throws: a `PluginError`.
-    public func sparsityRule(
-        _ reference: String, services: PluginServices, isolation: PluginIsolation? = nil
-    ) throws -> any SparsityRule & LoadedPlugin {
-        if let worker = try worker(reference, .sparsityRule, services, isolation) {
-            return try IsolatedSparsityRule(worker)
-        }
+    /// The sparsity rule that a reference such as `batchtopk` names, in this process.
+    /// - Throws: as `scorer`.
+    public func sparsityRule(_ reference: String, services: PluginServices) throws -> any SparsityRule & LoadedPlugin {
         let reference = try PluginReference(reference)
-        let (file, id) = try find(reference, services, isolation)
+        let (file, id) = try find(reference, services)
         let library = try PluginLibrary(file), plugin = try library.plugin(id, kind: .sparsityRule)
         return try PluginSparsityRule(plugin, of: library, parameters: reference.parameters, services: services)
     }
 
-    /// The plugin in a worker, unless it is to run here: what is beside the executable was built with it.
-    private func worker(
-        _ text: String, _ kind: PluginKind, _ services: PluginServices, _ isolation: PluginIsolation?
-    ) throws -> IsolatedPlugin? {
-        guard let isolation else { return nil }
-        let reference = try PluginReference(text)
-        func start(_ path: String, _ id: String?) throws -> IsolatedPlugin {
-            try IsolatedPlugin(
-                CreateRequest(
-                    path: path, id: id, isRule: kind == .sparsityRule,
-                    parameters: reference.parameters.map { [$0.key, $0.value] }, memory: isolation.memory),
-                isolation, services)
-        }
-        switch reference.place {
-        case .file(_, let id):
-            let path = try path(text)
-            return isShipped(path) ? nil : try start(path, id)
-        case .name(let name):
-            let path = try path(named: name, services, isolation)
-            return isShipped(path) ? nil : try start(path, name)
-        }
-    }
-
     /// The file that a reference means, links resolved. Runs no code of a file that is given by its path or called after
-    /// its plugin; of others as `describe` does.
-    /// - Throws: a `PluginError`.
-    public func path(
-        _ reference: String, services: PluginServices = PluginServices(log: { _ in }),
-        isolation: PluginIsolation? = nil
+    /// its plugin; of others as `describe` does, in this process where nothing else is said.
+    /// - Throws: a `PluginReferenceError`, a `PluginFileError`.
+    package func path(
+        _ reference: String, services: PluginServices, describe: ((String) throws -> PluginManifest)? = nil
     ) throws -> String {
         switch try PluginReference(reference).place {
         case .file(let path, _): return try resolved(path)
         case .name(let name):
             let paths: [String] = folders.map { "\($0)/\(Self.prefix)\(name).so" }
-            return try paths.first { access($0, F_OK) == 0 } ?? path(named: name, services, isolation)
+            return try paths.first { access($0, F_OK) == 0 } ?? path(named: name, services, describe ?? Self.describe)
         }
     }
 
+    /// What the code of a file says, run in this process.
+    package static func describe(_ path: String) throws -> PluginManifest {
+        try PluginManifest(describing: PluginFile(path: path))
+    }
+
     /// The file that a reference means, and the plugin in it; nil for the only one.
-    private func find(
-        _ reference: PluginReference, _ services: PluginServices, _ isolation: PluginIsolation?
-    ) throws -> (PluginFile, String?) {
+    private func find(_ reference: PluginReference, _ services: PluginServices) throws -> (PluginFile, String?) {
         let (path, id): (String, String?) =
             switch reference.place {
             case .file(let path, let id): (path, id)
-            case .name(let name): (try self.path(named: name, services, isolation), name)
+            case .name(let name): (try self.path(named: name, services, Self.describe), name)
             }
         let resolved = try self.resolved(path)
-        let variables = isShipped(resolved) ? [] : WorkerEnvironment.hashes(also: environment)
+        let variables = isShipped(resolved) ? [] : PluginEnvironment.hashes(also: environment)
         return (try PluginFile(path: resolved, variables: variables), id)
     }
 
     /// An absolute path without links.
-    private func resolved(_ path: String) throws -> String {
+    package func resolved(_ path: String) throws -> String {
         guard let resolved = realpath(path, nil) else {
-            throw PluginError.unreadable(path: path, reason: String(cString: strerror(errno)))
+            throw PluginFileError.unreadable(path: path, reason: String(cString: strerror(errno)))
         }
         defer { free(resolved) }
         return String(cString: resolved)
@@ -261,11 +174,11 @@ public struct PluginCatalog: Sendable {
     /// The first file that holds `name`. The file called after it is tried first, so that a name in daily use does not
     /// load, and so run, every other plugin; and what is wrong with that file is an error, not a reason to look on. A
     /// manifest is believed: the file is loaded next, and its code has the last word.
-    private func path(named name: String, _ services: PluginServices, _ isolation: PluginIsolation?) throws -> String {
+    package func path(
+        named name: String, _ services: PluginServices, _ describe: (String) throws -> PluginManifest
+    ) throws -> String {
         func ids(_ path: String) throws -> [String] {
-            let manifest =
-                try PluginManifest(path: path) ?? describe(path, services: services, isolation: isolation)
-            return manifest.plugins.map(\.id)
+            try (PluginManifest(path: path) ?? describe(path)).plugins.map(\.id)
         }
         for folder in folders {
             let path = "\(folder)/\(Self.prefix)\(name).so"
@@ -284,30 +197,22 @@ public struct PluginCatalog: Sendable {
                 known += found
             }
         }
-        throw PluginError.unknownName(name, folders: folders, known: known, unloadable: unloadable)
+        throw PluginReferenceError.unknownName(name, folders: folders, known: known, unloadable: unloadable)
     }
 
     private static let prefix = "libdmsae-plugin-"
 
     /// The plugin files of a folder, by name.
     private func files(of folder: String) throws -> [String] {
-        guard let stream = opendir(folder) else {
-            let reason = String(cString: strerror(errno))
-            if folder == executableFolder { throw PluginError.unreadable(path: folder, reason: reason) }
-            throw PluginError.reported(
-                "DMSAE_PLUGIN_PATH names it, and it cannot be read as a folder: \(reason); correct the variable")
+        let names: [String]
+        do {
+            names = try namesInFolder(folder)
+        } catch TensorFileError.unreadable(_, let reason) {
+            if folder == executableFolder { throw PluginFileError.unreadable(path: folder, reason: reason) }
+            throw PluginFileError.badFolder(reason: reason)
         }
-        defer { closedir(stream) }
-        var names: [String] = []
-        while let entry = readdir(stream) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            guard name.hasSuffix(".so") else { continue }
-            if folder == executableFolder && !name.hasPrefix(Self.prefix) { continue }
-            names.append(name)
-        }
-        return names.sorted().map { "\(folder)/\($0)" }
+        return names.filter { $0.hasSuffix(".so") && (folder != executableFolder || $0.hasPrefix(Self.prefix)) }
+            .map { "\(folder)/\($0)" }
     }
 }
 

@@ -1,6 +1,7 @@
 import Attribution
 import CDMSAE
 import Glibc
+import PluginABI
 import Synchronization
 import TensorFiles
 
@@ -17,13 +18,13 @@ final class PluginInstance: @unchecked Sendable {
     private let isLost = Atomic(false)
 
     /// Creates `plugin` of `library`.
-    /// - Throws: `PluginError.unknownFlags`, `.failed` with the plugin's own text.
+    /// - Throws: `PluginABIError.unknownFlags`, `.failed` with the plugin's own text.
     init(
         _ plugin: PluginDescriptor, of library: PluginLibrary, parameters: [PluginReference.Parameter],
         services: PluginServices
     ) throws {
         guard plugin.unknownFlags == 0 else {
-            throw PluginError.unknownFlags(plugin: plugin.id, path: library.path, flags: plugin.unknownFlags)
+            throw PluginABIError.unknownFlags(plugin: plugin.id, path: library.path, flags: plugin.unknownFlags)
         }
         let parameters = try plugin.settings(parameters, path: library.path)
         let host = HostTables(services: services, plugin: plugin.id)
@@ -48,7 +49,7 @@ final class PluginInstance: @unchecked Sendable {
                 library.entry, plugin.index, host.pointer, list, UInt32(list.count), &created, call)
         }
         guard let created else {
-            throw PluginError.nullInTable(path: library.path, table: "create", field: "out")
+            throw PluginABIError.nullInTable(path: library.path, table: "create", field: "out")
         }
         self.library = library
         self.plugin = plugin
@@ -63,18 +64,18 @@ final class PluginInstance: @unchecked Sendable {
     }
 
     /// The plugin's frozen table behind `id`.
-    /// - Throws: `PluginError.missingTable`, `.wrongSize`, `.nullInTable`.
+    /// - Throws: `PluginABIError.missingTable`, `.wrongSize`, `.nullInTable`.
     func table<Struct>(
         _ id: String, _ type: Struct.Type, notNull: [(field: String, path: PartialKeyPath<Struct>)]
     ) throws -> Struct {
         guard plugin.extensions.contains(id), let memory = library.functions.get_extension(pointer, id) else {
-            throw PluginError.missingTable(plugin: plugin.id, path: library.path, id: id)
+            throw PluginABIError.missingTable(plugin: plugin.id, path: library.path, id: id)
         }
         return try PluginTable(memory, name: "table \(id)", path: library.path).frozen(type, notNull: notNull)
     }
 
     /// Calls a function of the instance, in turn with the others unless the plugin is reentrant.
-    /// - Throws: `PluginError.failed` with the plugin's own text, `.cancelled`, `.lost`.
+    /// - Throws: `PluginCallError.failed` with the plugin's own text, `.cancelled`, `.lost`.
     func call(
         _ function: String, _ body: (OpaquePointer, UnsafeMutablePointer<dmsae_call>) -> dmsae_status
     ) throws {
@@ -82,14 +83,14 @@ final class PluginInstance: @unchecked Sendable {
             plugin: plugin.id, path: library.path, function: function, parameters: [],
             isCancelled: host.services.isCancelled)
         func run() throws {
-            if isLost.load(ordering: .relaxed) { throw PluginError.lost(plugin: plugin.id, path: library.path) }
+            if isLost.load(ordering: .relaxed) { throw PluginCallError.lost(plugin: plugin.id, path: library.path) }
             do {
                 try context.run { body(pointer, $0) }
-            } catch PluginError.failed(let plugin, let path, let function, let status, let text, let parameters) {
+            } catch PluginCallError.failed(let plugin, let path, let function, let status, let text, let parameters) {
                 if status == dmsae_status.DMSAE_ERR_INSTANCE_LOST.rawValue {
                     isLost.store(true, ordering: .relaxed)
                 }
-                throw PluginError.failed(
+                throw PluginCallError.failed(
                     plugin: plugin, path: path, function: function, status: status, text: text, parameters: parameters)
             }
         }
@@ -135,12 +136,12 @@ private struct CallContext {
             let status = runningForeignCode { body(&call) }
             if status == .DMSAE_OK { return }
             if status == .DMSAE_CANCELLED && isCancelled() {
-                throw PluginError.cancelled(plugin: plugin, function: function)
+                throw PluginCallError.cancelled(plugin: plugin, function: function)
             }
             // A plugin that forgot the ending zero byte costs the last character, not a read past the buffer; bytes
             // that are not UTF-8 are shown as such and not dropped.
             let bytes = text.dropLast().prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
-            throw PluginError.failed(
+            throw PluginCallError.failed(
                 plugin: plugin, path: path, function: function, status: status.rawValue,
                 text: bytes.isEmpty && status == .DMSAE_CANCELLED
                     ? "it stopped as if it were asked to, and nobody did"

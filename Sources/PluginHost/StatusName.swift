@@ -1,7 +1,7 @@
 import CDMSAE
 
 /// A status as its author wrote it, or its number if this version has no name for it.
-func statusName(_ status: Int32) -> String {
+package func statusName(_ status: Int32) -> String {
     switch dmsae_status(rawValue: status) {
     case .DMSAE_OK: "DMSAE_OK"
     case .DMSAE_CANCELLED: "DMSAE_CANCELLED"

@@ -1,5 +1,4 @@
 import LinearAlgebra
-import PluginHost
 import SparseCoding
 
 /// Batches on which a rule's form is calibrated; varied ones have larger values the later they come.
@@ -7,7 +6,7 @@ struct Calibration {
     let latents = 60
     private let batches: [Selection]
 
-    /// Six batches.
+    /// Draws six batches.
     init(seed: UInt64, areVaried: Bool) {
         batches = (0..<6).map { i in
             let selection = Selection(seed: seed &+ UInt64(i), step: 99)
@@ -62,6 +61,7 @@ extension InferenceForm {
     /// Thresholds, or k.
     var numbers: [Float] {
         switch self {
+        case .threshold(let shared): [shared]
         case .thresholds(let thresholds): thresholds
         case .rowTopK(let k): [Float(k)]
         }
@@ -70,6 +70,7 @@ extension InferenceForm {
     /// Entries that are active under this form.
     func kept(of codes: SparseCodes) -> Set<Int> {
         switch self {
+        case .threshold(let shared): return Set((0..<codes.count).filter { codes.values[$0] > max(0, shared) })
         case .thresholds(let thresholds):
             return Set((0..<codes.count).filter { codes.values[$0] > max(0, thresholds[Int(codes.columnIndices[$0])]) })
         case .rowTopK(let k):

@@ -1,5 +1,4 @@
 import Attribution
-import PluginHost
 
 extension PluginCheck {
     /// The main function of a plugin, of whatever kind, as it is called in a run.

@@ -1,5 +1,6 @@
 import Glibc
 import Synchronization
+import LinearAlgebra
 
 /// How long the running check may still take: a plugin that asks or logs without end gives signs of life without end.
 final class CheckClock: Sendable {
@@ -9,24 +10,17 @@ final class CheckClock: Sendable {
     /// A clock of `seconds` a check.
     init(seconds: Double) {
         limit = seconds
-        end = Mutex(now() + seconds)
+        end = Mutex(monotonicSeconds() + seconds)
     }
 
     /// Starts anew, for the next check.
-    func restart() { end.withLock { $0 = now() + limit } }
+    func restart() { end.withLock { $0 = monotonicSeconds() + limit } }
 
     /// Whether the time is over.
-    func isOver() -> Bool { end.withLock { now() > $0 } }
+    func isOver() -> Bool { end.withLock { monotonicSeconds() > $0 } }
 
     /// Seconds a check.
     var seconds: Int { Int(limit) }
-}
-
-/// Seconds of a clock that only runs forwards.
-func now() -> Double {
-    var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
 }
 
 /// Waits until the calendar shows another second: what is drawn from it is then another.

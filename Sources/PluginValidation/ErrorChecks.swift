@@ -1,6 +1,6 @@
 import Attribution
 import LinearAlgebra
-import PluginHost
+import PluginWorkers
 
 // What outputs say of other outputs: of what the score is made, how far it may be off, of how many terms it is.
 extension PluginCheck {
@@ -83,7 +83,7 @@ extension PluginCheck.Subject {
         model.limit(to: model.asked / 3)
         do {
             try body(ModelPass(model))
-        } catch PluginError.reported {
+        } catch let error where PluginFailure.answered(error) != nil {
             // It cannot do with less than everything, and says so.
         }
     }

@@ -1,4 +1,4 @@
-import PluginHost
+import PluginABI
 
 /// One promise about a file, and how it is put to the test; these come before the checks of its plugins.
 public struct FileCheck: Sendable {
@@ -46,7 +46,7 @@ public struct FileCheck: Sendable {
         FileCheck(
             id: "exports", rules: ["DMSAE-ENTRY-06"], promise: "it exports dmsae_plugin_entry and nothing else"
         ) { file in
-            let others = try SharedObject(path: file.path).exports.filter { !isHarmless($0) }.map(\.name)
+            let others = try PluginFile(path: file.path).exports().filter { !isHarmless($0) }.map(\.name)
             try expect(
                 others.isEmpty,
                 "it exports \(others.prefix(5).joined(separator: ", "))\(others.count > 5 ? ", …" : ""); build with "
@@ -56,7 +56,7 @@ public struct FileCheck: Sendable {
             id: "segments", rules: [],
             promise: "it loads where memory is either written or run: no executable stack, no relocations in code"
         ) { file in
-            let object = try SharedObject(path: file.path)
+            let object = try PluginFile(path: file.path).header()
             try expect(!object.hasExecutableStack, "it asks for an executable stack; link with -z noexecstack")
             try expect(!object.hasTextRelocations, "its code is relocated at load; build with -fPIC")
         },

@@ -1,5 +1,3 @@
-import PluginHost
-
 extension PluginCheck {
     /// The functions of the file itself, called past the care that a host takes with them.
     static let functionChecks = [

@@ -1,5 +1,4 @@
 import Attribution
-import PluginHost
 import SparseCoding
 
 /// The function of a plugin that does its work, of whatever kind it is, on an input of its own.

@@ -135,11 +135,12 @@ extension PluginCheck {
         PluginCheck(
             id: "many-latents", rules: ["DMSAE-SCORER-04"],
             promise: "a latent with a number above 65535 scores what it scores with a small one",
-            after: ["sign", "alike"]
+            after: ["state-moves", "merge", "terms", "counts", "standard-errors", "sign", "alike"]
         ) { subject in
             try subject.looksAtLoss()
             let count = 70_000
-            let (model, signs) = QuadraticModel.ofOneMind(seed: subject.seed)
+            // Few dimensions, since each batch brings all rows.
+            let (model, signs) = QuadraticModel.ofOneMind(seed: subject.seed, latents: 24)
             let high = model.placed(from: count - signs.count, of: count)
             try subject.hasSigns(high, [Double](repeating: 0, count: count - signs.count) + signs)
             guard subject.scoresTokens else { return try subject.treatsHighLatentsAlike(model, count) }

@@ -1,6 +1,5 @@
 import Attribution
 import LinearAlgebra
-import PluginHost
 import SparseCoding
 
 /// A pass over some sequences of a model, in an order of its own, as a host would make it one sequence a batch.

@@ -1,6 +1,5 @@
 import Attribution
 import LinearAlgebra
-import PluginHost
 import SparseCoding
 
 /// One promise of the headers, and how it is put to the test.

@@ -1,4 +1,6 @@
+import PluginABI
 import PluginHost
+import PluginWorkers
 
 /// What became of one check on one plugin.
 public struct CheckResult: Encodable, Sendable {
@@ -14,7 +16,7 @@ public struct CheckResult: Encodable, Sendable {
 
     /// The plugin, or the file.
     public let plugin: String
-    /// The check.
+    /// Name of the check, as --check takes it.
     public let check: String
     /// How it ended.
     public let outcome: Outcome
@@ -82,7 +84,7 @@ public struct PluginValidation: Sendable {
     /// Runs the checks on every plugin that `reference` means; calls `report` with each result as it comes.
     ///
     /// A file that cannot be loaded gives what it cannot be asked for: only the checks of the file are planned.
-    /// - Throws: `Unplannable`; `Unexaminable` where the system refuses what checks need; `PluginError` when the reference itself cannot be read or followed.
+    /// - Throws: `Unplannable`; `Unexaminable` where the system refuses what checks need; an error of the reference when it cannot be read or followed.
     @discardableResult
     public func run(_ reference: String, catalog: PluginCatalog, report: (CheckResult) -> Void) throws -> CheckCounts {
         let parsed = try PluginReference(reference)
@@ -94,7 +96,7 @@ public struct PluginValidation: Sendable {
         try RoomToExamine.check(for: path)
         let clock = CheckClock(seconds: longestCheck)
         let services = PluginServices(log: { _ in }, isCancelled: clock.isOver)
-        let code = Result { try PluginUnderTest.describe(path, isolation, services) }
+        let code = Result { try PluginManifest(path, isolation, services) }
         // A plain function promises only what every scorer of tokens does.
         let isFunction = PluginUnderTest.isPlainFunction(path)
         func isWanted(_ id: String) -> Bool { self.isWanted(id) && (!isFunction || Self.ofFunctions.contains(id)) }
@@ -131,7 +133,7 @@ public struct PluginValidation: Sendable {
             }
         let plugins = code.plugins.filter { wanted == nil || $0.id == wanted }
         guard !plugins.isEmpty else {
-            throw PluginError.unknownID(wanted ?? "", path: path, available: code.plugins.map(\.id))
+            throw PluginReferenceError.unknownID(wanted ?? "", path: path, available: code.plugins.map(\.id))
         }
         return plugins
     }
@@ -149,7 +151,7 @@ public struct PluginValidation: Sendable {
                 result =
                     loads || step.check == "load"
                     ? try self.result(step, clock, &failures) : made(step, .notRun, "the file does not load")
-            } catch let refused as PluginError { throw Unexaminable(path, refused.description) }
+            } catch let refusal as SystemRefusal { throw Unexaminable(path, refusal.description) }
             switch result.outcome {
             case .passed: counts.passed += 1
             case .failed: counts.failed += 1
@@ -169,7 +171,7 @@ public struct PluginValidation: Sendable {
             plugin: step.plugin, check: step.check, outcome: outcome, reason: reason, rules: rules ?? step.rules)
     }
 
-    /// - Throws: `PluginError.refused`, which is no news of the plugin.
+    /// - Throws: `SystemRefusal`, which is no news of the plugin.
     private func result(_ step: Step, _ clock: CheckClock, _ failures: inout PriorFailures) throws -> CheckResult {
         if let reason = failures.reasonNotToRun(step.plugin) { return made(step, .notRun, reason) }
         do {
@@ -177,8 +179,8 @@ public struct PluginValidation: Sendable {
             return made(step, .passed)
         } catch let error as PluginCheck.NotApplicable {
             return made(step, .notApplicable, error.reason)
-        } catch let error as PluginError where error.isRefusal {
-            throw error
+        } catch let refusal as SystemRefusal {
+            throw refusal
         } catch {
             let isOver = clock.isOver()
             if isOver || PriorFailures.isHang(error) { failures.hangs(step.plugin, in: step.check) }
@@ -190,10 +192,10 @@ public struct PluginValidation: Sendable {
             }
             switch error {
             case let error as PluginCheck.Broken: return made(step, .failed, error.reason)
-            case PluginError.cancelled where isOver:
+            case PluginCallError.cancelled where isOver:
                 return made(
                     step, .failed, "it was still at it after \(clock.seconds) s, with signs of life all the while")
-            case PluginError.crashed(_, _, let function, let how, let lastWords, _)
+            case WorkerError.crashed(_, _, let function, let how, let lastWords, _)
             where lastWords.contains("terminate called"):
                 // Where a C++ exception leaves a function that C called there is nobody to catch it.
                 return made(

@@ -1,4 +1,4 @@
-import PluginHost
+import PluginWorkers
 
 /// What has failed so far, so that one cause is one failure and a hang is waited for once.
 struct PriorFailures {
@@ -31,14 +31,14 @@ struct PriorFailures {
     static func cause(of error: any Error) -> String? {
         switch error {
         case is PluginCheck.Broken: nil
-        case PluginError.crashed(_, _, let function, let how, _, _): function + ": " + how.filter { !$0.isNumber }
+        case WorkerError.crashed(_, _, let function, let how, _, _): function + ": " + how.filter { !$0.isNumber }
         default: "\(error)".filter { !$0.isNumber && !"+-.".contains($0) }
         }
     }
 
     /// Whether a check ended because the plugin gave no sign of life.
     static func isHang(_ error: any Error) -> Bool {
-        guard case PluginError.crashed(_, _, _, let how, _, _) = error else { return false }
+        guard case WorkerError.crashed(_, _, _, let how, _, _) = error else { return false }
         return how.contains("no sign of life")
     }
 }

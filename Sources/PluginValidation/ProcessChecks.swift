@@ -2,6 +2,7 @@ import Attribution
 import Glibc
 import PluginHost
 import Synchronization
+import LinearAlgebra
 
 extension PluginCheck {
     /// What a plugin does to the process that it is a guest in.
@@ -97,7 +98,7 @@ extension PluginCheck {
                 let call = try subject.longCall(
                     PluginServices(log: { _ in }, isCancelled: { stop.isRaised() || isLate() }))
                 stop.arm()
-                do { _ = try call.run() } catch PluginError.cancelled where stop.elapsed() != nil {}
+                do { _ = try call.run() } catch PluginCallError.cancelled where stop.elapsed() != nil {}
                 guard let elapsed = stop.elapsed() else {
                     throw NotApplicable(reason: "no call of \(call.name) was long enough to be asked")
                 }
@@ -116,12 +117,12 @@ extension PluginCheck {
 
         func isRaised() -> Bool {
             guard isArmed.load(ordering: .relaxed) else { return false }
-            raised.withLock { $0 = $0 ?? now() }
+            raised.withLock { $0 = $0 ?? monotonicSeconds() }
             return true
         }
 
         /// Seconds since somebody saw it.
-        func elapsed() -> Double? { raised.withLock { $0.map { now() - $0 } } }
+        func elapsed() -> Double? { raised.withLock { $0.map { monotonicSeconds() - $0 } } }
     }
 }
 

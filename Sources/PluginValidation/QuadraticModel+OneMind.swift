@@ -9,10 +9,10 @@ extension QuadraticModel {
     /// Decoder rows are orthonormal, so that latents do not share effects; where a latent is silent the gradient has no
     /// part along it, so that setting it to a small mean there does nothing. Effects are of first order.
     /// The gradient is a thousand times as large as the activations, whatever they are.
-    static func ofOneMind(seed: UInt64, sequences S: Int = 6, activations: Float = 1e-3)
+    static func ofOneMind(seed: UInt64, sequences S: Int = 6, latents m: Int = 130, activations: Float = 1e-3)
         -> (model: QuadraticModel, signs: [Double])
     {
-        let T = 12, m = 130, d = 144, perToken = 12, N = S * T
+        let T = 12, d = m + 14, perToken = 12, N = S * T
         let random = CounterRandom(seed: seed, purpose: .test, step: 20)
         let decoder = orthonormal(m, d, random)
         let signs = (0..<m).map { random.word(UInt64(1_000_000 + $0)) % 3 == 0 ? -1.0 : 1.0 }

@@ -11,7 +11,7 @@ public struct Unexaminable: Error, CustomStringConvertible {
 /// What checks need of the system, tried before the first: under a small limit a plugin fails as a broken one does, and nobody
 /// could tell the two apart.
 enum RoomToExamine {
-    private static let threads = 24, files = 64, bytes = 1 << 30, seconds = 120, fileSize = 64 << 20, stack = 1 << 20
+    private static let threads = 24, files = 64, bytes = 1 << 30, seconds = 120, fileSize = 64 << 20
 
     /// - Throws: `Unexaminable` with the limit that is too small.
     static func check(for path: String) throws {
@@ -41,11 +41,10 @@ enum RoomToExamine {
         let time = limit(RLIMIT_CPU)
         try require(
             time - used.ru_utime.tv_sec >= seconds, "\(seconds) s of processor time", "t", shown(time, 1, " s"))
-        let file = limit(RLIMIT_FSIZE), own = limit(RLIMIT_STACK)
+        let file = limit(RLIMIT_FSIZE)
         try require(
             file >= fileSize, "files of \(fileSize >> 20) MiB, as which memory that processes share counts", "f",
             shown(file, 1024, " KiB"))
-        try require(own >= stack, "a stack of \(stack >> 10) KiB", "s", shown(own, 1024, " KiB"))
     }
 
     private static func canReserve(_ bytes: Int) -> Bool {

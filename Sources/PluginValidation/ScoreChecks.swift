@@ -1,6 +1,5 @@
 import Attribution
 import LinearAlgebra
-import PluginHost
 import SparseCoding
 
 extension PluginCheck {

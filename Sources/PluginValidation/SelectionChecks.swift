@@ -1,5 +1,4 @@
 import LinearAlgebra
-import PluginHost
 import SparseCoding
 
 // A rule may keep fewer than its upper count: the headers promise a most and no least, so that one that also asks for a

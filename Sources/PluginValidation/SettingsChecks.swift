@@ -1,4 +1,4 @@
-import PluginHost
+import PluginWorkers
 
 extension PluginCheck {
     /// Settings, and how they are refused.
@@ -49,11 +49,13 @@ extension PluginCheck.Subject {
         }
     }
 
-    /// Create must fail, in words of its own that hold the key: the host's message adds the settings, after these.
+    /// Create must fail, in words of its own that hold the key: the host's sentence adds the settings, after these.
     fileprivate func refuses(_ key: String, _ value: String) throws {
         do {
             try create([(key, value)], isUnchecked: true)
-        } catch PluginError.reported(let text) {
+        } catch let error {
+            guard let failure = PluginFailure.answered(error) else { throw error }
+            let text = failure.description
             let own = text.firstRange(of: "; it was given ").map { String(text[..<$0.lowerBound]) } ?? text
             return try expect(own.contains(key), "its error for \(key)=\(value) does not name the key: \(own)")
         }

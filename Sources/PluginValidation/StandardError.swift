@@ -1,6 +1,6 @@
 import Attribution
 import LinearAlgebra
-import PluginHost
+import PluginWorkers
 
 /// A standard error that a scorer gives, held against how its output scatters.
 ///
@@ -34,7 +34,7 @@ struct StandardError {
         guard budget * 10 < model.asked / passes * 9 else { return }
         do {
             try judge(model, budget: budget)
-        } catch PluginError.reported {
+        } catch let error where PluginFailure.answered(error) != nil {
             // It cannot do with less than everything, and says so.
         }
     }

@@ -1,5 +1,6 @@
 import Attribution
 import Foundation
+import TensorFiles
 
 /// One axis of a plot.
 package struct Axis {

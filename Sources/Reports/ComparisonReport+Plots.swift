@@ -1,4 +1,5 @@
 import Attribution
+import TensorFiles
 
 extension ComparisonReport {
     /// How much of all attribution the first latents have.

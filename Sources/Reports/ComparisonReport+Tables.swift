@@ -1,4 +1,5 @@
 import Attribution
+import TensorFiles
 
 extension ComparisonReport {
     /// A row for each method.

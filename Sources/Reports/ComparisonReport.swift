@@ -45,7 +45,7 @@ public struct ComparisonReport {
 
     var tau: String { record.shownTau }
 
-    /// The page.
+    /// The page as one HTML file.
     public func html() -> String {
         var page = HTMLPage(title: "Which latents matter: \(record.methods.map(\.name).joined(separator: ", "))")
         page.begin(

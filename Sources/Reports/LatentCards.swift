@@ -1,4 +1,5 @@
 import Attribution
+import TensorFiles
 
 /// Latents as cards: where they fire most, what their decoder rows promote. `more` gives further lines of a card as
 /// names and HTML.

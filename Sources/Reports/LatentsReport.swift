@@ -1,4 +1,5 @@
 import Attribution
+import TensorFiles
 
 /// Latents of an SAE as one page.
 public struct LatentsReport {
@@ -13,7 +14,7 @@ public struct LatentsReport {
         self.latents = latents
     }
 
-    /// The page.
+    /// The page as one HTML file.
     public func html() -> String {
         var page = HTMLPage(title: title)
         page.begin(title, findings: [summary], facts: facts.map { ($0.name, $0.value) })

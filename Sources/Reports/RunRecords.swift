@@ -22,7 +22,7 @@ struct RunRecords {
     /// - Throws: `DistillationError` for a step that is not as the run wrote it; `TensorFileError` for a folder that is none, or
     ///   records that cannot be read.
     init(folder: String) throws {
-        name = folder.split(separator: "/").last.map(String.init) ?? folder
+        name = lastComponent(folder)
         steps = try FinishedSteps(folder: folder)
         trainings = try TrainingCurve.read(folder + "/events.jsonl")
     }
@@ -30,7 +30,7 @@ struct RunRecords {
 
 /// How one training went.
 struct TrainingCurve {
-    /// "cycle-1", "final/k-64/dmsae"
+    /// Its folder in the run: "cycle-1", "final/k-64/dmsae".
     var name: String
     var steps: [Step] = []
 

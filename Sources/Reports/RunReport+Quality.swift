@@ -1,5 +1,6 @@
 import Attribution
 import Distillation
+import TensorFiles
 
 extension RunReport {
     func qualityTable() -> String {

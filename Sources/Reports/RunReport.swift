@@ -17,12 +17,12 @@ public struct RunReport {
             guard var curve = try TrainingCurve.read(log).last else {
                 throw TensorFileError.unreadable(file: log, reason: "a control needs the log that `dmsae train` writes")
             }
-            curve.name = "control \(path.split(separator: "/").last ?? "")"
+            curve.name = "control \(lastComponent(path))"
             return curve
         }
     }
 
-    /// The page.
+    /// The page as one HTML file.
     public func html() -> String {
         let run = records.run
         var page = HTMLPage(title: "Distillation \(records.name)")

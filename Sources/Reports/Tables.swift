@@ -1,4 +1,5 @@
 import Attribution
+import TensorFiles
 
 /// A table that scrolls on its own when the page is narrower. Heads and cells are HTML.
 func table(_ heads: [String], _ rows: [[String]], class name: String = "") -> String {

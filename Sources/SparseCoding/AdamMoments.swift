@@ -3,30 +3,34 @@ import Kernels
 import LinearAlgebra
 
 /// First and second moments of every parameter, and the step that uses them (Adam, arXiv:1412.6980, bias corrected).
-final class AdamMoments {
-    private let first: SparseAutoencoder
-    private let second: SparseAutoencoder
-    private(set) var stepCount = 0
-    private let lanes: Lanes
+struct AdamMoments {
+    /// m, in the places of the parameters.
+    let first: SparseAutoencoder
+    /// v, alike.
+    let second: SparseAutoencoder
 
-    init(_ sae: SparseAutoencoder, lanes: Lanes) {
+    init(_ sae: SparseAutoencoder) {
         first = SparseAutoencoder(dIn: sae.dIn, layout: sae.layout)
         second = SparseAutoencoder(dIn: sae.dIn, layout: sae.layout)
-        self.lanes = lanes
     }
+
+    private init(first: SparseAutoencoder, second: SparseAutoencoder) {
+        self.first = first
+        self.second = second
+    }
+
+    /// In memory of their own.
+    func copy() -> AdamMoments { AdamMoments(first: first.copy(), second: second.copy()) }
 
     /// Moves the parameters along clipped gradients, then scales each decoder row back to unit norm. Encoder rows
     /// below `frozen` do not move. Every latent moves, also one without gradient: its moments decay.
+    ///
+    /// - Parameter time: t, 1 for the first update.
     func update(
-        _ sae: SparseAutoencoder, _ gradients: ParameterGradients, learningRate: Double, clip: Double, frozen: Int,
-        plan: TrainingPlan
+        _ sae: SparseAutoencoder, _ gradients: ParameterGradients, time: Int, learningRate: Double, clip: Double,
+        frozen: Int, plan: TrainingPlan, lanes: Lanes
     ) {
-        stepCount += 1
-        let t = Double(stepCount)
-        let step = AdamStep(
-            beta1: Float(plan.beta1), beta2: Float(plan.beta2), epsilon: Float(plan.epsilon),
-            stepSize: Float(learningRate / (1 - pow(plan.beta1, t))),
-            inverseRootCorrection: Float(1 / (1 - pow(plan.beta2, t)).squareRoot()), gradientScale: Float(clip))
+        let step = AdamStep(plan, time: time, learningRate: learningRate, clip: clip)
         let d = sae.dIn
         lanes.forRanges(sae.dSAE, grain: 16) { _, latents in
             for j in latents {
@@ -51,5 +55,15 @@ final class AdamMoments {
         kernels.adam(
             sae.decoderBias.elements, gradients.decoderBias.elements, first.decoderBias.elements,
             second.decoderBias.elements, d, step)
+    }
+}
+
+extension AdamStep {
+    fileprivate init(_ plan: TrainingPlan, time: Int, learningRate: Double, clip: Double) {
+        let t = Double(time)
+        self.init(
+            beta1: Float(plan.beta1), beta2: Float(plan.beta2), epsilon: Float(plan.epsilon),
+            stepSize: Float(learningRate / (1 - pow(plan.beta1, t))),
+            inverseRootCorrection: Float(1 / (1 - pow(plan.beta2, t)).squareRoot()), gradientScale: Float(clip))
     }
 }

@@ -1,4 +1,3 @@
-import Kernels
 import LinearAlgebra
 
 /// What a latent may use of the batch's budget when there is a dense core.
@@ -18,83 +17,141 @@ public struct SelectionSummary: Sendable, Equatable {
     /// The smallest selected value, nil if the rule selected nothing.
     public var leastSelected: Float?
 
-    /// Nothing kept.
     public init() {}
 }
 
 extension EncodingPass {
+    /// A selection under way.
+    private struct Selection {
+        /// x − b_dec [B, D].
+        let centered: Matrix
+        let sae: SparseAutoencoder
+        let rule: any SparsityRule
+        let budget: BudgetScope
+        /// What the rule is told: its budget is the whole one at first.
+        var context: SelectionContext
+        /// k·B entries, the core's included.
+        let wholeBudget: Int
+        /// What was kept so far.
+        var summary = SelectionSummary()
+
+        init(
+            _ centered: Matrix, _ sae: SparseAutoencoder, _ rule: any SparsityRule, _ context: SelectionContext,
+            _ budget: BudgetScope
+        ) {
+            (self.centered, self.sae, self.rule, self.context) = (centered, sae, rule, context)
+            self.budget = budget
+            wholeBudget = context.batchBudget
+        }
+
+        /// Latents below this are kept and not shown to the rule.
+        var exempt: Int { sae.exemptCore.count }
+
+        /// Under a total budget, leaves the rule what the core's entries do.
+        mutating func leave(core entries: Int) {
+            if budget == .total { context.batchBudget = max(0, wholeBudget - entries) }
+        }
+    }
+
     /// Encodes a centred batch and lets `rule` choose, writing the kept codes [B, F].
     ///
     /// Latents of a dense core are kept wherever p > 0 and never shown to the rule; every other positive
-    /// pre-activation that could be among the rule's upper count is. A budget of k·B entries is the rule's, less,
+    /// pre-activation that could be among the rule's upper count is. The context's budget is the rule's, less,
     /// under `BudgetScope.total`, what the core used.
     ///
     /// `beside` is brought every tile once.
     ///
     /// - Throws: what the rule throws, `SparseCodingError.ruleSelectedTooMany`, or `.overflowed` for an infinite pre-activation.
     package func select(
-        _ centered: Matrix, with sae: SparseAutoencoder, rule: any SparsityRule, mode: SelectionMode, step: Int = 0,
-        totalSteps: Int = 0, k: Double, budget: BudgetScope, beside: RowCandidates? = nil, into codes: SparseCodes
+        _ centered: Matrix, with sae: SparseAutoencoder, rule: any SparsityRule, _ context: SelectionContext,
+        budget: BudgetScope, beside: RowCandidates? = nil, into codes: SparseCodes
     ) throws -> SelectionSummary {
-        let rowCount = centered.rows
-        let exempt = sae.exemptCore.count
-        let wholeBudget = Int((k * Double(rowCount)).rounded(.down))
-        var context = SelectionContext(
-            mode: mode, step: step, totalSteps: totalSteps, batchRows: rowCount, latentCount: sae.dSAE, meanActive: k,
-            batchBudget: wholeBudget, core: 0..<sae.layout.coreCount, coreIsExempt: exempt > 0)
-        var summary = SelectionSummary()
-        if rule.scope == .batch {
-            let limit = min(try rule.upperCount(context), rowCount * sae.dSAE)
-            var floor = forcedFloor ?? startingFloor.value
-            var allowed = 0
-            var beside = beside
-            while true {
-                let reached = collect(
-                    centered, sae.encoderPart, rows: 0..<rowCount, thresholds: nil, exempt: exempt, limit: limit,
-                    floor: floor, beside: beside)
-                beside = nil
-                summary.coreEntries = core.reduce(0) { $0 + $1.count }
-                if budget == .total { context.batchBudget = max(0, wholeBudget - summary.coreEntries) }
-                allowed = min(limit, try rule.upperCount(context))
-                if floor == 0 || foundCount >= allowed {
-                    floor = reached
-                    break
-                }
-                // Fewer above the floor than may be kept: the floor was a guess, and it was too high.
-                floor = 0
-                repeatCount += 1
-            }
-            let least = leastAllowed(allowed)
-            startingFloor.follow(floor: floor, found: foundCount, least: least, kept: allowed)
-            try choose(
-                rule, context, rows: rowCount, sae.dSAE, allowed: allowed, atLeast: least, codes, &summary)
-            return summary
+        var selection = Selection(centered, sae, rule, context, budget)
+        switch rule.scope {
+        case .batch: try selectOverBatch(&selection, beside, into: codes)
+        case .row, .all: try selectByRows(&selection, beside, into: codes)
         }
-        if budget == .total && exempt > 0 {
-            // Rows come in blocks, and a rule is told before the first one what the core leaves of the whole batch.
-            collect(centered, sae.exemptPart, rows: 0..<rowCount, thresholds: nil, exempt: exempt, limit: nil)
-            context.batchBudget = max(0, wholeBudget - core.reduce(0) { $0 + $1.count })
-        }
-        // Row by row every latent competes with few others, and a rule that looks at all of them sees all of them:
-        // both get whole rows, a block at a time.
-        codes.reset(rows: rowCount, columns: sae.dSAE, capacity: 0)
-        let block = SparseCodes()
-        for start in stride(from: 0, to: rowCount, by: Self.blockRows) {
-            let rows = start..<min(start + Self.blockRows, rowCount)
+        return selection.summary
+    }
+
+    // MARK: Over the batch
+
+    private func selectOverBatch(
+        _ selection: inout Selection, _ beside: RowCandidates?, into codes: SparseCodes
+    ) throws {
+        let (rows, latents) = (selection.centered.rows, selection.sae.dSAE)
+        let (allowed, floor) = try collectEnough(&selection, beside)
+        let least = leastAllowed(allowed)
+        startingFloor.follow(floor: floor, found: foundCount, least: least, kept: allowed)
+        try choose(
+            selection.rule, selection.context, rows: rows, latents, allowed: allowed, atLeast: least, codes,
+            &selection.summary)
+    }
+
+    /// Collects candidates above the floor that the batches before suggest, and, where that was too high to leave as many as
+    /// the rule may keep, all over again above 0. Returns how many it may keep and the floor that was reached.
+    private func collectEnough(
+        _ selection: inout Selection, _ beside: RowCandidates?
+    ) throws -> (allowed: Int, floor: Float) {
+        // More than this the rule cannot keep whatever the core leaves.
+        let limit = min(
+            try selection.rule.upperCount(selection.context), selection.centered.rows * selection.sae.dSAE)
+        let guess = forcedFloor ?? startingFloor.value
+        let first = try collect(&selection, limit: limit, floor: guess, beside)
+        if guess == 0 || foundCount >= first.allowed { return first }
+        repeatCount += 1
+        return try collect(&selection, limit: limit, floor: 0, nil)
+    }
+
+    private func collect(
+        _ selection: inout Selection, limit: Int, floor: Float, _ beside: RowCandidates?
+    ) throws -> (allowed: Int, floor: Float) {
+        let reached = collect(
+            selection.centered, selection.sae.encoderPart, rows: 0..<selection.centered.rows, thresholds: nil,
+            exempt: selection.exempt, limit: limit, floor: floor, beside: beside)
+        selection.summary.coreEntries = coreCount
+        selection.leave(core: coreCount)
+        return (min(limit, try selection.rule.upperCount(selection.context)), reached)
+    }
+
+    // MARK: Row by row
+
+    /// Row by row every latent competes with few others, and a rule that looks at all of them sees all of them: both get whole
+    /// rows, a block at a time.
+    private func selectByRows(
+        _ selection: inout Selection, _ beside: RowCandidates?, into codes: SparseCodes
+    ) throws {
+        let (centered, sae, rule) = (selection.centered, selection.sae, selection.rule)
+        if selection.budget == .total && selection.exempt > 0 {
+            // A rule is told before the first block what the core leaves of the whole batch.
             collect(
-                centered, sae.encoderPart, rows: rows, thresholds: nil, exempt: exempt, limit: nil, beside: beside)
-            summary.coreEntries += core.reduce(0) { $0 + $1.count }
-            context.firstRow = start
-            let allowed = rule.scope == .row ? min(try rule.upperCount(context), sae.dSAE) * rows.count : Int.max
-            try choose(rule, context, rows: rows.count, sae.dSAE, allowed: allowed, atLeast: 0, block, &summary)
+                centered, sae.exemptPart, rows: 0..<centered.rows, thresholds: nil, exempt: selection.exempt, limit: nil
+            )
+            selection.leave(core: coreCount)
+        }
+        codes.reset(rows: centered.rows, columns: sae.dSAE, capacity: 0)
+        let block = SparseCodes()
+        for start in stride(from: 0, to: centered.rows, by: Self.blockRows) {
+            let rows = start..<min(start + Self.blockRows, centered.rows)
+            collect(
+                centered, sae.encoderPart, rows: rows, thresholds: nil, exempt: selection.exempt, limit: nil,
+                beside: beside)
+            selection.summary.coreEntries += coreCount
+            selection.context.firstRow = start
+            let allowed =
+                rule.scope == .row ? min(try rule.upperCount(selection.context), sae.dSAE) * rows.count : Int.max
+            try choose(
+                rule, selection.context, rows: rows.count, sae.dSAE, allowed: allowed, atLeast: 0, block,
+                &selection.summary)
             codes.append(block, atRow: start)
         }
-        return summary
     }
 
     private static let blockRows = 512
 
+    /// Entries found among the latents that compete, and among those that do not.
     private var foundCount: Int { found.reduce(0) { $0 + $1.count } }
+    private var coreCount: Int { core.reduce(0) { $0 + $1.count } }
 
     /// The `allowed`-th largest of all that was found, 0 if there are not more, infinite if none may be kept. A rule sees
     /// what is not below it, and says itself which of the entries that equal it belong.
@@ -103,117 +160,27 @@ extension EncodingPass {
         return foundCount > allowed ? lanes.rankThreshold(found.map(\.found), allowed).value : 0
     }
 
+    // MARK: For a rule that learns
+
     /// As `select` for a rule that learns: `codes` hold the core's entries and every candidate, those above the floors,
-    /// with f = 0 where it was not selected, since its gradient is wanted too. `places[e]` is where candidate e went.
+    /// with f = 0 where it was not selected, since its gradient is wanted too. Where each went is in `learned.places`.
     ///
     /// - Throws: as `select`.
     func selectLearned(
-        _ centered: Matrix, with sae: SparseAutoencoder, rule: any SparsityRule, _ learned: LearnedTensors,
-        _ context: SelectionContext, beside: RowCandidates? = nil, into codes: SparseCodes, places: inout [Int]
+        _ centered: Matrix, with sae: SparseAutoencoder, rule: any SparsityRule, _ learned: LearnedGradients,
+        _ context: SelectionContext, beside: RowCandidates? = nil, into codes: SparseCodes
     ) throws -> SelectionSummary {
         let exempt = sae.exemptCore.count
         var summary = SelectionSummary()
-        try learned.updateFloors(context)
-        for j in 0..<sae.dSAE where !(learned.floors[j] > 0) || j < exempt { learned.floors[j] = 0 }
+        try learned.updateFloors(context, exempt: exempt)
         collect(
             centered, sae.encoderPart, rows: 0..<centered.rows, thresholds: learned.floors, exempt: exempt, limit: nil,
             beside: beside)
-        summary.coreEntries = core.reduce(0) { $0 + $1.count }
+        summary.coreEntries = coreCount
         candidates.assemble(found, rows: centered.rows, columns: sae.dSAE, lanes: lanes)
         try mark(rule, context, allowed: .max, &summary)
         coreCodes.assemble(core, rows: centered.rows, columns: sae.dSAE, lanes: lanes)
-        if places.count < candidates.count { places = [Int](repeating: 0, count: candidates.count * 5 / 4) }
-        places.withUnsafeMutableBufferPointer { merge(into: codes, places: $0.baseAddress) }
+        learned.withPlaces(candidates.count) { merge(into: codes, places: $0) }
         return summary
-    }
-
-    /// Lets the rule choose among what `found` holds, not below `least`, and merges the result with the core's entries.
-    private func choose(
-        _ rule: any SparsityRule, _ context: SelectionContext, rows: Int, _ latents: Int, allowed: Int,
-        atLeast least: Float, _ codes: SparseCodes, _ summary: inout SelectionSummary
-    ) throws {
-        candidates.assemble(found, rows: rows, columns: latents, atLeast: least, lanes: lanes)
-        try mark(rule, context, allowed: allowed, &summary)
-        coreCodes.assemble(core, rows: rows, columns: latents, lanes: lanes)
-        merge(into: codes, places: nil)
-    }
-
-    /// Lets the rule mark the candidates it keeps.
-    private func mark(
-        _ rule: any SparsityRule, _ context: SelectionContext, allowed: Int, _ summary: inout SelectionSummary
-    ) throws {
-        let count = candidates.count
-        if kernels.maximum(candidates.values, count) == .infinity {
-            let e = (0..<count).first { candidates.values[$0] == .infinity }!
-            throw SparseCodingError.overflowed(step: context.step, latent: Int(candidates.columnIndices[e]))
-        }
-        if selected.count < count { selected = [UInt8](repeating: 0, count: count + count / 4) }
-        var kept = 0
-        try selected.withUnsafeMutableBufferPointer { buffer in
-            let flags = UnsafeMutableBufferPointer(rebasing: buffer[0..<count])
-            flags.update(repeating: 0)
-            try rule.select(from: candidates, context, selected: flags)
-            var least = Float.infinity
-            for e in 0..<count where flags[e] != 0 {
-                kept += 1
-                least = min(least, candidates.values[e])
-            }
-            if kept > 0 { summary.leastSelected = min(summary.leastSelected ?? .infinity, least) }
-        }
-        guard kept <= allowed else {
-            throw SparseCodingError.ruleSelectedTooMany(rule: rule.name, selected: kept, allowed: allowed)
-        }
-        summary.selectedEntries += kept
-    }
-
-    /// Writes, row by row, the core's entries and the selected candidates. With `places`, all candidates, those not
-    /// selected as 0, and where each went.
-    private func merge(into codes: SparseCodes, places: UnsafeMutablePointer<Int>?) {
-        let rows = candidates.rows
-        codes.reset(rows: rows, columns: candidates.columns, capacity: 0)
-        nonisolated(unsafe) let places = places
-        selected.withUnsafeBufferPointer { selected in
-            nonisolated(unsafe) let selected = selected.baseAddress!
-            lanes.forRanges(rows) { _, range in
-                for r in range {
-                    let entries = candidates.entries(ofRow: r)
-                    var kept = places == nil ? 0 : entries.count
-                    if places == nil { for e in entries { kept += Int(selected[e]) } }
-                    codes.rowOffsets[r + 1] = Int64(kept + coreCodes.entries(ofRow: r).count)
-                }
-            }
-            codes.sumRowCounts()
-            lanes.forRanges(rows) { _, range in
-                for r in range {
-                    var at = Int(codes.rowOffsets[r])
-                    func write(_ column: Int32, _ value: Float) {
-                        codes.columnIndices[at] = column
-                        codes.values[at] = value
-                        at += 1
-                    }
-                    // Exempt latents come first in a row because the core is latents 0..<c.
-                    for e in coreCodes.entries(ofRow: r) { write(coreCodes.columnIndices[e], coreCodes.values[e]) }
-                    for e in candidates.entries(ofRow: r) {
-                        let isSelected = selected[e] != 0
-                        if let places { places[e] = at } else if !isSelected { continue }
-                        write(candidates.columnIndices[e], isSelected ? candidates.values[e] : 0)
-                    }
-                }
-            }
-        }
-    }
-}
-
-extension SparseCodes {
-    /// Adds the rows of `block` as rows `first...`, which must be the next ones to fill.
-    func append(_ block: SparseCodes, atRow first: Int) {
-        let base = Int(rowOffsets[first])
-        // `reserve` keeps what the last row's offset covers.
-        rowOffsets[rows] = Int64(base)
-        reserve(base + block.count)
-        columnIndices.advanced(by: base).update(from: block.columnIndices, count: block.count)
-        values.advanced(by: base).update(from: block.values, count: block.count)
-        for r in 0..<block.rows { rowOffsets[first + r + 1] = Int64(base) + block.rowOffsets[r + 1] }
-        for r in (first + block.rows)..<max(rows, first + block.rows) { rowOffsets[r + 1] = Int64(base + block.count) }
     }
 }

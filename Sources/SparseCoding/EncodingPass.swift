@@ -66,7 +66,7 @@ public final class EncodingPass {
     public func encode(_ x: Matrix, with sae: SparseAutoencoder, into codes: SparseCodes) throws {
         let centered = Matrix(rows: x.rows, columns: x.columns)
         try center(x, for: sae, into: centered)
-        if let k = sae.rowTopK {
+        if case .rowTopK(let k) = sae.inference {
             collect(centered, sae.encoderPart, rows: 0..<x.rows, thresholds: nil, exempt: 0, limit: nil)
             candidates.assemble(found, rows: x.rows, columns: sae.dSAE, lanes: lanes)
             return codes.becomeLargest(k, ofEachRow: candidates, lanes: lanes)
@@ -156,10 +156,4 @@ extension SparseCodes {
             }
         }
     }
-}
-
-/// A pointer whose users keep apart by lane.
-struct SendablePointer<Element>: @unchecked Sendable {
-    let pointer: UnsafeMutablePointer<Element>
-    init(_ pointer: UnsafeMutablePointer<Element>) { self.pointer = pointer }
 }

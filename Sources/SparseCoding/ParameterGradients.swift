@@ -19,7 +19,7 @@ package final class ParameterGradients {
     let decoder: Matrix
     package let encoderBias: Matrix
     package let decoderBias: Matrix
-    /// [F]
+    /// [F], one a latent.
     let decoderTerms: UnsafeMutablePointer<DecoderTerms>
     private let sae: SparseAutoencoder
     private let lanes: Lanes

@@ -36,7 +36,6 @@ package final class PreactivationTiles {
         input: Matrix, rows: Range<Int>, encoder: Matrix, bounds: [Int] = [],
         _ body: (Tile) -> Void
     ) {
-        let dIn = input.columns
         let cuts = latentCuts(encoder.rows, bounds)
         lanes.forRanges(rows.count, grain: 16) { lane, range in
             let tile = tiles[lane].elements
@@ -46,8 +45,8 @@ package final class PreactivationTiles {
                 let block = first..<min(first + Self.rows, end)
                 for latents in cuts {
                     multiplyOnLane(
-                        block.count, latents.count, dIn, 1, input.row(block.lowerBound), dIn, .normal,
-                        encoder.row(latents.lowerBound), dIn, .transposed, 0, tile, latents.count)
+                        input.view.rows(block), encoder.view.rows(latents).transposed,
+                        into: MutableMatrixView(tile, rows: block.count, columns: latents.count))
                     body(Tile(lane: lane, rows: block, latents: latents, products: tile, stride: latents.count))
                 }
                 first = block.upperBound

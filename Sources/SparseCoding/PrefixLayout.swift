@@ -64,7 +64,7 @@ public struct PrefixLayout: Equatable, Sendable {
         }
     }
 
-    /// F.
+    /// F, all latents.
     public var latentCount: Int { prefixes[prefixes.count - 1] }
 
     /// m₁: core and first group.

@@ -24,7 +24,7 @@ package final class RowCandidates {
     /// [rows]: entries, and the value at and below which a row takes no more.
     private var counts: UnsafeMutablePointer<Int> = allocateAligned(0)
     private var floors = Matrix(rows: 1, columns: 0)
-    /// [rows, capacity]
+    /// [rows, capacity] latents of the candidates.
     private var columns: UnsafeMutablePointer<Int32> = allocateAligned(0)
     private var values: UnsafeMutablePointer<Float> = allocateAligned(0)
     private var allocated = 0
@@ -32,6 +32,10 @@ package final class RowCandidates {
     private let kept = SparseCodes()
 
     package init(lanes: Lanes) { self.lanes = lanes }
+
+    /// Room of a row that is cut when it holds more than so many entries, twice the limit or all there can be: what one more tile
+    /// may bring comes on top.
+    static func room(for entries: Int) -> Int { (entries + PreactivationTiles.latents + 15) / 16 * 16 }
 
     /// Rows that had more than they keep, for tests.
     package var cutRowCount: Int { (0..<rows).count { floors[$0] > 0 } }
@@ -52,8 +56,7 @@ package final class RowCandidates {
         for j in latents { thresholds[j] = 0 }
         for j in 0..<latentCount { lookedAt[j + 1] = lookedAt[j] + (thresholds[j] == 0 ? 1 : 0) }
         limit = k + margin
-        // Twice the limit before a row is cut, or all there can be; then what one more tile may bring.
-        capacity = (min(2 * limit, latents.count) + PreactivationTiles.latents + 15) / 16 * 16
+        capacity = Self.room(for: min(2 * limit, latents.count))
         if self.rows != rows {
             free(counts)
             counts = allocateAligned(rows)

@@ -14,7 +14,7 @@ struct SAEConfiguration {
     let layer: Int?
     /// m₁ < … of a Matryoshka SAE that SAELens trained.
     let prefixes: [Int]?
-    /// `metadata.dmsae`.
+    /// `metadata.dmsae`, nil for an SAE of another program.
     let own: SAEMembers?
     /// What it says of the training that is otherwise where the SAE is used here.
     let remarks: [String]

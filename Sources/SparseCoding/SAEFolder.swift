@@ -24,12 +24,11 @@ public struct SAEProvenance: Codable, Sendable, Equatable {
     public var hashes: [String: String]?
     /// Every number of the training.
     public var plan: TrainingPlan?
-    /// Steps done.
+    /// Training steps behind it.
     public var steps: Int?
     /// What cfg.json says of the training that is otherwise where the SAE is used here, in sentences; not kept.
     public var remarks: [String] = []
 
-    /// Nothing known.
     public init() {}
 
     private enum CodingKeys: String, CodingKey {
@@ -44,7 +43,7 @@ public struct SAEProvenance: Codable, Sendable, Equatable {
 /// have threshold 0. An unset threshold is written as −1 with `threshold_set: false`.
 public enum SAEFolder {
     static let weightsName = "sae_weights.safetensors"
-    static let configurationName = "cfg.json"
+    package static let configurationName = "cfg.json"
 
     /// The files of a folder.
     public static let files = [configurationName, weightsName]
@@ -67,19 +66,18 @@ public enum SAEFolder {
         _ sae: SparseAutoencoder, _ provenance: SAEProvenance, to folder: String, log: AtomicFile? = nil
     ) throws {
         try createFolder(folder)
-        let thresholds = Matrix(rows: 1, columns: sae.dSAE)
-        if let own = sae.latentThresholds {
-            thresholds.assign(own)
-        } else {
-            thresholds.fill(sae.threshold ?? -1)
-            if sae.threshold != nil { for j in sae.exemptCore { thresholds[j] = 0 } }
+        let thresholds: Matrix?
+        switch sae.inference {
+        case .threshold, .thresholds: thresholds = try sae.inferenceThresholds()
+        case .rowTopK: thresholds = nil
+        case nil: thresholds = Matrix(vector: [Float](repeating: -1, count: sae.dSAE))
         }
         var writer = SafetensorsWriter()
         writer.add("W_enc", sae.encoder.transposed())
         writer.add("b_enc", sae.encoderBias, shape: [sae.dSAE])
         writer.add("W_dec", sae.decoder)
         writer.add("b_dec", sae.decoderBias, shape: [sae.dIn])
-        if sae.rowTopK == nil { writer.add("threshold", thresholds, shape: [sae.dSAE]) }
+        if let thresholds { writer.add("threshold", thresholds, shape: [sae.dSAE]) }
         let weights = try writer.file(at: folder + "/" + weightsName)
         let configuration = try JSONRecord.file(
             Configuration(sae, provenance), at: folder + "/" + configurationName)
@@ -130,7 +128,7 @@ public enum SAEFolder {
         switch configuration.selection {
         case .topK(let k):
             guard k <= dSAE else { throw unsupported("its k is \(k), and it has \(dSAE) latents", "correct cfg.json") }
-            sae.rowTopK = k
+            sae.inference = .rowTopK(k)
         case .threshold: try readThresholds(try file.matrix("threshold"), own, into: sae, unsupported)
         }
         var provenance = SAEProvenance()
@@ -157,11 +155,11 @@ public enum SAEFolder {
             throw unsupported("threshold holds NaN", "train it again or use another checkpoint")
         }
         guard let own, !own.hasLatentThresholds else {
-            sae.latentThresholds = thresholds
+            sae.inference = .thresholds(thresholds.values)
             return
         }
         let common = thresholds[sae.dSAE - 1]
-        if own.hasThreshold { sae.threshold = common }
+        if own.hasThreshold { sae.inference = .threshold(common) }
         for j in 0..<sae.dSAE {
             let wanted = own.hasThreshold && sae.exemptCore.contains(j) ? 0 : own.hasThreshold ? common : -1
             guard thresholds[j] == wanted else {
@@ -301,11 +299,20 @@ private struct Configuration: Codable {
     }
 
     init(_ sae: SparseAutoencoder, _ provenance: SAEProvenance) {
-        architecture = sae.rowTopK == nil ? "jumprelu" : "topk"
-        k = sae.rowTopK
+        if case .rowTopK(let own) = sae.inference {
+            (architecture, k) = ("topk", own)
+        } else {
+            architecture = "jumprelu"
+        }
         d_in = sae.dIn
         d_sae = sae.dSAE
         apply_b_dec_to_input = sae.subtractsDecoderBias
+        let (hasThreshold, hasLatentThresholds) =
+            switch sae.inference {
+            case .threshold: (true, false)
+            case .thresholds: (true, true)
+            case .rowTopK, nil: (false, false)
+            }
         metadata = Metadata(
             model_name: provenance.model, hook_name: provenance.layer.map { "blocks.\($0).hook_resid_post" },
             context_size: provenance.contextLength,
@@ -314,7 +321,6 @@ private struct Configuration: Codable {
             dmsae: Own(
                 groups: sae.layout.groups, prefixes: sae.layout.prefixes, core: sae.layout.coreCount,
                 core_mode: sae.coreIsDense ? "dense" : "sparse",
-                threshold_set: sae.threshold != nil || sae.latentThresholds != nil,
-                per_latent_thresholds: sae.latentThresholds != nil, provenance: provenance))
+                threshold_set: hasThreshold, per_latent_thresholds: hasLatentThresholds, provenance: provenance))
     }
 }

@@ -54,7 +54,7 @@ extension SparseAutoencoder {
     public func foldDecoderNorms() throws -> DecoderNorms? {
         var factors = rowNorms
         guard let found = Self.others(among: factors) else { return nil }
-        if let k = rowTopK {
+        if case .rowTopK(let k) = inference {
             let known = factors.filter { $0 > 0 }
             let all = DecoderNorms(latents: found.latents, range: (known.min() ?? 1)...(known.max() ?? 1))
             guard all.range.upperBound - all.range.lowerBound <= Self.roundings * all.range.upperBound else {
@@ -68,18 +68,18 @@ extension SparseAutoencoder {
         } else {
             factors = factors.map { $0 > 0 && abs($0 - 1) > Self.roundings ? $0 : 1 }
         }
-        let hasThreshold = rowTopK == nil && (threshold != nil || latentThresholds != nil)
-        let thresholds = hasThreshold ? try inferenceThresholds().copy() : nil
+        let thresholds: Matrix?
+        switch inference {
+        case .threshold, .thresholds: thresholds = try inferenceThresholds()
+        case .rowTopK, nil: thresholds = nil
+        }
         for j in 0..<dSAE where factors[j] != 1 {
             try scale(decoder.row(j), dIn, 1 / factors[j], "the decoder row of latent \(j)")
             try scale(encoder.row(j), dIn, factors[j], "the encoder vector of latent \(j)")
             try scale(encoderBias.elements + j, 1, factors[j], "b_enc of latent \(j)")
             if let thresholds { try scale(thresholds.elements + j, 1, factors[j], "the threshold of latent \(j)") }
         }
-        if let thresholds {
-            latentThresholds = thresholds
-            threshold = nil
-        }
+        if let thresholds { inference = .thresholds(thresholds.values) }
         return found
     }
 

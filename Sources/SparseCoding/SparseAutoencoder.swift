@@ -18,12 +18,8 @@ public final class SparseAutoencoder: @unchecked Sendable {
     public let layout: PrefixLayout
     /// Whether core latents are kept wherever p > 0, exempt from selection.
     public var coreIsDense: Bool
-    /// θ: the inference threshold of the latents that compete, nil while unset. A latent of a dense core has 0.
-    public var threshold: Float?
-    /// Thresholds per latent [F] of an SAE read from a file that has them; overrides `threshold`.
-    public var latentThresholds: Matrix?
-    /// Set for an SAE that keeps the k largest positive pre-activations of each row at inference; overrides thresholds.
-    public var rowTopK: Int?
+    /// How it is used at inference; nil while nothing has set it.
+    public var inference: InferenceForm?
     /// Whether b_dec is subtracted from the input before encoding.
     public var subtractsDecoderBias = true
 
@@ -46,18 +42,6 @@ public final class SparseAutoencoder: @unchecked Sendable {
     /// Core latents that are exempt from selection: 0..<c for a dense core, none otherwise.
     public var exemptCore: Range<Int> { coreIsDense ? 0..<layout.coreCount : 0..<0 }
 
-    /// What a latent must exceed at inference, [1, F].
-    ///
-    /// - Throws: `SparseCodingError.thresholdUnset`.
-    public func inferenceThresholds() throws -> Matrix {
-        if let latentThresholds { return latentThresholds }
-        guard let threshold else { throw SparseCodingError.thresholdUnset }
-        let result = Matrix(rows: 1, columns: dSAE)
-        result.fill(threshold)
-        for j in exemptCore { result[j] = 0 }
-        return result
-    }
-
     /// Draws parameters: decoder rows ~ U(−√(6/D), √(6/D)) scaled to unit norm, W_enc = W_decᵀ, biases 0.
     ///
     /// With a frozen core its encoder vectors replace the first c; `coreDecoder` says what its decoder rows are.
@@ -69,7 +53,7 @@ public final class SparseAutoencoder: @unchecked Sendable {
         encoder.assign(decoder)
         encoderBias.fill(0)
         decoderBias.fill(0)
-        threshold = nil
+        inference = nil
         guard let core else { return }
         replaceCoreEncoder(core)
         guard coreDecoder == .encoder else { return }
@@ -90,8 +74,7 @@ public final class SparseAutoencoder: @unchecked Sendable {
     public func fold(inputScale s: Float) {
         for i in 0..<encoderBias.count { encoderBias[i] *= s }
         for i in 0..<decoderBias.count { decoderBias[i] *= s }
-        threshold = threshold.map { $0 * s }
-        if let latentThresholds { kernels.scale(latentThresholds.elements, s, latentThresholds.count) }
+        inference = inference?.scaled(by: s)
     }
 
     /// A copy in memory of its own, the form in which it is used included; of as many latents in other groups or with another
@@ -104,9 +87,7 @@ public final class SparseAutoencoder: @unchecked Sendable {
         result.encoderBias.assign(encoderBias)
         result.decoder.assign(decoder)
         result.decoderBias.assign(decoderBias)
-        result.threshold = threshold
-        result.latentThresholds = latentThresholds?.copy()
-        result.rowTopK = rowTopK
+        result.inference = inference
         result.subtractsDecoderBias = subtractsDecoderBias
         return result
     }

@@ -45,6 +45,17 @@ public struct SelectionContext: @unchecked Sendable {
     /// The learnable tensors [1, F] of a rule that has them, in their order.
     public var learnables: [Matrix] = []
 
+    /// A selection among the latents of an SAE over a whole batch of `rows` tokens, of which k·B entries may be kept.
+    public init(
+        _ mode: SelectionMode, of sae: SparseAutoencoder, rows: Int, meanActive: Double, step: Int = 0,
+        totalSteps: Int = 0
+    ) {
+        self.init(
+            mode: mode, step: step, totalSteps: totalSteps, batchRows: rows, latentCount: sae.dSAE,
+            meanActive: meanActive, batchBudget: Int((meanActive * Double(rows)).rounded(.down)),
+            core: 0..<sae.layout.coreCount, coreIsExempt: !sae.exemptCore.isEmpty)
+    }
+
     /// A selection over a whole batch.
     public init(
         mode: SelectionMode, step: Int = 0, totalSteps: Int = 0, batchRows: Int, firstRow: Int = 0, latentCount: Int,

@@ -4,13 +4,13 @@ import LinearAlgebra
 public struct LearnableTensor: Sendable, Equatable, Codable {
     /// Its name in files.
     public var name: String
-    /// One line.
+    /// One line for people.
     public var description: String
     /// Every element at the start.
     public var initial: Double
     /// Elements are clamped to `minimum...maximum` after each update.
     public var minimum: Double
-    /// See `minimum`.
+    /// The largest value that it may take; see `minimum`.
     public var maximum: Double
     /// Multiple of the training's learning rate.
     public var learningRateMultiple: Double
@@ -44,14 +44,6 @@ public protocol SparsityRuleLearning: AnyObject, Sendable {
     ) throws -> Double
     /// Fits the tensors, in place, to pre-activations multiplied by `factor`.
     func rescale(_ tensors: [Matrix], factor: Double) throws
-}
-
-/// How a trained SAE is used without its rule.
-public enum InferenceForm: Sendable, Equatable {
-    /// f = p where p > max(0, θ_j): [F].
-    case thresholds([Float])
-    /// The k largest positive p of each row.
-    case rowTopK(Int)
 }
 
 /// The half of a rule that says how a trained SAE is used, after looking at batches if it must.

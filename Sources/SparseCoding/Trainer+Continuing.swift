@@ -12,25 +12,22 @@ extension Trainer {
         func refuse(_ form: String, _ advice: String) -> SparseCodingError {
             .formNotContinued(form: form, rule: rule.name, advice: advice)
         }
-        if let k = sae.rowTopK {
+        if case .rowTopK(let k) = sae.inference {
             guard let inference = rule.inference, try inference.stateSize(latentCount: sae.dSAE) == 0,
                 case .rowTopK = try form(inference)
             else { throw refuse("keeps the \(k) largest of each row", "use --sparsity topk") }
             return
         }
-        if let one = sae.latentThresholds.flatMap(commonThreshold) {
-            (sae.threshold, sae.latentThresholds) = (one, nil)
-        }
+        if case .thresholds(let own) = sae.inference, let one = commonThreshold(own) { sae.inference = .threshold(one) }
+        guard sae.inference != nil else { return }
+        let isShared = sae.threshold != nil
+        let what = isShared ? "has a threshold" : "has a threshold of its own for each latent"
+        let advice = "use --sparsity \(isShared ? "batchtopk or jumprelu" : "jumprelu")"
         guard let inference = rule.inference else {
-            guard sae.latentThresholds == nil else {
-                throw refuse("has a threshold of its own for each latent", "use --sparsity jumprelu")
-            }
+            guard isShared else { throw refuse(what, advice) }
             return
         }
-        guard sae.threshold != nil || sae.latentThresholds != nil else { return }
-        let what = sae.threshold == nil ? "has a threshold of its own for each latent" : "has a threshold"
-        let advice = "use --sparsity \(sae.threshold == nil ? "jumprelu" : "batchtopk or jumprelu")"
-        guard let learned, learned.values.count == 1, try inference.stateSize(latentCount: sae.dSAE) == 0 else {
+        guard let learned, learnables.count == 1, try inference.stateSize(latentCount: sae.dSAE) == 0 else {
             throw refuse(what, advice)
         }
         let (thresholds, tensor) = (try sae.inferenceThresholds(), learned.rule.tensors[0])
@@ -41,18 +38,18 @@ extension Trainer {
                     "has a threshold of \(thresholds[j]) for latent \(j), in units of the training",
                     "the rule's go from \(tensor.minimum) to \(tensor.maximum)")
             }
-            learned.values[0][j] = thresholds[j]
+            learnables[0][j] = thresholds[j]
         }
         guard case .thresholds(let own) = try form(inference),
             (sae.exemptCore.count..<sae.dSAE).allSatisfy({ own[$0] == thresholds[$0] })
         else { throw refuse(what, advice) }
         // The rule's from now on.
-        (sae.threshold, sae.latentThresholds) = (nil, nil)
+        sae.inference = nil
     }
 
     /// The threshold that all latents that compete share; nil if they differ.
-    private func commonThreshold(_ thresholds: Matrix) -> Float? {
-        let values = thresholds.values[sae.exemptCore.count...]
+    private func commonThreshold(_ thresholds: [Float]) -> Float? {
+        let values = thresholds[sae.exemptCore.count...]
         guard let first = values.first, first.isFinite, values.allSatisfy({ $0 == first }) else { return nil }
         return first
     }

@@ -4,7 +4,7 @@ public struct TrainingSettings: Sendable {
     public var k: Double
     /// Tokens per step, B.
     public var batchSize: Int
-    /// Steps, S.
+    /// S, training steps.
     public var steps: Int
     /// Peak learning rate; default 2e-4 / √(F / 2¹⁴).
     public var learningRate: Double?
@@ -64,7 +64,7 @@ public struct TrainingPlan: Sendable, Codable, Equatable {
     public let k: Double
     /// Tokens per step, B.
     public let batchSize: Int
-    /// Steps, S.
+    /// S, training steps.
     public let steps: Int
     /// Peak learning rate.
     public let learningRate: Double
@@ -90,11 +90,11 @@ public struct TrainingPlan: Sendable, Codable, Equatable {
     public let allowsStarvation: Bool
     /// How b_dec starts.
     public let decoderBiasStart: DecoderBiasStart
-    /// Adam's β₁.
+    /// Adam's β₁, in [0, 1).
     public let beta1: Double
-    /// Adam's β₂.
+    /// Adam's β₂, in [0, 1).
     public let beta2: Double
-    /// Adam's ε.
+    /// Adam's ε, added to the root.
     public let epsilon: Double
     /// Largest global norm of the gradients.
     public let clipNorm: Double

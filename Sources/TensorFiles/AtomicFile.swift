@@ -24,7 +24,7 @@ public final class AtomicFile {
     ///
     /// Throws `TensorFileError.unwritable`.
     public init(path: String) throws {
-        let (folderPath, name) = OpenFolder.parts(of: path)
+        let (folderPath, name) = (parentFolder(of: path), nameInFolder(path))
         guard !name.isEmpty else { throw TensorFileError.unwritable(file: path, reason: "the name is empty") }
         let folder = try OpenFolder(folderPath, for: path)
         try Self.requireReplaceable(path)
@@ -77,7 +77,9 @@ public final class AtomicFile {
         }
     }
 
-    /// Appends bytes.
+    /// Appends bytes at the file's position.
+    ///
+    /// - Throws: `TensorFileError.unwritable`.
     public func write(_ bytes: UnsafeRawBufferPointer) throws {
         try loop(bytes) { descriptor, start, count, _ in Glibc.write(descriptor, start, count) }
     }
@@ -188,20 +190,11 @@ public final class AtomicFile {
     }
 
     private static func temporaryNames(in folder: String) -> [String] {
-        guard let directory = opendir(folder) else { return [] }
-        defer { closedir(directory) }
-        var names: [String] = []
-        while let entry = readdir(directory) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            if name.hasPrefix("."), let last = name.dropLast(8).lastIndex(of: "."),
-                isTemporary(name[name.index(after: last)...])
-            {
-                names.append(name)
-            }
+        // Where nothing can be looked up, nothing is cleared.
+        ((try? namesInFolder(folder)) ?? []).filter { name in
+            guard name.hasPrefix("."), let last = name.dropLast(8).lastIndex(of: ".") else { return false }
+            return isTemporary(name[name.index(after: last)...])
         }
-        return names
     }
 
     /// Whether the end of a name is "PROCESS-NUMBER.partial".

@@ -76,7 +76,7 @@ public final class GGUFFile: Sendable {
             guard let type = GGUFElementType(rawValue: number) else {
                 throw TensorFileError.unsupported(
                     file: cursor.path, what: "tensor \"\(name)\" is of type \(GGUFElementType.name(of: number))",
-                    next: "convert it to one of F32, F16, Q8_0, Q4_1, Q4_0")
+                    next: "convert it to one of \(GGUFElementType.listed)")
             }
             entries.append((name, shape, type, try cursor.number(UInt64.self)))
         }

@@ -1,21 +1,38 @@
-/// How the elements of a GGUF tensor are stored. The raw value is ggml's type number.
+/// How the elements of a GGUF tensor are stored. The raw value is ggml's type number; `GGUFBlocks` has the formulas.
 public enum GGUFElementType: UInt32, Sendable, CaseIterable {
     /// IEEE single precision.
     case f32 = 0
     /// IEEE half precision.
     case f16 = 1
-    /// Blocks of 32: a half-precision scale and 32 nibbles; x = d (q − 8).
+    /// 4 bits an element, a scale for 32.
     case q4_0 = 2
-    /// Blocks of 32: half-precision scale and minimum and 32 nibbles; x = d q + m.
+    /// 4 bits, scale and minimum for 32.
     case q4_1 = 3
-    /// Blocks of 32: a half-precision scale and 32 signed bytes; x = d q.
+    /// 5 bits, a scale for 32.
+    case q5_0 = 6
+    /// 5 bits, scale and minimum for 32.
+    case q5_1 = 7
+    /// 8 bits, a scale for 32.
     case q8_0 = 8
+    /// 2 bits, scale and minimum of 4 bits for 16, scales of both for 256.
+    case q2_k = 10
+    /// 3 bits, a scale of 6 bits for 16, a scale of those for 256.
+    case q3_k = 11
+    /// 4 bits, scale and minimum of 6 bits for 32, scales of both for 256.
+    case q4_k = 12
+    /// 5 bits, else as `q4_k`.
+    case q5_k = 13
+    /// 6 bits, a scale of 8 bits for 16, a scale of those for 256.
+    case q6_k = 14
+    /// The upper half of single precision.
+    case bf16 = 30
 
     /// Elements in one block.
     public var blockLength: Int {
         switch self {
-        case .f32, .f16: 1
-        case .q4_0, .q4_1, .q8_0: 32
+        case .f32, .f16, .bf16: 1
+        case .q4_0, .q4_1, .q5_0, .q5_1, .q8_0: 32
+        case .q2_k, .q3_k, .q4_k, .q5_k, .q6_k: 256
         }
     }
 
@@ -23,12 +40,22 @@ public enum GGUFElementType: UInt32, Sendable, CaseIterable {
     public var blockBytes: Int {
         switch self {
         case .f32: 4
-        case .f16: 2
+        case .f16, .bf16: 2
         case .q4_0: 18
         case .q4_1: 20
+        case .q5_0: 22
+        case .q5_1: 24
         case .q8_0: 34
+        case .q2_k: 84
+        case .q3_k: 110
+        case .q4_k: 144
+        case .q5_k: 176
+        case .q6_k: 210
         }
     }
+
+    /// All that can be read, for messages.
+    static var listed: String { allCases.map { name(of: $0.rawValue) }.joined(separator: ", ") }
 
     /// ggml's name of a type number, known to us or not: an error that says "Q6_K" tells the reader what to convert,
     /// "14" does not.

@@ -9,7 +9,7 @@ public enum GGUFValue: Sendable, Equatable {
     case real(Double)
     /// A truth value.
     case boolean(Bool)
-    /// UTF-8 text.
+    /// Checked to be UTF-8.
     case string(String)
     /// An array of any integer type.
     case integers([Int])

@@ -193,29 +193,3 @@ public enum JSONRecord {
         }
     }
 }
-
-/// Whether something is at `path`.
-public func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
-
-/// Makes a folder and those above it; one that is there is fine.
-///
-/// - Throws: `TensorFileError.unwritable` with the system's reason.
-public func createFolder(_ path: String) throws {
-    var info = stat()
-    if stat(path, &info) == 0 {
-        guard info.st_mode & S_IFMT == S_IFDIR else {
-            throw TensorFileError.unwritable(file: path, reason: "it is a file, not a folder")
-        }
-        return
-    }
-    if let slash = path.lastIndex(of: "/"), slash != path.startIndex { try createFolder(String(path[..<slash])) }
-    if path.isEmpty { throw TensorFileError.unwritable(file: "\"\"", reason: "it is no name of a folder") }
-    guard mkdir(path, 0o777) != 0 else { return }
-    let number = errno
-    // Another program made it meanwhile; or nothing that can be made a folder of is there.
-    guard number == EEXIST, exists(path) else {
-        throw TensorFileError.unwritable(
-            file: path,
-            reason: number == EEXIST ? "it is a link that leads nowhere" : String(cString: strerror(number)))
-    }
-}

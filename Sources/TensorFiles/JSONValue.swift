@@ -4,19 +4,16 @@
 /// readers of the same header must not see two different files. Keys compare as Swift strings, so two spellings of
 /// one character (composed and decomposed) count as a repetition.
 public enum JSONValue: Sendable, Equatable {
-    /// `null`.
     case null
-    /// `true` or `false`.
     case bool(Bool)
     /// A number written without fraction or exponent that fits.
     case integer(Int)
     /// Any other number.
     case number(Double)
-    /// Text.
+    /// With its escapes resolved.
     case string(String)
-    /// A list.
     case array([JSONValue])
-    /// Members by key.
+    /// Members by key; no key is there twice.
     case object([String: JSONValue])
 
     /// Parses a document; throws `JSONSyntaxError`.

@@ -29,7 +29,7 @@ package final class MappedFile: Sendable {
             throw TensorFileError.unreadable(file: path, reason: String(cString: strerror(errno)))
         }
         guard status.st_mode & S_IFMT == S_IFREG else {
-            throw TensorFileError.unreadable(file: path, reason: "not a regular file")
+            throw TensorFileError.noOrdinaryFile(path, status)
         }
         self.path = path
         count = Int(status.st_size)

@@ -45,12 +45,6 @@ final class OpenFolder: Sendable {
         fsync(readable)
         close(readable)
     }
-
-    /// The folder part of a path, "." where there is none, and the name in it.
-    static func parts(of path: String) -> (folder: String, name: String) {
-        guard let slash = path.lastIndex(of: "/") else { return (".", path) }
-        return (String(path[...slash]), String(path[path.index(after: slash)...]))
-    }
 }
 
 /// What a symbolic link holds; nil for what is none.

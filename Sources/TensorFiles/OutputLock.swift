@@ -35,8 +35,10 @@ public final class OutputLock: Sendable {
     public static func file(
         _ path: String, advice: @escaping @Sendable (_ now: String) -> String = { _ in "run the command again" }
     ) throws -> OutputLock {
-        let (folder, name) = OpenFolder.parts(of: path)
-        return try OutputLock(output: path, in: folder, name: ".\(name).lock") { advice($0 + "/" + name) }
+        let name = nameInFolder(path)
+        return try OutputLock(output: path, in: parentFolder(of: path), name: ".\(name).lock") {
+            advice($0 + "/" + name)
+        }
     }
 
     private init(

@@ -36,8 +36,7 @@ package struct RememberedHashes: Sendable {
         let own = Self.state(before), file = Self.file(before)
         let others = lines().filter { !$0.state.hasPrefix(file) }.prefix(Self.mostLines - 1)
         let text = ([(own, hash)] + others.map { ($0.state, $0.hash) }).map { "\($0.0) \($0.1)\n" }.joined()
-        let folder = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
-        try? createFolder(folder)
+        try? createFolder(parentFolder(of: path))
         try? AtomicFile.write(text, to: path)
     }
 

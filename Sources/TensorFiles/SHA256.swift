@@ -101,7 +101,7 @@ package struct OpenFile: ~Copyable {
     package func hexadecimal(_ remembered: RememberedHashes, _ progress: (Int) throws -> Void) throws -> String {
         let before = try status()
         guard before.st_mode & S_IFMT == S_IFREG else {
-            throw TensorFileError.unreadable(file: path, reason: "not a regular file")
+            throw TensorFileError.noOrdinaryFile(path, before)
         }
         if let known = remembered.hash(of: before) {
             try progress(Int(before.st_size))

@@ -15,7 +15,10 @@ public enum SystemAdvice {
 
     private static func advice(_ reason: String, _ own: [Int32: String]) -> String? {
         for table in [own, common] {
-            if let found = table.first(where: { String(cString: strerror($0.key)) == reason }) { return found.value }
+            // A limit that stands in the way is named behind the system's words.
+            if let found = table.first(where: { reason.hasPrefix(String(cString: strerror($0.key))) }) {
+                return found.value
+            }
         }
         return nil
     }

@@ -1,3 +1,5 @@
+import Glibc
+
 /// What can be wrong with a file of tensors or its surroundings: what failed, on which file, what to do next.
 public enum TensorFileError: Error, Sendable, Equatable {
     /// The file cannot be opened, measured or mapped.
@@ -54,5 +56,16 @@ extension TensorFileError: CustomStringConvertible {
         let sorted = names.sorted()
         let shown = sorted.prefix(12).joined(separator: ", ")
         return sorted.count <= 12 ? shown : "\(shown) and \(sorted.count - 12) more"
+    }
+}
+
+extension TensorFileError {
+    /// What is there is no file that can be mapped or hashed.
+    static func noOrdinaryFile(_ path: String, _ status: stat) -> TensorFileError {
+        let isFolder = status.st_mode & S_IFMT == S_IFDIR
+        return .unreadable(
+            file: path,
+            reason: isFolder
+                ? String(cString: strerror(EISDIR)) : "it is a device or a pipe, and an ordinary file is needed")
     }
 }

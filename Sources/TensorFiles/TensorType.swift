@@ -51,7 +51,7 @@ public enum TensorType: String, Sendable, CaseIterable {
 public struct TensorDescription: Sendable, Equatable {
     /// The tensor's name.
     public let name: String
-    /// Element type.
+    /// Of its elements.
     public let type: TensorType
     /// Sizes, slowest dimension first; a scalar has none.
     public let shape: [Int]

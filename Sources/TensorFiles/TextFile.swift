@@ -19,7 +19,7 @@ package func readText(_ path: String, most: Int) throws -> String? {
         throw TensorFileError.unreadable(file: path, reason: String(cString: strerror(errno)))
     }
     if let other = unreadableEncoding(bytes) {
-        throw TensorFileError.unreadable(file: path, reason: "it is \(other) text, not UTF-8")
+        throw TensorFileError.unreadable(file: path, reason: "it is \(other) text, not UTF-8: convert or unpack it")
     }
     guard bytes.count <= most else { return nil }
     let text = bytes.starts(with: byteOrderMark) ? bytes[byteOrderMark.count...] : bytes[...]
@@ -27,7 +27,8 @@ package func readText(_ path: String, most: Int) throws -> String? {
     guard let result = String(validating: text, as: UTF8.self) else {
         let lines = text.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
         let bad = lines.firstIndex { String(validating: $0, as: UTF8.self) == nil } ?? 0
-        throw TensorFileError.unreadable(file: path, reason: "line \(bad + 1) is not UTF-8")
+        throw TensorFileError.unreadable(
+            file: path, reason: "line \(bad + 1) is not UTF-8: convert it, as with iconv -f LATIN1 -t UTF-8")
     }
     return result
 }

@@ -3,6 +3,7 @@ import Attribution
 import Distillation
 import LinearAlgebra
 import PluginHost
+import SAEFormats
 import SparseCoding
 import TensorFiles
 
@@ -17,7 +18,7 @@ struct EncodeCommand: ParsableCommand {
             Example: dmsae encode --sae sae --input x.safetensors --out f.safetensors
             """)
 
-    @Option(help: "SAE folder.")
+    @Option(help: "SAE: a folder of SAELens or dictionary_learning, or params.npz.")
     var sae: String
     @Option(help: "Safetensors file with x [N, d].")
     var input: String
@@ -35,7 +36,7 @@ struct EncodeCommand: ParsableCommand {
         output.apply()
         try OutputPlace.requireFile(out, reading: [sae, input])
         try Surroundings.prepareToCompute(advice: "give fewer rows of activations")
-        let (autoencoder, provenance) = try SAEFolder.read(sae)
+        let (autoencoder, provenance) = try SAEFormats.read(sae)
         let file = try SafetensorsFile(path: input)
         _ = try file.require("x", shape: [nil, autoencoder.dIn])
         let x = try file.finiteMatrix("x")
@@ -57,14 +58,14 @@ struct EncodeCommand: ParsableCommand {
             try pass.center(x, for: autoencoder, into: centered)
             _ = try pass.select(
                 centered, with: autoencoder,
-                rule: try PluginCatalog().sparsityRule("batchtopk", services: PluginOptions.services), mode: .infer,
-                k: k,
+                rule: try PluginCatalog().sparsityRule("batchtopk", services: PluginOptions.services),
+                SelectionContext(.infer, of: autoencoder, rows: x.rows, meanActive: k),
                 budget: provenance.plan?.budget ?? .nonCore, into: codes)
         }
         var settings = ["mode": mode.rawValue]
         settings["k"] = used.map { "\($0)" }
         var writer = SafetensorsWriter(
-            metadata: try origin([("SAE", SAEFolder.paths(in: sae)), ("x", [input])], settings))
+            metadata: try origin([("SAE", SAEFormats.files(sae)), ("x", [input])], settings))
         writer.add("latents", codes.dense())
         try writer.write(to: out)
         let meanActive = Double(codes.count) / Double(max(1, codes.rows))
@@ -86,7 +87,7 @@ struct DecodeCommand: ParsableCommand {
             Example: dmsae decode --sae sae --input f.safetensors --out x.safetensors --prefix 512
             """)
 
-    @Option(help: "SAE folder.")
+    @Option(help: "SAE: a folder of SAELens or dictionary_learning, or params.npz.")
     var sae: String
     @Option(help: "Safetensors file with latents [N, F].")
     var input: String
@@ -100,7 +101,7 @@ struct DecodeCommand: ParsableCommand {
         output.apply()
         try OutputPlace.requireFile(out, reading: [sae, input])
         try Surroundings.prepareToCompute(advice: "give fewer rows of latents")
-        let autoencoder = try SAEFolder.read(sae).sae
+        let autoencoder = try SAEFormats.read(sae).sae
         if let prefix, !(1...autoencoder.dSAE).contains(prefix) {
             throw AttributionError.badPrefix(found: prefix, width: autoencoder.dSAE)
         }
@@ -109,7 +110,7 @@ struct DecodeCommand: ParsableCommand {
         let x = autoencoder.decode(SparseCodes(dense: try file.finiteMatrix("latents")), prefix: prefix)
         let width = prefix ?? autoencoder.dSAE
         var writer = SafetensorsWriter(
-            metadata: try origin([("SAE", SAEFolder.paths(in: sae)), ("latents", [input])], ["prefix": "\(width)"]))
+            metadata: try origin([("SAE", SAEFormats.files(sae)), ("latents", [input])], ["prefix": "\(width)"]))
         writer.add("x", x)
         try writer.write(to: out)
         if output.json {

@@ -6,6 +6,7 @@ import LanguageModeling
 import PluginHost
 import Reports
 import TensorFiles
+import LinearAlgebra
 
 /// `dmsae compare`: several scorers on one SAE.
 struct CompareCommand: ParsableCommand {
@@ -102,7 +103,8 @@ struct CompareCommand: ParsableCommand {
             zip(scorer, loadedPlugins).map {
                 ComparedScorer(label: $0, $1, budget: Terminal.evaluations(of: $0, limit: limit))
             },
-            sequences: loaded.tokens.sequenceCount, length: loaded.tokens.length, means: loaded.means, clock: seconds)
+            sequences: loaded.tokens.sequenceCount, length: loaded.tokens.length, means: loaded.means,
+            clock: monotonicSeconds)
         let run = ComparisonRun(pass, over: loaded.sequences, parts: parts, lock: lock, watch: Terminal.watch)
         try score(run, loadedPlugins, key)
         loaded.warnOfMisfit()
@@ -164,7 +166,7 @@ struct CompareCommand: ParsableCommand {
         Terminal.shared.begin("score", total: run.pass.sequenceCount * run.pass.length, unit: "tokens")
         defer { Terminal.shared.end() }
         try run.score(key: key, draws: draws, vet: PluginBuilds(plugins).requireThose(of:)) { error in
-            if case PluginError.cancelled = error { return true }
+            if case PluginCallError.cancelled = error { return true }
             return error is TensorFileError || error is LanguageModelError
         }
         try run.pass.requireScores()
@@ -277,13 +279,6 @@ struct CompareCommand: ParsableCommand {
         for sentence in record.summary { print(printable(sentence)) }
         print("\n\(out)/report.html")
     }
-}
-
-/// Of a clock that only goes forward.
-func seconds() -> Double {
-    var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
 }
 
 /// The largest resident memory of this process so far, MiB.

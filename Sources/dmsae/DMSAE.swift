@@ -16,7 +16,7 @@ struct DMSAE: ParsableCommand {
         subcommands: [
             DistillCommand.self, HarvestCommand.self, TrainCommand.self, ScoreCommand.self, SelectCommand.self,
             CompareCommand.self, LatentsCommand.self, ReportCommand.self, EvalCommand.self, EncodeCommand.self,
-            DecodeCommand.self, LMCommand.self, PluginCommand.self,
+            DecodeCommand.self, ConvertCommand.self, LMCommand.self, PluginCommand.self,
             FetchCommand.self, DoctorCommand.self,
         ])
 
@@ -41,7 +41,7 @@ struct DMSAE: ParsableCommand {
             ProgramEnd.end(0)
         } catch DistillationError.interrupted {
             stop()
-        } catch PluginError.cancelled where Interruption.request.isRaised {
+        } catch PluginCallError.cancelled where Interruption.request.isRaised {
             stop()
         } catch {
             Terminal.shared.end()

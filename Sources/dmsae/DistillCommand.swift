@@ -9,13 +9,13 @@ struct DistillCommand: ParsableCommand {
         commandName: "distill",
         abstract: "Distil a core: train, attribute, keep, freeze, repeat; then compare with a plain SAE.",
         discussion: """
-            RECIPE is a YAML file or the name of a bundled recipe (demo). Every key and its default is shown by \
+            RECIPE is a YAML file or the name of a bundled recipe (demo, gemma3). Every key and its default is shown by \
             --print-recipe. Everything goes into the run folder; a run cut short continues with --resume.
 
             Example: dmsae distill demo --out runs/demo
             """)
 
-    @Argument(help: "Recipe file, or demo.")
+    @Argument(help: "Recipe file, or demo or gemma3.")
     var recipe: String
     @Option(help: "Run folder.")
     var out: String?
@@ -62,15 +62,16 @@ struct DistillCommand: ParsableCommand {
     }
 
     private var name: String {
-        let last = recipe.split(separator: "/").last.map(String.init) ?? recipe
+        let last = lastComponent(recipe)
         return last.hasSuffix(".yaml") || last.hasSuffix(".yml")
             ? String(last[..<(last.lastIndex(of: ".") ?? last.endIndex)]) : last
     }
 
     private func loadRecipe() throws -> Recipe {
         var result: Recipe
-        if recipe == "demo" {
-            result = try Recipe(yaml: String(decoding: PackageResources.demo_yaml, as: UTF8.self), path: "demo")
+        let bundled = ["demo": PackageResources.demo_yaml, "gemma3": PackageResources.gemma3_yaml]
+        if let own = bundled[recipe] {
+            result = try Recipe(yaml: String(decoding: own, as: UTF8.self), path: recipe)
         } else {
             result = try Recipe(contentsOf: recipe)
         }

@@ -1,5 +1,4 @@
 import Distillation
-import Glibc
 import LanguageModeling
 import PluginHost
 import TensorFiles
@@ -21,7 +20,7 @@ extension DistillationParts {
             }
             for path in try demo.damaged() { throw DamagedDemo(path: path) }
         }
-        let modelPath = try place(recipe.model, \.model)
+        let modelPath = try recipe.model == "gemma3" ? Self.gemma3() : place(recipe.model, \.model)
         let textPath = try place(recipe.text, \.train)
         let evaluationPath =
             (recipe.evaluationText ?? recipe.text) == "demo" ? try DemoCache().test : recipe.evaluationText
@@ -41,7 +40,7 @@ extension DistillationParts {
         var evaluationText: (@Sendable (_ limit: Int) throws -> TokenSource)?
         if let evaluationCorpus { evaluationText = { try source(evaluationCorpus, skip: 0, limit: $0) } }
         var hashes = try fileHashes([
-            ("model", try modelFiles(modelPath)), ("text", corpus.files),
+            ("model", modelFiles(modelPath)), ("text", corpus.files),
             ("evaluation text", evaluationCorpus?.files ?? []),
         ])
         hashes.merge(rule.hashes("sparsity rule")) { $1 }
@@ -58,6 +57,22 @@ extension DistillationParts {
     }
 }
 
+extension DistillationParts {
+    /// The path of Gemma 3 in the cache, as it was fetched.
+    private static func gemma3() throws -> String {
+        let gemma = try Gemma3Cache()
+        guard exists(gemma.model) else { throw MissingGemma3(folder: gemma.folder) }
+        guard try gemma.isWhole() else { throw DamagedDemo(path: gemma.model, command: "dmsae fetch gemma3") }
+        return gemma.model
+    }
+}
+
+/// Gemma 3 was not fetched.
+struct MissingGemma3: Error, CustomStringConvertible {
+    let folder: String
+    var description: String { printable("Gemma 3 270M is not in \(folder); run: dmsae fetch gemma3") }
+}
+
 extension LoadedPlugin {
     /// Every setting by name, defaults included.
     var settings: [String: String] { Dictionary(parameters.map { ($0.key, $0.value) }) { _, last in last } }
@@ -69,34 +84,24 @@ struct MissingDemo: Error, CustomStringConvertible {
     var description: String { printable("the demo's model and text are not in \(folder); run: dmsae fetch demo") }
 }
 
-/// A file of the demo is another than the one that was fetched.
+/// A file of the cache is another than the one that was fetched.
 struct DamagedDemo: Error, CustomStringConvertible {
     let path: String
+    var command = "dmsae fetch demo"
     var description: String {
-        "\(path) is not the file that was fetched: its SHA-256 differs; run: dmsae fetch demo"
+        "\(path) is not the file that was fetched: its SHA-256 differs; run: \(command)"
     }
 }
 
-/// The last part of a path.
-func lastComponent(_ path: String) -> String { path.split(separator: "/").last.map(String.init) ?? path }
-
 /// The files whose bytes make a model what it is.
-func modelFiles(_ path: String) throws -> [String] {
-    guard let folder = opendir(path) else { return [path] }
-    defer { closedir(folder) }
-    var names: [String] = []
-    while let entry = readdir(folder) {
-        let name = withUnsafePointer(to: &entry.pointee.d_name) {
-            $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-        }
-        if name.hasSuffix(".safetensors") || name.hasSuffix(".json") { names.append(name) }
-    }
-    return names.sorted().map { path + "/" + $0 }
+func modelFiles(_ path: String) -> [String] {
+    guard let names = try? namesInFolder(path) else { return [path] }
+    return names.filter { $0.hasSuffix(".safetensors") || $0.hasSuffix(".json") }.map { path + "/" + $0 }
 }
 
 /// SHA-256 of a model, see `ModelPlace`.
 func modelHash(_ path: String) throws -> String? {
-    ModelPlace.modelHash(try fileHashes([("model", try modelFiles(path))]))
+    ModelPlace.modelHash(try fileHashes([("model", modelFiles(path))]))
 }
 
 /// SHA-256 by what a file is for, of several files with their names. No paths, and no name for what is one file: what is

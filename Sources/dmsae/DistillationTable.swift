@@ -1,4 +1,5 @@
 import Distillation
+import TensorFiles
 
 /// What `distill` prints: a line per cycle, then the final core and the comparison.
 enum DistillationTable {

@@ -3,6 +3,7 @@ import FoundationEssentials
 import Glibc
 import LinearAlgebra
 import PluginHost
+import PluginWorkers
 import TensorFiles
 
 /// `dmsae doctor`: what this machine gives, and what is switched off for want of it.

@@ -2,6 +2,7 @@ import ArgumentParser
 import Attribution
 import Distillation
 import LanguageModeling
+import SAEFormats
 import SparseCoding
 import TensorFiles
 
@@ -18,7 +19,7 @@ struct EvalCommand: ParsableCommand {
 
     @Option(help: "Hugging Face folder or .gguf file.")
     var model: String
-    @Option(help: "SAE folder.")
+    @Option(help: "SAE: a folder of SAELens or dictionary_learning, or params.npz.")
     var sae: String
     @Option(help: "Block whose output the SAE reads, counted from 0; the SAE's own if it names one.")
     var layer: Int?
@@ -36,7 +37,7 @@ struct EvalCommand: ParsableCommand {
         output.apply()
         Interruption.install(advice: "interrupted; run the same command again to evaluate from the start")
         try Surroundings.prepareToCompute(advice: "lower --tokens, --sequences or --context")
-        let (autoencoder, provenance) = try SAEFolder.read(sae)
+        let (autoencoder, provenance) = try SAEFormats.read(sae)
         let place = try SAELayer(asked: layer, provenance, sae: sae, model: model)
         let layer = place.value
         let text = try corpus.open()

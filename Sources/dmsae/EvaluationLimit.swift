@@ -1,6 +1,8 @@
 import ArgumentParser
 import Attribution
 import Distillation
+import LinearAlgebra
+import TensorFiles
 
 /// How much scorers may ask of the model beyond the pass that all share: a number of forwards, or a time.
 enum EvaluationLimit: ExpressibleByArgument, Equatable {
@@ -34,7 +36,7 @@ enum EvaluationLimit: ExpressibleByArgument, Equatable {
         case .time(let limit):
             let sample = try loaded.sequences.sample(0..<min(4, loaded.tokens.sequenceCount))
             let (forwards, each) = try EvaluationBudget.forwards(
-                in: limit, loaded.spliced, sample, clock: seconds)
+                in: limit, loaded.spliced, sample, clock: monotonicSeconds)
             Terminal.shared.note("--budget: a forward takes \(decimals(each, 3)) s here, so it is \(forwards) forwards")
             return forwards
         }

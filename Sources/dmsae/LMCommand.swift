@@ -76,7 +76,7 @@ struct LMCommand: ParsableCommand {
             }
             Terminal.shared.end()
             let files = [
-                ("model", try modelFiles(path)), ("tokens", [tokens]),
+                ("model", modelFiles(path)), ("tokens", [tokens]),
                 ("replaced activations", replace.map { [$0] } ?? []),
             ]
             var writer = SafetensorsWriter(metadata: try origin(files, ["layer": "\(layer)"]))
@@ -169,8 +169,8 @@ struct LMCommand: ParsableCommand {
         }
 
         /// What of a model decides about its ids: of a folder, weights do not.
-        private func tokenizerFiles(_ model: String) throws -> [String] {
-            let files = try modelFiles(model)
+        private func tokenizerFiles(_ model: String) -> [String] {
+            let files = modelFiles(model)
             return files.count == 1 ? files : files.filter { $0.hasSuffix(".json") }
         }
 

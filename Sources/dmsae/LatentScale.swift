@@ -1,5 +1,6 @@
 import ArgumentParser
 import LinearAlgebra
+import SAEFormats
 import SparseCoding
 
 /// Options of commands that rank or show an SAE's latents.
@@ -14,7 +15,7 @@ struct ScaleOptions: ParsableArguments {
     ///
     /// - Throws: what reading throws; `SparseCodingError.cannotFold`.
     func read(_ path: String) throws -> (sae: SparseAutoencoder, provenance: SAEProvenance, scale: LatentScale) {
-        let (sae, provenance) = try SAEFolder.read(path)
+        let (sae, provenance) = try SAEFormats.read(path)
         if noFold { return (sae, provenance, sae.decoderNorms == nil ? .unit : .own) }
         guard let norms = try sae.foldDecoderNorms() else { return (sae, provenance, .unit) }
         Terminal.shared.note(

@@ -17,7 +17,7 @@ enum OutputPlace {
                 let isInput = own.st_dev == other.st_dev && own.st_ino == other.st_ino
                 // A report in a run's folder is made again and again.
                 let isPart =
-                    !path.hasSuffix(".html") && stat(folder(of: path), &parent) == 0
+                    !path.hasSuffix(".html") && stat(parentFolder(of: path), &parent) == 0
                     && parent.st_dev == other.st_dev && parent.st_ino == other.st_ino
                 guard !isInput, !isPart else {
                     throw TensorFileError.unusable(
@@ -47,9 +47,5 @@ enum OutputPlace {
                 file: path, what: "it holds \(kind) (\(file)), which would be mixed with the output of this command",
                 next: "choose another --out")
         }
-    }
-
-    private static func folder(of path: String) -> String {
-        path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
     }
 }

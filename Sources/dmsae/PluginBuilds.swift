@@ -1,3 +1,4 @@
+import PluginABI
 import PluginHost
 import TensorFiles
 
@@ -35,7 +36,7 @@ struct PluginBuilds {
     /// Refuses what is kept in the file `path` if other builds of these plugins, or the same in another environment, made it. What is of another pass for other
     /// reasons is left to those who compare the rest of its key.
     ///
-    /// - Throws: `PluginError.otherBuild`, `.otherEnvironment`; `TensorFileError` for a file that cannot be read.
+    /// - Throws: `PluginFileError.otherBuild`, `.otherEnvironment`; `TensorFileError` for a file that cannot be read.
     func requireThose(of path: String) throws {
         let kept = try SafetensorsFile(path: path).metadata["key"] ?? ""
         guard let found = try? JSONRecord.decode([String: String].self, from: kept, in: path) else { return }
@@ -44,12 +45,12 @@ struct PluginBuilds {
         for (name, sha256) in files.sorted(by: { $0.key < $1.key }) {
             let other = found[name]
             guard other == nil ? saysNone : other != sha256 else { continue }
-            throw PluginError.otherBuild(
+            throw PluginFileError.otherBuild(
                 path: path, plugin: String(name.dropLast(Self.suffix.count)), found: other, now: sha256)
         }
         let known = found.keys.filter { $0.hasPrefix(Self.variable) }
         for name in Set(known).union(variables.keys).sorted() where found[name] != variables[name] {
-            throw PluginError.otherEnvironment(
+            throw PluginFileError.otherEnvironment(
                 path: path, variable: String(name.dropFirst(Self.variable.count).dropLast(Self.suffix.count)),
                 wasSet: found[name] != nil, isSet: variables[name] != nil)
         }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import FoundationEssentials
+import PluginABI
 import PluginHost
 import TensorFiles
 
@@ -40,7 +41,7 @@ struct PluginInspectCommand: ParsableCommand {
         if let manifest {
             let found = try describe()
             guard found.function == nil else {
-                throw ValidationError("\(printable(path)) holds a plain function, which its TOML file describes")
+                throw ValidationError("\(printable(path)) holds a plain function, which the file beside it describes")
             }
             return print(manifest == .c ? "DMSAE_MANIFEST(\(found.json))" : found.swiftDeclaration)
         }
@@ -70,7 +71,7 @@ struct PluginInspectCommand: ParsableCommand {
                         ? "the manifest says what the code says" : "the file loads, and the function is in it")
             }
         } else {
-            throw PluginError.badManifest(
+            throw PluginABIError.badManifest(
                 path: path,
                 reason: "it does not say what the code says (DMSAE-MANIFEST-01): "
                     + differences.joined(separator: "; "))

@@ -2,7 +2,7 @@ import ArgumentParser
 import Distillation
 import FoundationEssentials
 import Glibc
-import PluginHost
+import PluginABI
 import TensorFiles
 
 /// `dmsae plugin new`: a folder in which a scorer builds with one command.

@@ -2,6 +2,7 @@ import ArgumentParser
 import Attribution
 import Glibc
 import PluginHost
+import PluginWorkers
 import SparseCoding
 import TensorFiles
 
@@ -62,23 +63,19 @@ struct PluginOptions: ParsableArguments {
     /// The scorer of a reference; what it crashes on is kept in the folder of `output`.
     func scorer(_ reference: String, output: String) throws -> any AttributionScorer & LoadedPlugin {
         try catalog().scorer(
-            reference, services: Self.services, isolation: isolation(crashFolder: folder(of: output)))
+            reference, services: Self.services, isolation: isolation(crashFolder: parentFolder(of: output)))
     }
 
     /// The sparsity rule of a reference.
     func rule(_ reference: String, output: String) throws -> any SparsityRule & LoadedPlugin {
         try catalog().sparsityRule(
-            reference, services: Self.services, isolation: isolation(crashFolder: folder(of: output)))
+            reference, services: Self.services, isolation: isolation(crashFolder: parentFolder(of: output)))
     }
 
     private func catalog() throws -> PluginCatalog {
         var catalog = try PluginCatalog()
         catalog.environment = pluginEnv
         return catalog
-    }
-
-    private func folder(of path: String) -> String {
-        path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
     }
 
     /// Log lines go to standard error; Ctrl-C stops a call.

@@ -1,5 +1,6 @@
 import ArgumentParser
-import PluginHost
+import PluginValidation
+import PluginWorkers
 
 /// `dmsae plugin replay`: a crash again.
 struct PluginReplayCommand: ParsableCommand {
@@ -31,5 +32,5 @@ struct PluginWorkerCommand: ParsableCommand {
     @Flag(help: "Enter the sandbox first.")
     var sandbox = false
 
-    func run() throws { try PluginWorker.serve(isSandboxed: sandbox) }
+    func run() throws { try PluginWorker.serve(isSandboxed: sandbox, PluginExaminer()) }
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import PluginABI
 import PluginHost
 import PluginValidation
 import TensorFiles
@@ -71,7 +72,7 @@ struct PluginValidateCommand: ParsableCommand {
         } catch let error as Unexaminable {
             Terminal.shared.conclude("Error: \(printable(error.description))")
             throw ExitCode(2)
-        } catch let error as PluginError {
+        } catch let error as PluginReferenceError {
             guard case .unknownID = error else { throw error }
             throw ValidationError(error.description)
         }

@@ -4,6 +4,7 @@ import Distillation
 import LanguageModeling
 import LinearAlgebra
 import PluginHost
+import PluginWorkers
 import SparseCoding
 import TensorFiles
 
@@ -172,7 +173,7 @@ struct ScoreCommand: ParsableCommand {
         Terminal.shared.begin("score", total: run.remainingTokens, unit: "tokens")
         defer { Terminal.shared.end() }
         try run.run(keeping: checkpoint, watch: Terminal.watch) { sequences, error in
-            guard onPluginCrash == .skip, case PluginError.crashed = error else { return false }
+            guard onPluginCrash == .skip, case WorkerError.crashed = error else { return false }
             Terminal.shared.warn(
                 "sequences \(sequences.lowerBound) to \(sequences.upperBound - 1) are left out: \(error)")
             return true
@@ -181,15 +182,14 @@ struct ScoreCommand: ParsableCommand {
 
     /// Says what of the pass is not as it would be.
     ///
-    /// - Throws: `PluginError.reported` for a scorer that crashed on everything.
+    /// - Throws: `WorkerError.crashedThroughout` for a scorer that crashed on everything.
     private func warn(of run: ScoringRun, _ plugin: any LoadedPlugin, _ how: Aggregate) throws {
         if !run.leftOut.isEmpty && (checkpoint != nil || !merge.isEmpty) {
             Terminal.shared.warn(
                 "\(run.leftOut.count) sequences are left out, the plugin crashed on them: \(run.leftOut)")
         }
         guard run.leftOut.isEmpty || run.accumulator.tokenCount > 0 else {
-            throw PluginError.reported(
-                "scorer \(plugin.name) crashed on every batch, so nothing was scored; correct \(plugin.path)")
+            throw WorkerError.crashedThroughout(plugin: plugin.name, path: plugin.path)
         }
         let error = run.accumulator.relativeError
         if error > 0 {

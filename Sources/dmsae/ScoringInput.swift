@@ -2,6 +2,7 @@ import ArgumentParser
 import Attribution
 import LanguageModeling
 import PluginHost
+import SAEFormats
 import SparseCoding
 import TensorFiles
 
@@ -9,7 +10,7 @@ import TensorFiles
 struct ScoringInput: ParsableArguments {
     @Option(help: "Hugging Face folder or .gguf file.")
     var model: String
-    @Option(help: "SAE folder.")
+    @Option(help: "SAE: a folder of SAELens or dictionary_learning, or params.npz.")
     var sae: String
     @Option(help: "Block whose output the SAE reads, counted from 0; the SAE's own if it names one.")
     var layer: Int?
@@ -74,7 +75,7 @@ struct ScoringInput: ParsableArguments {
         }
     }
 
-    /// Reads it.
+    /// Reads model, SAE and tokens.
     func load(allCandidates: Bool = false) throws -> Loaded {
         let (autoencoder, provenance, scale) = try scaling.read(sae)
         let place = try SAELayer(asked: layer, provenance, sae: sae, model: model)
@@ -105,8 +106,8 @@ struct ScoringInput: ParsableArguments {
     func key(_ loaded: Loaded) throws -> PassKey {
         PassKey([
             "model.sha256": try modelHash(model) ?? "none",
-            "SAE.sha256": try SHA256.hexadecimal(ofFile: SAEFolder.weights(in: sae)),
-            "SAE_configuration.sha256": try SHA256.hexadecimal(ofFile: SAEFolder.configuration(in: sae)),
+            "SAE.sha256": try SHA256.hexadecimal(ofFile: SAEFormats.files(sae).last!),
+            "SAE_configuration.sha256": try SHA256.hexadecimal(ofFile: SAEFormats.files(sae).first!),
             "tokens.sha256": try SHA256.hexadecimal(ofFile: tokens),
             "window": window.map(String.init) ?? "none", "layer": "\(loaded.layer)",
             "prefix": "\(loaded.spliced.splicedWidth)", "candidates": "\(loaded.spliced.candidateCount)",

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Attribution
 import Distillation
+import SAEFormats
 import SparseCoding
 import TensorFiles
 
@@ -33,7 +34,7 @@ struct SelectCommand: ParsableCommand {
     private func origin(_ file: SafetensorsFile) throws -> [String: String] {
         var settings = ["tau": "\(tau)"]
         for (key, value) in file.metadata { settings["scores.\(key)"] = value }
-        return try dmsae.origin([("scores", [scores]), ("SAE", sae.map(SAEFolder.paths) ?? [])], settings)
+        return try dmsae.origin([("scores", [scores]), ("SAE", sae.map(SAEFormats.files) ?? [])], settings)
     }
 
     func run() throws {
@@ -79,7 +80,7 @@ struct SelectCommand: ParsableCommand {
     /// The SAE, if it is the one that was scored, on the scale on which it was; of scores that do not say, folded.
     private func autoencoder(_ path: String, scored file: SafetensorsFile) throws -> SparseAutoencoder {
         if let scored = file.metadata["SAE.sha256"] {
-            guard try scored == SHA256.hexadecimal(ofFile: SAEFolder.weights(in: path)) else {
+            guard try scored == SHA256.hexadecimal(ofFile: SAEFormats.files(path).last!) else {
                 throw TensorFileError.unusable(
                     file: scores, what: "its scores are of another SAE than \(path), whose weights are others",
                     next: "give the SAE that was scored, or score this one")

@@ -1,7 +1,8 @@
 import Glibc
 import Kernels
 import LinearAlgebra
-import PluginHost
+import PluginABI
+import TensorFiles
 
 /// What the environment of the program says, looked at once before any work.
 enum Surroundings {

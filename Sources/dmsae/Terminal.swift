@@ -1,6 +1,7 @@
 import Attribution
 import Distillation
 import Glibc
+import LinearAlgebra
 import Synchronization
 import TensorFiles
 
@@ -47,7 +48,7 @@ final class Terminal: ProgressSink {
             $0.total = total
             $0.done = 0
             $0.detail = ""
-            $0.start = now()
+            $0.start = monotonicSeconds()
             $0.lastDrawn = $0.start
         }
     }
@@ -56,7 +57,7 @@ final class Terminal: ProgressSink {
         state.withLock {
             $0.done += count
             if !detail.isEmpty { $0.detail = detail }
-            let time = now()
+            let time = monotonicSeconds()
             if time - $0.lastDrawn >= interval {
                 $0.lastDrawn = time
                 draw(&$0)
@@ -67,7 +68,7 @@ final class Terminal: ProgressSink {
     func end() {
         state.withLock {
             erase(&$0)
-            let seconds = now() - $0.start
+            let seconds = monotonicSeconds() - $0.start
             // A task that was over at once is not worth a line.
             if !$0.task.isEmpty && seconds >= 2 && !$0.isQuiet { write(printable(summary($0, seconds)) + "\n") }
             $0.task = ""
@@ -110,7 +111,7 @@ final class Terminal: ProgressSink {
     }
 
     private func bar(_ s: State) -> String {
-        let seconds = max(now() - s.start, 1e-9)
+        let seconds = max(monotonicSeconds() - s.start, 1e-9)
         let rate = Double(s.done) / seconds
         var parts = [s.task]
         if s.total > 0 {
@@ -137,12 +138,6 @@ final class Terminal: ProgressSink {
     private func duration(_ seconds: Double) -> String {
         let whole = Int(seconds.rounded())
         return whole < 60 ? "\(whole) s" : "\(whole / 60) min \(whole % 60) s"
-    }
-
-    private func now() -> Double {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
     }
 
     private func write(_ text: String) {

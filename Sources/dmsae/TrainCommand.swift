@@ -2,6 +2,7 @@ import ArgumentParser
 import Attribution
 import Distillation
 import PluginHost
+import SAEFormats
 import SparseCoding
 import TensorFiles
 
@@ -122,7 +123,7 @@ struct TrainCommand: ParsableCommand {
             "loss \(decimals(last.loss, 5)), L0 \(decimals(last.meanActiveCore + last.meanActiveNonCore, 1))"
                 + (sae.layout.coreCount > 0 ? " (core \(decimals(last.meanActiveCore, 1)))" : "")
                 + ", \(last.deadCount) dead, written to \(out)")
-        if sae.threshold == nil && sae.latentThresholds == nil && sae.rowTopK == nil {
+        if sae.inference == nil {
             Terminal.shared.warn(
                 "the threshold was never updated (\(steps) steps, --threshold-start \(plan.thresholdStart)), so this "
                     + "SAE cannot be applied to single tokens yet")
@@ -184,7 +185,7 @@ struct TrainCommand: ParsableCommand {
     private func hashes(_ source: TrainingRows, _ rule: any LoadedPlugin) throws -> [String: String] {
         var hashes = try fileHashes([
             ("activations", [source.record == nil ? activations : activations + "/store.json"]),
-            ("start", self.`init`.map { folder in SAEFolder.files.map { folder + "/" + $0 } } ?? []),
+            ("start", self.`init`.map(SAEFormats.files) ?? []),
             ("core", core.map { [Core.encoderFile(at: $0)] } ?? []),
         ])
         hashes.merge(rule.hashes("sparsity rule")) { $1 }
@@ -213,7 +214,7 @@ struct TrainCommand: ParsableCommand {
     }
 
     private func startingPoint(dIn: Int) throws -> (SparseAutoencoder, Start?) {
-        let loaded = try self.`init`.map { try SAEFolder.read($0) }
+        let loaded = try self.`init`.map { try SAEFormats.read($0) }
         if let loaded, loaded.sae.dIn != dIn {
             throw SparseCodingError.inputWidth(found: dIn, wanted: loaded.sae.dIn)
         }

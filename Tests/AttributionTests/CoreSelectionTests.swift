@@ -37,7 +37,8 @@ import Testing
                 message { _ = try CoreSelection(scores, fraction: 0.9, tokens: 2048) }
                     == "none of \(scores.count) candidate latents has a positive quantile:0.99 over 2048 tokens, so "
                     + "there is no core to select; a latent active on fewer than 1% of tokens has a 0.99 quantile of "
-                    + "0: score more tokens, aggregate over active tokens (--over active), or train longer")
+                    + "0: score more tokens, aggregate over active tokens (--over active, in a recipe score.over), or "
+                    + "train longer")
         }
     }
 

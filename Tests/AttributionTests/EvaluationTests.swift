@@ -68,7 +68,7 @@ import Testing
         sae.initialize(seed: 2)
         sae.encoderBias.assign(randomMatrix(1, 64, seed: 3, from: -0.3, to: 0.3))
         sae.decoderBias.assign(randomMatrix(1, 48, seed: 4, from: -0.1, to: 0.1))
-        sae.threshold = 0.3
+        sae.inference = .threshold(0.3)
         // One of the first two core latents fires at every token, and one outside the core never does.
         for c in 0..<48 { sae.encoder[1, c] = -sae.encoder[0, c] }
         sae.encoderBias[40] = -1000
@@ -189,7 +189,7 @@ import Testing
                 perfect.decoder[j, c] = sign
             }
         }
-        perfect.threshold = 0
+        perfect.inference = .threshold(0)
         let found = try EvaluationSet(samples, model: model, layer: 1, policy: policy).evaluate(perfect)
         #expect(found.ce_loss_score == 1 && found.explained_variance == 1 && found.l2_ratio == 1)
         #expect(abs(found.cossim - 1) < 1e-12 && found.relative_reconstruction_bias == 1 && found.l0 == 48)

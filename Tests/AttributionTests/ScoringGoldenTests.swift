@@ -90,7 +90,7 @@ import Testing
             sae.encoderBias[j] /= s
             thresholds[j] = try golden.matrix("threshold")[0] / s
         }
-        sae.latentThresholds = thresholds
+        sae.inference = .thresholds(thresholds.values)
         var settings = ScoringSettings()
         settings.prefix = 32
         let pass = try ScoringPass(

@@ -1,6 +1,7 @@
 import Glibc
 import LanguageModeling
 import LinearAlgebra
+import TensorFiles
 
 /// Tokens a second of a real model: what the harvest costs (residual stream up to a layer) and what attribution
 /// costs (losses and gradient from there), each beside the time its matrix products alone would take; then what
@@ -21,11 +22,14 @@ struct LanguageModelThroughput {
         let x = try model.residual(of: batch, afterLayer: layer)
 
         // Multiply-adds of a token in one block's products, without attention, and in the head's.
-        let queries = c.headCount * c.headDimension
-        let block = c.dModel * (2 * queries + 2 * c.keyValueHeadCount * c.headDimension + 3 * c.intermediateSize)
+        let description =
+            try path.hasSuffix(".gguf")
+            ? DecoderDescription(gguf: GGUFFile(path: path)) : DecoderDescription(huggingFace: path + "/config.json")
+        let (a, m) = (description.attention, description.perceptron)
+        let block = c.dModel * (2 * (a.headCount + a.keyValueHeadCount) * a.headDimension + m.inputWidth + m.width)
         let head = c.dModel * c.vocabularySize
         let above = c.layerCount - 1 - layer
-        let product = BlockProduct(c)
+        let product = BlockProduct(dModel: c.dModel, width: m.inputWidth)
         // Suffixes as an ablation makes them: most of the 24 begin late, one in four at the start.
         let replay = try model.replay(of: batch, residual: x, afterLayer: layer)
         let suffixes = (0..<24).map { i in
@@ -45,7 +49,7 @@ struct LanguageModelThroughput {
             try rounds.time("gradient") { _ = try model.lossesAndGradient(of: batch, residual: x, afterLayer: layer) }
         }
 
-        let name = path.split(separator: "/").last.map(String.init) ?? path
+        let name = lastComponent(path)
         let rate = product.operations / rounds.median("product")
         print("\nlanguage model \(name), 8 × 256 tokens; its largest product alone \(number(rate / 1e9, 0)) GFLOP/s")
         let fromLayer = above * block + head
@@ -90,14 +94,14 @@ private struct BlockProduct {
     private let (x, w, y): (Matrix, Matrix, Matrix)
     private let repeats = 8
 
-    init(_ c: ModelConfiguration) {
+    init(dModel: Int, width: Int) {
         let n = 512 * Lanes.shared.count
-        x = Matrix(rows: n, columns: c.dModel)
-        w = Matrix(rows: 2 * c.intermediateSize, columns: c.dModel)
-        y = Matrix(rows: n, columns: 2 * c.intermediateSize)
+        x = Matrix(rows: n, columns: dModel)
+        w = Matrix(rows: width, columns: dModel)
+        y = Matrix(rows: n, columns: width)
     }
 
     var operations: Double { Double(repeats) * 2 * Double(x.rows) * Double(w.count) }
 
-    func run() { for _ in 0..<repeats { Lanes.shared.multiply(x, .normal, w, .transposed, into: y) } }
+    func run() { for _ in 0..<repeats { Lanes.shared.multiply(x.view, w.view.transposed, into: y.mutableView) } }
 }

@@ -9,9 +9,9 @@ struct Rounds {
 
     /// Runs a part of a round.
     mutating func time(_ name: String, _ body: () throws -> Void) rethrows {
-        let start = now()
+        let start = monotonicSeconds()
         try body()
-        seconds[name, default: []].append(now() - start)
+        seconds[name, default: []].append(monotonicSeconds() - start)
     }
 
     /// Takes in a part that was timed elsewhere.
@@ -34,12 +34,6 @@ func medianOf(_ values: [Double]) -> Double {
     guard !sorted.isEmpty else { return .nan }
     let middle = sorted.count / 2
     return sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
-}
-
-func now() -> Double {
-    var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
 }
 
 /// What the numbers depend on besides the code.

@@ -3,6 +3,7 @@ import Glibc
 import LanguageModeling
 import LinearAlgebra
 import PluginHost
+import PluginWorkers
 import SparseCoding
 
 /// What the plugin line costs: one batch of gradient × activation in this process and in a worker, as a share of the

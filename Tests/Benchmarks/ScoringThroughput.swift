@@ -125,7 +125,7 @@ struct ScoringThroughput {
         let centered = Matrix(rows: x.rows, columns: x.columns)
         try EncodingPass().center(x, for: sae, into: centered)
         let p = Matrix(rows: sae.dSAE, columns: x.rows)
-        Lanes.shared.multiply(sae.encoder, .normal, centered, .transposed, into: p)
+        Lanes.shared.multiply(sae.encoder.view, centered.view.transposed, into: p.mutableView)
         let thresholds = Matrix(rows: 1, columns: sae.dSAE)
         for j in 0..<sae.dSAE {
             let place = Double(j * 1237 % sae.dSAE) / Double(sae.dSAE)
@@ -133,7 +133,7 @@ struct ScoringThroughput {
             let sorted = UnsafeBufferPointer(start: p.row(j), count: x.rows).sorted(by: >)
             thresholds[j] = sorted[max(1, Int(density * Double(x.rows)))]
         }
-        sae.latentThresholds = thresholds
+        sae.inference = .thresholds(thresholds.values)
         return sae
     }
 }

@@ -27,10 +27,10 @@ struct StoreReading {
             if !isCold { for step in 0..<steps { reader.read(step: step, scale: 1, into: x) } }
             var waits: [Double] = []
             for step in 0..<steps {
-                let start = now()
+                let start = monotonicSeconds()
                 reader.read(step: step, scale: 1, into: x)
-                waits.append(now() - start)
-                Lanes.shared.multiply(x, .normal, weights, .transposed, into: product)
+                waits.append(monotonicSeconds() - start)
+                Lanes.shared.multiply(x.view, weights.view.transposed, into: product.mutableView)
             }
             // The first has nothing before it.
             let rest = waits.dropFirst()

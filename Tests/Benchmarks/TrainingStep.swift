@@ -43,12 +43,14 @@ struct TrainingStep {
         for round in 0..<(self.rounds + 1) {
             let x = inputs[round % inputs.count]
             var lap = Rounds()
-            lap.time("product") { Lanes.shared.multiply(x, .normal, encoder, .transposed, into: product) }
+            lap.time("product") {
+                Lanes.shared.multiply(x.view, encoder.view.transposed, into: product.mutableView)
+            }
             lap.time("tiles") { tiles.forEach(input: x, rows: 0..<x.rows, encoder: encoder) { _ in } }
             lap.time("triad", memory.pass)
             var ends: [(TrainingPhase, Double)] = []
-            trainer.onPhase = { ends.append(($0, now())) }
-            var last = now()
+            trainer.onPhase = { ends.append(($0, monotonicSeconds())) }
+            var last = monotonicSeconds()
             try lap.time("step") { _ = try trainer.update(x) }
             for (phase, end) in ends {
                 lap.add("\(phase)", end - last)

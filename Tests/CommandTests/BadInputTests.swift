@@ -181,7 +181,11 @@ import Testing
         try write("input_ids", Matrix(rows: 2, columns: 4), to: path)
         try fail(trace(ids: path), saying: "tensor \"input_ids\" is F32, wanted whole numbers")
         try fail(trace(ids: folder.file("x")), saying: "no tensor \"input_ids\"; it holds x")
-        try fail(trace(ids: folder.path), saying: "cannot read \(folder.path): not a regular file")
+        try fail(
+            trace(ids: folder.path), saying: "cannot read \(folder.path): Is a directory; give a file, not a folder")
+        try fail(
+            trace(ids: "/dev/null"),
+            saying: "cannot read /dev/null: it is a device or a pipe, and an ordinary file is needed")
         try fail(trace(ids: tiny.text), saying: "text.jsonl")
         expectNothingWritten()
     }

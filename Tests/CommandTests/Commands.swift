@@ -42,7 +42,7 @@ func write(_ name: String, _ matrix: Matrix, shape: [Int]? = nil, to path: Strin
     try writer.write(to: path)
 }
 
-/// Writes input_ids.
+/// Writes `input_ids` of this shape, as a file of tokens has them.
 func write(ids: [Int64], shape: [Int], to path: String) throws {
     var writer = SafetensorsWriter()
     writer.add("input_ids", integers: ids, shape: shape)
@@ -60,7 +60,7 @@ func writeSAE(
     sae.encoderBias.assign(try golden.matrix(prefix + "b_enc"))
     sae.decoder.assign(decoder)
     sae.decoderBias.assign(try golden.matrix(prefix + "b_dec"))
-    sae.threshold = threshold
+    sae.inference = threshold.map { .threshold($0) }
     var provenance = SAEProvenance()
     provenance.layer = layer
     try SAEFolder.write(sae, provenance, to: path)

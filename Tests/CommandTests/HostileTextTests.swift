@@ -1,7 +1,9 @@
 import Attribution
 import Distillation
 import LanguageModeling
+import PluginABI
 import PluginHost
+import PluginWorkers
 import SparseCoding
 import TensorFiles
 import TestSupport
@@ -56,9 +58,9 @@ private let hostile = "a\u{1B}[2J\rb\u{7F}\u{9B}31m\u{202E}c\u{2028}\u{200B}\nEr
             DistillationError.unknownKey(key: name, nearest: name),
             DistillationError.badValue(key: name, value: name, wanted: name), DistillationError.runExists(folder: name),
             DistillationError.badStore(path: name, reason: name), DistillationError.badCore(path: name, reason: name),
-            PluginError.unreadable(path: name, reason: name), PluginError.reported(name),
-            PluginError.badManifest(path: name, reason: name),
-            PluginError.unknownName(name, folders: [name], known: [name], unloadable: 0),
+            PluginFileError.unreadable(path: name, reason: name), WorkerError.badBundle(path: name, reason: name),
+            PluginABIError.badManifest(path: name, reason: name),
+            PluginReferenceError.unknownName(name, folders: [name], known: [name], unloadable: 0),
         ]
         for error in errors {
             let text = "\(error)"

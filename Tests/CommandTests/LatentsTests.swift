@@ -66,7 +66,7 @@ import Testing
     @Test func nothingToLookAtIsAnError() throws {
         try fail(latents(["--keep-first", "32"]), saying: "all of 512 tokens are kept as the model's own")
         let (dead, provenance) = try SAEFolder.read(sae)
-        dead.threshold = 1e30
+        dead.inference = .threshold(1e30)
         try SAEFolder.write(dead, provenance, to: sae)
         try fail(latents([]), saying: "none of 128 latents fires on", "--layer that the SAE was trained on")
     }

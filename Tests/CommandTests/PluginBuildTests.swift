@@ -270,16 +270,16 @@ struct PluginBuildTests {
                 """, to: plugin)
         try AtomicFile.write(
             """
-            version = 1
-            symbol = "activation"
-            args = ["entries:i64", "activations:f32*", "scores:f32*"]
-            returns = "i32"
+            version: 1
+            symbol: activation
+            args: ["entries:i64", "activations:f32*", "scores:f32*"]
+            returns: i32
 
-            """, to: folder.file("plugin.toml"))
+            """, to: folder.file("plugin.yaml"))
         for more in [[], ["--load"]] {
             let text = try succeed(["plugin", "inspect", plugin] + more)
             #expect(
-                text.contains("activation  plain function, a scorer\n  a plain function, called as plugin.toml says"))
+                text.contains("activation  plain function, a scorer\n  a plain function, called as plugin.yaml says"))
             #expect(text.contains("returns i32; arguments: entries:i64, activations:f32*, scores:f32*"))
             #expect(text.contains("no settings"))
         }
@@ -289,15 +289,15 @@ struct PluginBuildTests {
         #expect(list.output.contains("activation") && !list.output.contains("not loaded"), "\(list.output)")
         #expect(try run(builtProgram, score("--scorer", "activation"), environment: environment).status == 0)
         let hashes = try SafetensorsFile(path: folder.file("scores")).metadata
-        #expect(hashes["plugin.toml.sha256"] == (try SHA256.hexadecimal(ofFile: folder.file("plugin.toml"))))
+        #expect(hashes["plugin.yaml.sha256"] == (try SHA256.hexadecimal(ofFile: folder.file("plugin.yaml"))))
         try fail(
             score("--scorer", plugin + ",alpha=2"),
             saying: "unknown parameter 'alpha'; activation takes none; see `dmsae plugin inspect \(plugin)`")
-        unlink(folder.file("plugin.toml"))
+        unlink(folder.file("plugin.yaml"))
         try fail(
             score("--scorer", plugin),
             saying:
                 "define that function with default visibility (see entry.h), or, if it holds a plain function, say in "
-                + "\(folder.file("plugin.toml")) how to call it")
+                + "\(folder.file("plugin.yaml")) how to call it")
     }
 }

@@ -32,7 +32,7 @@ import Testing
             sae.encoderBias[j] /= scale[j]
             thresholds[j] = Float(try golden.number("threshold")) / scale[j]
         }
-        (sae.threshold, sae.latentThresholds) = (nil, thresholds)
+        sae.inference = .thresholds(thresholds.values)
         try SAEFolder.write(sae, provenance, to: folder.file("scaled"))
     }
 

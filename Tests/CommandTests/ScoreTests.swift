@@ -301,7 +301,7 @@ import Testing
         #expect(try SafetensorsFile(path: folder.file("s")).metadata["aggregate"] == "none: the scorer's totals")
         // No latent fires: the advice is not that of quantiles.
         let (dead, provenance) = try SAEFolder.read(sae)
-        dead.threshold = 1e30
+        dead.inference = .threshold(1e30)
         try SAEFolder.write(dead, provenance, to: sae)
         try fail(
             words + ["--scorer", "frequency"], afterWarnings: true,

@@ -89,6 +89,12 @@ import Testing
         #expect(!isThere(folder.file("out")))
     }
 
+    @Test(arguments: [5, 8, 12]) func tooFewDescriptorsAreAMatterOfTheirLimit(_ count: Int) throws {
+        let result = try run(after: "ulimit -n \(count)", train("--width", "64"))
+        #expect(result.status == 1)
+        #expect(result.errors.hasSuffix("raise the limit (ulimit -n)\n"), "\(result.errors)")
+    }
+
     /// Swift's runtime would end in a fault before it could say anything.
     @Test func aStackOfAFewPagesIsEnlargedOrRefused() throws {
         let soft = try run(after: "ulimit -S -s 16", train("--width", "64"))

@@ -37,14 +37,23 @@ import Testing
 
     private func trained() throws -> SparseAutoencoder { try SAEFolder.read(folder.file("out")).sae }
 
-    private func thresholds(_ value: (Int) -> Float) -> Matrix { Matrix(vector: (0..<128).map(value)) }
+    private func thresholds(_ value: (Int) -> Float) -> [Float] { (0..<128).map(value) }
+
+    /// θ_j of an SAE that has them.
+    private func ownThresholds(_ sae: SparseAutoencoder) throws -> [Float] {
+        guard case .thresholds(let own) = sae.inference else {
+            Issue.record("\(String(describing: sae.inference))")
+            return []
+        }
+        return own
+    }
 
     @Test func thresholdsOfLatentsGoOnWithTheRuleThatLearnsThem() throws {
         let own = thresholds { 0.5 + Float($0) / 64 }
-        try start { $0.latentThresholds = own }
+        try start { $0.inference = .thresholds(own) }
         try succeed(train("jumprelu"))
-        let found = try #require(try trained().latentThresholds)
-        for j in 0..<128 { #expect(abs(found[j] - own[j]) <= 1e-5 * own[j], "latent \(j)") }
+        let found = try ownThresholds(try trained())
+        for (j, (a, b)) in paired(found, own).enumerated() { #expect(abs(a - b) <= 1e-5 * b, "latent \(j)") }
         for rule in ["batchtopk", "topk"] {
             try fail(
                 train(rule),
@@ -52,17 +61,17 @@ import Testing
                     + "sparsity rule \(rule) would lose; use --sparsity jumprelu, or start without --init")
         }
         // Nothing was touched by those.
-        #expect(try trained().latentThresholds?.values == found.values)
+        #expect(try trained().inference == .thresholds(found))
     }
 
     /// Training makes unit rows of decoder rows: it goes on with the function of the file all the same.
     @Test func decoderRowsOfAnyNormGoOnAsTheSameFunction() throws {
-        try start { $0.latentThresholds = thresholds { 0.5 + Float($0) / 64 } }
+        try start { $0.inference = .thresholds(thresholds { 0.5 + Float($0) / 64 }) }
         try succeed(train("jumprelu"))
         let expected = try trained()
         // Powers of two: no rounding.
         try start { sae in
-            let own = thresholds { 0.5 + Float($0) / 64 }
+            var own = thresholds { 0.5 + Float($0) / 64 }
             for j in 0..<128 {
                 let norm: Float = j % 2 == 0 ? 4 : 0.5
                 for c in 0..<sae.dIn {
@@ -72,7 +81,7 @@ import Testing
                 sae.encoderBias[j] /= norm
                 own[j] /= norm
             }
-            sae.latentThresholds = own
+            sae.inference = .thresholds(own)
         }
         try succeed(train("jumprelu"))
         let found = try trained()
@@ -80,13 +89,12 @@ import Testing
         checkClose(found.encoder.values, expected.encoder.values.map(Double.init), tolerance: 1e-5, "W_enc")
         checkClose(found.decoder.values, expected.decoder.values.map(Double.init), tolerance: 1e-5, "W_dec")
         checkClose(
-            try #require(found.latentThresholds).values,
-            try #require(expected.latentThresholds).values.map(Double.init),
+            try ownThresholds(found), try ownThresholds(expected).map(Double.init),
             tolerance: 1e-5, "θ")
     }
 
     @Test func thresholdsThatTheRuleCannotHaveAreRefusedByName() throws {
-        try start { $0.latentThresholds = thresholds { $0 == 5 ? .infinity : 1 } }
+        try start { $0.inference = .thresholds(thresholds { $0 == 5 ? .infinity : 1 }) }
         try fail(train("jumprelu"), saying: "has a threshold of inf for latent 5")
         #expect(!exists(folder.file("out/cfg.json")))
     }
@@ -94,7 +102,7 @@ import Testing
     @Test(arguments: ["batchtopk", "jumprelu"]) func oneThresholdForAllGoesOn(_ rule: String) throws {
         for isPerLatent in [false, true] {
             try start { sae in
-                if isPerLatent { sae.latentThresholds = thresholds { _ in 1.25 } } else { sae.threshold = 1.25 }
+                sae.inference = isPerLatent ? .thresholds(thresholds { _ in 1.25 }) : .threshold(1.25)
             }
             try succeed(train(rule, "--threshold-start", "5"))
             let found = try trained().inferenceThresholds()
@@ -104,9 +112,9 @@ import Testing
     }
 
     @Test func theLargestOfEachRowGoOnWithTopK() throws {
-        try start { $0.rowTopK = 8 }
+        try start { $0.inference = .rowTopK(8) }
         try succeed(train("topk"))
-        #expect(try trained().rowTopK == 8)
+        #expect(try trained().inference == .rowTopK(8))
         for rule in ["batchtopk", "jumprelu"] {
             try fail(
                 train(rule),
@@ -118,19 +126,19 @@ import Testing
 
     @Test func aSparseCoreAndAnInputThatIsNotCentredStayWhatTheyAre() throws {
         try start(core: 4, coreIsDense: false) {
-            $0.threshold = 1
+            $0.inference = .threshold(1)
             $0.subtractsDecoderBias = false
         }
         try succeed(train("batchtopk"))
         let found = try trained()
         #expect(found.layout.coreCount == 4 && !found.coreIsDense && !found.subtractsDecoderBias)
-        try start(core: 4) { $0.threshold = 1 }
+        try start(core: 4) { $0.inference = .threshold(1) }
         try succeed(train("batchtopk"))
         #expect(try trained().coreIsDense && trained().subtractsDecoderBias)
     }
 
     @Test func theNumberOfARowIsTheRulesAndNotTheCommands() throws {
-        try start { $0.rowTopK = 5 }
+        try start { $0.inference = .rowTopK(5) }
         try succeed(train("topk,k=5"))
         let metadata = try JSONValue(contentsOf: folder.file("out/cfg.json"))["metadata"]
         #expect(metadata?["training_architecture_details"]?["k"]?.double == 5)
@@ -149,7 +157,7 @@ import Testing
 
     @Test func everySettingIsInTheRecord() throws {
         try start { sae in
-            sae.threshold = 1
+            sae.inference = .threshold(1)
             for c in 0..<sae.dIn { sae.decoder[3, c] *= 2 }
         }
         try succeed(train("jumprelu,bandwidth=0.03", "--no-shuffle", "--input-scale", "none"))

@@ -266,8 +266,8 @@ import Testing
         }
         #expect(
             text
-                == "\(path) was moved, or its lock removed, while it was being written; what is finished is in \(elsewhere), "
-                + "and nothing more is written: go on from there")
+                == "\(path) was moved to \(elsewhere) while it was being written; nothing more is written: what is "
+                + "finished is there, go on with --out \(elsewhere) --resume")
         #expect(rmdir(path) == 0, "nothing was written there")
         let record = try distillation("elsewhere", recipe).distill(resuming: true)
         #expect(try record == distillation("whole", recipe).distill(resuming: false))
@@ -278,7 +278,8 @@ import Testing
                 try? removeAll(path)
             }
         }
-        #expect(gone == "\(path) was removed while it was being written; nothing more is written: start again")
+        #expect(
+            gone == "\(path) was removed while it was being written; nothing more is written: run the command again")
         #expect(!exists(path))
     }
 
@@ -407,7 +408,7 @@ import Testing
                 + "today. The weights are in \(kept), without thresholds; go on from them with `dmsae train --init \(kept)` "
                 + "and a rule that can")
         let (sae, provenance) = try SAEFolder.read(kept)
-        #expect(sae.threshold == nil && sae.latentThresholds == nil && provenance.steps == 40)
+        #expect(sae.inference == nil && provenance.steps == 40)
         // But for the form they are those of the rule that does the same.
         _ = try distillation("whole", recipe).distill(resuming: false)
         let whole = try SAEFolder.read(folder.file("whole/cycle-0/sae")).sae

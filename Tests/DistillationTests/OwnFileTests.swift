@@ -12,7 +12,7 @@ import Testing
     private func sae() throws -> SparseAutoencoder {
         let sae = SparseAutoencoder(dIn: 8, layout: try PrefixLayout(groups: [8, 24], coreCount: 3))
         sae.initialize(seed: 1)
-        sae.threshold = 0.5
+        sae.inference = .threshold(0.5)
         return sae
     }
 

@@ -23,7 +23,7 @@ import Testing
                 return total + (0..<d).reduce(0) { $0 + y[$1] * Double(dy[row * d + $1]) }
             }
         }
-        let norm = RootMeanSquareNorm(weight: Matrix(vector: weight), epsilon: epsilon)
+        let norm = Norm(weight: Matrix(vector: weight), epsilon: epsilon)
         // The gradient is added to what is there: start from one and take it away.
         let dx = Matrix(rows: rows, columns: d, [Float](repeating: 1, count: rows * d))
         let gradient = Matrix(rows: rows, columns: d, dy)
@@ -52,7 +52,7 @@ import Testing
             }
             return result
         }
-        let rotary = Rotary(length: length, headDimension: h, theta: theta, scaling: .none)
+        let rotary = Rotary(length: length, headDimension: h, RotaryDescription(dimension: h, theta: theta))
         let rows = Matrix(rows: n, columns: width, x)
         for row in 0..<n { rotary.turn(rows.row(row), heads: heads + keys, position: row % length) }
         let scratch = attention.scratch(length: length)
@@ -85,7 +85,7 @@ import Testing
         }
         let x = Matrix(vector: gate + up)
         let doutput = Matrix(vector: dout)
-        kernels.swiGLUBackward(doutput.elements, x.elements, x.elements + count, count)
+        kernels.activateBackward(doutput.elements, x.elements, x.elements + count, .silu, count)
         #expect(relativeDifference(x.values, expected) < tolerance)
     }
 
@@ -108,7 +108,7 @@ import Testing
                 return log(total) + largest - logits[Int(targets[row])]
             }
         }
-        let head = LanguageHead(norm: RootMeanSquareNorm(weight: Matrix(vector: scale), epsilon: 1e-5), weight: weight)
+        let head = LanguageHead(norm: Norm(weight: Matrix(vector: scale), epsilon: 1e-5), weight: weight)
         let losses = Matrix(rows: 1, columns: n), gradient = Matrix(rows: n, columns: d)
         let rows = Matrix(rows: n, columns: d, x)
         let scratch = LanguageHead.Scratch(rows: n, dModel: d)

@@ -20,14 +20,25 @@ struct BadConfiguration: CustomTestStringConvertible {
 
     static let all = [
         BadConfiguration(
+            "LlamaForCausalLM", "OPTForCausalLM",
+            ": architecture \"OPTForCausalLM\" is not supported; supported: LlamaForCausalLM, MistralForCausalLM, "
+                + "Gemma2ForCausalLM, Gemma3ForCausalLM, GPT2LMHeadModel, GPTNeoXForCausalLM, Qwen2ForCausalLM, "
+                + "Qwen3ForCausalLM; in GGUF files llama, gemma3"),
+        BadConfiguration(
             "LlamaForCausalLM", "GPT2LMHeadModel",
-            ": architecture \"GPT2LMHeadModel\" is not supported; supported: LlamaForCausalLM (llama in GGUF files)"),
+            ": architecture \"llama\" is not supported; supported: LlamaForCausalLM, MistralForCausalLM, "
+                + "Gemma2ForCausalLM, Gemma3ForCausalLM, GPT2LMHeadModel, GPTNeoXForCausalLM, Qwen2ForCausalLM, "
+                + "Qwen3ForCausalLM; in GGUF files llama, gemma3"),
         BadConfiguration(
             "\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4}",
-            ": rope_scaling.rope_type = \"yarn\" is not supported; supported: default, llama3"),
+            ": rope_scaling.rope_type = \"yarn\" is not supported; supported: default, linear, llama3"),
         BadConfiguration(
-            "\"rope_scaling\": null", "\"rope_parameters\": {\"rope_theta\": 1e4, \"rope_type\": \"linear\"}",
-            ": rope_parameters.rope_type = \"linear\" is not supported; supported: default, llama3"),
+            "\"rope_scaling\": null", "\"rope_parameters\": {\"rope_theta\": 1e4, \"rope_type\": \"dynamic\"}",
+            ": rope_parameters.rope_type = \"dynamic\" is not supported; supported: default, linear, llama3"),
+        BadConfiguration(
+            "\"rope_scaling\": null",
+            "\"rope_parameters\": {\"rope_theta\": 1e4, \"rope_type\": \"linear\", \"factor\": 0}",
+            ": rope_parameters.factor = 0.0 is not possible, wanted a positive number; fetch the file again"),
         BadConfiguration(
             "\"attention_bias\": false", "\"attention_bias\": true",
             ": attention_bias = true is not supported; supported: false"),
@@ -53,7 +64,8 @@ struct BadConfiguration: CustomTestStringConvertible {
             ": number of key and value heads = 4 is not possible, wanted a divisor of 6 heads; fetch the file again"),
         BadConfiguration(
             "\"hidden_act\"", "\"head_dim\": 7, \"hidden_act\"",
-            ": head dimension = 7 is not possible, wanted an even number; fetch the file again"),
+            ": head dimension = 7 is not possible, wanted an even number of turned dimensions, at most 7; fetch the file again"
+        ),
         BadConfiguration(
             "\"eos_token_id\": 2", "\"eos_token_id\": [2, 999]",
             ": special token id = 999 is not possible, wanted 0 to 319; fetch the file again"),

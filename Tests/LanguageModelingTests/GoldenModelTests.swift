@@ -11,11 +11,16 @@ struct GoldenModel: CustomTestStringConvertible {
     let recorded: String
     var testDescription: String { name }
 
-    static let all = [
-        GoldenModel(name: "llama", recorded: "llama"), GoldenModel(name: "llama-bf16", recorded: "llama-bf16"),
-        GoldenModel(name: "llama-f16", recorded: "llama-f16"), GoldenModel(name: "llama-sharded", recorded: "llama"),
-        GoldenModel(name: "llama3-rope", recorded: "llama3-rope"),
-    ]
+    static let all =
+        [
+            GoldenModel(name: "llama", recorded: "llama"), GoldenModel(name: "llama-bf16", recorded: "llama-bf16"),
+            GoldenModel(name: "llama-f16", recorded: "llama-f16"),
+            GoldenModel(name: "llama-sharded", recorded: "llama"),
+            GoldenModel(name: "llama3-rope", recorded: "llama3-rope"),
+        ]
+        + ["mistral", "gemma2", "gemma3", "gpt2", "gpt_neox", "qwen2", "qwen3"].map {
+            GoldenModel(name: $0, recorded: $0)
+        }
 }
 
 /// Recorded vectors: every quantity the library computed, in Double where the file has it.
@@ -97,9 +102,51 @@ struct GoldenModel: CustomTestStringConvertible {
     }
 
     @Test func bothStylesOfConfigurationSayTheSame() throws {
-        for name in ["llama", "llama3-rope"] {
-            let old = try ModelConfiguration(huggingFace: fixture("models/\(name)/config.json"))
-            #expect(old == (try ModelConfiguration(huggingFace: fixture("models/\(name)/config.transformers5.json"))))
+        for name in ["llama", "llama3-rope", "mistral", "gemma2", "gemma3", "gpt2", "gpt_neox", "qwen2", "qwen3"] {
+            let old = try DecoderDescription(huggingFace: fixture("models/\(name)/config.json"))
+            #expect(
+                old == (try DecoderDescription(huggingFace: fixture("models/\(name)/config.transformers5.json"))),
+                "\(name)")
         }
+    }
+
+    @Test func `a suffix that is run again has the losses of the whole`() throws {
+        for name in ["mistral", "gemma2", "gemma3", "gpt2", "gpt_neox", "qwen3"] {
+            let model = try loadLanguageModel(path: fixture("models/\(name)"))
+            let io = try SafetensorsFile(path: fixture("models/\(name)/io.safetensors"))
+            let batch = TokenBatch(ids: try io.integers("input_ids").map(Int32.init), sequenceCount: 2, length: 16)
+            let layer = Int(try io.integers("splice.layer")[0]), x = try io.matrix("splice.x")
+            let losses = try model.losses(of: batch, residual: x, afterLayer: layer)
+            let replay = try model.replay(of: batch, residual: x, afterLayer: layer)
+            #expect(replay.losses == losses, "\(name)")
+            // From the start, before, at and past the end of a window of 5 or 6, and the last position alone.
+            let starts = [0, 3, 5, 6, 11, 15]
+            let suffixes = (0..<2).flatMap { s in
+                starts.map { SequenceSuffix(sequence: s, first: $0, residual: x.row(s * 16 + $0)) }
+            }
+            let wanted = (0..<2).flatMap { s in starts.flatMap { losses[s * 16 + $0..<(s + 1) * 16] } }
+            var found = [Float](repeating: .nan, count: wanted.count)
+            found.withUnsafeMutableBufferPointer { replay.losses(of: suffixes, into: $0.baseAddress!) }
+            // Other sizes of product may round otherwise.
+            #expect(relativeDifference(found, wanted.map(Double.init)) < 1e-6, "\(name)")
+            extendLifetime(x)
+        }
+    }
+
+    @Test func `GPT-2 under the names of the Hub, with its masks, is the same model`() throws {
+        let folder = TemporaryFolder()
+        let source = try SafetensorsFile(path: fixture("models/gpt2/model.safetensors"))
+        var writer = SafetensorsWriter()
+        for name in source.tensors.keys.sorted() {
+            let short = name.hasPrefix("transformer.") ? String(name.dropFirst("transformer.".count)) : name
+            writer.add(short, try source.matrix(name), shape: source.tensors[name]!.shape)
+        }
+        writer.add("h.0.attn.bias", Matrix(rows: 64, columns: 64), shape: [1, 1, 64, 64])
+        try writer.write(to: folder.file("model.safetensors"))
+        try AtomicFile.write(contents(of: fixture("models/gpt2/config.json")), to: folder.file("config.json"))
+        let batch = TokenBatch([1, 7, 2, 299])
+        let short = try loadLanguageModel(path: folder.path).residual(of: batch, afterLayer: 2)
+        let long = try loadLanguageModel(path: fixture("models/gpt2")).residual(of: batch, afterLayer: 2)
+        #expect(short.values == long.values)
     }
 }

@@ -16,22 +16,6 @@ let smolLM2Path: String? = {
 
 @Suite(.enabled(if: smolLM2Path != nil, "needs SmolLM2-135M: run `dmsae fetch demo` or set DMSAE_SMOLLM2"))
 struct SmolLM2Tests {
-    /// Largest difference of a row's norm relative to the row's own norm: position 0 is an attention sink a hundred
-    /// times as long as the others and would hide them. Infinite where a value is not finite.
-    private func worstRow(_ a: [Float], _ b: [Double], columns: Int) -> Double {
-        guard a.count == b.count, !b.isEmpty else { return .infinity }
-        return stride(from: 0, to: b.count, by: columns).reduce(0) { worst, start in
-            var (difference, norm) = (0.0, 0.0)
-            for i in start..<start + columns {
-                difference += (Double(a[i]) - b[i]) * (Double(a[i]) - b[i])
-                norm += b[i] * b[i]
-            }
-            let off = norm == 0 ? difference : (difference / norm).squareRoot()
-            // max(worst, NaN) is worst.
-            return off.isFinite ? max(worst, off) : .infinity
-        }
-    }
-
     @Test func residualsLossesAndGradientsAgreeWithPyTorch() throws {
         let model = try loadLanguageModel(path: smolLM2Path!)
         let io = try SafetensorsFile(path: fixture("smollm2/io.safetensors"))

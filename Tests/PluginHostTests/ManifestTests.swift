@@ -1,5 +1,7 @@
 import Foundation
+import PluginABI
 import PluginHost
+import PluginWorkers
 import TestSupport
 import Testing
 

@@ -1,6 +1,7 @@
 import Attribution
 import Foundation
 import PluginHost
+import PluginWorkers
 import TestSupport
 
 /// `Fixtures/misbehaving.c`, compiled once for all tests and removed when they end.

@@ -1,4 +1,6 @@
+import PluginABI
 import PluginHost
+import PluginWorkers
 import SparseCoding
 import TestSupport
 import Testing
@@ -32,7 +34,7 @@ import Testing
         }
 
         @Test func `its settings are its own to refuse, since it describes none`() throws {
-            #expect(throws: PluginError.self) {
+            #expect(throws: PluginCallError.self) {
                 try PluginCatalog(executableFolder: "/nowhere").scorer(
                     path + ":first-scorer,fcator=3", services: services.value)
             }

@@ -1,6 +1,8 @@
 import Foundation
-import TestSupport
+import PluginABI
 import PluginHost
+import PluginWorkers
+import TestSupport
 import Testing
 
 struct PluginCatalogTests {
@@ -76,7 +78,7 @@ struct PluginCatalogTests {
     @Test func `what is wrong with the file called after the name is the error`() throws {
         try "no plugin".write(toFile: folder.file("libdmsae-plugin-bad.so"), atomically: true, encoding: .utf8)
         #expect(
-            throws: PluginError.notASharedObject(
+            throws: PluginFileError.notASharedObject(
                 path: folder.file("libdmsae-plugin-bad.so"), found: "a file of another format")
         ) { try PluginCatalog(executableFolder: folder.path).scorer("bad", services: services.value) }
     }

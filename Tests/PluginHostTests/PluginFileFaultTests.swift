@@ -1,6 +1,7 @@
 import Foundation
-import TestSupport
+import PluginABI
 import PluginHost
+import TestSupport
 import Testing
 
 /// Every fault of a file, each against a real file that has it.
@@ -15,7 +16,7 @@ struct PluginFileFaultTests {
             _ = try PluginLibrary(path: path)
         } catch {
             return "\(error)".replacingOccurrences(of: path, with: "FILE")
-                .replacingOccurrences(of: path.dropLast("so".count) + "toml", with: "TOML")
+                .replacingOccurrences(of: path.dropLast("so".count) + "yaml", with: "YAML")
         }
         Issue.record("\(path) loads")
         return ""
@@ -113,7 +114,7 @@ struct PluginFileFaultTests {
         (
             "ENTRY_NAME=another_entry",
             "FILE is no dmsae plugin: it does not export dmsae_plugin_entry; define that function with default "
-                + "visibility (see entry.h), or, if it holds a plain function, say in TOML how to call it"
+                + "visibility (see entry.h), or, if it holds a plain function, say in YAML how to call it"
         ),
         (
             "REFUSES",

@@ -1,6 +1,7 @@
 import Attribution
 import Foundation
 import PluginHost
+import PluginWorkers
 import TensorFiles
 import TestSupport
 import Testing

@@ -1,3 +1,4 @@
+import PluginABI
 import PluginHost
 import Testing
 
@@ -25,12 +26,12 @@ struct PluginReferenceTests {
         ("x.so:", "no id follows the colon"), ("a\0b", "it holds a zero byte"),
     ])
     func `a reference that cannot be read says why`(text: String, reason: String) {
-        #expect(throws: PluginError.badReference(text, reason: reason)) { try PluginReference(text) }
+        #expect(throws: PluginReferenceError.badReference(text, reason: reason)) { try PluginReference(text) }
     }
 
     @Test func `the message shows how to write one`() {
         #expect(
-            PluginError.badReference("random,seed", reason: "'seed' has no '='").description
+            PluginReferenceError.badReference("random,seed", reason: "'seed' has no '='").description
                 == "plugin reference 'random,seed': 'seed' has no '='; write NAME, PATH.so or PATH.so:ID, then "
                 + ",KEY=VALUE for each parameter")
     }

@@ -2,6 +2,7 @@ import Attribution
 import CLinux
 import Foundation
 import PluginHost
+import PluginWorkers
 import TestSupport
 import Testing
 
@@ -62,7 +63,7 @@ struct SandboxTests {
     }
 
     @Test func `without the sandbox it gets what its user has`() throws {
-        #expect(throws: PluginError.self) { try score("write+socket+signal+words", .never) }
+        #expect(throws: PluginCallError.self) { try score("write+socket+signal+words", .never) }
         do { _ = try score("write+socket+signal+words", .never) } catch {
             #expect("\(error)".contains("got write socket signal words"), "\(error)")
         }

@@ -216,9 +216,9 @@ struct ShippedRuleTests {
         #expect((4.8...7.2).contains(last.meanActiveNonCore), "\(last.meanActiveNonCore)")
         #expect(last.penalty != nil && records[0].penalty == 0)
         // Thresholds moved, each its own way, and are exported in raw units.
-        let thresholds = try #require(sae.latentThresholds)
-        #expect(Set(thresholds.values).count > 64)
-        #expect(thresholds.values == trainer.learnables[0].values)
+        let thresholds = try sae.inferenceThresholds().values
+        #expect(Set(thresholds).count > 64 && sae.inference == .thresholds(thresholds))
+        #expect(thresholds == trainer.learnables[0].values)
         let codes = SparseCodes()
         try EncodingPass().encode(x, with: sae, into: codes)
         #expect((4.0...8.0).contains(Double(codes.count) / Double(x.rows)))
@@ -233,11 +233,11 @@ struct ShippedRuleTests {
 
     @Test func `a top k SAE is used without the plugin, from its folder too`() throws {
         let (sae, _, x, records) = try trained("topk")
-        #expect(sae.rowTopK == 6 && records.last!.meanActiveNonCore <= 6)
+        #expect(sae.inference == .rowTopK(6) && records.last!.meanActiveNonCore <= 6)
         let (folder, pass) = (TemporaryFolder(), EncodingPass())
         try SAEFolder.write(sae, SAEProvenance(), to: folder.path)
         let read = try SAEFolder.read(folder.path).sae
-        #expect(read.rowTopK == 6)
+        #expect(read.inference == .rowTopK(6))
         let (a, b, selected) = (SparseCodes(), SparseCodes(), SparseCodes())
         try pass.encode(x, with: sae, into: a)
         try pass.encode(x, with: read, into: b)
@@ -246,7 +246,8 @@ struct ShippedRuleTests {
         let centered = Matrix(rows: x.rows, columns: x.columns)
         try pass.center(x, for: sae, into: centered)
         _ = try pass.select(
-            centered, with: sae, rule: try rule("topk"), mode: .infer, k: 6, budget: .total, into: selected)
+            centered, with: sae, rule: try rule("topk"),
+            SelectionContext(.infer, of: sae, rows: x.rows, meanActive: 6), budget: .total, into: selected)
         #expect(a.dense().values == selected.dense().values)
         #expect(a.count > 5 * x.rows)
     }

@@ -1,6 +1,8 @@
 import Attribution
 import Foundation
+import LinearAlgebra
 import PluginHost
+import PluginWorkers
 import TestSupport
 import Testing
 
@@ -106,13 +108,13 @@ struct SymbolTests {
     {
         let path = try compile(function(call), "kernel")
         try """
-        version = 1
-        symbol = "score"
-        args = ["tokens:i64", "dimension:i32", "row_offsets:i64*", "columns:i32*", "activations:f32*", "decoder:f32*", \
+        version: 1
+        symbol: score
+        args: ["tokens:i64", "dimension:i32", "row_offsets:i64*", "columns:i32*", "activations:f32*", "decoder:f32*", \
         "gradient:f32*", "scores:f32*"]
-        returns = "i32"
+        returns: i32
 
-        """.write(toFile: folder.file("kernel.toml"), atomically: true, encoding: .utf8)
+        """.write(toFile: folder.file("kernel.yaml"), atomically: true, encoding: .utf8)
         #expect(try scorer(path, isIsolated: isIsolated).scores(batch) == expected(factor: 2))
     }
 
@@ -147,7 +149,8 @@ struct SymbolTests {
             """
         let call = "(openblas_get_num_threads() == 1 ? 1 : 0) * \(Self.calls[1])"
         let path = try compile(plugin(call).replacing(own, with: declared), "plugin", ["-lopenblas"])
-        // In this process as in the worker: at one thread.
+        // In this process, as commands prepare it, and in the worker: at one thread.
+        try BLAS.prepare()
         let found = try scorer(path, isIsolated: isIsolated).scores(batch)
         checkClose(found, expected(factor: 1).map(Double.init), tolerance: 1e-5, "scores")
     }

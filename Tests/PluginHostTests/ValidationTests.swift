@@ -1,6 +1,7 @@
 import Foundation
 import PluginHost
 import PluginValidation
+import PluginWorkers
 import TestSupport
 import Testing
 
@@ -192,7 +193,6 @@ struct ValidationTests {
         ("-n 40", "64 more open files, and the limit (ulimit -n) is 40; raise it"),
         ("-t 60", "120 s of processor time, and the limit (ulimit -t) is 60 s; raise it"),
         ("-f 1000", "and the limit (ulimit -f) is 1000 KiB; raise it"),
-        ("-s 512", "a stack of 1024 KiB, and the limit (ulimit -s) is 512 KiB; raise it"),
     ])
     func `a limit that is in the way is named, and not the plugin blamed`(limit: String, reason: String) throws {
         let command = "ulimit -S \(limit) && exec '\(builtProgram)' plugin validate random"
@@ -227,13 +227,13 @@ struct ValidationTests {
         let folder = TemporaryFolder()
         let source = folder.file("kernel.c"), kernel = folder.file("kernel.so")
         try """
-        version = 1
-        symbol = "score"
-        args = ["tokens:i64", "dimension:i64", "row_offsets:i64*", "columns:i32*", "activations:f32*", "decoder:f32*", \
+        version: 1
+        symbol: score
+        args: ["tokens:i64", "dimension:i64", "row_offsets:i64*", "columns:i32*", "activations:f32*", "decoder:f32*", \
         "gradient:f32*", "scores:f32*"]
-        returns = "i32"
+        returns: i32
 
-        """.write(toFile: folder.file("kernel.toml"), atomically: true, encoding: .utf8)
+        """.write(toFile: folder.file("kernel.yaml"), atomically: true, encoding: .utf8)
         func validate(_ sum: String) throws -> ProgramResult {
             try """
             #include <stdint.h>
@@ -259,11 +259,11 @@ struct ValidationTests {
             let found = try validate(fault)
             #expect(found.status == 1 && found.output.contains("FAILED   \(check) "), "\(fault): \(found.output)")
         }
-        unlink(folder.file("kernel.toml"))
+        unlink(folder.file("kernel.yaml"))
         let missing = try TestSupport.run(builtProgram, ["plugin", "validate", kernel])
         #expect(
             missing.status == 1
-                && missing.output.contains("if it holds a plain function, say in \(folder.file("kernel.toml"))"),
+                && missing.output.contains("if it holds a plain function, say in \(folder.file("kernel.yaml"))"),
             "\(missing.output)")
     }
 }

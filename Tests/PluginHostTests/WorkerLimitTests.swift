@@ -1,6 +1,7 @@
 import Attribution
 import Foundation
 import PluginHost
+import PluginWorkers
 import TestSupport
 import Testing
 
@@ -96,7 +97,7 @@ struct WorkerLimitTests: MisbehavingPluginTests {
         #expect(try run(["cc", "-shared", "-fPIC", source, "-o", library]).status == 0)
         let nothing = open("/dev/null", O_RDWR | O_CLOEXEC)
         defer { close(nothing) }
-        let host = try ChildProcess(
+        let host = try ProcessGroup(
             executable: builtProgram, arguments: ["plugin", "inspect", "--sandbox", "off", "--load", library],
             environment: [],
             descriptors: [(nothing, 0), (nothing, 1), (nothing, 2)])

@@ -10,14 +10,14 @@ import Testing
     /// A random SAE with unit rows.
     private func unit(core: Int = 0, coreIsDense: Bool = true) throws -> SparseAutoencoder {
         let sae = try smallSAE(dIn: 12, groups: [10, 20], core: core, coreIsDense: coreIsDense)
-        sae.threshold = 0.37
+        sae.inference = .threshold(0.37)
         return sae
     }
 
     /// The same function with decoder rows of the given norms.
     private func scaled(_ sae: SparseAutoencoder, by norms: (Int) -> Float) throws -> SparseAutoencoder {
         let result = sae.copy()
-        let thresholds = sae.rowTopK == nil ? try sae.inferenceThresholds().copy() : nil
+        let thresholds = try? sae.inferenceThresholds()
         for j in 0..<sae.dSAE {
             let s = norms(j)
             for c in 0..<sae.dIn {
@@ -27,7 +27,7 @@ import Testing
             result.encoderBias[j] /= s
             if let thresholds { thresholds[j] /= s }
         }
-        if let thresholds { (result.threshold, result.latentThresholds) = (nil, thresholds) }
+        if let thresholds { result.inference = .thresholds(thresholds.values) }
         return result
     }
 
@@ -61,34 +61,38 @@ import Testing
         for c in 0..<12 { sae.decoder[7, c] = 0 }
         let before = sae.copy()
         #expect(try sae.foldDecoderNorms() == nil)
-        #expect(sae.threshold == 0.37 && sae.latentThresholds == nil)
+        #expect(sae.inference == .threshold(0.37))
         // One row is no unit row: the others stay, and the threshold becomes one a latent.
         for c in 0..<12 { sae.decoder[3, c] *= 2 }
         #expect(try sae.foldDecoderNorms()?.latents == [3] && sae.decoderNorms == nil)
+        let thresholds = try sae.inferenceThresholds()
+        #expect(sae.inference == .thresholds(thresholds.values))
         for j in 0..<30 {
             for c in 0..<12 where j != 3 {
                 #expect(sae.decoder[j, c] == before.decoder[j, c] && sae.encoder[j, c] == before.encoder[j, c])
             }
-            #expect(j == 3 || sae.latentThresholds?[j] == 0.37)
+            #expect(j == 3 || thresholds[j] == 0.37)
         }
         #expect(abs(sae.encoder[3, 5] - 2 * before.encoder[3, 5]) < 1e-6)
-        #expect(abs((sae.latentThresholds?[3] ?? 0) - 0.74) < 1e-6)
+        #expect(abs(thresholds[3] - 0.74) < 1e-6)
     }
 
     @Test func anInfiniteThresholdStaysOneAndAnUnsetOneUnset() throws {
         let sae = try unit()
         let copy = try scaled(sae) { _ in 3 }
-        copy.latentThresholds?[2] = .infinity
+        var thresholds = try copy.inferenceThresholds().values
+        thresholds[2] = .infinity
+        copy.inference = .thresholds(thresholds)
         try copy.foldDecoderNorms()
-        #expect(copy.latentThresholds?[2] == .infinity)
+        #expect(try copy.inferenceThresholds()[2] == .infinity)
         let unset = try scaled(sae) { _ in 3 }
-        (unset.latentThresholds, unset.threshold) = (nil, nil)
-        #expect(try unset.foldDecoderNorms() != nil && unset.threshold == nil && unset.latentThresholds == nil)
+        unset.inference = nil
+        #expect(try unset.foldDecoderNorms() != nil && unset.inference == nil)
     }
 
     @Test func theLargestOfATokenStayTheLargestOrTheFoldIsRefused() throws {
         let sae = try unit()
-        sae.rowTopK = 5
+        sae.inference = .rowTopK(5)
         for c in 0..<12 { sae.decoder[7, c] = 0 }
         // All by one factor, a dead latent's encoder too: who is among the largest does not change.
         let copy = try scaled(sae) { _ in 4 }

@@ -35,7 +35,7 @@ import SparseCoding
 
     @Test func everythingComesBackAsItWas() throws {
         let sae = try smallSAE(dIn: 12, groups: [8, 16, 40])
-        sae.threshold = 0.1234567
+        sae.inference = .threshold(0.1234567)
         var provenance = SAEProvenance()
         provenance.model = "SmolLM2-135M"
         provenance.layer = 15
@@ -47,23 +47,23 @@ import SparseCoding
         provenance.plan = try TrainingPlan(
             TrainingSettings(k: 7, batchSize: 64, steps: 1000), dIn: 12, layout: sae.layout)
         let read = try roundTrip(sae, provenance)
-        #expect(read.threshold == sae.threshold && read.latentThresholds == nil)
+        #expect(read.inference == .threshold(0.1234567))
         #expect(try fileThresholds() == [Float](repeating: 0.1234567, count: 64))
     }
 
     @Test(arguments: [0, 5]) func anUnsetThresholdStaysUnset(_ core: Int) throws {
         let sae = try smallSAE(dIn: 12, groups: [8, 16, 40], core: core)
         let read = try roundTrip(sae)
-        #expect(read.threshold == nil && read.latentThresholds == nil)
+        #expect(read.inference == nil)
         #expect(try fileThresholds() == [Float](repeating: -1, count: 64))
         #expect(throws: SparseCodingError.thresholdUnset) { try read.inferenceThresholds() }
     }
 
     @Test(arguments: [true, false]) func onlyTheLatentsOfADenseCoreHaveThresholdZero(_ isDense: Bool) throws {
         let sae = try smallSAE(dIn: 12, groups: [8, 16, 40], core: 5, coreIsDense: isDense)
-        sae.threshold = 0.5
+        sae.inference = .threshold(0.5)
         let read = try roundTrip(sae)
-        #expect(read.threshold == 0.5 && read.coreIsDense == isDense)
+        #expect(read.inference == .threshold(0.5) && read.coreIsDense == isDense)
         let expected = [Float](repeating: isDense ? 0 : 0.5, count: 5) + [Float](repeating: 0.5, count: 59)
         #expect(try fileThresholds() == expected)
         #expect(try read.inferenceThresholds().values == expected)
@@ -71,12 +71,13 @@ import SparseCoding
 
     @Test func thresholdsPerLatentComeBackOneByOne() throws {
         let sae = try smallSAE(dIn: 12, groups: [64])
-        sae.latentThresholds = randomMatrix(1, 64, seed: 4, from: 0, to: 2)
+        var thresholds = randomMatrix(1, 64, seed: 4, from: 0, to: 2).values
         // How a latent that is switched off is written.
-        sae.latentThresholds?[3] = .infinity
+        thresholds[3] = .infinity
+        sae.inference = .thresholds(thresholds)
         sae.subtractsDecoderBias = false
         let read = try roundTrip(sae)
-        #expect(read.latentThresholds?.values == sae.latentThresholds?.values && read.threshold == nil)
+        #expect(read.inference == .thresholds(thresholds))
     }
 
     // MARK: SAELens
@@ -159,7 +160,7 @@ import SparseCoding
         configuration: ((String) -> String)? = nil, tensors: ((inout [String: Matrix]) -> Void)? = nil
     ) throws -> String {
         let sae = try smallSAE(dIn: 3, groups: [2, 4])
-        sae.threshold = 0.5
+        sae.inference = .threshold(0.5)
         try SAEFolder.write(sae, SAEProvenance(), to: folder.path)
         if let configuration {
             let path = folder.file("cfg.json")
@@ -342,7 +343,7 @@ import SparseCoding
 
     @Test func ourOwnProvenanceIsReadAsStrictlyAsTheRest() throws {
         let sae = try smallSAE(dIn: 3, groups: [2, 4])
-        sae.threshold = 0.5
+        sae.inference = .threshold(0.5)
         var provenance = SAEProvenance()
         provenance.layer = 3
         provenance.inputScale = 2
@@ -398,7 +399,7 @@ import SparseCoding
             ("metadata.", "{\"architecture\": \"jumprelu\", \"metadata\": {\"\(key)\": \(value)}}"),
         ] {
             let sae = try smallSAE(dIn: 3, groups: [2, 4])
-            sae.threshold = 0.5
+            sae.inference = .threshold(0.5)
             try SAEFolder.write(sae, SAEProvenance(), to: folder.path)
             try AtomicFile.write(text, to: folder.file("cfg.json"))
             let remarks = try SAEFolder.read(folder.path).provenance.remarks
@@ -411,7 +412,7 @@ import SparseCoding
 
     private func hook(_ members: String) throws -> (layer: Int?, message: String) {
         let sae = try smallSAE(dIn: 3, groups: [2, 4])
-        sae.threshold = 0.5
+        sae.inference = .threshold(0.5)
         try SAEFolder.write(sae, SAEProvenance(), to: folder.path)
         try AtomicFile.write(
             "{\"architecture\": \"jumprelu\", \"metadata\": {\(members)}}", to: folder.file("cfg.json"))
@@ -471,7 +472,7 @@ import SparseCoding
 
     @Test func ourOwnLayerMustBeTheHooks() throws {
         let sae = try smallSAE(dIn: 3, groups: [2, 4])
-        sae.threshold = 0.5
+        sae.inference = .threshold(0.5)
         var provenance = SAEProvenance()
         provenance.layer = 3
         try SAEFolder.write(sae, provenance, to: folder.path)

@@ -44,6 +44,10 @@ import SparseCoding
         return result
     }
 
+    private func context(_ sae: SparseAutoencoder, _ batch: Int, k: Double) -> SelectionContext {
+        SelectionContext(.train, of: sae, rows: batch, meanActive: k)
+    }
+
     private struct Entry {
         var value: Float
         var row: Int
@@ -112,7 +116,7 @@ import SparseCoding
         for seed: UInt64 in [3, 4] {
             let x = wholeMatrix(s.batch, 8, seed: seed, bound: s.bound)
             let summary = try pass.select(
-                x, with: sae, rule: rule, mode: .train, k: s.k, budget: s.budget, into: codes)
+                x, with: sae, rule: rule, context(sae, s.batch, k: s.k), budget: s.budget, into: codes)
             let (wanted, wantedSummary) = expected(x, sae, s, rule)
             expectSame(codes.dense().values, wanted.values, "codes", sourceLocation: sourceLocation)
             #expect(codes.count == wanted.values.count { $0 != 0 }, sourceLocation: sourceLocation)
@@ -185,7 +189,7 @@ import SparseCoding
             let x = wholeMatrix(setting.batch, 8, seed: seed, bound: setting.bound)
             for i in 0..<x.count { x[i] *= scale }
             let summary = try pass.select(
-                x, with: sae, rule: NaiveBatchTopK(), mode: .train, k: 20, budget: .nonCore, into: codes)
+                x, with: sae, rule: NaiveBatchTopK(), context(sae, setting.batch, k: 20), budget: .nonCore, into: codes)
             #expect(summary.selectedEntries == 20 * setting.batch && codes.count == 20 * setting.batch)
         }
         for seed: UInt64 in 10..<20 { try select(seed, scale: 1) }
@@ -250,7 +254,8 @@ import SparseCoding
             #expect(
                 message {
                     _ = try EncodingPass(lanes: Lanes(count: 2)).select(
-                        x, with: sae, rule: Greedy(scope), mode: .train, k: 2, budget: .nonCore, into: SparseCodes())
+                        x, with: sae, rule: Greedy(scope), context(sae, 64, k: 2), budget: .nonCore,
+                        into: SparseCodes())
                 } == "sparsity rule greedy selected \(selected) entries after promising at most \(allowed); "
                     + "report this to its author")
         }
@@ -317,7 +322,7 @@ import SparseCoding
             let found = try largest { pass, candidates in
                 pass.forcedFloor = floor
                 _ = try pass.select(
-                    x, with: sae, rule: rule, mode: .train, k: 7, budget: .nonCore, beside: candidates,
+                    x, with: sae, rule: rule, context(sae, setting.batch, k: 7), budget: .nonCore, beside: candidates,
                     into: SparseCodes())
                 #expect((pass.repeatCount > 0) == (floor != nil))
             }
@@ -347,17 +352,17 @@ import SparseCoding
         let x = wholeMatrix(100, 8, seed: 3, bound: 40)
         let p = preactivations(x, sae)
         let threshold = p.values.filter { $0 > 500 }.sorted()[1000]
-        sae.threshold = threshold
+        sae.inference = .threshold(threshold)
         let codes = SparseCodes()
         try EncodingPass(lanes: Lanes(count: 3)).encode(x, with: sae, into: codes)
         for i in 0..<p.count where p[i] <= (i % 1500 < 5 ? 0 : threshold) { p[i] = 0 }
         expectSame(codes.dense().values, p.values)
-        sae.threshold = nil
+        sae.inference = nil
         #expect(throws: SparseCodingError.thresholdUnset) {
             try EncodingPass().encode(x, with: sae, into: codes)
         }
         #expect(throws: SparseCodingError.inputWidth(found: 9, wanted: 8)) {
-            sae.threshold = 1
+            sae.inference = .threshold(1)
             try EncodingPass().encode(Matrix(rows: 2, columns: 9), with: sae, into: codes)
         }
     }

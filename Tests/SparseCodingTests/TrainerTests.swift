@@ -104,6 +104,25 @@ import SparseCoding
         #expect(trainer.step == 60 && sae.threshold == nil, "a batch in which nothing is selected sets no threshold")
     }
 
+    @Test func aBudgetOfNothingStarvesNobodyWhereThereIsNoCore() throws {
+        let sae = try smallSAE(dIn: 20, groups: [16, 48])
+        let trainer = Trainer(sae, plan: try plan(sae, k: 0.01), rule: NaiveBatchTopK())
+        for step in 0..<60 { #expect(try trainer.update(batch(step)).leastSelected == nil) }
+    }
+
+    /// r = 0 has no variance to be explained: L_aux is 0 / 0 there, and counts as 0.
+    @Test func whereNothingIsLeftOverThereIsNoAuxiliaryLoss() throws {
+        let sae = try smallSAE(dIn: 20, groups: [16, 48])
+        sae.decoderBias.fill(0)
+        sae.encoderBias.fill(0.1)
+        let trainer = Trainer(
+            sae, plan: try plan(sae, k: 0.01) { $0.decoderBiasStart = .keep }, rule: NaiveBatchTopK(),
+            tokensSinceFired: [Int](repeating: 1 << 40, count: 64))
+        let record = try trainer.update(Matrix(rows: 64, columns: 20))
+        #expect(record.deadCount == 64 && trainer.auxiliary.codes.count > 0)
+        #expect(record.auxiliaryLoss == 0 && record.loss == 0 && record.gradientNorm == 0)
+    }
+
     @Test func oneStepWithRoomEndsAStreakOfStarvedOnes() throws {
         let sae = try starving()
         let trainer = Trainer(sae, plan: try plan(sae, k: 2) { $0.budget = .total }, rule: NaiveBatchTopK())
@@ -158,8 +177,9 @@ import SparseCoding
     /// f(s·x) = s·f(x) after folding s; thresholds included, in both forms they have.
     @Test(arguments: [false, true]) func foldingTheInputScaleIsExactUpToRounding(_ perLatent: Bool) throws {
         let sae = try smallSAE(dIn: 20, groups: [16, 48], core: 6)
-        sae.threshold = perLatent ? nil : 0.4
-        sae.latentThresholds = perLatent ? randomMatrix(1, 64, seed: 5, from: 0, to: 0.8) : nil
+        let form: InferenceForm =
+            perLatent ? .thresholds(randomMatrix(1, 64, seed: 5, from: 0, to: 0.8).values) : .threshold(0.4)
+        sae.inference = form
         let x = randomMatrix(50, 20, seed: 6)
         let (before, after) = (SparseCodes(), SparseCodes())
         try EncodingPass().encode(x, with: sae, into: before)
@@ -176,22 +196,31 @@ import SparseCoding
             checkClose(
                 folded.decode(after).values, reconstruction.values.map { Double($0 * s) }, tolerance: tolerance, "x̂")
         }
-        let thresholds = perLatent ? randomMatrix(1, 64, seed: 5, from: 0, to: 0.8).values : nil
-        #expect(sae.latentThresholds?.values == thresholds, "a copy is separate")
+        #expect(sae.inference == form, "a copy is separate")
     }
 
     @Test func aNewSAEIsTiedUnitAndUnset() throws {
         let core = randomMatrix(5, 20, seed: 8)
         let sae = SparseAutoencoder(dIn: 20, layout: try PrefixLayout(groups: [16, 48], coreCount: 5))
-        sae.threshold = 3
+        sae.inference = .threshold(3)
         sae.initialize(seed: 7, core: core)
-        #expect(sae.threshold == nil)
+        #expect(sae.inference == nil)
         #expect(sae.encoder.copy(rows: 0..<5).values == core.values, "the core's encoder is taken as it is")
         #expect(sae.encoder.copy(rows: 5..<64).values == sae.decoder.copy(rows: 5..<64).values)
         #expect(sae.encoder.copy(rows: 0..<5).values != sae.decoder.copy(rows: 0..<5).values)
         for j in 0..<64 {
             let square = (0..<20).reduce(0.0) { $0 + Double(sae.decoder[j, $1]) * Double(sae.decoder[j, $1]) }
             #expect(abs(square - 1) < 2e-6)
+        }
+        // The core's decoder rows can start along its encoder vectors.
+        let along = SparseAutoencoder(dIn: 20, layout: sae.layout)
+        along.initialize(seed: 7, core: core, coreDecoder: .encoder)
+        #expect(along.decoder.copy(rows: 5..<64).values == sae.decoder.copy(rows: 5..<64).values)
+        for j in 0..<5 {
+            let norm = (0..<20).reduce(0.0) { $0 + Double(core[j, $1]) * Double(core[j, $1]) }.squareRoot()
+            checkClose(
+                (0..<20).map { along.decoder[j, $0] }, (0..<20).map { Double(core[j, $0]) / norm }, tolerance: 1e-6,
+                "decoder row \(j)")
         }
     }
 }

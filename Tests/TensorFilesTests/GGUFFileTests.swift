@@ -156,6 +156,17 @@ private struct GGUFBytes {
         }
     }
 
+    @Test func `every type has the values that llama cpp's own package gives it`() throws {
+        let file = try GGUFFile(path: fixture("gguf/every_type.gguf"))
+        let expected = try SafetensorsFile(path: fixture("gguf/every_type.safetensors"))
+        // F32 has no formula, and a test above.
+        #expect(file.tensors.count == GGUFElementType.allCases.count - 1)
+        for name in file.tensors.keys.sorted() {
+            // The same operations in the same order: the same bits.
+            #expect(try file.matrix(name).values == expected.matrix(name).values, "\(name)")
+        }
+    }
+
     @Test func halfPrecisionIsReadInAllItsRanges() throws {
         let patterns: [UInt16] = [0x0000, 0x8000, 0x0001, 0x83ff, 0x0400, 0x3c00, 0x7bff, 0x7c00, 0xfc00, 0x7e00]
         let file = try GGUFBytes.make {
@@ -232,7 +243,7 @@ private struct GGUFBytes {
         #expect(throws: TensorFileError.unreadable(file: "/nowhere/m.gguf", reason: "No such file or directory")) {
             try GGUFFile(path: "/nowhere/m.gguf")
         }
-        #expect(throws: TensorFileError.unreadable(file: "/tmp", reason: "not a regular file")) {
+        #expect(throws: TensorFileError.unreadable(file: "/tmp", reason: "Is a directory")) {
             try GGUFFile(path: "/tmp")
         }
     }
@@ -340,8 +351,8 @@ private let hostileFiles: [HostileGGUF] = [
         }, "general.alignment is not a power of two"
     ),
     HostileGGUF(
-        "unknown type", GGUFBytes.oneTensor([32], type: 14),
-        "tensor \"x\" is of type Q6_K; convert it to one of F32, F16, Q8_0"),
+        "unknown type", GGUFBytes.oneTensor([256], type: 18),
+        "tensor \"x\" is of type IQ3_XXS; convert it to one of F32, F16, Q4_0"),
     HostileGGUF("unheard-of type", GGUFBytes.oneTensor([32], type: 999), "of type number 999"),
     HostileGGUF(
         "data past the end", GGUFBytes.oneTensor([256], type: 0),

@@ -72,6 +72,13 @@ import Testing
         #expect(
             writing("Read-only file system")
                 == "cannot write f: Read-only file system; that file system cannot be written to: choose another place")
+        #expect(
+            writing("File too large, the limit on files is 0 bytes (ulimit -f)")
+                == "cannot write f: File too large, the limit on files is 0 bytes (ulimit -f); the file is larger than allowed: "
+                + "raise the limit (ulimit -f), or choose another file system")
+        #expect(
+            reading("Bad file descriptor")
+                == "cannot read f: Bad file descriptor; it is closed or open for writing only: open it for reading")
         #expect(writing("it is a folder") == "cannot write f: it is a folder; choose another place")
     }
 }

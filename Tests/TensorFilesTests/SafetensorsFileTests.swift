@@ -96,7 +96,7 @@ struct HostileSafetensors: CustomTestStringConvertible {
         #expect(throws: TensorFileError.unreadable(file: "/nowhere/x", reason: "No such file or directory")) {
             try SafetensorsFile(path: "/nowhere/x")
         }
-        #expect(throws: TensorFileError.unreadable(file: folder.path, reason: "not a regular file")) {
+        #expect(throws: TensorFileError.unreadable(file: folder.path, reason: "Is a directory")) {
             try SafetensorsFile(path: folder.path)
         }
     }

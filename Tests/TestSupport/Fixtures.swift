@@ -1,4 +1,5 @@
 import Glibc
+import TensorFiles
 
 /// The path of a file or folder under Tests/Fixtures.
 public func fixture(_ name: String, here: String = #filePath) -> String {
@@ -27,24 +28,11 @@ public final class TemporaryFolder {
     /// Names in the folder, sorted; a test whose folder is gone stops, since nothing would be found in it.
     public var names: [String] {
         guard access(path, R_OK | X_OK) == 0 else { fatalError("cannot read \(path)") }
-        return Self.names(in: path).sorted()
-    }
-
-    private static func names(in folder: String) -> [String] {
-        guard let directory = opendir(folder) else { return [] }
-        defer { closedir(directory) }
-        var names: [String] = []
-        while let entry = readdir(directory) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            if name != "." && name != ".." { names.append(name) }
-        }
-        return names
+        return (try? namesInFolder(path)) ?? []
     }
 
     private static func remove(_ path: String) {
-        for name in names(in: path) { remove("\(path)/\(name)") }
+        for name in (try? namesInFolder(path)) ?? [] { remove("\(path)/\(name)") }
         Glibc.remove(path)
     }
 }

@@ -4,7 +4,6 @@ import Testing
 
 /// A file of golden vectors. A tensor is compared with its float64 version where the file has one.
 public struct Golden {
-    /// The file.
     public let file: SafetensorsFile
 
     /// Opens a file under Tests/Fixtures.

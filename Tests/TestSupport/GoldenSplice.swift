@@ -9,9 +9,8 @@ import SparseCoding
 public struct GoldenSplice {
     /// The recorded vectors.
     public let golden: Golden
-    /// The model.
     public let model: any LanguageModel
-    /// [4, 24]
+    /// [4, 24] token ids.
     public let tokens: TokenBatch
     /// From sums to the recorded means.
     public let meanFactor = 1 / Float(4 * 23)
@@ -31,7 +30,7 @@ public struct GoldenSplice {
         result.encoderBias.assign(try golden.matrix("b_enc"))
         result.decoder.assign(try golden.matrix("W_dec"))
         result.decoderBias.assign(try golden.matrix("b_dec"))
-        result.threshold = try golden.matrix("threshold")[0]
+        result.inference = .threshold(try golden.matrix("threshold")[0])
         return result
     }
 

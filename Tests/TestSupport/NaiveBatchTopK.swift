@@ -5,15 +5,12 @@ import SparseCoding
 public final class NaiveBatchTopK: SparsityRule {
     /// As the plugin calls itself.
     public let name = "naive-batchtopk"
-    /// Never released.
     public let version = "0"
     /// The whole batch.
     public let scope = SelectionScope.batch
 
-    /// An oracle.
     public init() {}
 
-    /// The budget.
     public func upperCount(_ context: SelectionContext) -> Int { context.batchBudget }
 
     /// Sorts by value, then row, then column.

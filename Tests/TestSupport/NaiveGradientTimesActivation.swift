@@ -5,10 +5,8 @@ import LinearAlgebra
 public final class NaiveGradientTimesActivation: AttributionScorer {
     /// Not the plugin's.
     public let name = "naive-gxa"
-    /// Never released.
     public let version = "0"
 
-    /// An oracle.
     public init() {}
 
     /// One score per entry.

@@ -4,9 +4,9 @@ import Foundation
 public struct ProgramResult: Sendable {
     /// Exit status; 128 plus the number if a signal ended it.
     public let status: Int32
-    /// Standard output.
+    /// All of standard output.
     public let output: String
-    /// Standard error.
+    /// All of standard error.
     public let errors: String
 }
 

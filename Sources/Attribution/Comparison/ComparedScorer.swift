@@ -2,7 +2,6 @@
 public final class ComparedScorer {
     /// What the user calls it ("ig,steps=8").
     public let label: String
-    /// The scorer.
     public let scorer: any AttributionScorer
     /// Why it stopped; the others go on without it.
     public internal(set) var failure: String?
@@ -48,9 +47,9 @@ public struct ComparisonPart: Equatable, Sendable {
     public var latents: [Int32] = []
     /// [entries] counted in the pass.
     public var tokens: [Int32] = []
-    /// [entries]
+    /// [entries] activations f, none 0.
     public var activations: [Float] = []
-    /// [sequences]
+    /// [sequences] scored tokens in each.
     public var scoredTokens: [Int] = []
     /// One a scorer.
     public var answers: [Answer] = []

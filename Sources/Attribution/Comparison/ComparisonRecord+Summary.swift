@@ -1,3 +1,5 @@
+import TensorFiles
+
 extension ComparisonRecord {
     /// The findings in sentences, for the head of a report: whether any method beats the controls and which does best, how
     /// far methods agree, and what could not be had. Made from the numbers alone.
@@ -109,17 +111,4 @@ extension ComparisonRecord {
     private func show(_ interval: Interval) -> String {
         "\(short(interval.value)) [\(short(interval.low)), \(short(interval.high))]"
     }
-}
-
-/// Three decimals; "–" for what has no value.
-public func short(_ value: Double, _ places: Int = 3) -> String {
-    guard value.isFinite else { return "–" }
-    var scale = 1.0
-    for _ in 0..<places { scale *= 10 }
-    let scaled = (abs(value) * scale).rounded()
-    guard scaled < 1e15 else { return "\(value)" }
-    let digits = String(Int(scaled))
-    let padded = String(repeating: "0", count: max(0, places + 1 - digits.count)) + digits
-    let sign = value < 0 && scaled > 0 ? "−" : ""
-    return places == 0 ? sign + padded : sign + padded.dropLast(places) + "." + padded.suffix(places)
 }

@@ -4,13 +4,13 @@ public struct ComparisonRecord: Codable, Sendable {
     public var about: [Fact] = []
     /// The findings, most important first.
     public var summary: [String] = []
-    /// Candidates, m.
+    /// m, the candidates: latents of the innermost prefix.
     public var candidates = 0
     /// Sequences of the scoring pass.
     public var sequences = 0
     /// Tokens of a sequence.
     public var length = 0
-    /// Scored tokens.
+    /// Tokens whose activations were replaced and scored.
     public var scored_tokens = 0
     /// How scores of tokens are aggregated.
     public var aggregate = ""
@@ -41,18 +41,17 @@ public struct ComparisonRecord: Codable, Sendable {
 
     /// A name and what it stands for.
     public struct Fact: Codable, Sendable, Equatable {
-        /// "model"
+        /// What the fact is about, as in "model".
         public var name: String
-        /// "SmolLM2-135M"
+        /// As it is shown, as in "SmolLM2-135M".
         public var value: String
 
-        /// A fact.
         public init(_ name: String, _ value: String) { (self.name, self.value) = (name, value) }
     }
 
     /// Losses of the curves' ends.
     public struct CurveLosses: Codable, Sendable, Equatable {
-        /// Sequences.
+        /// Sequences that the curves were measured on.
         public var sequences = 0
         /// Whether they are others than those that were scored.
         public var held_out = false
@@ -60,20 +59,19 @@ public struct ComparisonRecord: Codable, Sendable {
         @Measured public var original = Double.nan
         /// With every latent of the spliced prefix.
         @Measured public var every = Double.nan
-        /// With none.
+        /// With none of its latents.
         @Measured public var none = Double.nan
 
-        /// Nothing known.
         public init() {}
     }
 
     /// One ranking of the latents.
     public struct Method: Codable, Sendable {
-        /// "gxa", "ablation:first_order"
+        /// As the command line and the tables call it: "gxa", "ablation:first_order".
         public var name = ""
         /// What its numbers are.
         public var meaning = ""
-        /// [m]
+        /// [m] aggregated scores, in the order of the latents.
         public var scores: [Double] = []
         /// One for each τ.
         public var cores: [Core] = []
@@ -97,9 +95,9 @@ public struct ComparisonRecord: Codable, Sendable {
 
     /// The smallest core of a fraction τ.
     public struct Core: Codable, Sendable, Equatable {
-        /// τ
+        /// τ in (0, 1].
         public var tau: Double
-        /// Falling score.
+        /// In the order of falling scores.
         public var latents: [Int]
     }
 
@@ -123,7 +121,7 @@ public struct ComparisonRecord: Codable, Sendable {
 
     /// Loss curves over n. Losses are means over the averaged tokens, in nats.
     public struct Faithfulness: Codable, Sendable {
-        /// n, rising.
+        /// Numbers of latents n, rising.
         public var counts: [Int]
         /// Loss when only the top n are kept.
         public var kept: [Interval]
@@ -164,15 +162,13 @@ public struct ComparisonRecord: Codable, Sendable {
         @Measured public var jaccard: Double
     }
 
-    /// Two methods.
+    /// How far two methods agree.
     public struct Pair: Codable, Sendable {
-        /// Names.
         public var first = ""
-        /// Names.
         public var second = ""
         /// Spearman's ρ of the scores [m].
         public var spearman = Interval(.nan, draws: [])
-        /// Kendall's τ_b.
+        /// Kendall's τ_b of the scores, in [−1, 1].
         @Measured public var kendall = Double.nan
         /// Overlap of the top n, as a share of n, for each n.
         public var overlaps: [Overlap] = []
@@ -186,7 +182,7 @@ public struct ComparisonRecord: Codable, Sendable {
 
     /// |top n of one ∩ top n of the other| / n.
     public struct Overlap: Codable, Sendable, Equatable {
-        /// n
+        /// How many of each are compared.
         public var n: Int
         /// Share of n.
         public var share: Double
@@ -194,15 +190,15 @@ public struct ComparisonRecord: Codable, Sendable {
 
     /// How two outputs of a scorer agree on single (latent, sequence) pairs.
     public struct Footing: Codable, Sendable, Equatable {
-        /// "ablation:first_order"
+        /// The output that estimates, as "ablation:first_order".
         public var estimate: String
-        /// "ablation:loss_delta"
+        /// The output that it estimates, as "ablation:loss_delta".
         public var truth: String
         /// Pairs in which the latent fires and both have a value.
         public var count: Int
-        /// Pearson's r.
+        /// Pearson's r, in [−1, 1].
         @Measured public var pearson: Double
-        /// Spearman's ρ.
+        /// Spearman's ρ, in [−1, 1].
         @Measured public var spearman: Double
     }
 }
@@ -240,14 +236,13 @@ public struct LatentRecord: Codable, Sendable {
 
     /// Tokens around a high activation.
     public struct Context: Codable, Sendable, Equatable {
-        /// Their texts.
+        /// Texts of the tokens, in order.
         public var tokens: [String]
         /// The latent's activation at each.
         public var activations: [Double]
         /// Which of them is the highest.
         public var peak: Int
 
-        /// A context.
         public init(tokens: [String], activations: [Double], peak: Int) {
             self.tokens = tokens
             self.activations = activations
@@ -257,23 +252,19 @@ public struct LatentRecord: Codable, Sendable {
 
     /// A token and a number.
     public struct Token: Codable, Sendable, Equatable {
-        /// Its text.
         public var text: String
-        /// The number.
         @Measured public var value: Double
 
-        /// A token.
         public init(text: String, value: Double) { (self.text, self.value) = (text, value) }
     }
 
     /// A latent and a cosine.
     public struct Neighbour: Codable, Sendable, Equatable {
-        /// Its index.
+        /// Index of the latent in the SAE.
         public var latent: Int
         /// Of the decoder rows.
         @Measured public var cosine: Double
 
-        /// A neighbour.
         public init(latent: Int, cosine: Double) { (self.latent, self.cosine) = (latent, cosine) }
     }
 }

@@ -14,9 +14,9 @@ public final class FaithfulnessCurves {
 
     /// Σ and number of averaged losses of each sequence.
     public struct SequenceLosses: Codable, Equatable, Sendable {
-        /// [S] nats.
+        /// [S] sums of the losses that enter, nats.
         public var sums: [Double] = []
-        /// [S]
+        /// [S] how many losses enter.
         public var counts: [Int] = []
 
         package init(sums: [Double] = [], counts: [Int] = []) {
@@ -62,7 +62,7 @@ public final class FaithfulnessCurves {
     /// Tokens that the curves of so many methods run through the model.
     public func tokenCount(methods: Int) -> Int { (3 + methods * innerCounts.count * 2) * tokenCount }
 
-    /// Sequences.
+    /// Sequences over all samples.
     public var sequenceCount: Int { samples.reduce(0) { $0 + $1.sample.tokens.sequenceCount } }
 
     /// [S] losses that enter the averages of each sequence.

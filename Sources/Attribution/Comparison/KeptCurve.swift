@@ -6,7 +6,6 @@ public struct KeptCurve: Codable {
     private let points: CurvePoints
     private let sha256: String
 
-    /// Keeps points.
     public init(_ points: CurvePoints, key: PassKey) {
         self.key = key.text
         self.points = points

@@ -5,6 +5,7 @@ import KernelsBaseline
 import KernelsV3
 import KernelsV4
 
+@_exported import enum KernelTable.Activation
 @_exported import struct KernelTable.AdamStep
 @_exported import struct KernelTable.KernelTable
 @_exported import struct KernelTable.LatentEntries
@@ -15,7 +16,7 @@ public enum ProcessorLevel: Int, Sendable, Comparable, CaseIterable {
     case baseline = 2
     /// AVX2 and FMA.
     case v3 = 3
-    /// AVX-512.
+    /// With AVX-512.
     case v4 = 4
 
     /// Levels compare by what they need.

@@ -1,10 +1,10 @@
 func rotate(
     _ row: UnsafeMutablePointer<Float>, _ cosines: UnsafePointer<Float>, _ sines: UnsafePointer<Float>, _ sign: Float,
-    _ half: Int, _ heads: Int
+    _ half: Int, _ heads: Int, _ stride: Int
 ) {
     let vs = V(repeating: sign)
     for head in 0..<heads {
-        let a = row + head * 2 * half
+        let a = row + head * stride
         let b = a + half
         var i = 0
         while i + 16 <= half {

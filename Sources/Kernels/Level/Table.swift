@@ -7,7 +7,6 @@ public var table: KernelTable {
         dot: dot, addScaled: addScaled, addScaled4: addScaled4, combine: combine, scale: scale, maximum: maximum,
         addRowsByLatent: addRowsByLatent, sumRowsByLatent: sumRowsByLatent,
         sumRowsByLatentWithProducts: sumRowsByLatentWithProducts, compactAbove: compactAbove,
-        exponentialSum: exponentialSum, swiGLU: swiGLU,
-        swiGLUBackward: swiGLUBackward, adam: adam, normalize: normalize, normalizeBackward: normalizeBackward,
-        rotate: rotate, transpose: transpose)
+        exponentialSum: exponentialSum, activate: activate, activateBackward: activateBackward, softCap: softCap,
+        adam: adam, normalize: normalize, normalizeBackward: normalizeBackward, rotate: rotate, transpose: transpose)
 }

@@ -56,10 +56,13 @@ public struct KernelTable: Sendable {
         ) -> Int
     /// x[i] = exp(x[i] − shift); returns Σ x[i] in Double.
     public var exponentialSum: @Sendable (_ x: Target, _ shift: Float, _ count: Int) -> Double
-    /// out = silu(gate)·up, silu(z) = z / (1 + e^−z).
-    public var swiGLU: @Sendable (_ out: Target, _ gate: Source, _ up: Source, _ count: Int) -> Void
-    /// Backward of `swiGLU`: overwrites gate and up with dgate and dup, given dout.
-    public var swiGLUBackward: @Sendable (_ dout: Source, _ gate: Target, _ up: Target, _ count: Int) -> Void
+    /// out = a(z) ∘ up, or a(z) without up; a is the activation.
+    public var activate: @Sendable (_ out: Target, _ z: Source, _ up: Source?, _ a: Activation, _ count: Int) -> Void
+    /// Backward of `activate`: overwrites z and up with dz and dup, given dout.
+    public var activateBackward:
+        @Sendable (_ dout: Source, _ z: Target, _ up: Target?, _ a: Activation, _ count: Int) -> Void
+    /// x ← c·tanh(x/c); `slopes` receive 1 − tanh²(x/c).
+    public var softCap: @Sendable (_ x: Target, _ slopes: Target?, _ c: Float, _ count: Int) -> Void
     /// One Adam update of `count` parameters (see `AdamStep`).
     public var adam:
         @Sendable (_ p: Target, _ g: Source, _ m: Target, _ v: Target, _ count: Int, _ step: AdamStep) -> Void
@@ -68,10 +71,12 @@ public struct KernelTable: Sendable {
     /// Backward of `normalize`: dx += r·(w ∘ dy) − x·(r³/count)·Σ w·dy·x.
     public var normalizeBackward:
         @Sendable (_ dx: Target, _ x: Source, _ w: Source, _ dy: Source, _ epsilon: Double, _ count: Int) -> Void
-    /// Turns `heads` heads of 2·half numbers, each a of `half` and b of `half`: a ← a·cos − sign·b·sin,
-    /// b ← b·cos + sign·a·sin.
+    /// Turns the first 2·half numbers of `heads` heads that lie `stride` apart, each a of `half` and b of `half`:
+    /// a ← a·cos − sign·b·sin, b ← b·cos + sign·a·sin.
     public var rotate:
-        @Sendable (_ row: Target, _ cosines: Source, _ sines: Source, _ sign: Float, _ half: Int, _ heads: Int) -> Void
+        @Sendable (
+            _ row: Target, _ cosines: Source, _ sines: Source, _ sign: Float, _ half: Int, _ heads: Int, _ stride: Int
+        ) -> Void
     /// y[c, r] = x[r, c] for x [rows, columns]; the strides are between rows.
     public var transpose:
         @Sendable (_ y: Target, _ strideY: Int, _ x: Source, _ strideX: Int, _ rows: Int, _ columns: Int) -> Void
@@ -96,12 +101,13 @@ public struct KernelTable: Sendable {
                 Source, Source, Source, Float, Int, Int32, UnsafeMutablePointer<Int32>, Target
             ) -> Int,
         exponentialSum: @escaping @Sendable (Target, Float, Int) -> Double,
-        swiGLU: @escaping @Sendable (Target, Source, Source, Int) -> Void,
-        swiGLUBackward: @escaping @Sendable (Source, Target, Target, Int) -> Void,
+        activate: @escaping @Sendable (Target, Source, Source?, Activation, Int) -> Void,
+        activateBackward: @escaping @Sendable (Source, Target, Target?, Activation, Int) -> Void,
+        softCap: @escaping @Sendable (Target, Target?, Float, Int) -> Void,
         adam: @escaping @Sendable (Target, Source, Target, Target, Int, AdamStep) -> Void,
         normalize: @escaping @Sendable (Target, Source, Source, Double, Int) -> Void,
         normalizeBackward: @escaping @Sendable (Target, Source, Source, Source, Double, Int) -> Void,
-        rotate: @escaping @Sendable (Target, Source, Source, Float, Int, Int) -> Void,
+        rotate: @escaping @Sendable (Target, Source, Source, Float, Int, Int, Int) -> Void,
         transpose: @escaping @Sendable (Target, Int, Source, Int, Int, Int) -> Void
     ) {
         self.dot = dot
@@ -115,14 +121,25 @@ public struct KernelTable: Sendable {
         self.sumRowsByLatentWithProducts = sumRowsByLatentWithProducts
         self.compactAbove = compactAbove
         self.exponentialSum = exponentialSum
-        self.swiGLU = swiGLU
-        self.swiGLUBackward = swiGLUBackward
+        self.activate = activate
+        self.activateBackward = activateBackward
+        self.softCap = softCap
         self.adam = adam
         self.normalize = normalize
         self.normalizeBackward = normalizeBackward
         self.rotate = rotate
         self.transpose = transpose
     }
+}
+
+/// What a perceptron does to each of its hidden numbers.
+public enum Activation: UInt8, Sendable {
+    /// z·σ(z), σ(z) = 1/(1 + e^−z).
+    case silu
+    /// z·(1 + tanh(√(2/π)(z + 0.044715 z³)))/2, which some files call gelu_new.
+    case geluTanh
+    /// z·Φ(z), Φ the distribution function of the standard normal.
+    case gelu
 }
 
 /// Entries of sparse codes ordered by latent (CSC): latent j has `offsets[j]..<offsets[j + 1]`.
@@ -156,9 +173,9 @@ public struct LatentEntries: @unchecked Sendable {
 /// g ← gradientScale·g − along·p; m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; p ← p − stepSize·m / (√v·inverseRootCorrection + ε),
 /// with stepSize = lr/(1−β₁ᵗ) and inverseRootCorrection = 1/√(1−β₂ᵗ).
 public struct AdamStep: Sendable {
-    /// β₁.
+    /// β₁ in [0, 1).
     public var beta1: Float
-    /// β₂.
+    /// β₂ in [0, 1).
     public var beta2: Float
     /// ε, added to the corrected root.
     public var epsilon: Float

@@ -16,10 +16,8 @@ extension DemoCache {
     ///
     /// Throws `FetchError` and `TensorFileError`.
     package func fetch(_ progress: (String) -> Void) throws {
-        try createFolder()
-        let lock = try FolderLock(folder) { progress("another fetch is running; waiting for it") }
-        defer { withExtendedLifetime(lock) {} }
-        removeLeftovers()
+        let place = try FetchFolder(folder) { progress("another fetch is running; waiting for it") }
+        defer { withExtendedLifetime(place) {} }
         if try modelIsWhole() {
             progress("model: already there")
         } else {
@@ -96,48 +94,8 @@ extension DemoCache {
         progress("text: done")
     }
 
-    private func createFolder() throws {
-        var path = ""
-        for part in folder.split(separator: "/", omittingEmptySubsequences: false) {
-            path += part
-            if !path.isEmpty, mkdir(path, 0o777) != 0, errno != EEXIST {
-                throw FetchError.unwritable(path: path, reason: String(cString: strerror(errno)))
-            }
-            path += "/"
-        }
-    }
-
-    /// Only with the lock held: what is there then is nobody's.
-    private func removeLeftovers() {
-        for name in TemporaryDownload.names(in: folder)
-        where name.hasPrefix(TemporaryDownload.prefix) || name.hasPrefix(".") && name.hasSuffix(".partial") {
-            TemporaryDownload.remove(folder + "/" + name)
-        }
-    }
-
     private func contents(of path: String) throws -> [UInt8] {
         let file = try MappedFile(path: path)
         return Array(file.slice(0..<file.count))
     }
-}
-
-/// An exclusive lock on a folder, for as long as this object lives; the kernel drops it if the process dies.
-private final class FolderLock {
-    private let descriptor: Int32
-
-    init(_ folder: String, waiting: () -> Void) throws {
-        descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        guard descriptor >= 0 else {
-            throw FetchError.unwritable(path: folder, reason: String(cString: strerror(errno)))
-        }
-        if flock(descriptor, LOCK_EX | LOCK_NB) == 0 { return }
-        waiting()
-        // Looked at now and then: a call that waits is not ended by a signal that only asks.
-        while flock(descriptor, LOCK_EX | LOCK_NB) != 0, errno == EWOULDBLOCK || errno == EINTR {
-            try Interruption.request.check()
-            usleep(100_000)
-        }
-    }
-
-    deinit { close(descriptor) }
 }

@@ -2,7 +2,7 @@ import TensorFiles
 
 /// Where the demo's files are kept: `demo` in the cache folder, outside any checkout.
 package struct DemoCache: Sendable {
-    /// The folder.
+    /// Without a "/" at its end; need not exist.
     package let folder: String
 
     /// The model: SmolLM2-135M-Instruct, quantised.

@@ -1,6 +1,6 @@
 import TensorFiles
 
-/// Why the demo's files could not be brought into the cache: what failed, on what, what to do next.
+/// Why files could not be brought into the cache: what failed, on what, what to do next.
 package enum FetchError: Error, Sendable, Equatable {
     /// None of the variables that could name a cache folder is set.
     case noHome
@@ -14,6 +14,8 @@ package enum FetchError: Error, Sendable, Equatable {
     case wrongHash(name: String)
     /// The disk is full.
     case noSpace(folder: String, megabytes: Int)
+    /// What is to be fetched is used under terms that nobody has accepted.
+    case termsNotAccepted(address: String)
     /// A package does not hold what it is downloaded for.
     case unexpectedContents(package: String, what: String)
 }
@@ -29,7 +31,7 @@ extension FetchError: CustomStringConvertible {
         case .unwritable(let path, let reason):
             "cannot write \(path): \(reason); check its permissions or choose another folder with --cache"
         case .missingProgram(let name, let install):
-            "\(name) is needed to download the demo and is not installed; install it with: \(install)"
+            "\(name) is needed to download and is not installed; install it with: \(install)"
         case .download(let package, let lastWords):
             "could not download \(package): \(lastWords); check the network and pip's settings "
                 + "(python3 -m pip config list), then run the same command again"
@@ -39,6 +41,8 @@ extension FetchError: CustomStringConvertible {
         case .noSpace(let folder, let megabytes):
             "the disk of \(folder) is full: about \(megabytes) MB are needed; make room or choose another folder with "
                 + "--cache"
+        case .termsNotAccepted(let address):
+            "nothing was fetched: the terms of use at \(address) were not accepted; read them, then give --accept-terms"
         case .unexpectedContents(let package, let what):
             "\(package) does not hold what was expected: \(what); report this, the pin must be renewed"
         }

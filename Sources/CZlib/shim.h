@@ -1,0 +1,6 @@
+#ifndef DMSAE_ZLIB_SHIM_H
+#define DMSAE_ZLIB_SHIM_H
+
+#include <zlib.h>
+
+#endif

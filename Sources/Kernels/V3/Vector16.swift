@@ -1,0 +1,1 @@
+../Level/Vector16.swift

@@ -1,1 +1,0 @@
-../Level/Lanes16.swift

@@ -1,0 +1,82 @@
+import Kernels
+import LinearAlgebra
+
+/// The feed-forward half of a block: D·(a(G·y) ∘ U·y) (gated, arXiv:2002.05202), or D·a(U·y + b) + c; y already normed.
+struct Perceptron {
+    let activation: Activation
+    /// G and U stacked, `[2m, d]`: one product instead of two. Or U alone, `[m, d]`. m is the intermediate size.
+    let input: Matrix
+    /// b, `[m]`.
+    let inputBias: Matrix?
+    /// D, `[d, m]`.
+    let down: Matrix
+    /// c, `[d]`.
+    let outputBias: Matrix?
+
+    private var isGated: Bool { input.rows == 2 * down.columns }
+
+    /// Adds the result to `x` `[n, d]`, or puts it there; input·y `[n, 2m or m]` is kept for the backward pass.
+    func forward(
+        _ y: UnsafePointer<Float>, _ placement: Placement, _ x: UnsafeMutablePointer<Float>, rows n: Int,
+        keeping rows: UnsafeMutablePointer<Float>, _ scratch: Workspace
+    ) {
+        let (d, m, width) = (down.rows, down.columns, input.rows)
+        let (lanes, hidden) = (scratch.lanes, scratch.hidden.elements)
+        lanes.multiply(
+            MatrixView(y, rows: n, columns: d), input.view.transposed,
+            into: MutableMatrixView(rows, rows: n, columns: width))
+        lanes.forRanges(n, grain: 16) { _, range in
+            for row in range {
+                let z = rows + row * width
+                if let inputBias { kernels.addScaled(z, inputBias.elements, 1, width) }
+                kernels.activate(hidden + row * m, z, isGated ? UnsafePointer(z + m) : nil, activation, m)
+            }
+        }
+        lanes.multiply(
+            MatrixView(hidden, rows: n, columns: m), down.view.transposed,
+            into: MutableMatrixView(x, rows: n, columns: d), adding: placement.kept)
+        outputBias?.add(toRows: n, of: x, on: lanes)
+    }
+
+    /// Gradient `dy` `[n, d]` of y, given the gradient `dx` `[n, d]` of the result; `rows` is overwritten.
+    func backward(
+        _ dx: UnsafePointer<Float>, _ rows: UnsafeMutablePointer<Float>, rows n: Int,
+        into dy: UnsafeMutablePointer<Float>, _ scratch: Workspace
+    ) {
+        let (d, m, width) = (down.rows, down.columns, input.rows)
+        let (lanes, dhidden) = (scratch.lanes, scratch.hidden.elements)
+        // forward:  result = hidden·Dᵀ    ⇒    dhidden = dx·D
+        lanes.multiply(
+            MatrixView(dx, rows: n, columns: d), down.view, into: MutableMatrixView(dhidden, rows: n, columns: m))
+        // forward:  hidden = a(gate) ∘ up; the derivative stands beside the kernel
+        lanes.forRanges(n, grain: 16) { _, range in
+            for row in range {
+                let z = rows + row * width
+                kernels.activateBackward(dhidden + row * m, z, isGated ? z + m : nil, activation, m)
+            }
+        }
+        // forward:  rows = y·Wᵀ + b    ⇒    dy = drows·W
+        lanes.multiply(
+            MatrixView(rows, rows: n, columns: width), input.view, into: MutableMatrixView(dy, rows: n, columns: d))
+    }
+}
+
+/// What becomes of the result of half a block.
+enum Placement {
+    /// It is added to what is there, the residual stream.
+    case added
+    /// It takes the place of what is there, to be normed before it is added.
+    case placed
+
+    /// What of it stays.
+    var kept: Float { self == .added ? 1 : 0 }
+}
+
+extension Matrix {
+    /// Adds this row `[d]` to each of the rows `x` `[n, d]`.
+    func add(toRows n: Int, of x: UnsafeMutablePointer<Float>, on lanes: Lanes) {
+        lanes.forRanges(n, grain: 16) { _, range in
+            for row in range { kernels.addScaled(x + row * count, elements, 1, count) }
+        }
+    }
+}

@@ -1,0 +1,75 @@
+import Attribution
+import PluginABI
+import SparseCoding
+
+// Headers and blocks of the messages between host and worker. Both ends are the same program, so there is no version.
+
+/// What to create.
+package struct CreateRequest: Codable {
+    package var path: String
+    /// Nil for the only one of its kind.
+    package var id: String?
+    package var isRule: Bool
+    package var parameters: [[String]]
+    /// Whether settings pass as they are, as from a host that is older than their description.
+    package var isUnchecked = false
+    /// Whether the program's part of the worker wants to see the process before the plugin's file is loaded.
+    package var isWatched = false
+    /// Bytes of address space, 0 for no limit.
+    package var memory: UInt64
+
+    /// A request of what every request says.
+    package init(
+        path: String, id: String?, isRule: Bool, parameters: [PluginReference.Parameter], memory: UInt64
+    ) {
+        self.path = path
+        self.id = id
+        self.isRule = isRule
+        self.parameters = parameters.map { [$0.key, $0.value] }
+        self.memory = memory
+    }
+}
+
+/// What was created.
+package struct CreateReply: Codable {
+    var id: String
+    var version: String
+    var isReentrant: Bool
+    var parameters: [[String]]
+    var scope: Int32?
+    /// What a rule learns; nil if it does not.
+    var tensors: [LearnableTensor]?
+    /// Version of the state that its inference form is made from; nil for a rule without one.
+    var inferenceVersion: Int?
+    var scoresTokens: Bool
+    var outputs: [ScorerOutput]?
+    var stateVersion: Int?
+}
+
+/// A line for the log.
+struct LogLine: Codable {
+    var level: Int32
+    /// Id of the plugin.
+    var plugin: String
+    var text: String
+}
+
+/// Nothing beside the kind and the blocks.
+package struct Empty: Codable {}
+
+/// A factor on pre-activations, as its bits, which JSON keeps.
+struct Rescaling: Codable {
+    var factor: UInt64
+    var latentCount: Int
+}
+
+/// The form in which an SAE is used; thresholds are in a block.
+struct FormReply: Codable {
+    /// Nil for thresholds.
+    var topK: Int?
+}
+
+/// A number of entries.
+struct Count: Codable {
+    var count: Int
+}

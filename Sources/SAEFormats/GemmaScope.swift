@@ -1,0 +1,63 @@
+import LinearAlgebra
+import SparseCoding
+import TensorFiles
+
+/// Gemma Scope: `params.npz` with W_enc, b_enc, W_dec, b_dec and threshold. JumpReLU without subtraction of b_dec.
+///
+/// A folder or the file itself. Where it lies says which layer it is of: `layer_12/width_65k/…`.
+package struct GemmaScope: SAEFormat {
+    package let name = "gemma_scope"
+    private static let fileName = "params.npz"
+
+    /// For `SAEFormats`, and where the format is meant by name.
+    package init() {}
+
+    private func file(_ path: String) -> String { path.hasSuffix(".npz") ? path : path + "/" + Self.fileName }
+
+    package func recognizes(_ path: String) -> Bool { exists(file(path)) }
+
+    package func files(_ path: String) -> [String] { [file(path)] }
+
+    package func read(_ path: String) throws -> (sae: SparseAutoencoder, provenance: SAEProvenance) {
+        let archive = try NumpyArchive(path: file(path))
+        func fails(_ reason: String, _ advice: String) -> SparseCodingError {
+            .badFolder(path: path, reason: reason, advice: advice)
+        }
+        let known: Set = ["W_enc", "b_enc", "W_dec", "b_dec", "threshold"]
+        if let other = archive.names.sorted().first(where: { !known.contains($0) }) {
+            throw fails(
+                "it holds an array \"\(other)\", which no SAE of Gemma Scope has", "leave it out if it does nothing")
+        }
+        let decoder = try archive.matrix("W_dec", shape: [nil, nil])
+        let (dSAE, dIn) = (decoder.rows, decoder.columns)
+        guard dSAE > 0, dIn > 0 else { throw fails("W_dec is \(dSAE) × \(dIn)", "fetch it again") }
+        let sae = SparseAutoencoder(dIn: dIn, layout: try PrefixLayout(groups: [dSAE]), coreIsDense: false)
+        sae.decoder.assign(decoder)
+        sae.encoder.assign(try archive.matrix("W_enc", shape: [dIn, dSAE]).transposed())
+        sae.encoderBias.assign(try archive.matrix("b_enc", shape: [dSAE]))
+        sae.decoderBias.assign(try archive.matrix("b_dec", shape: [dIn]))
+        for (name, part) in [
+            ("W_enc", sae.encoder), ("b_enc", sae.encoderBias), ("W_dec", sae.decoder), ("b_dec", sae.decoderBias),
+        ] where !part.isFinite {
+            throw fails("\(name) holds NaN or infinity", "fetch it again or use another checkpoint")
+        }
+        let thresholds = try archive.matrix("threshold", shape: [dSAE]).values
+        guard !thresholds.contains(where: \.isNaN) else { throw fails("threshold holds NaN", "fetch it again") }
+        sae.inference = .thresholds(thresholds)
+        sae.subtractsDecoderBias = false
+        var provenance = SAEProvenance()
+        provenance.layer = path.split(separator: "/").lazy.compactMap(Self.layer).first
+        return (sae, provenance)
+    }
+
+    /// The number in `layer_12`.
+    private static func layer(_ part: Substring) -> Int? {
+        part.hasPrefix("layer_") ? Int(part.dropFirst("layer_".count)) : nil
+    }
+
+    /// Nobody reads SAEs of others in this format.
+    package func write(_ sae: SparseAutoencoder, _ provenance: SAEProvenance, to path: String) throws {
+        throw SAEFormatError.cannotHold(
+            format: name, reason: "it is read, and not written", next: "write it as saelens or dictionary_learning")
+    }
+}

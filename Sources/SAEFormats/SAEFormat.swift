@@ -1,0 +1,92 @@
+import SparseCoding
+import TensorFiles
+
+/// A way in which SAEs are kept on the disk: a file beside this one for each.
+///
+/// To add one: a type of this protocol, a line in `SAEFormats.all`, a checkpoint of the tool that writes it under `Tests/Fixtures`.
+package protocol SAEFormat: Sendable {
+    /// What `--to` takes and messages say.
+    var name: String { get }
+
+    /// Whether a path, told by the names that are there, is of this format.
+    func recognizes(_ path: String) -> Bool
+
+    /// The files that an SAE at a path consists of: those that say which it is.
+    func files(_ path: String) -> [String]
+
+    /// Reads an SAE and what is said of where it comes from.
+    ///
+    /// - Throws: `TensorFileError` for a broken file, `SparseCodingError.badFolder` for an SAE that computes something else than
+    ///   `SparseAutoencoder` can, and for files that contradict each other.
+    func read(_ path: String) throws -> (sae: SparseAutoencoder, provenance: SAEProvenance)
+
+    /// Writes an SAE so that the format's own readers compute the same.
+    ///
+    /// - Throws: `TensorFileError` where it cannot be written, `SAEFormatError.cannotHold` for an SAE that the format cannot hold.
+    func write(_ sae: SparseAutoencoder, _ provenance: SAEProvenance, to path: String) throws
+}
+
+/// All formats, and an SAE in whichever of them it is.
+package enum SAEFormats {
+    /// The first that recognises a path reads it.
+    package static let all: [any SAEFormat] = [DictionaryLearning(), GemmaScope(), SAELens()]
+
+    /// The format of what is at a path; SAELens' where nothing is there, whose messages say what is missing.
+    package static func format(of path: String) -> any SAEFormat { all.first { $0.recognizes(path) } ?? SAELens() }
+
+    /// The format of this name.
+    ///
+    /// - Throws: `SAEFormatError.unknown`.
+    package static func format(named name: String) throws -> any SAEFormat {
+        guard let format = all.first(where: { $0.name == name }) else {
+            throw SAEFormatError.unknown(name: name, known: all.map(\.name))
+        }
+        return format
+    }
+
+    /// Reads an SAE of any format.
+    package static func read(_ path: String) throws -> (sae: SparseAutoencoder, provenance: SAEProvenance) {
+        try format(of: path).read(path)
+    }
+
+    /// The files that say which SAE is at a path.
+    package static func files(_ path: String) -> [String] { format(of: path).files(path) }
+}
+
+/// Why an SAE is not written in a format.
+package enum SAEFormatError: Error, Sendable, Equatable, CustomStringConvertible {
+    /// No format is called so.
+    case unknown(name: String, known: [String])
+    /// Readers of the format would compute something else.
+    case cannotHold(format: String, reason: String, next: String)
+
+    /// One sentence for the user.
+    package var description: String {
+        switch self {
+        case .unknown(let name, let known):
+            printable("no SAE format is called \"\(name)\"; choose one of \(known.joined(separator: ", "))")
+        case .cannotHold(let format, let reason, let next):
+            printable("\(format) cannot hold this SAE: \(reason); \(next)")
+        }
+    }
+}
+
+/// The folder format of SAELens, which is ours too.
+package struct SAELens: SAEFormat {
+    package let name = "saelens"
+
+    /// For `SAEFormats`, and where SAELens is meant by name.
+    package init() {}
+
+    package func recognizes(_ path: String) -> Bool { exists(path + "/cfg.json") }
+
+    package func files(_ path: String) -> [String] { SAEFolder.files.map { path + "/" + $0 } }
+
+    package func read(_ path: String) throws -> (sae: SparseAutoencoder, provenance: SAEProvenance) {
+        try SAEFolder.read(path)
+    }
+
+    package func write(_ sae: SparseAutoencoder, _ provenance: SAEProvenance, to path: String) throws {
+        try SAEFolder.write(sae, provenance, to: path)
+    }
+}

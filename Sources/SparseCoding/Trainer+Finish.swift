@@ -1,0 +1,47 @@
+import LinearAlgebra
+
+extension Trainer {
+    /// Ends the training: the SAE takes the form in which it is used without the rule, and reads raw activations, that is
+    /// those it was trained on times `inputScale`. To be called once, after the last step.
+    ///
+    /// - Throws: what the rule throws; `SparseCodingError.badSetting` for a form that a dense core cannot have. The SAE then reads
+    ///   raw activations all the same, and has no form yet: what was trained is not lost.
+    public func finish(inputScale: Float) throws {
+        let form = Result { try rule.inference.map { try self.form($0) } }
+        switch try? form.get() {
+        case .thresholds(var thresholds):
+            for j in sae.exemptCore { thresholds[j] = 0 }
+            sae.inference = .thresholds(thresholds)
+        case let other?: sae.inference = other
+        case nil: break
+        }
+        sae.fold(inputScale: inputScale)
+        _ = try form.get()
+        if let learned { try learned.rule.rescale(learnables, factor: Double(inputScale)) }
+    }
+
+    /// Calibrates on the last batch, if the rule needs to look at one, and asks for the form.
+    func form(_ inference: any SparsityRuleInference) throws -> InferenceForm {
+        let size = try inference.stateSize(latentCount: sae.dSAE)
+        let state = UnsafeMutableRawBufferPointer.allocate(byteCount: max(size, 64), alignment: 64)
+        defer { state.deallocate() }
+        state.initializeMemory(as: UInt8.self, repeating: 0)
+        let used = UnsafeMutableRawBufferPointer(rebasing: state[..<size])
+        let context = context(.calibrate)
+        if size > 0 && centered.rows > 0 {
+            _ = try select(.calibrate, into: SparseCodes())
+            let candidates = pass.candidates
+            try pass.selected.withUnsafeBufferPointer {
+                try inference.calibrate(
+                    candidates, selected: UnsafeBufferPointer(rebasing: $0[..<candidates.count]), context, state: used)
+            }
+        }
+        let form = try inference.form(context, state: UnsafeRawBufferPointer(used))
+        if case .rowTopK = form, !sae.exemptCore.isEmpty {
+            throw SparseCodingError.badSetting(
+                name: "the sparsity rule", value: rule.name,
+                wanted: "one with thresholds where a dense core is kept whatever its rank; use batchtopk or jumprelu")
+        }
+        return form
+    }
+}

@@ -1,0 +1,40 @@
+/// All that decides how a training goes on from where it is: what a checkpoint holds, and nothing else. The rest of a trainer is
+/// scratch, or a guess about speed.
+///
+/// Tensors of single precision are the SAE's four, the two moments of each and what the rule learns; of double precision the
+/// moments of that. The other numbers are the step, the streak of starved ones, a count a latent, and the SAE's running
+/// threshold.
+package struct TrainerState {
+    /// The SAE being trained; its `inference` follows the training.
+    let sae: SparseAutoencoder
+    /// Steps done.
+    var step = 0
+    /// How long each latent has been silent.
+    var firings: Firings
+    /// Steps in a row in which the core used the whole budget.
+    var starvedSteps = 0
+    /// Of the SAE's parameters.
+    let moments: AdamMoments
+    /// What the rule learns, and its moments.
+    var learned: LearnedTensors
+
+    /// Before the first step.
+    init(_ sae: SparseAutoencoder, rule: any SparsityRule, tokensSinceFired: [Int]?) {
+        self.sae = sae
+        firings = Firings(tokensSinceFired ?? [Int](repeating: 0, count: sae.dSAE))
+        moments = AdamMoments(sae)
+        learned = LearnedTensors(rule.learning, latents: sae.dSAE)
+    }
+
+    private init(copying other: TrainerState) {
+        sae = other.sae.copy()
+        step = other.step
+        firings = other.firings
+        starvedSteps = other.starvedSteps
+        moments = other.moments.copy()
+        learned = other.learned.copy()
+    }
+
+    /// The same in memory of its own: a trainer that goes on from it takes the steps that this one's would.
+    package func copy() -> TrainerState { TrainerState(copying: self) }
+}
