@@ -75,7 +75,7 @@ import dmsae
         #expect(result.status == 1)
         #expect(
             result.errors.hasSuffix(
-                "Error: python3 is needed to download the demo and is not installed; "
+                "Error: python3 is needed to download and is not installed; "
                     + "install it with: apt-get install python3-pip\n"), "\(result.errors)")
     }
 

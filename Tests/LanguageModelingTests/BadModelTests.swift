@@ -14,6 +14,9 @@ struct BadConfiguration: CustomTestStringConvertible {
 
     init(_ old: String, _ new: String, _ says: String) { (self.old, self.new, self.says) = (old, new, says) }
 
+    private static let supported =
+        "LlamaForCausalLM, MistralForCausalLM, Gemma2ForCausalLM, Gemma3ForCausalLM, GPT2LMHeadModel, GPTNeoXForCausalLM, "
+        + "Qwen2ForCausalLM, Qwen3ForCausalLM; in GGUF files llama, gemma3"
     private static let unknown =
         " is not known to this program, which could not follow it if it changes what the model computes; if it does not, "
         + "remove it from the file"
@@ -21,14 +24,12 @@ struct BadConfiguration: CustomTestStringConvertible {
     static let all = [
         BadConfiguration(
             "LlamaForCausalLM", "OPTForCausalLM",
-            ": architecture \"OPTForCausalLM\" is not supported; supported: LlamaForCausalLM, MistralForCausalLM, "
-                + "Gemma2ForCausalLM, Gemma3ForCausalLM, GPT2LMHeadModel, GPTNeoXForCausalLM, Qwen2ForCausalLM, "
-                + "Qwen3ForCausalLM; in GGUF files llama, gemma3"),
+            ": architecture \"OPTForCausalLM\" is not supported; supported: "
+                + supported),
         BadConfiguration(
             "LlamaForCausalLM", "GPT2LMHeadModel",
-            ": architecture \"llama\" is not supported; supported: LlamaForCausalLM, MistralForCausalLM, "
-                + "Gemma2ForCausalLM, Gemma3ForCausalLM, GPT2LMHeadModel, GPTNeoXForCausalLM, Qwen2ForCausalLM, "
-                + "Qwen3ForCausalLM; in GGUF files llama, gemma3"),
+            ": architecture \"llama\" is not supported; supported: "
+                + supported),
         BadConfiguration(
             "\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4}",
             ": rope_scaling.rope_type = \"yarn\" is not supported; supported: default, linear, llama3"),
@@ -108,10 +109,12 @@ struct BadConfiguration: CustomTestStringConvertible {
             ": quantization_config = an object is not supported; supported: null"),
         BadConfiguration(
             "\"model_type\": \"llama\"", "\"model_type\": \"mistral\"",
-            ": architecture \"mistral\" is not supported; supported: LlamaForCausalLM (llama in GGUF files)"),
+            ": architecture \"mistral\" is not supported; supported: "
+                + supported),
         BadConfiguration(
             "\"LlamaForCausalLM\"", "\"LlamaForCausalLM\", \"Other\"",
-            ": architecture \"LlamaForCausalLM, Other\" is not supported; supported: LlamaForCausalLM (llama in GGUF files)"
+            ": architecture \"LlamaForCausalLM, Other\" is not supported; supported: "
+                + supported
         ),
         BadConfiguration(
             "\"bos_token_id\": 1", "\"bos_token_id\": [1, 2]",

@@ -1,5 +1,4 @@
 /// tanh z. Near 0, where 1 − 2/(e²ᶻ + 1) would cancel, the polynomial of Cephes' tanhf.
-@inline(__always)
 private func hyperbolicTangent(_ z: V) -> V {
     let square = z * z
     var p = V(repeating: -5.704_988_7e-3)

@@ -41,7 +41,9 @@ extension PluginFileError: CustomStringConvertible {
         case .wrongMachine(let path, let found, let wanted):
             "plugin file \(path) was built for \(found), this program for \(wanted); rebuild the plugin for \(wanted)"
         case .notLoaded(let path, let reason):
-            "plugin file \(path) does not load: \(reason); rebuild it, or install the library it needs"
+            "plugin file \(path) does not load: \(reason); "
+                + (reason.hasSuffix("Too many open files")
+                    ? "raise the limit (ulimit -n)" : "rebuild it, or install the library it needs")
         case .symbolTaken(let path, let symbol, let owner):
             "plugin file \(path) would get \(symbol) from \(owner) instead of its own, because another allocator than libc's is "
                 + "loaded (LD_PRELOAD, a sanitizer); run without it, or build the plugin with -fvisibility=hidden"

@@ -14,8 +14,7 @@ struct FetchCommand: ParsableCommand {
                     articles (CC BY-SA 4.0, Wikipedia contributors); 100 MB
             gemma3  Gemma 3 270M (Google), for which Gemma's terms of use apply: \(Gemma3Cache.termsAddress); 240 MB
 
-            Examples: dmsae fetch demo
-                      dmsae fetch gemma3 --accept-terms
+            Example: dmsae fetch gemma3 --accept-terms
             """)
 
     /// What can be fetched.
