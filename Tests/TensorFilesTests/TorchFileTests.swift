@@ -30,9 +30,9 @@ private struct ArchiveBytes {
                 + Self.number(bytes.count, 4)
                 + Self.number(bytes.count, 4) + Self.number(name.utf8.count, 2) + Self.number(0, 2)
             directory +=
-                [0x50, 0x4B, 1, 2, 20, 0, 20, 0] + common.dropFirst(2) + Self.number(0, 10) + Self.number(body.count, 4)
+                [0x50, 0x4B, 1, 2, 20, 0, 20, 0] + common + Self.number(0, 10) + Self.number(body.count, 4)
                 + name.utf8
-            body += [0x50, 0x4B, 3, 4, 20, 0] + common.dropFirst(2) + name.utf8 + bytes
+            body += [0x50, 0x4B, 3, 4, 20, 0] + common + name.utf8 + bytes
         }
         var all =
             body + directory + [0x50, 0x4B, 5, 6, 0, 0, 0, 0] + Self.number(entries.count, 2)

@@ -3,7 +3,7 @@ import KernelTable
 // SiLU is z·σ(z). GELU by tanh is z·σ(s) with s = 2√(2/π)·(z + 0.044715 z³), since (1 + tanh u)/2 = σ(2u): the same function of
 // another argument. GELU proper is z·Φ(z), Φ of the normal distribution.
 //
-// Functions of this size are not `@inline(__always)`: the compiler then keeps a copy beside what it inlined, as weak code.
+// What is not inlined is not private: the compiler would make weak code of it, of which the linker may keep the wrong copy.
 
 private let linear: Float = 1.595_769_1
 private let cubic: Float = 0.071_354_814
@@ -24,7 +24,7 @@ private func slope(_ z: V) -> V {
 }
 
 /// Φ(z) and φ(z), the former to 1.5e-7: Abramowitz and Stegun, 7.1.26, of |z|/√2.
-private func normal(_ z: V) -> (distribution: V, density: V) {
+func normal(_ z: V) -> (distribution: V, density: V) {
     var size = z
     size.replace(with: -z, where: z .< 0)
     let t = 1 / multiplyAdd(V(repeating: 1), V(repeating: 0.327_591_1 * 0.707_106_77), size)
@@ -40,12 +40,12 @@ private func normal(_ z: V) -> (distribution: V, density: V) {
     return (distribution, bell * 0.398_942_28)
 }
 
-private func activated(_ kind: Activation, _ z: V) -> V {
+func activated(_ kind: Activation, _ z: V) -> V {
     kind == .gelu ? z * normal(z).distribution : z / (exponential(-argument(kind, z)) + 1)
 }
 
 /// The activation without its factor z, and du·(z·g)′ for a gradient du.
-private func backward(_ kind: Activation, _ z: V, _ du: V) -> (gate: V, dz: V) {
+func backward(_ kind: Activation, _ z: V, _ du: V) -> (gate: V, dz: V) {
     if kind == .gelu {
         let (distribution, density) = normal(z)
         return (distribution, du * multiplyAdd(distribution, z, density))
@@ -55,7 +55,7 @@ private func backward(_ kind: Activation, _ z: V, _ du: V) -> (gate: V, dz: V) {
     return (sigmoid, du * sigmoid * (rate * (1 - sigmoid) + 1))
 }
 
-private func activate(
+func activate(
     _ kind: Activation, _ out: UnsafeMutablePointer<Float>, _ z: UnsafePointer<Float>, _ up: UnsafePointer<Float>?,
     _ count: Int
 ) {
@@ -84,7 +84,7 @@ func activate(
 }
 
 // out = z·g(z)·u  ⇒  du = dout·z·g(z);  dz = dout·u·(z·g)′
-private func activateBackward(
+func activateBackward(
     _ kind: Activation, _ dout: UnsafePointer<Float>, _ z: UnsafeMutablePointer<Float>,
     _ up: UnsafeMutablePointer<Float>?, _ count: Int
 ) {

@@ -1,5 +1,5 @@
 /// tanh z. Near 0, where 1 − 2/(e²ᶻ + 1) would cancel, the polynomial of Cephes' tanhf.
-private func hyperbolicTangent(_ z: V) -> V {
+func hyperbolicTangent(_ z: V) -> V {
     let square = z * z
     var p = V(repeating: -5.704_988_7e-3)
     p = multiplyAdd(V(repeating: 2.063_908_9e-2), p, square)
