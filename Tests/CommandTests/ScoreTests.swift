@@ -309,7 +309,8 @@ import Testing
         try fail(
             words, afterWarnings: true, saying: "a latent active on fewer than 1% of tokens has a 0.99 quantile of 0")
         try fail(
-            words + ["--signed"], afterWarnings: true, saying: "aggregate absolute ones (without --signed, in a recipe score.signed)")
+            words + ["--signed"], afterWarnings: true,
+            saying: "aggregate absolute ones (without --signed, in a recipe score.signed)")
         try fail(words + ["--keep-first", "24"], saying: "all of 96 tokens are kept as the model's own")
     }
 
