@@ -107,13 +107,14 @@ package final class TorchFile: Sendable {
             tensor.shape.allSatisfy({ (0...Int(Int32.max)).contains($0) }),
             tensor.strides.allSatisfy({ (0...Int(Int32.max)).contains($0) }), tensor.offset >= 0, tensor.numbers >= 0
         else { throw malformed("has the impossible shape \(tensor.shape), strides \(tensor.strides)") }
-        var (count, last, overflow) = (1, tensor.offset, false)
-        for (size, stride) in zip(tensor.shape, tensor.strides) where !overflow {
-            (count, overflow) = count.multipliedReportingOverflow(by: size)
-            // Both below 2³¹.
-            last += max(0, size - 1) * stride
+        var (count, last, overflows) = (1, tensor.offset, false)
+        for (size, stride) in zip(tensor.shape, tensor.strides) {
+            let (product, tooMany) = count.multipliedReportingOverflow(by: size)
+            // Both factors are below 2³¹.
+            let (end, tooFar) = last.addingReportingOverflow(max(0, size - 1) * stride)
+            (count, last, overflows) = (product, end, overflows || tooMany || tooFar)
         }
-        guard !overflow, count == 0 || last < tensor.numbers, count <= max(1, tensor.numbers) else {
+        guard !overflows, count == 0 || last < tensor.numbers, count <= max(1, tensor.numbers) else {
             throw malformed("reaches beyond its storage of \(tensor.numbers) numbers")
         }
         let entry = folder + "data/" + tensor.storage

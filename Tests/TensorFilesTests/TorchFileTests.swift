@@ -177,6 +177,7 @@ private struct PickledTensor {
         for tensor in [
             PickledTensor(offset: 1), PickledTensor(shape: [3, 3]), PickledTensor(strides: [4, 1]),
             PickledTensor(shape: [1 << 30, 1 << 30], strides: [0, 0]),
+            PickledTensor(shape: [Int](repeating: 1 << 30, count: 3), strides: [Int](repeating: 1 << 30, count: 3)),
             PickledTensor(shape: [100, 100], strides: [0, 0]),
         ] {
             #expect(
