@@ -112,6 +112,28 @@ private struct GGUFWriter {
                 == (try fromFolder.losses(of: batch, residual: x, afterLayer: 1)))
     }
 
+    /// A file says nothing of it; llama.cpp goes by the number of layers, and config.json says 168 of the 27B and 256 of the 12B.
+    @Test(arguments: [(62, 5376, 32, 128, 168), (48, 3840, 16, 256, 256)])
+    func scoresOfGemma3AreScaledAsInItsSize(
+        _ layers: Int, _ d: Int, _ heads: Int, _ width: Int, _ scalar: Float
+    ) throws {
+        var writer = GGUFWriter()
+        writer.set("general.architecture", "gemma3")
+        for (key, value) in [
+            ("block_count", layers), ("embedding_length", d), ("attention.head_count", heads),
+            ("attention.head_count_kv", heads / 2), ("attention.key_length", width), ("attention.value_length", width),
+            ("feed_forward_length", 4 * d), ("context_length", 1024), ("vocab_size", 320),
+            ("attention.sliding_window", 1024),
+        ] { writer.set("gemma3." + key, value) }
+        writer.set("gemma3.attention.layer_norm_rms_epsilon", Float(1e-6))
+        writer.set("gemma3.rope.freq_base", Float(1e6))
+        // A file without tensors is none.
+        writer.add("output_norm.weight", Matrix(rows: 1, columns: 8))
+        try writer.write(to: path)
+        let attention = try DecoderDescription(gguf: try GGUFFile(path: path)).attention
+        #expect((attention.scale ?? 1 / Float(attention.headDimension).squareRoot()) == 1 / scalar.squareRoot())
+    }
+
     private var path: String { folder.file("llama.gguf") }
 
     /// What loading a model says that was changed.

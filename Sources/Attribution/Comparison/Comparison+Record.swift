@@ -26,7 +26,7 @@ extension Comparison {
             return method
         }
         for i in rankings.indices {
-            for j in rankings.indices.dropFirst(i + 1) { record.pairs.append(pair(i, j, drawn)) }
+            for j in rankings.indices.dropFirst(i + 1) { record.pairs.append(try pair(i, j, drawn)) }
         }
         return record
     }
@@ -37,11 +37,11 @@ extension Comparison {
         method.name = ranking.name
         method.meaning = ranking.meaning
         method.scores = ranking.scores
-        method.cores = Self.fractions.map { ComparisonRecord.Core(tau: $0, latents: core(ranking.scores, $0)) }
-        let own = core(ranking.scores, settings.tau)
+        method.cores = try Self.fractions.map { ComparisonRecord.Core(tau: $0, latents: try core(ranking.scores, $0)) }
+        let own = try core(ranking.scores, settings.tau)
         method.core_frequency = Self.frequency(own.map { frequency[$0] })
         method.halves = try halves(ranking)
-        method.sensitivity = sensitivity(ranking)
+        method.sensitivity = try sensitivity(ranking)
         method.cost = ranking.scorer?.cost
         if let errors = ranking.standardErrors, !own.isEmpty {
             let known = own.filter { errors[$0].isFinite }
@@ -52,8 +52,13 @@ extension Comparison {
         return method
     }
 
-    private func core(_ scores: [Double], _ fraction: Double) -> [Int] {
-        (try? CoreSelection(scores, fraction: fraction).latents) ?? []
+    /// The core of some scores; empty if none is above 0, as in a half or under another aggregate.
+    private func core(_ scores: [Double], _ fraction: Double) throws -> [Int] {
+        do {
+            return try CoreSelection(scores, fraction: fraction).latents
+        } catch AttributionError.noAttribution {
+            return []
+        }
     }
 
     /// Jaccard of two cores; of two that are empty, since no score is above 0, there is nothing to tell.
@@ -91,7 +96,7 @@ extension Comparison {
             ).half()
             let a = try evidence.scores(weights: half), b = try evidence.scores(weights: half.map { 1 - $0 })
             spearman.append(spearmanCorrelation(a, b))
-            jaccards.append(overlap(core(a, settings.tau), core(b, settings.tau)))
+            jaccards.append(overlap(try core(a, settings.tau), try core(b, settings.tau)))
         }
         func mean(_ values: [Double]) -> Double {
             let known = values.filter { !$0.isNaN }
@@ -106,12 +111,12 @@ extension Comparison {
             (.mean, .all), (.mean, .active), (.rootMeanSquare, .all), (.maximum, .all), (.trimmedMean(0.01), .all),
         ]
 
-    private func sensitivity(_ ranking: Ranking) -> [ComparisonRecord.Sensitivity] {
+    private func sensitivity(_ ranking: Ranking) throws -> [ComparisonRecord.Sensitivity] {
         guard let evidence = ranking.evidence as? TokenEvidence else { return [] }
-        let own = core(ranking.scores, settings.tau)
-        return Self.alternatives.map { aggregate, scope in
+        let own = try core(ranking.scores, settings.tau)
+        return try Self.alternatives.map { aggregate, scope in
             let scores = evidence.scores(weights: ones, aggregate, scope)
-            let other = core(scores, settings.tau)
+            let other = try core(scores, settings.tau)
             return ComparisonRecord.Sensitivity(
                 aggregate: aggregate.description + (scope == .active ? " over active" : ""),
                 spearman: spearmanCorrelation(ranking.scores, scores), core: other.count,
@@ -119,7 +124,7 @@ extension Comparison {
         }
     }
 
-    private func pair(_ i: Int, _ j: Int, _ drawn: [[[Double]?]]) -> ComparisonRecord.Pair {
+    private func pair(_ i: Int, _ j: Int, _ drawn: [[[Double]?]]) throws -> ComparisonRecord.Pair {
         let (a, b) = (rankings[i], rankings[j])
         var result = ComparisonRecord.Pair()
         result.first = a.name
@@ -130,13 +135,15 @@ extension Comparison {
             let shared = Set(orderA.prefix(n)).intersection(orderB.prefix(n)).count
             return ComparisonRecord.Overlap(n: n, share: Double(shared) / Double(n))
         }
-        func cores(_ x: [Double], _ y: [Double], _ tau: Double) -> Double { overlap(core(x, tau), core(y, tau)) }
-        result.jaccards = Self.fractions.map { Measured(wrappedValue: cores(a.scores, b.scores, $0)) }
+        func cores(_ x: [Double], _ y: [Double], _ tau: Double) throws -> Double {
+            overlap(try core(x, tau), try core(y, tau))
+        }
+        result.jaccards = try Self.fractions.map { Measured(wrappedValue: try cores(a.scores, b.scores, $0)) }
         let both = drawn.compactMap { draw in draw[i].flatMap { x in draw[j].map { (x, $0) } } }
         result.spearman = Interval(
             spearmanCorrelation(a.scores, b.scores), draws: both.map { spearmanCorrelation($0.0, $0.1) })
         result.jaccard = Interval(
-            cores(a.scores, b.scores, settings.tau), draws: both.map { cores($0.0, $0.1, settings.tau) })
+            try cores(a.scores, b.scores, settings.tau), draws: try both.map { try cores($0.0, $0.1, settings.tau) })
         return result
     }
 

@@ -21,7 +21,12 @@ extension DecoderFamily {
                 description.perceptron.activation = .geluTanh
                 description.hasPostNorms = true
                 description.embeddingScale = Float(description.configuration.dModel).squareRoot()
-                // llama.cpp adds 1 to norm weights when it converts, and knows the rest by the family's name.
+                // llama.cpp adds 1 to norm weights when it converts, and knows the rest by the family's name and the number of
+                // layers: the 27B, which has 62, scales scores by the root of d / H and not of a head's width.
+                if description.layers.count == 62 {
+                    let width = description.configuration.dModel / max(1, description.attention.headCount)
+                    description.attention.scale = 1 / Float(width).squareRoot()
+                }
                 let local = (0..<description.layers.count).map { ($0 + 1) % 6 != 0 }
                 description.haveLocalLayers(local, window: try settings.integer("attention.sliding_window"))
                 description.rotaries.append(
