@@ -73,6 +73,13 @@ let package = Package(
         .target(name: "LanguageModeling", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels", "KernelTable"]),
         .target(
             name: "SparseCoding", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels", "KernelTable"]),
+        .target(
+            name: "CUDABackend",
+            dependencies: ["SparseCoding", "TensorFiles", "LinearAlgebra", "Kernels", "KernelTable"],
+            resources: [
+                "adam", "assemble", "auxiliary", "bias", "bylatent", "center", "collect", "differentiate", "prelude",
+                "rank", "reconstruct", "survey",
+            ].map { .embedInCode("Kernels/\($0).cu") }),
         .target(name: "SAEFormats", dependencies: ["SparseCoding", "TensorFiles", "LinearAlgebra"]),
         .target(name: "Attribution", dependencies: ["LanguageModeling", "SparseCoding", "TensorFiles", "KernelTable"]),
         .target(
@@ -98,12 +105,12 @@ let package = Package(
             ]),
         .target(
             name: "Distillation",
-            dependencies: ["Attribution", "Kernels", "TensorFiles", .product(name: "Yams", package: "Yams")]),
+            dependencies: ["Attribution", "SparseCoding", "Kernels", "TensorFiles", .product(name: "Yams", package: "Yams")]),
         .target(name: "Reports", dependencies: ["Distillation", "Attribution", "TensorFiles"]),
         .executableTarget(
             name: "dmsae",
             dependencies: [
-                "CLinux", "Distillation", "Reports", "SAEFormats", "PluginABI", "PluginHost", "PluginWorkers",
+                "CLinux", "CUDABackend", "Distillation", "Reports", "SAEFormats", "PluginABI", "PluginHost", "PluginWorkers",
                 "PluginValidation", "LanguageModeling", "TensorFiles", "LinearAlgebra", "Kernels",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
@@ -128,6 +135,9 @@ let package = Package(
         .testTarget(name: "TensorFilesTests", dependencies: ["TensorFiles", "TestSupport"]),
         .testTarget(
             name: "LanguageModelingTests", dependencies: ["LanguageModeling", "TensorFiles", "Kernels", "TestSupport"]),
+        .testTarget(
+            name: "CUDABackendTests",
+            dependencies: ["CUDABackend", "SparseCoding", "PluginHost", "LinearAlgebra", "TestSupport"]),
         .testTarget(name: "SparseCodingTests", dependencies: ["SparseCoding", "TensorFiles", "TestSupport"]),
         .testTarget(
             name: "SAEFormatsTests",

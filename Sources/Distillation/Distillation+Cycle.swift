@@ -108,7 +108,7 @@ extension Distillation {
         }
         let sae = SparseAutoencoder(dIn: store.record.dIn, layout: layout)
         sae.initialize(seed: seed, core: core, coreDecoder: recipe.coreDecoder)
-        let trainer = Trainer(sae, plan: plan, rule: parts.rule)
+        let trainer = try Trainer(sae, plan: plan, rule: parts.rule, on: parts.device)
         let reader = try store.reader(batch: plan.batchSize, seed: seed)
         let scale = Float(store.record.inputScale)
         let training = TrainingRun(name: name, steps: plan.steps, progress: progress, stop: stop, lock: lock)
@@ -148,7 +148,7 @@ extension Distillation {
         provenance.ruleSettings = parts.ruleSettings
         provenance.settings = [
             "core decoder start": recipe.coreDecoder.rawValue, "input scale": "measured", "order": "shuffled",
-        ]
+        ].merging(parts.device.record) { $1 }
         provenance.hashes = parts.hashes.filter { !$0.key.hasPrefix("scorer") && !$0.key.hasPrefix("evaluation text") }
         provenance.plan = plan
         provenance.steps = plan.steps

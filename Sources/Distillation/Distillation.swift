@@ -32,6 +32,8 @@ public struct DistillationParts: Sendable {
     public var hashes: [String: String]
     /// Version of the program.
     public var version: String
+    /// Where trainings are computed.
+    package var device: any TrainingDevice = Lanes.shared
 
     public init(
         model: any LanguageModel, modelName: String, specialTokens: Set<Int32>,
@@ -162,7 +164,8 @@ public final class Distillation {
     private var record: RunRecord {
         RunRecord(
             version: parts.version, recipe: Dictionary(uniqueKeysWithValues: recipe.settings), blasCore: BLAS.core,
-            kernelLevel: ProcessorLevel.chosen.rawValue, lanes: Lanes.shared.count, model: parts.modelName,
+            kernelLevel: ProcessorLevel.chosen.rawValue, lanes: Lanes.shared.count,
+            device: parts.device.record.isEmpty ? nil : parts.device.record, model: parts.modelName,
             rule: "\(parts.rule.name) \(parts.rule.version)", ruleSettings: parts.ruleSettings,
             scorer: "\(parts.scorer.name) \(parts.scorer.version)", scorerSettings: parts.scorerSettings,
             hashes: parts.hashes, seeds: (0...(recipe.cycles + 1)).map(seed))

@@ -13,6 +13,8 @@ public struct RunRecord: Codable, Sendable, Equatable {
     public var kernelLevel: Int
     /// Lanes: sums are cut by their number.
     public var lanes: Int
+    /// The card, its driver and the precision of its products, of trainings that are computed on one.
+    public var device: [String: String]?
     /// The model's file or folder, by name.
     public var model: String
     /// The sparsity rule as it names itself, with version.
@@ -46,7 +48,7 @@ public struct RunRecord: Codable, Sendable, Equatable {
                 ("version", version), ("lanes", String(lanes)), ("BLAS core", blasCore),
                 ("kernel level", String(kernelLevel)), ("sparsity rule", rule), ("scorer", scorer),
             ]
-            + named(ruleSettings) { "the sparsity rule's \($0)" } + named(scorerSettings) { "the scorer's \($0)" }
+            + named(device) { "the device's \($0)" } + named(ruleSettings) { "the sparsity rule's \($0)" } + named(scorerSettings) { "the scorer's \($0)" }
             + named(hashes) { "SHA-256 of \($0)" }
             + [("seeds", seeds.map(String.init).joined(separator: " "))]
     }

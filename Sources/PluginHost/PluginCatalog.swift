@@ -128,7 +128,9 @@ public struct PluginCatalog: Sendable {
         let reference = try PluginReference(reference)
         let (file, id) = try find(reference, services)
         let library = try PluginLibrary(file), plugin = try library.plugin(id, kind: .sparsityRule)
-        return try PluginSparsityRule(plugin, of: library, parameters: reference.parameters, services: services)
+        return try PluginSparsityRule(
+            plugin, of: library, parameters: reference.parameters, services: services,
+            keepsLargest: id == "batchtopk" && isShipped(file.path))
     }
 
     /// The file that a reference means, links resolved. Runs no code of a file that is given by its path or called after

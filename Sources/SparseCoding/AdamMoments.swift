@@ -3,11 +3,11 @@ import Kernels
 import LinearAlgebra
 
 /// First and second moments of every parameter, and the step that uses them (Adam, arXiv:1412.6980, bias corrected).
-struct AdamMoments {
+package struct AdamMoments {
     /// m, in the places of the parameters.
-    let first: SparseAutoencoder
+    package let first: SparseAutoencoder
     /// v, alike.
-    let second: SparseAutoencoder
+    package let second: SparseAutoencoder
 
     init(_ sae: SparseAutoencoder) {
         first = SparseAutoencoder(dIn: sae.dIn, layout: sae.layout)
@@ -25,12 +25,9 @@ struct AdamMoments {
     /// Moves the parameters along clipped gradients, then scales each decoder row back to unit norm. Encoder rows
     /// below `frozen` do not move. Every latent moves, also one without gradient: its moments decay.
     ///
-    /// - Parameter time: t, 1 for the first update.
     func update(
-        _ sae: SparseAutoencoder, _ gradients: ParameterGradients, time: Int, learningRate: Double, clip: Double,
-        frozen: Int, plan: TrainingPlan, lanes: Lanes
+        _ sae: SparseAutoencoder, _ gradients: ParameterGradients, _ step: AdamStep, frozen: Int, lanes: Lanes
     ) {
-        let step = AdamStep(plan, time: time, learningRate: learningRate, clip: clip)
         let d = sae.dIn
         lanes.forRanges(sae.dSAE, grain: 16) { _, latents in
             for j in latents {
@@ -41,7 +38,7 @@ struct AdamMoments {
                 }
                 var projected = step
                 projected.gradientScale *= gradients.decoderTerms[j].scale
-                projected.along = Float(clip) * gradients.decoderTerms[j].along
+                projected.along = step.gradientScale * gradients.decoderTerms[j].along
                 kernels.adam(
                     sae.decoder.row(j), gradients.unscaledDecoderRow(j), first.decoder.row(j), second.decoder.row(j), d,
                     projected)
@@ -59,7 +56,10 @@ struct AdamMoments {
 }
 
 extension AdamStep {
-    fileprivate init(_ plan: TrainingPlan, time: Int, learningRate: Double, clip: Double) {
+    /// - Parameters:
+    ///   - time: t, 1 for the first update.
+    ///   - clip: multiplies the gradients.
+    init(_ plan: TrainingPlan, time: Int, learningRate: Double, clip: Double) {
         let t = Double(time)
         self.init(
             beta1: Float(plan.beta1), beta2: Float(plan.beta2), epsilon: Float(plan.epsilon),

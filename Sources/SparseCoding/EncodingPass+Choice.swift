@@ -13,8 +13,8 @@ extension EncodingPass {
         merge(into: codes, places: nil)
     }
 
-    /// Lets the rule mark the candidates it keeps.
-    func mark(
+    /// Lets the rule mark the `candidates` it keeps.
+    package func mark(
         _ rule: any SparsityRule, _ context: SelectionContext, allowed: Int, _ summary: inout SelectionSummary
     ) throws {
         let count = candidates.count

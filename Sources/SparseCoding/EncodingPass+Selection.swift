@@ -163,12 +163,12 @@ extension EncodingPass {
     // MARK: For a rule that learns
 
     /// As `select` for a rule that learns: `codes` hold the core's entries and every candidate, those above the floors,
-    /// with f = 0 where it was not selected, since its gradient is wanted too. Where each went is in `learned.places`.
+    /// with f = 0 where it was not selected, since its gradient is wanted too. `places` keep where each went.
     ///
     /// - Throws: as `select`.
     func selectLearned(
         _ centered: Matrix, with sae: SparseAutoencoder, rule: any SparsityRule, _ learned: LearnedGradients,
-        _ context: SelectionContext, beside: RowCandidates? = nil, into codes: SparseCodes
+        _ context: SelectionContext, beside: RowCandidates? = nil, places: CandidatePlaces, into codes: SparseCodes
     ) throws -> SelectionSummary {
         let exempt = sae.exemptCore.count
         var summary = SelectionSummary()
@@ -180,7 +180,7 @@ extension EncodingPass {
         candidates.assemble(found, rows: centered.rows, columns: sae.dSAE, lanes: lanes)
         try mark(rule, context, allowed: .max, &summary)
         coreCodes.assemble(core, rows: centered.rows, columns: sae.dSAE, lanes: lanes)
-        learned.withPlaces(candidates.count) { merge(into: codes, places: $0) }
+        places.withPlaces(candidates.count) { merge(into: codes, places: $0) }
         return summary
     }
 }

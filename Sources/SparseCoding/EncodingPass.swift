@@ -26,9 +26,11 @@ public final class EncodingPass {
     let tiles: PreactivationTiles
     let found: [CandidateList]
     let core: [CandidateList]
-    let candidates = SparseCodes()
+    /// What a rule was shown last.
+    package let candidates = SparseCodes()
     let coreCodes = SparseCodes()
-    var selected: [UInt8] = []
+    /// What it marked of them, and more behind.
+    package internal(set) var selected: [UInt8] = []
     private var zeroThresholds = Matrix(rows: 1, columns: 0)
     var startingFloor = StartingFloor()
     /// Pruning costs three passes over the list; below this many entries beyond twice the limit it does not pay.

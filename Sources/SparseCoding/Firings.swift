@@ -5,10 +5,10 @@ struct Firings: Equatable {
 
     init(_ tokensSinceFired: [Int]) { self.tokensSinceFired = tokensSinceFired }
 
-    /// Takes in a batch of `rows` tokens.
-    mutating func record(_ codes: LatentMajorCodes, rows: Int) {
+    /// Takes in a batch of `rows` tokens, on `active` [F] of which each latent fired.
+    mutating func record(_ active: [Int32], rows: Int) {
         tokensSinceFired.withUnsafeMutableBufferPointer { tokens in
-            for j in tokens.indices { tokens[j] = codes.fired(j) ? 0 : tokens[j] + rows }
+            for j in tokens.indices { tokens[j] = active[j] > 0 ? 0 : tokens[j] + rows }
         }
     }
 

@@ -33,8 +33,12 @@ final class LatentMajorCodes {
 
     func entries(ofLatent j: Int) -> Range<Int> { offsets[j]..<offsets[j + 1] }
 
-    /// Whether latent j has an entry above 0.
-    func fired(_ j: Int) -> Bool { entries(ofLatent: j).contains { values[$0] > 0 } }
+    /// Entries of latent j above 0.
+    func activeCount(_ j: Int) -> Int32 {
+        var count: Int32 = 0
+        for e in entries(ofLatent: j) { count += values[e] > 0 ? 1 : 0 }
+        return count
+    }
 
     /// The entries of some latents with their values, for kernels.
     func valued(_ latents: Range<Int>) -> LatentEntries {

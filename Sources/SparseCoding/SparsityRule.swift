@@ -91,6 +91,9 @@ public protocol SparsityRule: AnyObject, Sendable {
     /// Ties go to the lower row, then to the lower column.
     func select(
         from candidates: SparseCodes, _ context: SelectionContext, selected: UnsafeMutableBufferPointer<UInt8>) throws
+    /// Whether it always keeps just the `upperCount` largest of the candidates that it is shown, all of them if they are
+    /// fewer: then a device may choose in its place.
+    var keepsLargest: Bool { get }
     /// What the rule learns, if it does.
     var learning: (any SparsityRuleLearning)? { get }
     /// The form a trained SAE is used in, if it is not one threshold kept by the host.
@@ -98,6 +101,8 @@ public protocol SparsityRule: AnyObject, Sendable {
 }
 
 extension SparsityRule {
+    /// Most rules are asked.
+    public var keepsLargest: Bool { false }
     /// Most rules learn nothing.
     public var learning: (any SparsityRuleLearning)? { nil }
     /// The host's running threshold.

@@ -7,6 +7,7 @@ extension Trainer {
     /// - Throws: what the rule throws; `SparseCodingError.badSetting` for a form that a dense core cannot have. The SAE then reads
     ///   raw activations all the same, and has no form yet: what was trained is not lost.
     public func finish(inputScale: Float) throws {
+        try arithmetic.export()
         let form = Result { try rule.inference.map { try self.form($0) } }
         switch try? form.get() {
         case .thresholds(var thresholds):
@@ -27,9 +28,12 @@ extension Trainer {
         defer { state.deallocate() }
         state.initializeMemory(as: UInt8.self, repeating: 0)
         let used = UnsafeMutableRawBufferPointer(rebasing: state[..<size])
-        let context = context(.calibrate)
-        if size > 0 && centered.rows > 0 {
-            _ = try select(.calibrate, into: SparseCodes())
+        let centered = size > 0 ? try arithmetic.lastCentered() : Matrix(rows: 0, columns: sae.dIn)
+        let context = context(.calibrate, rows: centered.rows)
+        if centered.rows > 0 {
+            let pass = EncodingPass()
+            _ = try setting.select(
+                centered, with: sae, context, by: pass, places: CandidatePlaces(), into: SparseCodes())
             let candidates = pass.candidates
             try pass.selected.withUnsafeBufferPointer {
                 try inference.calibrate(

@@ -30,23 +30,18 @@ public final class Trainer {
     /// What a checkpoint holds.
     package internal(set) var state: TrainerState
 
-    // Scratch, allocated once.
-    private let lanes: Lanes
-    package let pass: EncodingPass
-    package let codes = SparseCodes()
-    private let live: LatentMajorCodes
-    private let gradient: PrefixGradient
-    package let gradients: ParameterGradients
-    package let auxiliary: AuxiliaryLoss
-    /// For a rule that learns.
-    let learned: LearnedGradients?
-    /// x − b_dec of the last batch.
-    private(set) var centered = Matrix(rows: 0, columns: 0)
+    let setting: StepSetting
+    package let arithmetic: any StepArithmetic
+    /// [F] entries above 0 of each latent in the last batch.
+    private var active: [Int32]
     /// Called at the end of each phase, for benchmarks.
     package var onPhase: ((TrainingPhase) -> Void)?
 
-    /// The SAE being trained.
+    /// The SAE being trained; between the first step and `finish`, its matrices are up to date on lanes only.
     public var sae: SparseAutoencoder { state.sae }
+
+    /// For a rule that learns.
+    var learned: LearnedGradients? { setting.learned }
 
     /// Steps done.
     public var step: Int { state.step }
@@ -62,35 +57,33 @@ public final class Trainer {
 
     /// A trainer at step 0; `frozenCount` encoder rows stay as they are (the core's). Decoder rows are scaled to unit
     /// norm, which every step relies on.
-    public convenience init(
+    ///
+    /// - Throws: what the device throws; lanes never do.
+    package convenience init(
         _ sae: SparseAutoencoder, plan: TrainingPlan, rule: any SparsityRule, frozenCount: Int? = nil,
-        tokensSinceFired: [Int]? = nil, lanes: Lanes = .shared
-    ) {
+        tokensSinceFired: [Int]? = nil, on device: any TrainingDevice = Lanes.shared
+    ) throws {
         for j in 0..<sae.dSAE { normalizeRow(sae.decoder.row(j), sae.dIn) }
-        self.init(
+        try self.init(
             TrainerState(sae, rule: rule, tokensSinceFired: tokensSinceFired), plan: plan, rule: rule,
-            frozenCount: frozenCount, lanes: lanes)
+            frozenCount: frozenCount, on: device)
     }
 
-    /// A trainer that goes on from a state of the same plan and rule, to the same bits on as many lanes. The last batch, at
+    /// A trainer that goes on from a state of the same plan and rule, to the same bits on the same device. The last batch, at
     /// which some rules look when a training ends, is no part of it: one step at least has to follow.
     package init(
         _ state: TrainerState, plan: TrainingPlan, rule: any SparsityRule, frozenCount: Int? = nil,
-        lanes: Lanes = .shared
-    ) {
-        let sae = state.sae
+        on device: any TrainingDevice = Lanes.shared
+    ) throws {
         self.state = state
         self.plan = plan
         self.rule = rule
-        self.frozenCount = frozenCount ?? sae.layout.coreCount
-        self.lanes = lanes
-        pass = EncodingPass(lanes: lanes)
-        let panels = ColumnPanels(lanes: lanes)
-        live = LatentMajorCodes(lanes: lanes)
-        gradient = PrefixGradient(lanes: lanes, panels: panels)
-        gradients = ParameterGradients(sae, lanes: lanes, panels: panels)
-        auxiliary = AuxiliaryLoss(lanes: lanes)
-        learned = rule.learning.map { LearnedGradients($0, latents: sae.dSAE) }
+        self.frozenCount = frozenCount ?? state.sae.layout.coreCount
+        setting = StepSetting(
+            plan: plan, rule: rule, learned: rule.learning.map { LearnedGradients($0, latents: state.sae.dSAE) },
+            frozenCount: self.frozenCount)
+        active = [Int32](repeating: 0, count: state.sae.dSAE)
+        arithmetic = try device.arithmetic(state, setting)
     }
 
     /// One step on x [B, D], already divided by the input scale.
@@ -101,12 +94,11 @@ public final class Trainer {
         guard x.columns == sae.dIn else { throw SparseCodingError.inputWidth(found: x.columns, wanted: sae.dIn) }
         if step == 0 && plan.decoderBiasStart == .geometricMedian {
             sae.decoderBias.assign(geometricMedian(of: x))
+            try arithmetic.decoderBiasChanged()
         }
         var record = try computeGradients(x, projecting: true)
         let clip = min(1, plan.clipNorm / (record.gradientNorm + 1e-6))
-        state.moments.update(
-            sae, gradients, time: step + 1, learningRate: record.learningRate, clip: clip, frozen: frozenCount,
-            plan: plan, lanes: lanes)
+        try arithmetic.update(AdamStep(plan, time: step + 1, learningRate: record.learningRate, clip: clip))
         if let learned {
             state.learned.update(
                 learned.rule.tensors, learned.tensors, time: step + 1, learningRate: record.learningRate, plan: plan)
@@ -120,57 +112,64 @@ public final class Trainer {
 
     /// Selection, losses and gradients of one batch, and the bookkeeping of what fired: all of a step but the update.
     package func computeGradients(_ x: Matrix, projecting: Bool) throws -> StepRecord {
-        let (selection, dead) = try encode(x)
+        // Dead unless they fire now.
+        let silent = silentLatents(for: plan.deadAfterTokens - x.rows)
+        let context = context(.train, rows: x.rows)
+        try arithmetic.begin(x, silent: silent)
+        let selection = try arithmetic.select(context)
+        try checkStarvation(selection, rows: x.rows)
         onPhase?(.selection)
-        let revived = revive(dead)
-        if revived != nil { onPhase?(.auxiliary) }
-        let losses = try computeLosses(x, dead: dead, revived, projecting: projecting)
+        var dead: [Int] = []
+        if !silent.isEmpty {
+            dead = try recordFirings(rows: x.rows)
+            if !dead.isEmpty { try arithmetic.chooseAuxiliary(dead: dead) }
+            onPhase?(.auxiliary)
+        }
+        try arithmetic.computeLosses(projecting: projecting)
         onPhase?(.losses)
-        let norm = try computeEncoderGradients(revived)
+        if let learned { try arithmetic.replaceCodeGradients(learned, context, dead: dead) }
+        try arithmetic.computeEncoderGradients()
+        // Nothing waits for it, and a device is at work.
+        if silent.isEmpty { _ = try recordFirings(rows: x.rows) }
+        let results = try arithmetic.results()
         onPhase?(.gradients)
-        let (core, tokens) = (coreEntries(), Double(x.rows))
+        let record = record(results, selection, rows: x.rows, deadCount: dead.count)
+        guard record.loss.isFinite else { throw SparseCodingError.diverged(step: step, loss: record.loss) }
+        guard record.gradientNorm.isFinite else {
+            throw SparseCodingError.gradientDiverged(step: step, norm: record.gradientNorm)
+        }
+        return record
+    }
+
+    private func record(
+        _ results: StepResults, _ selection: SelectionSummary, rows: Int, deadCount: Int
+    ) -> StepRecord {
+        let (core, tokens) = (activeCoreEntries(), Double(rows))
+        let prefixes = results.squares.map { $0 / tokens }
+        let weighted = zip(plan.groupWeights, prefixes).reduce(0) { $0 + $1.0 * $1.1 }
+        var loss = weighted / Double(prefixes.count)
+        if deadCount > 0 { loss += plan.auxiliaryWeight * results.auxiliary }
+        if let learned { loss += learned.penalty }
         return StepRecord(
-            step: step, loss: losses.total, prefixLosses: losses.prefixes, auxiliaryLoss: losses.auxiliary,
-            learningRate: plan.learningRate(at: step), gradientNorm: norm, meanActiveCore: Double(core) / tokens,
+            step: step, loss: loss, prefixLosses: prefixes, auxiliaryLoss: results.auxiliary,
+            learningRate: plan.learningRate(at: step), gradientNorm: results.gradientNorm,
+            meanActiveCore: Double(core) / tokens,
             meanActiveNonCore: Double(selection.selectedEntries + selection.coreEntries - core) / tokens,
-            deadCount: dead.count, leastSelected: selection.leastSelected, threshold: sae.threshold,
+            deadCount: deadCount, leastSelected: selection.leastSelected, threshold: sae.threshold,
             penalty: learned?.penalty)
     }
 
-    // MARK: Selection
-
-    /// What is kept of x's pre-activations, by token and by latent, and which latents are dead now, ascending.
-    private func encode(_ x: Matrix) throws -> (SelectionSummary, dead: [Int]) {
-        if centered.rows != x.rows { centered = Matrix(rows: x.rows, columns: sae.dIn) }
-        try pass.center(x, for: sae, into: centered)
-        // Dead unless they fire now.
-        let silent = silentLatents(for: plan.deadAfterTokens - x.rows)
-        if !silent.isEmpty {
-            auxiliary.begin(silent: silent, of: sae.dSAE, rows: x.rows, count: plan.auxiliaryCount)
-        }
-        let selection = try select(.train, beside: silent.isEmpty ? nil : auxiliary.candidates, into: codes)
-        try checkStarvation(selection, rows: x.rows)
-        if let learned { learned.assemble(codes, into: live) } else { live.assemble(codes) }
-        state.firings.record(live, rows: x.rows)
-        return (selection, silentLatents(for: plan.deadAfterTokens))
-    }
-
-    /// What the rule keeps of the batch in `centered`.
-    func select(_ mode: SelectionMode, beside: RowCandidates? = nil, into codes: SparseCodes) throws -> SelectionSummary
-    {
-        let context = context(mode)
-        guard let learned else {
-            return try pass.select(
-                centered, with: sae, rule: rule, context, budget: plan.budget, beside: beside, into: codes)
-        }
-        return try pass.selectLearned(
-            centered, with: sae, rule: rule, learned, context, beside: beside, into: codes)
+    /// Takes in which latents fired; returns those that are dead now, ascending.
+    private func recordFirings(rows: Int) throws -> [Int] {
+        try active.withUnsafeMutableBufferPointer { try arithmetic.countActive(into: $0) }
+        state.firings.record(active, rows: rows)
+        return silentLatents(for: plan.deadAfterTokens)
     }
 
     /// What the rule is told about a batch, of one token at least.
-    func context(_ mode: SelectionMode) -> SelectionContext {
+    func context(_ mode: SelectionMode, rows: Int) -> SelectionContext {
         var context = SelectionContext(
-            mode, of: sae, rows: max(centered.rows, 1), meanActive: plan.k, step: step, totalSteps: plan.steps)
+            mode, of: sae, rows: max(rows, 1), meanActive: plan.k, step: step, totalSteps: plan.steps)
         context.learnables = learnables
         return context
     }
@@ -190,78 +189,7 @@ public final class Trainer {
             meanActiveCore: Double(selection.coreEntries) / Double(rows))
     }
 
-    private func coreEntries() -> Int {
-        (0..<sae.layout.coreCount).reduce(0) { sum, j in
-            sum + live.entries(ofLatent: j).reduce(0) { $0 + (live.values[$1] > 0 ? 1 : 0) }
-        }
-    }
-
-    // MARK: Auxiliary loss
-
-    /// Chooses what dead latents reconstruct with; nil where none is dead.
-    private func revive(_ dead: [Int]) -> AuxiliaryLoss? {
-        guard !dead.isEmpty else { return nil }
-        auxiliary.select(dead: dead, of: sae.dSAE) {
-            pass.bringTiles(of: centered, sae, to: auxiliary.candidates)
-        }
-        return auxiliary
-    }
-
-    // MARK: Losses, and gradients of codes and decoder
-
-    private struct Losses {
-        /// L.
-        var total: Double
-        /// MSE_i.
-        let prefixes: [Double]
-        /// L_aux.
-        var auxiliary = 0.0
-    }
-
-    /// The losses, and with them the gradients of decoder, decoder bias and codes.
-    private func computeLosses(
-        _ x: Matrix, dead: [Int], _ revived: AuxiliaryLoss?, projecting: Bool
-    ) throws -> Losses {
-        gradients.begin()
-        let squares = gradient.compute(x, live, sae, weights: plan.groupWeights, revived: revived, into: gradients)
-        let prefixes = squares.map { $0 / Double(x.rows) }
-        let weighted = zip(plan.groupWeights, prefixes).reduce(0) { $0 + $1.0 * $1.1 }
-        var losses = Losses(total: weighted / Double(prefixes.count), prefixes: prefixes)
-        gradients.completeDecoder(live, factor: 1, projecting: projecting)
-        if let revived {
-            losses.auxiliary = revived.finish(weight: plan.auxiliaryWeight)
-            losses.total += plan.auxiliaryWeight * losses.auxiliary
-            gradients.completeDecoder(revived.entries, factor: revived.factor, projecting: projecting)
-        }
-        if let learned {
-            try learnedBackward(learned, dead: dead)
-            losses.total += learned.penalty
-        }
-        guard losses.total.isFinite else { throw SparseCodingError.diverged(step: step, loss: losses.total) }
-        return losses
-    }
-
-    /// Replaces ∂L/∂f of the candidates by ∂(L + penalty)/∂p. Candidates of dead latents have no value, and no gradient
-    /// either: what could revive them comes from the auxiliary loss.
-    private func learnedBackward(_ learned: LearnedGradients, dead: [Int]) throws {
-        let candidates = pass.candidates
-        try pass.selected.withUnsafeBufferPointer {
-            try learned.backward(
-                candidates, UnsafeBufferPointer(rebasing: $0[..<candidates.count]), context(.train),
-                deltas: live.deltas)
-        }
-        for j in dead { for e in live.entries(ofLatent: j) { live.deltas[e] = 0 } }
-    }
-
-    // MARK: Gradients of the encoder
-
-    /// The rest of the gradients; returns the norm of all of them.
-    private func computeEncoderGradients(_ revived: AuxiliaryLoss?) throws -> Double {
-        gradients.computeEncoder(centered, [live] + (revived.map { [$0.entries] } ?? []), frozen: frozenCount)
-        let norm = gradients.globalNorm()
-        guard norm.isFinite else { throw SparseCodingError.gradientDiverged(step: step, norm: norm) }
-        return norm
-    }
+    private func activeCoreEntries() -> Int { active[..<sae.layout.coreCount].reduce(0) { $0 + Int($1) } }
 
     // MARK: Update
 

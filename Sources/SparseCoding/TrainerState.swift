@@ -6,7 +6,7 @@
 /// threshold.
 package struct TrainerState {
     /// The SAE being trained; its `inference` follows the training.
-    let sae: SparseAutoencoder
+    package let sae: SparseAutoencoder
     /// Steps done.
     var step = 0
     /// How long each latent has been silent.
@@ -14,7 +14,7 @@ package struct TrainerState {
     /// Steps in a row in which the core used the whole budget.
     var starvedSteps = 0
     /// Of the SAE's parameters.
-    let moments: AdamMoments
+    package let moments: AdamMoments
     /// What the rule learns, and its moments.
     var learned: LearnedTensors
 

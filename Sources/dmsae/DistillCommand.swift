@@ -25,6 +25,7 @@ struct DistillCommand: ParsableCommand {
     var resume = false
     @Flag(help: "Print the recipe with every key, its meaning and its value, and stop.")
     var printRecipe = false
+    @OptionGroup var place: DeviceOptions
     @OptionGroup var plugins: PluginOptions
     @OptionGroup var output: OutputOptions
 
@@ -43,7 +44,9 @@ struct DistillCommand: ParsableCommand {
             advice: "lower sae.width, train.batch, context, sequences or score.tokens of the recipe")
         let terminal = Terminal.shared
         var corpora: [TextCorpus] = []
-        let parts = try DistillationParts(recipe, plugins, folder: folder, corpora: &corpora)
+        let device = try place.trainingDevice()
+        var parts = try DistillationParts(recipe, plugins, folder: folder, corpora: &corpora)
+        parts.device = device
         let distillation = try Distillation(
             recipe, parts: parts, folder: folder, progress: terminal, stop: Interruption.request)
         let record = try distillation.distill(resuming: resume) { cycle in

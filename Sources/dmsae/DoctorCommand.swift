@@ -1,4 +1,5 @@
 import ArgumentParser
+import CUDABackend
 import FoundationEssentials
 import Glibc
 import LinearAlgebra
@@ -31,7 +32,7 @@ struct DoctorCommand: ParsableCommand {
     }
 
     func run() throws {
-        let findings = try Self.machine() + Self.sandbox() + Self.plugins()
+        let findings = try Self.machine() + Self.card() + Self.sandbox() + Self.plugins()
         if json {
             let encoder = JSONEncoder()
             encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
@@ -70,6 +71,20 @@ struct DoctorCommand: ParsableCommand {
                     + (isUnlimited ? "" : ", of which this shell allows \(gibibytes(Int(limit.rlim_cur))) (ulimit -v)"),
                 isWell: isUnlimited),
         ]
+    }
+
+    /// The first card with all that computing on it takes, or what is missing. Most machines have none.
+    private static func card() -> [Finding] {
+        do {
+            let card = try CUDACard(index: 0)
+            return [
+                Finding(what: "CUDA device", found: card.description), Finding(what: "CUDA libraries", found: card.libraries),
+            ]
+        } catch CUDAError.libraryMissing(let name, _, let advice) where name.hasPrefix("libcuda.so") {
+            return [Finding(what: "CUDA device", found: "none: no \(name); \(advice)")]
+        } catch {
+            return [Finding(what: "CUDA device", found: "\(error)", isWell: false)]
+        }
     }
 
     private static func sandbox() -> [Finding] {

@@ -67,6 +67,7 @@ struct TrainCommand: ParsableCommand {
     var seed = 1
     @Flag(help: "Go on although the core leaves nothing for the other latents.")
     var allowStarvation = false
+    @OptionGroup var place: DeviceOptions
     @OptionGroup var plugins: PluginOptions
     @OptionGroup var output: OutputOptions
 
@@ -84,6 +85,7 @@ struct TrainCommand: ParsableCommand {
         output.apply()
         Interruption.install(advice: "interrupted; no SAE was written to \(out), start again")
         try Surroundings.prepareToCompute(advice: "lower --width or --batch")
+        let device = try place.trainingDevice()
         let rule = try plugins.rule(sparsity, output: out)
         let source = try rows()
         let (sae, start) = try startingPoint(dIn: source.dIn)
@@ -97,9 +99,9 @@ struct TrainCommand: ParsableCommand {
         {
             Terminal.shared.warn(warning)
         }
-        let trainer = Trainer(sae, plan: plan, rule: rule)
+        let trainer = try Trainer(sae, plan: plan, rule: rule, on: device)
         if self.`init` != nil { try trainer.continueForm() }
-        let provenance = try provenance(plan, source, rule, start)
+        let provenance = try provenance(plan, source, rule, start, device)
         try OutputPlace.requireFolder(out, holdingOnly: "sae_weights.safetensors")
         let lock = try OutputLock.folder(out)
         defer { withExtendedLifetime(lock) {} }
@@ -141,14 +143,15 @@ struct TrainCommand: ParsableCommand {
 
     /// What goes into the SAE's record; of a start, what is not known better here.
     private func provenance(
-        _ plan: TrainingPlan, _ source: TrainingRows, _ rule: any LoadedPlugin & SparsityRule, _ start: Start?
+        _ plan: TrainingPlan, _ source: TrainingRows, _ rule: any LoadedPlugin & SparsityRule, _ start: Start?,
+        _ device: any TrainingDevice
     ) throws -> SAEProvenance {
         var provenance = start?.provenance ?? SAEProvenance()
         provenance.seed = UInt64(seed)
         provenance.inputScale = Double(source.scale)
         provenance.rule = "\(rule.name) \(rule.version)"
         provenance.ruleSettings = rule.settings
-        provenance.settings = otherSettings(start)
+        provenance.settings = otherSettings(start).merging(device.record) { $1 }
         provenance.hashes = try hashes(source, rule)
         provenance.plan = plan
         provenance.steps = steps

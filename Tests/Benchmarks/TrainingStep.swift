@@ -21,7 +21,7 @@ struct TrainingStep {
         let plan = try TrainingPlan(
             TrainingSettings(k: Double(shape.k), batchSize: shape.batch, steps: 100_000), dIn: shape.dIn,
             layout: sae.layout)
-        let trainer = Trainer(sae, plan: plan, rule: rule, tokensSinceFired: silent)
+        let trainer = try Trainer(sae, plan: plan, rule: rule, tokensSinceFired: silent)
         let inputs = (0..<2).map { shape.input($0) }
         for x in inputs { _ = try trainer.update(x) }
         let peak = ResidentMemory.peak.flatMap { peak in before.map { peak - $0 } }
@@ -29,7 +29,7 @@ struct TrainingStep {
         let rounds = try measure(trainer, inputs)
         print("\ntraining step, \(shape.title), rule \(rule.name) \(rule.version)")
         report(rounds)
-        if trainer.pass.repeatCount > 0 { print("  \(trainer.pass.repeatCount) selections were made twice") }
+        if trainer.arithmetic.repeatCount > 0 { print("  \(trainer.arithmetic.repeatCount) selections were made twice") }
         let formula = shape.residentBytes(prefixes: sae.layout.prefixes.count, lanes: Lanes.shared.count)
         if let peak { printRow("peak memory, and its formula", gigabytes(peak), gigabytes(formula)) }
         reportPeers(step: rounds.median("step"))

@@ -77,7 +77,7 @@ struct IsolationTests: MisbehavingPluginTests {
             settings.learningRate = 1e-2
             let sae = SparseAutoencoder(dIn: 12, layout: layout)
             sae.initialize(seed: 3)
-            let trainer = Trainer(sae, plan: try TrainingPlan(settings, dIn: 12, layout: layout), rule: rule)
+            let trainer = try Trainer(sae, plan: try TrainingPlan(settings, dIn: 12, layout: layout), rule: rule)
             let records = try (0..<8).map { step in
                 let x = Matrix(rows: 64, columns: 12)
                 CounterRandom(seed: 5, purpose: .test, step: UInt32(step)).fill(

@@ -59,15 +59,15 @@ import SparseCoding
                 sae.encoderBias[j] = 0.02
             }
         }
-        let trainer = Trainer(
-            sae, plan: plan, rule: NaiveBatchTopK(), tokensSinceFired: silent, lanes: Lanes(count: c.lanes))
-        trainer.auxiliary.candidates.margin = c.margin
+        let trainer = try Trainer(
+            sae, plan: plan, rule: NaiveBatchTopK(), tokensSinceFired: silent, on: Lanes(count: c.lanes))
+        trainer.lanes.auxiliary.candidates.margin = c.margin
         let record = try trainer.computeGradients(x, projecting: false)
         #expect((record.deadCount > 0) == c.hasDead)
-        #expect((trainer.auxiliary.candidates.repeatCount > 0) == c.allSilent)
+        #expect((trainer.lanes.auxiliary.candidates.repeatCount > 0) == c.allSilent)
         let naive = NaiveLoss(
-            sae, x: x, plan: plan, active: trainer.codes,
-            revived: c.hasDead ? trainer.auxiliary.codes : SparseCodes())
+            sae, x: x, plan: plan, active: trainer.lanes.codes,
+            revived: c.hasDead ? trainer.lanes.auxiliary.codes : SparseCodes())
         #expect(abs(record.loss - naive.value) <= 1e-5 * naive.value)
         if c.hasDead { #expect(record.auxiliaryLoss > 0 && naive.revived.contains { !$0.isEmpty }) }
 
@@ -77,7 +77,7 @@ import SparseCoding
         func slopes(_ parameter: WritableKeyPath<NaiveLoss, [Double]>, _ range: Range<Int>) -> [Double] {
             range.map { naive.slope(parameter, $0) }
         }
-        let g = trainer.gradients
+        let g = trainer.lanes.gradients
         // The core's encoder rows are frozen: they have no gradient to compare.
         let frozen = trainer.frozenCount
         #expect(frozen == c.core)
@@ -103,10 +103,10 @@ import SparseCoding
         var settings = TrainingSettings(k: 5, batchSize: 12, steps: 10)
         settings.deadAfterTokens = 1000
         let plan = try TrainingPlan(settings, dIn: 150, layout: sae.layout)
-        let trainer = Trainer(sae, plan: plan, rule: NaiveBatchTopK(), lanes: Lanes(count: lanes))
+        let trainer = try Trainer(sae, plan: plan, rule: NaiveBatchTopK(), on: Lanes(count: lanes))
         _ = try trainer.computeGradients(x, projecting: false)
-        let naive = NaiveLoss(sae, x: x, plan: plan, active: trainer.codes, revived: SparseCodes())
-        let g = trainer.gradients
+        let naive = NaiveLoss(sae, x: x, plan: plan, active: trainer.lanes.codes, revived: SparseCodes())
+        let g = trainer.lanes.gradients
         checkClose(
             g.encoderBias.values, (0..<28).map { naive.slope(\.encoderBias, $0) }, tolerance: 2e-5, "b_enc")
         checkClose(
@@ -125,17 +125,17 @@ import SparseCoding
         var settings = TrainingSettings(k: 5, batchSize: 12, steps: 10)
         settings.deadAfterTokens = 1_000_000
         let plan = try TrainingPlan(settings, dIn: dIn, layout: sae.layout)
-        let trainer = Trainer(sae, plan: plan, rule: NaiveBatchTopK(), lanes: Lanes(count: 1))
+        let trainer = try Trainer(sae, plan: plan, rule: NaiveBatchTopK(), on: Lanes(count: 1))
         for rows in [12, 2100, 4200, 12] {
             let x = randomMatrix(rows, dIn, seed: 9, from: -1.5, to: 1.5)
             _ = try trainer.computeGradients(x, projecting: false)
-            let naive = NaiveLoss(sae, x: x, plan: plan, active: trainer.codes, revived: SparseCodes())
+            let naive = NaiveLoss(sae, x: x, plan: plan, active: trainer.lanes.codes, revived: SparseCodes())
             let (latents, columns) = ([0, 9, 27], [0, 7, 15, 16, 19])
             checkClose(
-                latents.map { trainer.gradients.encoderBias[$0] }, latents.map { naive.slope(\.encoderBias, $0) },
+                latents.map { trainer.lanes.gradients.encoderBias[$0] }, latents.map { naive.slope(\.encoderBias, $0) },
                 tolerance: 2e-5, "b_enc of \(rows)")
             checkClose(
-                columns.map { trainer.gradients.decoderBias[$0] }, columns.map { naive.slope(\.decoderBias, $0) },
+                columns.map { trainer.lanes.gradients.decoderBias[$0] }, columns.map { naive.slope(\.decoderBias, $0) },
                 tolerance: 2e-5, "b_dec of \(rows)")
         }
     }
@@ -144,7 +144,7 @@ import SparseCoding
         let sae = try smallSAE(dIn: dIn, groups: [4, 6, 8, 10])
         for c in 0..<dIn { sae.decoder[3, c] *= 3 }
         let plan = try TrainingPlan(TrainingSettings(k: 5, batchSize: 12, steps: 10), dIn: dIn, layout: sae.layout)
-        _ = Trainer(sae, plan: plan, rule: NaiveBatchTopK())
+        _ = try Trainer(sae, plan: plan, rule: NaiveBatchTopK())
         for j in 0..<28 {
             let square = (0..<dIn).reduce(0.0) { $0 + Double(sae.decoder[j, $1]) * Double(sae.decoder[j, $1]) }
             #expect(abs(square - 1) < 1e-6)
@@ -156,9 +156,9 @@ import SparseCoding
         let plan = try TrainingPlan(TrainingSettings(k: 5, batchSize: 12, steps: 10), dIn: dIn, layout: sae.layout)
         let x = randomMatrix(12, dIn, seed: 9)
         func gradients(projecting: Bool) throws -> [[Double]] {
-            let trainer = Trainer(sae, plan: plan, rule: NaiveBatchTopK())
+            let trainer = try Trainer(sae, plan: plan, rule: NaiveBatchTopK())
             _ = try trainer.computeGradients(x, projecting: projecting)
-            return (0..<28).map { trainer.gradients.decoderRow($0).map(Double.init) }
+            return (0..<28).map { trainer.lanes.gradients.decoderRow($0).map(Double.init) }
         }
         let (raw, projected) = (try gradients(projecting: false), try gradients(projecting: true))
         for j in 0..<28 {

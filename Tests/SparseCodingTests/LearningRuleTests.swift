@@ -63,9 +63,9 @@ private final class PassingRule: SparsityRule, SparsityRuleLearning, @unchecked 
         var settings = TrainingSettings(k: 5, batchSize: batch, steps: 100)
         settings.deadAfterTokens = 1000
         let rule = PassingRule()
-        let trainer = Trainer(
+        let trainer = try Trainer(
             sae, plan: try TrainingPlan(settings, dIn: d, layout: sae.layout), rule: rule, tokensSinceFired: silent,
-            lanes: Lanes(count: lanes))
+            on: Lanes(count: lanes))
         let x = randomMatrix(batch, d, seed: 9, from: -1.5, to: 1.5)
         return (trainer, rule, x, try trainer.computeGradients(x, projecting: projecting))
     }
@@ -97,14 +97,14 @@ private final class PassingRule: SparsityRule, SparsityRuleLearning, @unchecked 
         throws
     {
         let (trainer, rule, x, _) = try step(lanes: lanes, silent: [Int](repeating: 0, count: latents))
-        let expected = expectedCodeGradient(trainer.sae, x, trainer.codes.dense())
+        let expected = expectedCodeGradient(trainer.sae, x, trainer.lanes.codes.dense())
         var (told, wanted, bias) = ([Float](), [Double](), [Double](repeating: 0, count: latents))
         var encoder = [Double](repeating: 0, count: latents * d)
         var unkept = 0
         for b in 0..<batch {
             for j in 0..<latents {
                 let isCandidate = rule.candidates[b, j] != 0
-                let isCore = j < core && trainer.codes.dense()[b, j] > 0
+                let isCore = j < core && trainer.lanes.codes.dense()[b, j] > 0
                 if isCandidate || isCore {
                     let answer = isCore ? expected[b][j] : -2 * expected[b][j] + 0.01
                     bias[j] += answer
@@ -115,14 +115,14 @@ private final class PassingRule: SparsityRule, SparsityRuleLearning, @unchecked 
                 guard isCandidate else { continue }
                 told.append(rule.codeGradient[b, j])
                 wanted.append(expected[b][j])
-                if trainer.codes.dense()[b, j] == 0 { unkept += 1 }
+                if trainer.lanes.codes.dense()[b, j] == 0 { unkept += 1 }
             }
         }
         #expect(unkept > 20 && told.count - unkept > 20, "both kinds are there")
         checkClose(told, wanted, tolerance: 2e-5, "∂L/∂f")
-        checkClose(trainer.gradients.encoderBias.values, bias, tolerance: 2e-5, "∂L/∂b_enc")
+        checkClose(trainer.lanes.gradients.encoderBias.values, bias, tolerance: 2e-5, "∂L/∂b_enc")
         checkClose(
-            (core..<latents).flatMap { j in (0..<d).map { trainer.gradients.encoderRow(j)[$0] } },
+            (core..<latents).flatMap { j in (0..<d).map { trainer.lanes.gradients.encoderRow(j)[$0] } },
             Array(encoder[(core * d)...]), tolerance: 2e-5, "∂L/∂W_enc")
     }
 
@@ -131,11 +131,12 @@ private final class PassingRule: SparsityRule, SparsityRuleLearning, @unchecked 
         let (raw, _, _, _) = try step(lanes: 2, silent: silent)
         let (projected, _, _, _) = try step(lanes: 2, silent: silent, projecting: true)
         for j in stride(from: core, to: latents, by: 2) {
-            let (row, g) = (raw.sae.decoder.row(j), raw.gradients.decoderRow(j))
+            let row = raw.sae.decoder.row(j)
+            let g: [Float] = raw.lanes.gradients.decoderRow(j)
             let along = (0..<d).reduce(0.0) { $0 + Double(g[$1]) * Double(row[$1]) }
             // ε of 1e-6 in the norm, as in GradientTests.
             checkClose(
-                projected.gradients.decoderRow(j), (0..<d).map { Double(g[$0]) - along * Double(row[$0]) },
+                projected.lanes.gradients.decoderRow(j), (0..<d).map { Double(g[$0]) - along * Double(row[$0]) },
                 tolerance: 2e-5, "∂L/∂W_dec of latent \(j)")
         }
     }
@@ -146,8 +147,8 @@ private final class PassingRule: SparsityRule, SparsityRuleLearning, @unchecked 
         let (trainer, rule, x, record) = try step(lanes: 2, silent: silent)
         let dead = (core..<latents).filter { $0 % 4 == 0 }
         #expect(record.deadCount == dead.count && record.auxiliaryLoss > 0)
-        let (codes, z) = (trainer.codes.dense(), trainer.auxiliary.codes.dense())
-        let factor = -2 * trainer.plan.auxiliaryWeight / (Double(batch) * trainer.auxiliary.denominator)
+        let (codes, z) = (trainer.lanes.codes.dense(), trainer.lanes.auxiliary.codes.dense())
+        let factor = -2 * trainer.plan.auxiliaryWeight / (Double(batch) * trainer.lanes.auxiliary.denominator)
         var expected = [Double](repeating: 0, count: latents)
         for b in 0..<batch {
             let left = (0..<d).map { c in
@@ -160,10 +161,10 @@ private final class PassingRule: SparsityRule, SparsityRuleLearning, @unchecked 
             }
         }
         checkClose(
-            dead.map { trainer.gradients.encoderBias[$0] }, dead.map { expected[$0] }, tolerance: 2e-5, "∂L/∂b_enc")
+            dead.map { trainer.lanes.gradients.encoderBias[$0] }, dead.map { expected[$0] }, tolerance: 2e-5, "∂L/∂b_enc")
         for j in dead {
             #expect((0..<batch).contains { rule.candidates[$0, j] != 0 }, "latent \(j) is a candidate")
-            #expect(trainer.gradients.decoderRow(j).contains { $0 != 0 }, "its decoder row has a gradient")
+            #expect(trainer.lanes.gradients.decoderRow(j).contains { $0 != 0 }, "its decoder row has a gradient")
         }
     }
 }

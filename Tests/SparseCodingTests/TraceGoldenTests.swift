@@ -22,7 +22,7 @@ import SparseCoding
     settings.thresholdStart = 3
     settings.thresholdBeta = 0.9
     settings.deadAfterTokens = 64
-    let trainer = Trainer(sae, plan: try TrainingPlan(settings, dIn: 8, layout: layout), rule: NaiveBatchTopK())
+    let trainer = try Trainer(sae, plan: try TrainingPlan(settings, dIn: 8, layout: layout), rule: NaiveBatchTopK())
     let steps = trace["steps"]?.array ?? []
     #expect(steps.count == 40)
     var sawDead = false

@@ -56,8 +56,8 @@ private final class LearningRule: SparsityRule, SparsityRuleLearning {
         settings.thresholdBeta = 0.75
         settings.deadAfterTokens = 128
         change(&settings)
-        return Trainer(
-            sae, plan: try TrainingPlan(settings, dIn: 20, layout: sae.layout), rule: rule, lanes: Lanes(count: 2))
+        return try Trainer(
+            sae, plan: try TrainingPlan(settings, dIn: 20, layout: sae.layout), rule: rule, on: Lanes(count: 2))
     }
 
     private func bits(_ trainer: Trainer) -> [UInt32] {
@@ -73,7 +73,7 @@ private final class LearningRule: SparsityRule, SparsityRuleLearning {
         let copy = whole.state.copy()
         let rest = try (17..<40).map { try whole.update(batch($0)) }
         // The copy is not touched by what follows.
-        let again = Trainer(copy, plan: whole.plan, rule: rule, lanes: Lanes(count: 2))
+        let again = try Trainer(copy, plan: whole.plan, rule: rule, on: Lanes(count: 2))
         #expect(again.step == 17 && bits(again) != bits(whole))
         #expect(try (17..<40).map { try again.update(batch($0)) } == rest)
         expectSame(bits(again), bits(whole), "parameters")
@@ -95,8 +95,8 @@ private final class LearningRule: SparsityRule, SparsityRuleLearning {
         }
         let first = try starving()
         for step in 0..<25 { _ = try first.update(batch(step)) }
-        let second = Trainer(
-            first.state.copy(), plan: first.plan, rule: NaiveBatchTopK(), lanes: Lanes(count: 2))
+        let second = try Trainer(
+            first.state.copy(), plan: first.plan, rule: NaiveBatchTopK(), on: Lanes(count: 2))
         for step in 25..<49 { _ = try second.update(batch(step)) }
         #expect(message { _ = try second.update(batch(49)) }.hasPrefix("step 49: the core of 5 latents used the whole"))
     }
@@ -152,12 +152,12 @@ private final class LearningRule: SparsityRule, SparsityRuleLearning {
         settings.deadAfterTokens = 1000
         let plan = try TrainingPlan(settings, dIn: 20, layout: sae.layout)
         let silent = [935, 936, 937, 0] + [Int](repeating: 0, count: 44)
-        let trainer = Trainer(sae, plan: plan, rule: NaiveBatchTopK(), tokensSinceFired: silent)
+        let trainer = try Trainer(sae, plan: plan, rule: NaiveBatchTopK(), tokensSinceFired: silent)
         #expect(try trainer.computeGradients(batch(0), projecting: true).deadCount == 2)
         #expect(trainer.tokensSinceFired[..<4] == [999, 1000, 1001, 64])
         #expect(trainer.tokensSinceFired[4...].contains(0))
         // The one that only now is dead is looked at as well.
-        let revived = trainer.auxiliary.codes
+        let revived = trainer.lanes.auxiliary.codes
         #expect(Set((0..<revived.count).map { revived.columnIndices[$0] }) == [1, 2] && revived.count > 100)
     }
 

@@ -23,8 +23,8 @@ import SparseCoding
     private func train(_ lanes: Lanes, seed: UInt64 = 3) throws -> (SparseAutoencoder, [StepRecord]) {
         let sae = SparseAutoencoder(dIn: 20, layout: try PrefixLayout(groups: [16, 32, 80], coreCount: 5))
         sae.initialize(seed: seed, core: randomMatrix(5, 20, seed: 50))
-        let trainer = Trainer(
-            sae, plan: try plan(sae) { $0.deadAfterTokens = 128 }, rule: NaiveBatchTopK(), lanes: lanes)
+        let trainer = try Trainer(
+            sae, plan: try plan(sae) { $0.deadAfterTokens = 128 }, rule: NaiveBatchTopK(), on: lanes)
         return (sae, try (0..<60).map { try trainer.update(batch($0)) })
     }
 
@@ -49,7 +49,7 @@ import SparseCoding
         sae.initialize(seed: 1)
         let directions = randomMatrix(24, 16, seed: 60)
         let random = CounterRandom(seed: 61, purpose: .test)
-        let trainer = Trainer(
+        let trainer = try Trainer(
             sae, plan: try plan(sae, k: 3, steps: 400) { $0.learningRate = 5e-3 }, rule: NaiveBatchTopK())
         var losses: [Double] = []
         for step in 0..<400 {
@@ -79,7 +79,7 @@ import SparseCoding
 
     @Test func aStarvedTrainingStopsAfterFiftySteps() throws {
         let sae = try starving()
-        let trainer = Trainer(
+        let trainer = try Trainer(
             sae, plan: try plan(sae, k: 2) { $0.budget = .total }, rule: NaiveBatchTopK())
         for step in 0..<49 {
             let record = try trainer.update(batch(step))
@@ -94,7 +94,7 @@ import SparseCoding
 
     @Test func aStarvedTrainingGoesOnWhereItMay() throws {
         let sae = try starving()
-        let trainer = Trainer(
+        let trainer = try Trainer(
             sae,
             plan: try plan(sae, k: 2) {
                 $0.budget = .total
@@ -106,7 +106,7 @@ import SparseCoding
 
     @Test func aBudgetOfNothingStarvesNobodyWhereThereIsNoCore() throws {
         let sae = try smallSAE(dIn: 20, groups: [16, 48])
-        let trainer = Trainer(sae, plan: try plan(sae, k: 0.01), rule: NaiveBatchTopK())
+        let trainer = try Trainer(sae, plan: try plan(sae, k: 0.01), rule: NaiveBatchTopK())
         for step in 0..<60 { #expect(try trainer.update(batch(step)).leastSelected == nil) }
     }
 
@@ -115,17 +115,17 @@ import SparseCoding
         let sae = try smallSAE(dIn: 20, groups: [16, 48])
         sae.decoderBias.fill(0)
         sae.encoderBias.fill(0.1)
-        let trainer = Trainer(
+        let trainer = try Trainer(
             sae, plan: try plan(sae, k: 0.01) { $0.decoderBiasStart = .keep }, rule: NaiveBatchTopK(),
             tokensSinceFired: [Int](repeating: 1 << 40, count: 64))
         let record = try trainer.update(Matrix(rows: 64, columns: 20))
-        #expect(record.deadCount == 64 && trainer.auxiliary.codes.count > 0)
+        #expect(record.deadCount == 64 && trainer.lanes.auxiliary.codes.count > 0)
         #expect(record.auxiliaryLoss == 0 && record.loss == 0 && record.gradientNorm == 0)
     }
 
     @Test func oneStepWithRoomEndsAStreakOfStarvedOnes() throws {
         let sae = try starving()
-        let trainer = Trainer(sae, plan: try plan(sae, k: 2) { $0.budget = .total }, rule: NaiveBatchTopK())
+        let trainer = try Trainer(sae, plan: try plan(sae, k: 2) { $0.budget = .total }, rule: NaiveBatchTopK())
         for step in 0..<49 { _ = try trainer.update(batch(step)) }
         for j in 0..<10 { sae.encoderBias[j] = -100 }
         #expect(try trainer.update(batch(49)).meanActiveNonCore > 0)
@@ -144,7 +144,7 @@ import SparseCoding
         ])
     func aNumberThatIsNoneStopsTheTraining(_ bad: Float, _ expected: String) throws {
         let sae = try smallSAE(dIn: 20, groups: [16, 48])
-        let trainer = Trainer(sae, plan: try plan(sae), rule: NaiveBatchTopK())
+        let trainer = try Trainer(sae, plan: try plan(sae), rule: NaiveBatchTopK())
         for step in 0..<3 { _ = try trainer.update(batch(step)) }
         let x = batch(3)
         x[7, 3] = bad
@@ -153,7 +153,7 @@ import SparseCoding
 
     @Test func gradientsBeyondSinglePrecisionStopTheTraining() throws {
         let sae = try smallSAE(dIn: 20, groups: [16, 48])
-        let trainer = Trainer(sae, plan: try plan(sae) { $0.decoderBiasStart = .keep }, rule: NaiveBatchTopK())
+        let trainer = try Trainer(sae, plan: try plan(sae) { $0.decoderBiasStart = .keep }, rule: NaiveBatchTopK())
         // Pre-activations and residuals near 1e17 and their squares are finite; a gradient is a product of two, and its
         // square is not. A clip by an infinite norm would be a step of 0, for ever.
         let x = batch(0)
@@ -167,10 +167,10 @@ import SparseCoding
 
     @Test func aBatchOfAnotherWidthIsRefused() throws {
         let sae = try smallSAE(dIn: 20, groups: [16, 48])
-        let trainer = Trainer(sae, plan: try plan(sae) { $0.decoderBiasStart = .keep }, rule: NaiveBatchTopK())
+        let trainer = try Trainer(sae, plan: try plan(sae) { $0.decoderBiasStart = .keep }, rule: NaiveBatchTopK())
         #expect(throws: SparseCodingError.inputWidth(found: 19, wanted: 20)) { _ = try trainer.update(batch(0, 19)) }
         // The first step would take b_dec from the batch before it looks at anything else.
-        let second = Trainer(sae, plan: try plan(sae), rule: NaiveBatchTopK())
+        let second = try Trainer(sae, plan: try plan(sae), rule: NaiveBatchTopK())
         #expect(throws: SparseCodingError.inputWidth(found: 19, wanted: 20)) { _ = try second.update(batch(0, 19)) }
     }
 

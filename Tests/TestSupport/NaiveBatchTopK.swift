@@ -9,7 +9,10 @@ public final class NaiveBatchTopK: SparsityRule {
     /// The whole batch.
     public let scope = SelectionScope.batch
 
-    public init() {}
+    /// Whether a device may choose in its place.
+    public let keepsLargest: Bool
+
+    public init(keepsLargest: Bool = false) { self.keepsLargest = keepsLargest }
 
     public func upperCount(_ context: SelectionContext) -> Int { context.batchBudget }
 

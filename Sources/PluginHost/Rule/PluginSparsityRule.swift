@@ -12,6 +12,8 @@ public final class PluginSparsityRule: SparsityRule, LoadedPlugin {
     private let table: dmsae_sparsity_rule
     /// Which entries compete.
     public let scope: SelectionScope
+    /// Whether a device may choose in its place: said by who knows the plugin, not by the plugin.
+    public let keepsLargest: Bool
     /// What the rule learns, if it does.
     public let learning: (any SparsityRuleLearning)?
     /// How a trained SAE is used without it, if it says so.
@@ -21,7 +23,7 @@ public final class PluginSparsityRule: SparsityRule, LoadedPlugin {
     /// - Throws: a `PluginABIError`, `PluginCallError` or, for settings, `PluginReferenceError`.
     public init(
         _ plugin: PluginDescriptor, of library: PluginLibrary, parameters: [PluginReference.Parameter] = [],
-        services: PluginServices
+        services: PluginServices, keepsLargest: Bool = false
     ) throws {
         let instance = try PluginInstance(plugin, of: library, parameters: parameters, services: services)
         let table = try instance.table(
@@ -34,6 +36,7 @@ public final class PluginSparsityRule: SparsityRule, LoadedPlugin {
         self.instance = instance
         self.table = table
         self.scope = scope
+        self.keepsLargest = keepsLargest
         learning =
             plugin.extensions.contains(DMSAE_SPARSITY_RULE_LEARNED)
             ? try PluginRuleLearning(instance, scope: scope) : nil

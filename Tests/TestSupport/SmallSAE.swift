@@ -1,10 +1,8 @@
 import LinearAlgebra
-import TestSupport
-
 import SparseCoding
 
 /// An SAE of random parameters, none of them zero.
-func smallSAE(
+package func smallSAE(
     dIn: Int, groups: [Int], core: Int = 0, coreIsDense: Bool = true, seed: UInt64 = 1
 ) throws -> SparseAutoencoder {
     let layout = try PrefixLayout(groups: groups, coreCount: core)
@@ -17,14 +15,16 @@ func smallSAE(
 }
 
 /// TopK by a full sort of every row: k largest, ties to the lower column.
-final class NaiveTopK: SparsityRule {
-    let name = "naive-topk"
-    let version = "0"
-    let scope = SelectionScope.row
+package final class NaiveTopK: SparsityRule {
+    package let name = "naive-topk"
+    package let version = "0"
+    package let scope = SelectionScope.row
 
-    func upperCount(_ context: SelectionContext) -> Int { context.batchBudget / context.batchRows }
+    package init() {}
 
-    func select(
+    package func upperCount(_ context: SelectionContext) -> Int { context.batchBudget / context.batchRows }
+
+    package func select(
         from candidates: SparseCodes, _ context: SelectionContext, selected: UnsafeMutableBufferPointer<UInt8>
     ) {
         for r in 0..<candidates.rows {
@@ -37,19 +37,24 @@ final class NaiveTopK: SparsityRule {
 }
 
 /// Everything above a fixed value.
-final class FixedThreshold: SparsityRule {
-    let name = "fixed-threshold"
-    let version = "0"
-    let scope = SelectionScope.all
-    let threshold: Float
+package final class FixedThreshold: SparsityRule {
+    package let name = "fixed-threshold"
+    package let version = "0"
+    package let scope = SelectionScope.all
+    private let threshold: Float
 
-    init(_ threshold: Float) { self.threshold = threshold }
+    package init(_ threshold: Float) { self.threshold = threshold }
 
-    func upperCount(_ context: SelectionContext) -> Int { Int.max }
+    package func upperCount(_ context: SelectionContext) -> Int { Int.max }
 
-    func select(
+    package func select(
         from candidates: SparseCodes, _ context: SelectionContext, selected: UnsafeMutableBufferPointer<UInt8>
     ) {
         for e in 0..<candidates.count where candidates.values[e] > threshold { selected[e] = 1 }
     }
+}
+
+extension Trainer {
+    /// The arithmetic of a trainer on lanes.
+    package var lanes: LaneArithmetic { arithmetic as! LaneArithmetic }
 }

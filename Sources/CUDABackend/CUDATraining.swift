@@ -1,0 +1,29 @@
+import LinearAlgebra
+import SparseCoding
+
+/// Trainings on a card.
+package struct CUDATraining: TrainingDevice, @unchecked Sendable {
+    private let context: CUDAContext
+    private let precision: ProductPrecision
+
+    package init(_ context: CUDAContext, precision: ProductPrecision) {
+        self.context = context
+        self.precision = precision
+    }
+
+    package var record: [String: String] {
+        [
+            "device": context.name, "driver": context.driverVersion, "kernel compiler": context.compiler.version,
+            "precision": precision.rawValue,
+        ]
+    }
+
+    package func memory(dIn: Int, layout: PrefixLayout, k: Double, batch: Int) -> MemoryNeed? {
+        StepMemory(dIn: dIn, layout: layout, k: k, batch: batch, exempt: layout.coreCount)
+            .need(advice: "lower --width or --batch, or use --device cpu")
+    }
+
+    package func arithmetic(_ state: TrainerState, _ setting: StepSetting) throws -> any StepArithmetic {
+        try CUDAArithmetic(state, setting, on: context, precision: precision)
+    }
+}

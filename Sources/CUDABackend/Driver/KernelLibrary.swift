@@ -1,0 +1,78 @@
+import Glibc
+import TensorFiles
+
+/// A kernel of a card.
+struct Kernel {
+    let name: String
+    let function: OpaquePointer
+}
+
+/// The kernels, compiled for a card when a file's first one is asked for, and kept on disk for the next run.
+///
+/// A kept file is named by the SHA-256 of text, options and compiler, so that none is ever of another text.
+final class KernelLibrary {
+    private unowned let context: CUDAContext
+    private var modules: [String: OpaquePointer] = [:]
+    private var made: [String: Kernel] = [:]
+
+    init(_ context: CUDAContext) { self.context = context }
+
+    /// The texts of `Kernels`, by file.
+    static let sources: [String: [UInt8]] = [
+        "adam": PackageResources.adam_cu, "assemble": PackageResources.assemble_cu,
+        "auxiliary": PackageResources.auxiliary_cu, "bias": PackageResources.bias_cu,
+        "bylatent": PackageResources.bylatent_cu, "center": PackageResources.center_cu,
+        "collect": PackageResources.collect_cu, "differentiate": PackageResources.differentiate_cu,
+        "rank": PackageResources.rank_cu, "reconstruct": PackageResources.reconstruct_cu,
+        "survey": PackageResources.survey_cu,
+    ]
+
+    /// The kernel `name` of a file.
+    ///
+    /// - Throws: `CUDAError`.
+    func kernel(_ name: String, in file: String) throws(CUDAError) -> Kernel {
+        if let kernel = made[name] { return kernel }
+        let driver = context.driver
+        let module: OpaquePointer
+        if let known = modules[file] { module = known } else { module = try load(file) }
+        modules[file] = module
+        var function: OpaquePointer?
+        try driver.check(driver.moduleGetFunction(&function, module, name), "cuModuleGetFunction of \(name)")
+        let kernel = Kernel(name: name, function: function!)
+        made[name] = kernel
+        return kernel
+    }
+
+    private func load(_ file: String) throws(CUDAError) -> OpaquePointer {
+        guard let text = Self.sources[file] else { preconditionFailure("no kernels named \(file)") }
+        let source = String(decoding: PackageResources.prelude_cu, as: UTF8.self) + "\n#line 1 \"\(file).cu\"\n"
+            + String(decoding: text, as: UTF8.self)
+        let options = [
+            "--gpu-architecture=sm_\(context.capability.major)\(context.capability.minor)", "--std=c++17",
+        ]
+        let key = ([source, context.compiler.version] + options).joined(separator: "\n")
+        let kept = CacheFolder.path.map { "\($0)/kernels/\(SHA256.hexadecimal(SHA256.digest(of: key))).cubin" }
+        if let kept, exists(kept), let file = try? MappedFile(path: kept),
+            let module = try? loaded(Array(UnsafeRawBufferPointer(start: file.bytes, count: file.count)))
+        {
+            return module
+        }
+        let code = try context.compiler.compile(source, file: file + ".cu", options: options)
+        if let kept { keep(code, at: kept) }
+        return try loaded(code)
+    }
+
+    private func loaded(_ code: [UInt8]) throws(CUDAError) -> OpaquePointer {
+        let driver = context.driver
+        try context.activate()
+        var module: OpaquePointer?
+        try driver.check(code.withUnsafeBytes { driver.moduleLoadData(&module, $0.baseAddress!) }, "cuModuleLoadData")
+        return module!
+    }
+
+    /// A cache that cannot be written is none.
+    private func keep(_ code: [UInt8], at path: String) {
+        guard let end = path.lastIndex(of: "/"), (try? createFolder(String(path[..<end]))) != nil else { return }
+        try? AtomicFile.write(code, to: path)
+    }
+}

@@ -1,0 +1,264 @@
+import LinearAlgebra
+import SparseCoding
+
+extension CUDAArithmetic {
+    package func select(_ context: SelectionContext) throws -> SelectionSummary {
+        try self.context.activate()
+        if let learned = setting.learned { return try selectAboveFloors(learned, context) }
+        switch setting.rule.scope {
+        case .batch: return try selectLargest(context)
+        case .row, .all: return try selectAmongAll(context)
+        }
+    }
+
+    // MARK: What is found
+
+    /// Goes through all pre-activations, a tile at a time.
+    private func forTiles(_ body: (_ tile: Int, _ latents: Range<Int>) throws(CUDAError) -> Void) throws(CUDAError) {
+        for tile in 0..<selection.tiles {
+            let range = (tile * StepMemory.tile)..<min((tile + 1) * StepMemory.tile, latents)
+            try products.multiply(
+                batch.centered.slice, encoder.slice(fromRow: range.lowerBound).transposed,
+                into: DeviceSlice(selection.products, stride: StepMemory.tile), m: rows, n: range.count, k: dIn,
+                on: context.stream)
+            try body(tile, range)
+        }
+    }
+
+    /// Collects candidates above `floor` and their thresholds into the list, and says how many they are.
+    private func collect(
+        floor: Float, thresholds: DeviceMatrix? = nil, limit: Int, isTotal: Bool
+    ) throws(CUDAError) -> SelectionArrays.Status {
+        try selection.status.clear()
+        let collect = try kernel("collect", "collect")
+        try forTiles { (tile, range) throws(CUDAError) in
+            try context.launch(
+                collect, rows, threads: 256, selection.products, StepMemory.tile, range.lowerBound, range.count,
+                encoderBias.array, pointer(thresholds), exempt, floor, UInt32(selection.capacity), selection.columns,
+                selection.values, selection.segments, tile, selection.tiles, selection.status)
+        }
+        let rank = try kernel("rank", "rank")
+        for shift in [20, 10, 0] {
+            try context.launch(
+                rank, 2 * context.multiprocessors, threads: 256, selection.columns, selection.values,
+                UInt32(selection.capacity), exempt, UInt64(limit), isTotal, shift, selection.digits, selection.status)
+        }
+        try selection.status.download(selection.readStatus.elements, 1)
+        try context.synchronize()
+        return selection.readStatus.elements[0]
+    }
+
+    /// A floor above which there are `limit` candidates or more, and few more, or 0 where there are not so many; makes room for
+    /// them and for all that exempt latents may have.
+    private func survey(limit: Int, thresholds: DeviceMatrix? = nil) throws(CUDAError) -> Float {
+        try selection.ranges.clear()
+        let survey = try kernel("survey", "survey")
+        try forTiles { (_, range) throws(CUDAError) in
+            try context.launch(
+                survey, min(rows, 4 * context.multiprocessors), threads: 256, selection.products, StepMemory.tile, rows,
+                range.lowerBound, range.count, encoderBias.array, pointer(thresholds), exempt, selection.ranges)
+        }
+        let ranges = try selection.ranges.values()
+        var (bin, above) = (ranges.count, 0)
+        while bin > 0 && above < limit {
+            bin -= 1
+            above += Int(ranges[bin])
+        }
+        try selection.grow(to: above + rows * exempt)
+        // Strictly above: the largest number below the range.
+        return bin == 0 ? 0 : Float(bitPattern: UInt32(bin) << 19).nextDown
+    }
+
+    private func pointer(_ matrix: DeviceMatrix?) -> any KernelArgument {
+        matrix.map { $0.array as any KernelArgument } ?? NullPointer()
+    }
+
+    private func refuseInfinite(_ status: SelectionArrays.Status, step: Int) throws {
+        guard status.infinite != 0 else { return }
+        throw SparseCodingError.overflowed(step: step, latent: Int(~status.infinite))
+    }
+
+    // MARK: The largest of the batch
+
+    private func selectLargest(_ context: SelectionContext) throws -> SelectionSummary {
+        var context = context
+        let whole = context.batchBudget
+        let isTotal = setting.plan.budget == .total
+        let limit = min(try setting.rule.upperCount(context), rows * latents)
+        var floor = forcedFloor ?? startingFloor.value
+        var isSurveyed = floor == 0
+        if isSurveyed { floor = try survey(limit: limit) }
+        var status = try collect(floor: floor, limit: limit, isTotal: isTotal)
+        func allowed() throws -> Int {
+            if isTotal { context.batchBudget = max(0, whole - Int(status.core)) }
+            return min(limit, try setting.rule.upperCount(context))
+        }
+        var most = try allowed()
+        // A guess that was too high left too few, one that was too low more than there is room for.
+        while Int(status.found) > selection.capacity
+            || (!isSurveyed && Int(status.found) - Int(status.core) < most)
+        {
+            precondition(!isSurveyed, "\(status.found) candidates where \(selection.capacity) were counted")
+            repeatCount += 1
+            floor = try survey(limit: limit)
+            isSurveyed = true
+            status = try collect(floor: floor, limit: limit, isTotal: isTotal)
+            most = try allowed()
+        }
+        try refuseInfinite(status, step: context.step)
+        let least = status.kept > 0 ? Float(bitPattern: status.threshold) : Float.infinity
+        startingFloor.follow(
+            floor: floor, found: Int(status.found) - Int(status.core), least: least, kept: most)
+        var summary = SelectionSummary()
+        summary.coreEntries = Int(status.core)
+        if setting.rule.keepsLargest {
+            summary.selectedEntries = Int(status.kept)
+            summary.leastSelected = status.kept > 0 ? least : nil
+            try keepRanked(entries: Int(status.kept) + Int(status.core))
+        } else {
+            try ask(context, allowed: most, keepAll: false, core: Int(status.core), &summary)
+        }
+        return summary
+    }
+
+    /// Codes by token straight from the list.
+    private func keepRanked(entries: Int) throws {
+        try selection.growCodes(to: entries)
+        try assemble(
+            withCore: true, allTies: false, offsets: selection.rowOffsets, capacity: selection.codeCapacity,
+            selection.keptColumns, selection.keptValues)
+        try orderByLatent()
+    }
+
+    /// Rows of the list's candidates that are not below the ranked one.
+    private func assemble(
+        withCore: Bool, allTies: Bool, offsets: DeviceArray<Int32>, capacity: Int?, _ columns: DeviceArray<Int32>?,
+        _ values: DeviceArray<Float>?
+    ) throws(CUDAError) {
+        let blocks = (rows + 7) / 8
+        if columns == nil || capacity != nil {
+            try context.launch(
+                try kernel("countRows", "assemble"), blocks, threads: 256, selection.segments, selection.tiles,
+                selection.columns, selection.values, exempt, rows, selection.status, selection.rowCore,
+                selection.rowAbove, selection.rowEqual)
+            try context.launch(
+                try kernel("offsetRows", "assemble"), 1, threads: 1024, selection.rowCore, selection.rowAbove,
+                selection.rowEqual, rows, withCore, allTies, selection.status, selection.rowTies, offsets)
+        }
+        guard let columns, let values else { return }
+        try context.launch(
+            try kernel("writeRows", "assemble"), blocks, threads: 256, selection.segments, selection.tiles,
+            selection.columns, selection.values, exempt, rows, withCore, selection.status, selection.rowTies, offsets,
+            columns.count, columns, values)
+    }
+
+    // MARK: A rule of the host's
+
+    /// Every positive pre-activation, for a rule that looks at whole rows.
+    private func selectAmongAll(_ context: SelectionContext) throws -> SelectionSummary {
+        var context = context
+        let status = try collectAll(thresholds: nil)
+        try refuseInfinite(status, step: context.step)
+        var summary = SelectionSummary()
+        summary.coreEntries = Int(status.core)
+        if setting.plan.budget == .total { context.batchBudget = max(0, context.batchBudget - Int(status.core)) }
+        let allowed =
+            setting.rule.scope == .row ? min(try setting.rule.upperCount(context), latents) * rows : Int.max
+        try ask(context, allowed: allowed, keepAll: false, core: Int(status.core), &summary)
+        return summary
+    }
+
+    /// Everything above the floors of a rule that learns.
+    private func selectAboveFloors(_ learned: LearnedGradients, _ context: SelectionContext) throws -> SelectionSummary {
+        try learned.updateFloors(context, exempt: exempt)
+        let floors = try learnedFloors ?? DeviceMatrix(rows: 1, columns: latents, on: self.context)
+        learnedFloors = floors
+        try floors.assign(learned.floors)
+        let status = try collectAll(thresholds: floors)
+        try refuseInfinite(status, step: context.step)
+        var summary = SelectionSummary()
+        summary.coreEntries = Int(status.core)
+        try ask(context, allowed: .max, keepAll: true, core: Int(status.core), &summary)
+        return summary
+    }
+
+    private func collectAll(thresholds: DeviceMatrix?) throws(CUDAError) -> SelectionArrays.Status {
+        let all = rows * latents
+        var status = try collect(floor: 0, thresholds: thresholds, limit: all, isTotal: false)
+        if Int(status.found) > selection.capacity {
+            try selection.grow(to: Int(status.found) + Int(status.found) / 4)
+            status = try collect(floor: 0, thresholds: thresholds, limit: all, isTotal: false)
+        }
+        return status
+    }
+
+    /// Shows the rule the list's candidates that are not below the ranked one, and keeps those that it marks; with `keepAll` the
+    /// others as 0.
+    private func ask(
+        _ context: SelectionContext, allowed: Int, keepAll: Bool, core: Int, _ summary: inout SelectionSummary
+    ) throws {
+        let device = self.context
+        let offsets = try DeviceArray<Int32>(rows + 1, on: device)
+        try assemble(withCore: false, allTies: true, offsets: offsets, capacity: nil, nil, nil)
+        let count = Int(try offsets.values(1, from: rows)[0])
+        let shown = ShownCandidates(
+            offsets: offsets, columns: try DeviceArray(count, on: device), values: try DeviceArray(count, on: device),
+            marks: try DeviceArray(count, on: device), places: try DeviceArray(count, on: device), count: count)
+        try assemble(
+            withCore: false, allTies: true, offsets: offsets, capacity: nil, shown.columns, shown.values)
+        try SelectionArrays.read(
+            pass.candidates, rows: rows, latents: latents, offsets: try offsets.values(), shown.columns, shown.values)
+        try pass.mark(setting.rule, context, allowed: allowed, &summary)
+        try pass.selected.withUnsafeBufferPointer { (marks) throws(CUDAError) in
+            if count > 0 { try shown.marks.upload(marks.baseAddress!, count) }
+            try device.synchronize()
+        }
+        try selection.growCodes(to: core + (keepAll ? count : summary.selectedEntries))
+        let blocks = (rows + 7) / 8
+        try device.launch(
+            try kernel("countMarked", "assemble"), blocks, threads: 256, selection.rowCore, offsets, shown.marks,
+            keepAll, rows, selection.rowAbove)
+        try device.launch(
+            try kernel("sumCounts", "assemble"), 1, threads: 1024, selection.rowAbove, rows, selection.rowOffsets)
+        try device.launch(
+            try kernel("writeMarked", "assemble"), blocks, threads: 256, selection.segments, selection.tiles,
+            selection.columns, selection.values, exempt, offsets, shown.columns, shown.values, shown.marks, keepAll,
+            rows, selection.rowOffsets, selection.keptColumns, selection.keptValues, shown.places)
+        selection.shown = shown
+        try orderByLatent()
+    }
+
+    // MARK: By latent
+
+    private func orderByLatent() throws {
+        let blocks = (rows + 7) / 8
+        try selection.cursors.clear()
+        try context.launch(
+            try kernel("countLatents", "bylatent"), 2 * context.multiprocessors, threads: 256, selection.keptColumns,
+            DeviceSlice(of: selection.rowOffsets, at: rows), selection.cursors)
+        try context.launch(
+            try kernel("sumCounts", "assemble"), 1, threads: 1024, selection.cursors, latents, selection.offsets)
+        try selection.cursors.clear()
+        try context.launch(
+            try kernel("scatterEntries", "bylatent"), blocks, threads: 256, selection.rowOffsets, selection.keptColumns,
+            selection.keptValues, rows, selection.offsets, selection.cursors, selection.looseRows,
+            selection.looseValues, selection.looseSources)
+        let words = (rows + 31) / 32
+        let warps = min(8, 8192 / words)
+        try context.launch(
+            try kernel("orderEntries", "bylatent"), (latents + warps - 1) / warps, threads: 32 * warps,
+            selection.offsets, latents, words, selection.looseRows, selection.looseValues, selection.looseSources,
+            selection.entryRows, selection.entryValues, selection.places, selection.active)
+        // On its way while losses are computed.
+        try selection.ordered.record(on: context.stream)
+        try selection.ordered.wait(in: context.copies)
+        try selection.active.download(selection.readActive.elements, latents, on: context.copies)
+        try selection.counted.record(on: context.copies)
+    }
+
+    package func countActive(into counts: UnsafeMutableBufferPointer<Int32>) throws {
+        try context.activate()
+        try selection.counted.synchronize()
+        counts.baseAddress!.update(from: selection.readActive.elements, count: latents)
+    }
+}

@@ -1,0 +1,230 @@
+import KernelTable
+import LinearAlgebra
+import SparseCoding
+
+/// A training step on a card: see `StepArithmetic`. Parameters, moments and all of the batch's sizes stay there; to the host come
+/// a few numbers a step, how often each latent fired, and what a rule of the host's chooses from.
+///
+/// The host waits twice a step: for what was found, and for losses and norm. Copies of the next batch run behind the update.
+package final class CUDAArithmetic: StepArithmetic {
+    let context: CUDAContext
+    let products: MatrixProducts
+    let setting: StepSetting
+    let sae: SparseAutoencoder
+    private let moments: AdamMoments
+    let latents: Int
+    let dIn: Int
+    /// Floats of a padded row, and a quarter of them.
+    let stride: Int
+    let d4: Int
+    let exempt: Int
+
+    // Parameters, moments and gradients.
+    let encoder, decoder, encoderBias, decoderBias: DeviceMatrix
+    private let first, second: (encoder: DeviceMatrix, decoder: DeviceMatrix, encoderBias: DeviceMatrix, decoderBias: DeviceMatrix)
+    let encoderGradient, decoderGradient, encoderBiasGradient, decoderBiasGradient: DeviceMatrix
+    /// [F] whether a latent has a gradient.
+    let touched: DeviceArray<UInt8>
+    /// [F] squares of the norm of a latent's gradients.
+    let decoderSquares, encoderSquares: DeviceArray<Double>
+
+    // The batch.
+    var batch: BatchArrays
+    var selection: SelectionArrays
+    var rows = 0
+    /// What the host reads of a selection: candidates and marks, of a rule that is asked.
+    let pass = EncodingPass()
+    package internal(set) var repeatCount = 0
+    var startingFloor = StartingFloor()
+    /// Tests set it in the place of what the last batch suggests.
+    package var forcedFloor: Float?
+    let prefixes: DeviceArray<Int32>
+    let factors: DeviceArray<Float>
+    /// n squares, then the squares of gradients of decoder, encoder and decoder bias, then `loss` of the auxiliary one.
+    let numbers: DeviceArray<Double>
+    let readNumbers: PinnedArray<Double>
+    /// Squares of the decoder bias' gradient, a block each.
+    let biasSquares: DeviceArray<Double>
+    let latentSums = LatentParts()
+    /// [1, F] of a rule that learns.
+    var learnedFloors: DeviceMatrix?
+    var auxiliary: AuxiliaryArrays?
+    /// The dead latents of this batch.
+    var dead: [Int] = []
+    /// What the last batch's losses are to be computed with.
+    var projecting = true
+
+    /// Takes over a state: its parameters and moments are copied to the card.
+    ///
+    /// - Throws: `CUDAError`.
+    init(
+        _ state: TrainerState, _ setting: StepSetting, on context: CUDAContext, precision: ProductPrecision
+    ) throws(CUDAError) {
+        let sae = state.sae
+        let memory = StepMemory(
+            dIn: sae.dIn, layout: sae.layout, k: setting.plan.k, batch: setting.plan.batchSize,
+            exempt: sae.exemptCore.count)
+        try memory.check()
+        try context.require(memory.need(advice: "lower --width or --batch, or use --device cpu"))
+        self.context = context
+        self.setting = setting
+        self.sae = sae
+        moments = state.moments
+        (latents, dIn, exempt) = (sae.dSAE, sae.dIn, sae.exemptCore.count)
+        stride = DeviceMatrix.stride(sae.dIn)
+        d4 = stride / 4
+        products = try MatrixProducts(context, precision: precision)
+        func matrix(_ rows: Int, _ columns: Int) throws(CUDAError) -> DeviceMatrix {
+            try DeviceMatrix(rows: rows, columns: columns, on: context)
+        }
+        (encoder, decoder) = (try matrix(sae.dSAE, sae.dIn), try matrix(sae.dSAE, sae.dIn))
+        (encoderBias, decoderBias) = (try matrix(1, sae.dSAE), try matrix(1, sae.dIn))
+        (encoderGradient, decoderGradient) = (try matrix(sae.dSAE, sae.dIn), try matrix(sae.dSAE, sae.dIn))
+        (encoderBiasGradient, decoderBiasGradient) = (try matrix(1, sae.dSAE), try matrix(1, sae.dIn))
+        first = (
+            try matrix(sae.dSAE, sae.dIn), try matrix(sae.dSAE, sae.dIn), try matrix(1, sae.dSAE), try matrix(1, sae.dIn)
+        )
+        second = (
+            try matrix(sae.dSAE, sae.dIn), try matrix(sae.dSAE, sae.dIn), try matrix(1, sae.dSAE), try matrix(1, sae.dIn)
+        )
+        touched = try DeviceArray(latents, on: context)
+        decoderSquares = try DeviceArray(latents, on: context)
+        encoderSquares = try DeviceArray(latents, on: context)
+        batch = try BatchArrays(
+            rows: setting.plan.batchSize, dIn: sae.dIn, prefixes: sae.layout.prefixes.count, on: context)
+        selection = try SelectionArrays(
+            rows: setting.plan.batchSize, latents: latents, candidates: memory.candidates, on: context)
+        let n = sae.layout.prefixes.count
+        prefixes = try DeviceArray(n, on: context)
+        factors = try DeviceArray(n, on: context)
+        numbers = try DeviceArray(n + 6, on: context)
+        readNumbers = try PinnedArray(n + 6, on: context)
+        biasSquares = try DeviceArray((stride + 255) / 256, on: context)
+        for (source, target) in parameters { try target.assign(source) }
+        try upload(sae.layout.prefixes.map(Int32.init), to: prefixes)
+    }
+
+    /// The state's matrices, each with the one on the card that it began as and will end as.
+    private var parameters: [(Matrix, DeviceMatrix)] {
+        let (m, v) = (moments.first, moments.second)
+        return [
+            (sae.encoder, encoder), (sae.decoder, decoder), (sae.encoderBias, encoderBias), (sae.decoderBias, decoderBias),
+            (m.encoder, first.encoder), (m.decoder, first.decoder), (m.encoderBias, first.encoderBias),
+            (m.decoderBias, first.decoderBias), (v.encoder, second.encoder), (v.decoder, second.decoder),
+            (v.encoderBias, second.encoderBias), (v.decoderBias, second.decoderBias),
+        ]
+    }
+
+    func upload<Element>(_ values: [Element], to target: DeviceArray<Element>) throws(CUDAError) {
+        try values.withUnsafeBufferPointer { (buffer) throws(CUDAError) in
+            try target.upload(buffer.baseAddress!, buffer.count)
+            try context.synchronize()
+        }
+    }
+
+    func kernel(_ name: String, _ file: String) throws(CUDAError) -> Kernel {
+        try context.kernels.kernel(name, in: file)
+    }
+
+    // MARK: StepArithmetic
+
+    package func decoderBiasChanged() throws {
+        try context.activate()
+        try decoderBias.assign(sae.decoderBias)
+    }
+
+    package func export() throws {
+        try context.activate()
+        for (target, source) in parameters { try source.copy(to: target) }
+    }
+
+    package func begin(_ x: Matrix, silent: [Int]) throws {
+        try context.activate()
+        if x.rows > batch.rows {
+            // Such a batch comes from tests only; what was made for the plan's is too small.
+            batch = try BatchArrays(rows: x.rows, dIn: dIn, prefixes: sae.layout.prefixes.count, on: context)
+            selection = try SelectionArrays(
+                rows: x.rows, latents: latents, candidates: selection.capacity, on: context)
+        }
+        if rows != x.rows {
+            rows = x.rows
+            let scale = Double(sae.layout.prefixes.count) * Double(rows)
+            try upload(setting.plan.groupWeights.map { Float(-2 * $0 / scale) }, to: factors)
+        }
+        dead = []
+        try batch.load(x)
+        let slab = Slab(d4)
+        try context.launch(
+            try kernel("center", "center"), rows, slab.count, threads: slab.threads, batch.x.array, decoderBias.array,
+            sae.subtractsDecoderBias ? Float(-1) : 0, batch.centered.array, d4)
+    }
+
+    package func update(_ step: AdamStep) throws {
+        try context.activate()
+        let shape = RowShape(d4)
+        try context.launch(
+            try kernel("adamRows\(shape.perThread)", "adam"), 2 * latents, threads: shape.threads, decoder.array,
+            first.decoder.array, second.decoder.array, decoderGradient.array, encoder.array, first.encoder.array,
+            second.encoder.array, encoderGradient.array, touched, latents, setting.frozenCount, d4, step.beta1,
+            step.beta2, step.epsilon, step.stepSize, step.inverseRootCorrection, step.gradientScale)
+        for (p, m, v, g) in [
+            (encoderBias, first.encoderBias, second.encoderBias, encoderBiasGradient),
+            (decoderBias, first.decoderBias, second.decoderBias, decoderBiasGradient),
+        ] {
+            try context.launch(
+                try kernel("adamVector", "adam"), (p.columns + 255) / 256, threads: 256, p.array, m.array, v.array,
+                g.array, p.columns, step.beta1, step.beta2, step.epsilon, step.stepSize, step.inverseRootCorrection,
+                step.gradientScale)
+        }
+    }
+
+    package func lastCentered() throws -> Matrix {
+        try context.activate()
+        let all = Matrix(rows: batch.rows, columns: dIn)
+        if rows > 0 { try batch.centered.copy(to: all) }
+        return all.copy(rows: 0..<rows)
+    }
+
+    package func inspect() throws -> StepInspection {
+        try context.activate()
+        try context.synchronize()
+        let gradients = SparseAutoencoder(dIn: dIn, layout: sae.layout)
+        for (source, target) in [
+            (encoderGradient, gradients.encoder), (decoderGradient, gradients.decoder),
+            (encoderBiasGradient, gradients.encoderBias), (decoderBiasGradient, gradients.decoderBias),
+        ] { try source.copy(to: target) }
+        // Rows that were never written hold the batch before.
+        for (j, isTouched) in try touched.values().enumerated() where isTouched == 0 {
+            gradients.encoder.row(j).update(repeating: 0, count: dIn)
+            gradients.decoder.row(j).update(repeating: 0, count: dIn)
+        }
+        return StepInspection(
+            codes: try selection.codes(rows: rows, latents: latents), auxiliary: try auxiliaryCodes(),
+            auxiliaryDenominator: dead.isEmpty ? 0 : try numbers.values()[sae.layout.prefixes.count + 4],
+            gradients: gradients)
+    }
+}
+
+/// How a row of d4 times four floats is laid over the threads of a block, all of it at a time.
+struct RowShape {
+    /// A kernel is there for each.
+    let perThread: Int
+    let threads: Int
+
+    init(_ d4: Int) {
+        let needed = (d4 + 255) / 256
+        perThread = [1, 2, 3, 4, 6, 8].first { $0 >= needed } ?? 8
+        threads = ((d4 + needed - 1) / needed + 31) / 32 * 32
+    }
+}
+
+/// How a row is cut into slabs of a block each, four floats a thread.
+struct Slab {
+    let threads: Int
+    let count: Int
+
+    init(_ d4: Int) {
+        count = (d4 + 255) / 256
+        threads = ((d4 + count - 1) / count + 31) / 32 * 32
+    }
+}

@@ -1,0 +1,138 @@
+import Kernels
+import LinearAlgebra
+
+/// A training step on the processors of this machine. Nothing of size B×F exists at any point.
+package final class LaneArithmetic: StepArithmetic {
+    private let setting: StepSetting
+    private let sae: SparseAutoencoder
+    private let moments: AdamMoments
+    private let lanes: Lanes
+    package let pass: EncodingPass
+    /// f [B, F] of the last batch.
+    package let codes = SparseCodes()
+    package let gradients: ParameterGradients
+    package let auxiliary: AuxiliaryLoss
+    private let live: LatentMajorCodes
+    private let gradient: PrefixGradient
+    private let places: CandidatePlaces?
+    private var x = Matrix(rows: 0, columns: 0)
+    private var centered = Matrix(rows: 0, columns: 0)
+    private var hasSilent = false
+    /// The auxiliary loss of this batch, if latents are dead.
+    private var revived: AuxiliaryLoss?
+    private var squares: [Double] = []
+    private var auxiliaryLoss = 0.0
+
+    package init(_ state: TrainerState, _ setting: StepSetting, lanes: Lanes) {
+        self.setting = setting
+        self.lanes = lanes
+        sae = state.sae
+        moments = state.moments
+        pass = EncodingPass(lanes: lanes)
+        let panels = ColumnPanels(lanes: lanes)
+        live = LatentMajorCodes(lanes: lanes)
+        gradient = PrefixGradient(lanes: lanes, panels: panels)
+        gradients = ParameterGradients(sae, lanes: lanes, panels: panels)
+        auxiliary = AuxiliaryLoss(lanes: lanes)
+        places = setting.learned.map { _ in CandidatePlaces() }
+    }
+
+    package var repeatCount: Int { pass.repeatCount }
+
+    package func begin(_ x: Matrix, silent: [Int]) throws {
+        if centered.rows != x.rows { centered = Matrix(rows: x.rows, columns: sae.dIn) }
+        try pass.center(x, for: sae, into: centered)
+        (self.x, revived, hasSilent) = (x, nil, !silent.isEmpty)
+        guard hasSilent else { return }
+        auxiliary.begin(silent: silent, of: sae.dSAE, rows: x.rows, count: setting.plan.auxiliaryCount)
+    }
+
+    package func select(_ context: SelectionContext) throws -> SelectionSummary {
+        let summary = try setting.select(
+            centered, with: sae, context, by: pass, beside: hasSilent ? auxiliary.candidates : nil, places: places,
+            into: codes)
+        if let places { places.assemble(codes, into: live) } else { live.assemble(codes) }
+        return summary
+    }
+
+    package func countActive(into counts: UnsafeMutableBufferPointer<Int32>) {
+        for j in counts.indices { counts[j] = live.activeCount(j) }
+    }
+
+    package func chooseAuxiliary(dead: [Int]) {
+        auxiliary.select(dead: dead, of: sae.dSAE) {
+            pass.bringTiles(of: centered, sae, to: auxiliary.candidates)
+        }
+        revived = auxiliary
+    }
+
+    package func computeLosses(projecting: Bool) {
+        gradients.begin()
+        let plan = setting.plan
+        squares = gradient.compute(x, live, sae, weights: plan.groupWeights, revived: revived, into: gradients)
+        gradients.completeDecoder(live, factor: 1, projecting: projecting)
+        auxiliaryLoss = revived?.finish(weight: plan.auxiliaryWeight) ?? 0
+        guard let revived else { return }
+        gradients.completeDecoder(revived.entries, factor: revived.factor, projecting: projecting)
+    }
+
+    package func replaceCodeGradients(
+        _ learned: LearnedGradients, _ context: SelectionContext, dead: [Int]
+    ) throws {
+        guard let places else { preconditionFailure("the rule learns nothing") }
+        let candidates = pass.candidates
+        try pass.selected.withUnsafeBufferPointer { selected in
+            let selected = UnsafeBufferPointer(rebasing: selected[..<candidates.count])
+            try places.replace(candidates.count, in: live.deltas) { code, replace in
+                try learned.backward(candidates, selected, context, codeGradient: code, replace)
+            }
+        }
+        for j in dead { for e in live.entries(ofLatent: j) { live.deltas[e] = 0 } }
+    }
+
+    package func computeEncoderGradients() {
+        gradients.computeEncoder(
+            centered, [live] + (revived.map { [$0.entries] } ?? []), frozen: setting.frozenCount)
+    }
+
+    package func results() -> StepResults {
+        StepResults(squares: squares, auxiliary: auxiliaryLoss, gradientNorm: gradients.globalNorm())
+    }
+
+    package func update(_ step: AdamStep) {
+        moments.update(sae, gradients, step, frozen: setting.frozenCount, lanes: lanes)
+    }
+
+    // It computes with the state's own matrices.
+    package func decoderBiasChanged() {}
+    package func export() {}
+
+    package func lastCentered() -> Matrix { centered }
+
+    package func inspect() -> StepInspection {
+        let all = SparseAutoencoder(dIn: sae.dIn, layout: sae.layout)
+        for j in 0..<sae.dSAE {
+            all.encoder.row(j).update(from: gradients.encoderRow(j), count: sae.dIn)
+            gradients.decoderRow(j).withUnsafeBufferPointer {
+                all.decoder.row(j).update(from: $0.baseAddress!, count: sae.dIn)
+            }
+        }
+        all.encoderBias.assign(gradients.encoderBias)
+        all.decoderBias.assign(gradients.decoderBias)
+        return StepInspection(
+            codes: codes, auxiliary: revived?.codes ?? SparseCodes(rows: codes.rows, columns: sae.dSAE),
+            auxiliaryDenominator: revived?.denominator ?? 0, gradients: all)
+    }
+}
+
+extension Lanes: TrainingDevice {
+    /// Lanes are what every record names anyway.
+    package var record: [String: String] { [:] }
+
+    /// The host's memory is asked for by `TrainingPlan.memory`.
+    package func memory(dIn: Int, layout: PrefixLayout, k: Double, batch: Int) -> MemoryNeed? { nil }
+
+    package func arithmetic(_ state: TrainerState, _ setting: StepSetting) -> any StepArithmetic {
+        LaneArithmetic(state, setting, lanes: self)
+    }
+}

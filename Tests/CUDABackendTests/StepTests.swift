@@ -1,0 +1,264 @@
+import CUDABackend
+import LinearAlgebra
+import PluginHost
+import SparseCoding
+import TestSupport
+import Testing
+
+/// A training step on a card against the reference trainer's vectors, and against lanes.
+@Suite struct StepTests {
+    @Test(arguments: TrainingGolden.cases, [true, false])
+    func stepsMatchTheReferenceTrainer(_ c: TrainingGolden.Case, keepsLargest: Bool) throws {
+        try TrainingGolden.check(c, on: try TestCard.device(), NaiveBatchTopK(keepsLargest: keepsLargest))
+    }
+
+    /// What a step has to get right, in one line a thing.
+    struct Case: Sendable, CustomTestStringConvertible {
+        var testDescription: String
+        var dIn = 20
+        var groups = [16, 32, 80]
+        var core = 0
+        var coreIsDense = true
+        var budget = BudgetScope.nonCore
+        var rows = 70
+        var k = 4.0
+        var rule = "largest"
+        var weights: [Double]?
+        /// Every so many-th latent is dead, none for 0.
+        var deadEvery = 0
+        var auxiliaryCount: Int?
+        /// Whole numbers: sums are exact, and many are equal.
+        var isWhole = false
+        var subtractsDecoderBias = true
+    }
+
+    static let cases = [
+        Case(testDescription: "plain"),
+        Case(testDescription: "the host's rule", rule: "host"),
+        Case(testDescription: "rows padded from 18 to 20", dIn: 18),
+        Case(testDescription: "rows of one number", dIn: 1, groups: [3, 4], k: 1),
+        Case(testDescription: "two slabs of columns", dIn: 1100, groups: [5, 9], rows: 9, k: 2),
+        Case(testDescription: "two tiles of latents", groups: [1000, 3103], rows: 21, k: 3),
+        Case(testDescription: "one prefix", groups: [50]),
+        Case(testDescription: "seven prefixes", groups: [1, 2, 3, 4, 5, 6, 7]),
+        Case(testDescription: "weights of their own", weights: [0.7, 0, 0.3]),
+        Case(testDescription: "ties", isWhole: true),
+        Case(testDescription: "ties, the host's rule", rule: "host", isWhole: true),
+        Case(testDescription: "ties, dead latents", deadEvery: 3, auxiliaryCount: 4, isWhole: true),
+        Case(testDescription: "all that is positive", rows: 20, k: 128),
+        Case(testDescription: "latents that fire on most tokens", groups: [4, 4], rows: 150, k: 3),
+        Case(testDescription: "rows without an entry", rows: 100, k: 0.05),
+        Case(testDescription: "nothing kept", rows: 10, k: 0.01),
+        Case(testDescription: "dense core", core: 5),
+        Case(testDescription: "dense core, total budget", core: 5, budget: .total),
+        Case(testDescription: "dense core, total budget, the host's rule", core: 5, budget: .total, rule: "host"),
+        Case(testDescription: "dense core that takes all", core: 12, budget: .total, k: 1),
+        Case(testDescription: "dense core over two tiles", groups: [5000, 3000], core: 4200, rows: 9, k: 3),
+        Case(testDescription: "sparse core", core: 5, coreIsDense: false),
+        Case(testDescription: "dead latents", deadEvery: 2),
+        Case(testDescription: "dead latents, few revived", deadEvery: 2, auxiliaryCount: 3),
+        Case(testDescription: "dead latents, rows padded", dIn: 18, deadEvery: 3),
+        Case(testDescription: "dead latents and a dense core", core: 5, deadEvery: 4),
+        Case(testDescription: "dead latents and a sparse core", core: 5, coreIsDense: false, deadEvery: 2),
+        Case(testDescription: "top k of each row", rule: "row"),
+        Case(testDescription: "top k of each row and a dense core", core: 5, budget: .total, rule: "row"),
+        Case(testDescription: "a threshold", rule: "all"),
+        Case(testDescription: "jumprelu", rule: "jumprelu"),
+        Case(testDescription: "jumprelu and a dense core", core: 5, rule: "jumprelu"),
+        Case(testDescription: "jumprelu and dead latents", rule: "jumprelu", deadEvery: 3),
+        Case(testDescription: "b_dec is not subtracted", subtractsDecoderBias: false),
+    ]
+
+    private func rule(_ name: String) throws -> any SparsityRule {
+        switch name {
+        case "largest": NaiveBatchTopK(keepsLargest: true)
+        case "host": NaiveBatchTopK()
+        case "row": NaiveTopK()
+        case "all": FixedThreshold(0.4)
+        default:
+            try PluginCatalog().sparsityRule(
+                "jumprelu,threshold=0.3,bandwidth=0.2", services: PluginServices(log: { _ in }))
+        }
+    }
+
+    private func sae(_ c: Case) throws -> SparseAutoencoder {
+        let sae = try smallSAE(dIn: c.dIn, groups: c.groups, core: c.core, coreIsDense: c.coreIsDense)
+        sae.subtractsDecoderBias = c.subtractsDecoderBias
+        if c.isWhole {
+            sae.encoder.assign(wholeMatrix(sae.dSAE, c.dIn, seed: 3, bound: 2))
+            sae.encoderBias.fill(1)
+            sae.decoderBias.assign(wholeMatrix(1, c.dIn, seed: 4, bound: 1))
+        }
+        for j in 0..<sae.dSAE where isDead(j, c) {
+            // Barely above 0 for every input: never selected, and there for the auxiliary loss.
+            for i in 0..<c.dIn { sae.encoder[j, i] *= c.isWhole ? 0 : 0.01 }
+            sae.encoderBias[j] = c.isWhole ? 1 : 0.02
+        }
+        return sae
+    }
+
+    private func isDead(_ j: Int, _ c: Case) -> Bool {
+        c.deadEvery > 0 && j % c.deadEvery == 1 && j >= (c.coreIsDense ? c.core : 0)
+    }
+
+    private func trainer(_ c: Case, on device: any TrainingDevice) throws -> Trainer {
+        let sae = try sae(c)
+        var settings = TrainingSettings(k: c.k, batchSize: c.rows, steps: 100)
+        settings.learningRate = 1e-3
+        settings.warmupSteps = 0
+        settings.budget = c.budget
+        settings.groupWeights = c.weights
+        settings.deadAfterTokens = 10_000
+        settings.auxiliaryCount = c.auxiliaryCount
+        settings.auxiliaryWeight = 0.7
+        settings.decoderBiasStart = .keep
+        let plan = try TrainingPlan(settings, dIn: c.dIn, layout: sae.layout)
+        let silent = (0..<sae.dSAE).map { isDead($0, c) ? 20_000 : 0 }
+        return try Trainer(sae, plan: plan, rule: try rule(c.rule), tokensSinceFired: silent, on: device)
+    }
+
+    private func batch(_ c: Case, _ step: Int) -> Matrix {
+        c.isWhole
+            ? wholeMatrix(c.rows, c.dIn, seed: UInt64(20 + step), bound: 3)
+            : randomMatrix(c.rows, c.dIn, seed: UInt64(20 + step), from: -1.5, to: 1.5)
+    }
+
+    /// Index sets are equal; numbers to 2e-5 of the largest (single precision in another order of summation), parameters after
+    /// three steps to 2e-4 of it, since Adam divides by a gradient's own size.
+    @Test(arguments: cases) func aStepIsThatOfLanes(_ c: Case) throws {
+        let (lanes, card) = (try trainer(c, on: Lanes(count: 2)), try trainer(c, on: try TestCard.device()))
+        for step in 0..<3 {
+            let x = batch(c, step)
+            let (expected, found) = (try lanes.update(x), try card.update(x))
+            try checkRecords(found, expected, "step \(step)")
+            guard step == 0 else { continue }
+            let (a, b) = (try card.arithmetic.inspect(), try lanes.arithmetic.inspect())
+            checkCodes(a.codes, b.codes, "codes")
+            checkCodes(a.auxiliary, b.auxiliary, "codes of dead latents")
+            #expect((c.deadEvery > 0) == (found.deadCount > 0) && (found.auxiliaryLoss > 0) == (c.deadEvery > 0))
+            let frozen = card.frozenCount * c.dIn
+            for (name, part, from) in [
+                ("W_enc", \SparseAutoencoder.encoder, frozen), ("W_dec", \.decoder, 0), ("b_enc", \.encoderBias, 0),
+                ("b_dec", \.decoderBias, 0),
+            ] {
+                checkClose(
+                    Array(a.gradients[keyPath: part].values[from...]),
+                    b.gradients[keyPath: part].values[from...].map(Double.init), tolerance: 2e-5, "∂L/∂\(name)")
+            }
+        }
+        try card.arithmetic.export()
+        for part in [\SparseAutoencoder.encoder, \.decoder, \.encoderBias, \.decoderBias] {
+            checkClose(
+                card.sae[keyPath: part].values, lanes.sae[keyPath: part].values.map(Double.init), tolerance: 2e-4,
+                "parameters")
+        }
+        #expect(card.tokensSinceFired == lanes.tokensSinceFired)
+        #expect(try card.arithmetic.lastCentered().rows == c.rows)
+    }
+
+    private func checkRecords(_ found: StepRecord, _ expected: StepRecord, _ what: String) throws {
+        checkClose(
+            ([found.loss, found.auxiliaryLoss, found.gradientNorm] + found.prefixLosses).map(Float.init),
+            [expected.loss, expected.auxiliaryLoss, expected.gradientNorm] + expected.prefixLosses, tolerance: 2e-5,
+            "numbers of \(what)")
+        #expect(found.meanActiveCore == expected.meanActiveCore && found.meanActiveNonCore == expected.meanActiveNonCore)
+        #expect(found.deadCount == expected.deadCount)
+        #expect((found.leastSelected == nil) == (expected.leastSelected == nil))
+        if let a = found.leastSelected, let b = expected.leastSelected { #expect(abs(a - b) <= 2e-5 * max(abs(b), 1e-3)) }
+    }
+
+    private func checkCodes(_ found: SparseCodes, _ expected: SparseCodes, _ what: String) {
+        guard found.rows == expected.rows, found.count == expected.count else {
+            Issue.record("\(found.rows) rows with \(found.count) \(what) where \(expected.rows) have \(expected.count)")
+            return
+        }
+        #expect((0...found.rows).allSatisfy { found.rowOffsets[$0] == expected.rowOffsets[$0] }, "\(what)")
+        #expect((0..<found.count).allSatisfy { found.columnIndices[$0] == expected.columnIndices[$0] }, "\(what)")
+        checkClose(
+            (0..<found.count).map { found.values[$0] }, (0..<expected.count).map { Double(expected.values[$0]) },
+            tolerance: 2e-5, "values of \(what)")
+    }
+
+    /// Where the list's entries come to lie hangs on the order in which blocks run; nothing else may.
+    @Test func theSameTwiceIsTheSameBits() throws {
+        let c = Case(testDescription: "", core: 5, deadEvery: 4)
+        func bits() throws -> [UInt32] {
+            let trainer = try trainer(c, on: try TestCard.device())
+            let records = try (0..<4).map { try trainer.update(batch(c, $0)) }
+            try trainer.arithmetic.export()
+            let sae = trainer.sae
+            return [sae.encoder, sae.decoder, sae.encoderBias, sae.decoderBias].flatMap { $0.values.map(\.bitPattern) }
+                + records.flatMap { [Float($0.loss).bitPattern, Float($0.gradientNorm).bitPattern] }
+        }
+        expectSame(try bits(), try bits(), "parameters, losses and norms")
+    }
+
+    /// Half of the steps, a state that was brought home, and the rest by another trainer.
+    @Test func aStateThatWasExportedGoesOnToTheSameBits() throws {
+        let c = Case(testDescription: "", deadEvery: 4)
+        let whole = try trainer(c, on: try TestCard.device())
+        for step in 0..<3 { _ = try whole.update(batch(c, step)) }
+        try whole.arithmetic.export()
+        let again = try Trainer(
+            whole.state.copy(), plan: whole.plan, rule: try rule(c.rule), on: try TestCard.device())
+        for step in 3..<6 { #expect(try again.update(batch(c, step)) == whole.update(batch(c, step))) }
+        for trainer in [whole, again] { try trainer.arithmetic.export() }
+        expectSame(again.sae.encoder.values, whole.sae.encoder.values, "W_enc")
+        expectSame(again.sae.decoder.values, whole.sae.decoder.values, "W_dec")
+    }
+
+    /// A guess that is too high leaves too few, and one that is too low more than there is room for: both are noticed, and the
+    /// selection is the same.
+    @Test(arguments: [Float(1e9), 1e-30]) func aWrongGuessOfTheFloorIsMadeGood(_ floor: Float) throws {
+        // 40,000 positive pre-activations and room for 65,536 entries, which the second case's 90,000 exceed.
+        let c = Case(testDescription: "", groups: [1000, 3000], rows: floor > 1 ? 20 : 70, k: 2)
+        let (right, wrong) = (try trainer(c, on: try TestCard.device()), try trainer(c, on: try TestCard.device()))
+        let arithmetic = try #require(wrong.arithmetic as? CUDAArithmetic)
+        arithmetic.forcedFloor = floor
+        let x = batch(c, 0)
+        #expect(try right.update(x) == wrong.update(x))
+        #expect(arithmetic.repeatCount == 1)
+        checkCodes(try wrong.arithmetic.inspect().codes, try right.arithmetic.inspect().codes, "codes")
+    }
+
+    @Test func anInfinitePreactivationIsNamed() throws {
+        let c = Case(testDescription: "")
+        for rule in ["largest", "host"] {
+            var c = c
+            c.rule = rule
+            let trainer = try trainer(c, on: try TestCard.device())
+            let x = batch(c, 0)
+            for i in 0..<c.dIn { x[3, i] = 3e38 }
+            #expect(message { _ = try trainer.update(x) }.hasPrefix("step 0: the pre-activation of latent "))
+        }
+    }
+
+    @Test func aLossThatIsNoNumberStopsTheTraining() throws {
+        let c = Case(testDescription: "")
+        let trainer = try trainer(c, on: try TestCard.device())
+        let x = batch(c, 0)
+        x[3, 5] = .nan
+        #expect(message { _ = try trainer.update(x) }.hasPrefix("step 0: the loss is nan"))
+    }
+
+    @Test func sizesThatKernelsDoNotHaveAreRefused() throws {
+        let sae = SparseAutoencoder(dIn: 8200, layout: try PrefixLayout(groups: [2, 2]))
+        sae.initialize(seed: 1)
+        let plan = try TrainingPlan(
+            TrainingSettings(k: 1, batchSize: 2, steps: 1), dIn: 8200, layout: sae.layout)
+        #expect(
+            message { _ = try Trainer(sae, plan: plan, rule: NaiveBatchTopK(), on: try TestCard.device()) }
+                == "the width of the activations is 8200; on a CUDA device it can be 8192 at most; use --device cpu")
+    }
+
+    /// Factors are rounded to 2⁻¹¹ of their value, so a sum of d products of size 1 is off by about √d·2⁻¹¹: 2e-3 of the
+    /// largest covers 20 of them.
+    @Test func tf32IsNearSinglePrecision() throws {
+        let c = Case(testDescription: "")
+        let (exact, rounded) = (try trainer(c, on: try TestCard.device()), try trainer(c, on: try TestCard.device(.tf32)))
+        let x = batch(c, 0)
+        let (a, b) = (try exact.update(x), try rounded.update(x))
+        #expect(a.loss != b.loss)
+        #expect(abs(a.loss - b.loss) <= 2e-3 * a.loss)
+    }
+}
