@@ -26,6 +26,7 @@ let package = Package(
     products: [
         .library(name: "CDMSAE", targets: ["CDMSAE"]),
         .executable(name: "dmsae", targets: ["dmsae"]),
+        .library(name: "dmsae-cuda-emulation", type: .dynamic, targets: ["CUDAEmulation"]),
         .library(name: "dmsae-plugin-ablation", type: .dynamic, targets: ["LatentAblation"]),
         .library(name: "dmsae-plugin-batchtopk", type: .dynamic, targets: ["BatchTopK"]),
         .library(name: "dmsae-plugin-frequency", type: .dynamic, targets: ["ActivationFrequency"]),
@@ -163,6 +164,17 @@ let package = Package(
                 "dmsae", "Attribution", "Distillation", "LanguageModeling", "PluginABI", "PluginHost", "PluginWorkers",
                 "SparseCoding", "TensorFiles", "TestSupport",
             ]),
+        // CUDA without a card: driver, compiler and cuBLASLt in one library that runs the kernels' own text on the processor.
+        // An index past an array, an address that is not aligned and an unset variable are as wrong there as on a card.
+        .target(
+            name: "CUDAEmulation", path: "Tests/CUDAEmulation", exclude: ["README.md", "Examples"],
+            cxxSettings: [
+                .unsafeFlags([
+                    "-O2", "-Wall", "-fvisibility=hidden", "-ffp-contract=off", "-ftrivial-auto-var-init=pattern",
+                    "-fsanitize=alignment,array-bounds,shift-exponent,signed-integer-overflow", "-fsanitize-trap=all",
+                ])
+            ]),
+        .testTarget(name: "CUDAEmulationTests", dependencies: ["LinearAlgebra", "TestSupport"]),
         .executableTarget(
             name: "Benchmarks",
             dependencies: [
@@ -172,7 +184,8 @@ let package = Package(
             path: "Tests/Benchmarks",
             exclude: ["README.md", "results.md", "peers"]),
     ],
-    swiftLanguageModes: [.v6]
+    swiftLanguageModes: [.v6],
+    cxxLanguageStandard: .cxx20
 )
 
 // `.ci/run` sets this. Not an unconditional setting: a newer compiler's new warning must not stop a user's build, and
@@ -181,5 +194,6 @@ if Context.environment["DMSAE_STRICT"] != nil {
     for target in package.targets where [.regular, .executable, .test].contains(target.type) {
         target.swiftSettings = (target.swiftSettings ?? []) + [.treatAllWarnings(as: .error)]
         target.cSettings = (target.cSettings ?? []) + [.treatAllWarnings(as: .error)]
+        target.cxxSettings = (target.cxxSettings ?? []) + [.treatAllWarnings(as: .error)]
     }
 }
