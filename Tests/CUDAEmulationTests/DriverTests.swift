@@ -128,6 +128,9 @@ import Testing
                 _ = try card.function(name, in: compiled(text + " void nothing();", ["--gpu-architecture=sm_86"]))
             }
         }
+        // A macro may have put the name together.
+        _ = try card.function(
+            "example_last_block", in: compiled("example_last_##V(", ["--gpu-architecture=sm_86"]))
         #expect(throws: CUDAError(description: "CUDA_ERROR_INVALID_IMAGE")) {
             _ = try card.function("example_last_block", in: Array("ELF".utf8) + [0])
         }
