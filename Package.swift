@@ -178,8 +178,8 @@ let package = Package(
         .executableTarget(
             name: "Benchmarks",
             dependencies: [
-                "Attribution", "Distillation", "SparseCoding", "LanguageModeling", "PluginHost", "PluginWorkers",
-                "TensorFiles",
+                "Attribution", "CUDABackend", "Distillation", "SparseCoding", "LanguageModeling", "PluginHost",
+                "PluginWorkers", "TensorFiles",
             ],
             path: "Tests/Benchmarks",
             exclude: ["README.md", "results.md", "peers"]),

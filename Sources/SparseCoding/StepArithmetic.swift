@@ -83,7 +83,8 @@ package struct StepInspection {
     /// ∂L of all parameters in their places; 0 for a latent without entry, and frozen rows of the encoder undefined.
     package let gradients: SparseAutoencoder
 
-    package init(codes: SparseCodes, auxiliary: SparseCodes, auxiliaryDenominator: Double, gradients: SparseAutoencoder) {
+    package init(codes: SparseCodes, auxiliary: SparseCodes, auxiliaryDenominator: Double, gradients: SparseAutoencoder)
+    {
         (self.codes, self.auxiliary) = (codes, auxiliary)
         (self.auxiliaryDenominator, self.gradients) = (auxiliaryDenominator, gradients)
     }

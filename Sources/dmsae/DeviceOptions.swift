@@ -8,12 +8,14 @@ import SparseCoding
 struct DeviceOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Where trainings are computed: cpu, cuda or cuda:N; default DMSAE_DEVICE, or else cpu.", valueName: "device"))
+            "Where trainings are computed: cpu, cuda or cuda:N; default DMSAE_DEVICE, or else cpu.", valueName: "device"
+        ))
     var device: String?
 
     @Option(
         help:
-            "Of matrix products on a card: fp32, tf32 (factors rounded to 10 bits of mantissa) or bf16 (7 bits); default tf32.")
+            "Of matrix products on a card: fp32, tf32 (factors rounded to 10 bits of mantissa) or bf16 (7 bits); default tf32."
+    )
     var precision: ProductPrecision?
 
     /// Opens the device.

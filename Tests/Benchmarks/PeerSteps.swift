@@ -5,6 +5,10 @@ import LinearAlgebra
 /// The steps of other trainers on the same work, timed by a Python that has them.
 struct PeerSteps {
     let python: String
+    /// As torch names it.
+    var device = "cpu"
+    /// Whether products may be rounded to TF32.
+    var isRounded = false
 
     struct Time: Decodable {
         let name: String
@@ -17,7 +21,7 @@ struct PeerSteps {
     func times(of shape: TrainingShape) -> [Time] {
         let command =
             "'\(python)' '\(Self.script)' \(shape.dIn) \(shape.width) \(shape.k) \(shape.batch) "
-            + "--threads \(Lanes.shared.count)"
+            + "--threads \(Lanes.shared.count) --device \(device)" + (isRounded ? " --tf32" : "")
         guard let pipe = popen(command, "r") else { return [] }
         defer { pclose(pipe) }
         var times: [Time] = []

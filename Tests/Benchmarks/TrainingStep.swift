@@ -29,7 +29,9 @@ struct TrainingStep {
         let rounds = try measure(trainer, inputs)
         print("\ntraining step, \(shape.title), rule \(rule.name) \(rule.version)")
         report(rounds)
-        if trainer.arithmetic.repeatCount > 0 { print("  \(trainer.arithmetic.repeatCount) selections were made twice") }
+        if trainer.arithmetic.repeatCount > 0 {
+            print("  \(trainer.arithmetic.repeatCount) selections were made twice")
+        }
         let formula = shape.residentBytes(prefixes: sae.layout.prefixes.count, lanes: Lanes.shared.count)
         if let peak { printRow("peak memory, and its formula", gigabytes(peak), gigabytes(formula)) }
         reportPeers(step: rounds.median("step"))

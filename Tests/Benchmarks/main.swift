@@ -1,9 +1,10 @@
+import CUDABackend
 import Glibc
 
 // With a Python that has torch and the peers (or DMSAE_PEER_PYTHON), and the model as a folder that transformers reads (or
 // DMSAE_PEER_MODEL; MODEL itself if it is one), peers are timed too.
 let usage = """
-    usage: Benchmarks [sae [all | D F K B] [--core C] [--dead SHARE] [--rounds N]
+    usage: Benchmarks [sae [all | D F K B] [--core C] [--dead SHARE] [--rounds N] [--device cuda [--precision fp32|tf32|bf16]]
                       | lm MODEL [LAYER] | scoring MODEL [LAYER] | plugins MODEL [LAYER]
                       | store FOLDER]
                       [--python PYTHON] [--folder FOLDER]
@@ -54,8 +55,13 @@ default:
     exit(64)
 }
 
+/// What runs under `sae`.
+protocol StepBenchmark { func run() throws }
+extension TrainingStep: StepBenchmark {}
+extension CardStep: StepBenchmark {}
+
 /// The steps that the arguments after `sae` ask for, nil if they cannot be understood.
-func trainingSteps(_ arguments: [String]) -> [TrainingStep]? {
+func trainingSteps(_ arguments: [String]) -> [any StepBenchmark]? {
     var (sizes, options) = ([String](), [String: String]())
     var rest = arguments[...]
     while let word = rest.popFirst() {
@@ -75,14 +81,19 @@ func trainingSteps(_ arguments: [String]) -> [TrainingStep]? {
         guard numbers.count == 4, sizes.count == 4 else { return nil }
         shapes = [TrainingShape(dIn: numbers[0], width: numbers[1], k: numbers[2], batch: numbers[3])]
     }
-    var rounds = 7
+    var (rounds, isOnCard, precision) = (7, false, ProductPrecision.tf32)
     for (name, value) in options {
         switch (name, Double(value)) {
+        case ("--device", _) where ["cpu", "cuda"].contains(value): isOnCard = value == "cuda"
+        case ("--precision", _):
+            guard let known = ProductPrecision(rawValue: value) else { return nil }
+            precision = known
         case ("--core", let number?): for i in shapes.indices { shapes[i].core = Int(number) }
         case ("--dead", let number?): for i in shapes.indices { shapes[i].dead = number }
         case ("--rounds", let number?): rounds = max(1, Int(number))
         default: return nil
         }
     }
+    if isOnCard { return shapes.map { CardStep(shape: $0, precision: precision, rounds: rounds, python: python) } }
     return shapes.map { TrainingStep(shape: $0, rounds: rounds, python: python) }
 }

@@ -41,7 +41,7 @@ package final class FixedThreshold: SparsityRule {
     package let name = "fixed-threshold"
     package let version = "0"
     package let scope = SelectionScope.all
-    private let threshold: Float
+    package let threshold: Float
 
     package init(_ threshold: Float) { self.threshold = threshold }
 

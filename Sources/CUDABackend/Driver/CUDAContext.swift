@@ -104,24 +104,39 @@ package final class CUDAContext {
     }
 
     /// Waits for all that was launched.
-    func synchronize() throws(CUDAError) {
+    package func synchronize() throws(CUDAError) {
         try driver.check(driver.streamSynchronize(stream), "a computation on \(name)")
     }
 
     // MARK: Launches
 
+    /// Set by benchmarks: how long each launch takes.
+    package var times: LaunchTimes?
+
+    /// Runs what launches work on `stream` under a name.
+    func timed(_ name: String, _ body: () throws(CUDAError) -> Void) throws(CUDAError) {
+        guard let times else { return try body() }
+        try times.begin(name, on: self)
+        try body()
+        try times.end(on: self)
+    }
+
     /// Runs a kernel on `stream`, the blocks of a grid of x by y with `threads` each.
-    func launch(_ kernel: Kernel, _ x: Int, _ y: Int = 1, threads: Int, _ values: any KernelArgument...) throws(CUDAError) {
+    func launch(_ kernel: Kernel, _ x: Int, _ y: Int = 1, threads: Int, _ values: any KernelArgument...)
+        throws(CUDAError)
+    {
         guard x > 0, y > 0 else { return }
         precondition(values.count <= Self.mostArguments, "\(values.count) arguments of \(kernel.name)")
         for (i, value) in values.enumerated() {
             slots[i] = 0
             value.store(in: UnsafeMutableRawPointer(slots + i))
         }
-        try driver.check(
-            driver.launchKernel(
-                kernel.function, UInt32(x), UInt32(y), 1, UInt32(threads), 1, 1, 0, stream, arguments, nil),
-            "launch of \(kernel.name)")
+        try timed(kernel.name) { () throws(CUDAError) in
+            try driver.check(
+                driver.launchKernel(
+                    kernel.function, UInt32(x), UInt32(y), 1, UInt32(threads), 1, 1, 0, stream, arguments, nil),
+                "launch of \(kernel.name)")
+        }
     }
 }
 

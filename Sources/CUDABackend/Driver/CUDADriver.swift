@@ -39,8 +39,7 @@ struct CUDADriver: Sendable {
     let eventElapsedTime: @convention(c) (UnsafeMutablePointer<Float>, Handle, Handle) -> Int32
     let moduleLoadData: @convention(c) (UnsafeMutablePointer<Handle?>, UnsafeRawPointer) -> Int32
     let moduleUnload: @convention(c) (Handle) -> Int32
-    let moduleGetFunction:
-        @convention(c) (UnsafeMutablePointer<Handle?>, Handle, UnsafePointer<CChar>) -> Int32
+    let moduleGetFunction: @convention(c) (UnsafeMutablePointer<Handle?>, Handle, UnsafePointer<CChar>) -> Int32
     let launchKernel:
         @convention(c) (
             Handle, UInt32, UInt32, UInt32, UInt32, UInt32, UInt32, UInt32, Handle?,
@@ -53,7 +52,8 @@ struct CUDADriver: Sendable {
     init() throws(CUDAError) {
         library = try CUDALibrary(
             ["libcuda.so.1"],
-            advice: "a machine with an NVIDIA card has it from the card's driver; use --device cpu, or install the driver")
+            advice:
+                "a machine with an NVIDIA card has it from the card's driver; use --device cpu, or install the driver")
         getErrorName = try library.function("cuGetErrorName")
         getErrorString = try library.function("cuGetErrorString")
         initialize = try library.function("cuInit")

@@ -44,7 +44,9 @@ struct CUDALibrary: @unchecked Sendable {
     private static let folders: [String] = {
         var patterns = ["/usr/local/cuda/lib64", "/usr/lib/wsl/lib"]
         for variable in ["CUDA_HOME", "CUDA_PATH"] {
-            if let value = getenv(variable).map({ String(cString: $0) }), !value.isEmpty { patterns.append(value + "/lib64") }
+            if let value = getenv(variable).map({ String(cString: $0) }), !value.isEmpty {
+                patterns.append(value + "/lib64")
+            }
         }
         for variable in ["VIRTUAL_ENV", "CONDA_PREFIX"] {
             guard let value = getenv(variable).map({ String(cString: $0) }), !value.isEmpty else { continue }
@@ -53,7 +55,9 @@ struct CUDALibrary: @unchecked Sendable {
         if let home = getenv("HOME").map({ String(cString: $0) }) {
             patterns.append(home + "/.local/lib/python3*/site-packages/nvidia/*/lib")
         }
-        patterns += ["/usr/local/lib/python3*/dist-packages/nvidia/*/lib", "/usr/lib/python3/dist-packages/nvidia/*/lib"]
+        patterns += [
+            "/usr/local/lib/python3*/dist-packages/nvidia/*/lib", "/usr/lib/python3/dist-packages/nvidia/*/lib",
+        ]
         return patterns.flatMap(matches)
     }()
 

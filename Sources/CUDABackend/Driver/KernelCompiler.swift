@@ -59,7 +59,9 @@ struct KernelCompiler: Sendable {
         var size = 0
         try require(getCodeSize(created, &size), file, options, created)
         var code = [UInt8](repeating: 0, count: size)
-        let result = code.withUnsafeMutableBytes { getCode(created, $0.baseAddress!.assumingMemoryBound(to: CChar.self)) }
+        let result = code.withUnsafeMutableBytes {
+            getCode(created, $0.baseAddress!.assumingMemoryBound(to: CChar.self))
+        }
         try require(result, file, options, created)
         return code
     }
@@ -72,7 +74,9 @@ struct KernelCompiler: Sendable {
         var size = 0
         if let program, getLogSize(program, &size) == 0, size > 1 {
             var text = [CChar](repeating: 0, count: size)
-            if getLog(program, &text) == 0 { log += ": " + String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self) }
+            if getLog(program, &text) == 0 {
+                log += ": " + String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            }
         }
         throw .compilation(file: file, options: options.joined(separator: " "), log: log)
     }

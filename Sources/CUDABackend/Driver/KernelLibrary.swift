@@ -45,7 +45,8 @@ final class KernelLibrary {
 
     private func load(_ file: String) throws(CUDAError) -> OpaquePointer {
         guard let text = Self.sources[file] else { preconditionFailure("no kernels named \(file)") }
-        let source = String(decoding: PackageResources.prelude_cu, as: UTF8.self) + "\n#line 1 \"\(file).cu\"\n"
+        let source =
+            String(decoding: PackageResources.prelude_cu, as: UTF8.self) + "\n#line 1 \"\(file).cu\"\n"
             + String(decoding: text, as: UTF8.self)
         let options = [
             "--gpu-architecture=sm_\(context.capability.major)\(context.capability.minor)", "--std=c++17",

@@ -8,7 +8,7 @@ final class MatrixProducts {
     /// "13.0.0"
     let version: String
     private let precision: ProductPrecision
-    private let driver: CUDADriver
+    private unowned let context: CUDAContext
     private let handle: Handle
     private let workspace: DeviceArray<UInt8>
     private let destroy: @convention(c) (Handle) -> Int32
@@ -60,7 +60,7 @@ final class MatrixProducts {
             ["libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"],
             advice: "it comes with the CUDA toolkit, with PyTorch, or by pip install nvidia-cublas")
         self.precision = precision
-        driver = context.driver
+        self.context = context
         let create: @convention(c) (UnsafeMutablePointer<Handle?>) -> Int32 = try library.function("cublasLtCreate")
         let getVersion: @convention(c) () -> Int = try library.function("cublasLtGetVersion")
         destroy = try library.function("cublasLtDestroy")
@@ -108,16 +108,26 @@ final class MatrixProducts {
     ) throws(CUDAError) {
         // Cᵀ = op(B)ᵀ op(A)ᵀ: the library's first factor is B, and what it sees of each is the transpose.
         let shape = Shape(
-            m: n, n: m, k: k, transposesA: b.isTransposed, transposesB: a.isTransposed, strideA: b.stride, strideB: a.stride,
+            m: n, n: m, k: k, transposesA: b.isTransposed, transposesB: a.isTransposed, strideA: b.stride,
+            strideB: a.stride,
             strideC: c.stride)
         let plan = try prepare(shape)
+        try context.timed("product") { () throws(CUDAError) in
+            try launch(plan, a, b, c, factor: factor, keeping: kept, on: stream, "\(m) × \(k) and \(k) × \(n)")
+        }
+    }
+
+    private func launch(
+        _ plan: Prepared, _ a: DeviceSlice, _ b: DeviceSlice, _ c: DeviceSlice, factor: Float, keeping kept: Float,
+        on stream: OpaquePointer, _ sizes: @autoclosure () -> String
+    ) throws(CUDAError) {
         var (alpha, beta) = (factor, kept)
         let code = withUnsafePointer(to: plan.heuristic.algorithm) { algorithm in
             matmul(
                 handle, plan.description, &alpha, b.address, plan.a, a.address, plan.b, &beta, c.address, plan.c,
                 c.address, plan.c, algorithm, workspace.address, Self.workspaceBytes, stream)
         }
-        try check(code, "cublasLtMatmul of \(m) × \(k) and \(k) × \(n)")
+        try check(code, "cublasLtMatmul of \(sizes())")
     }
 
     private func prepare(_ shape: Shape) throws(CUDAError) -> Prepared {

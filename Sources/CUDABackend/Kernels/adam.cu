@@ -63,8 +63,8 @@ template <int V> __device__ __forceinline__ void adamRows(
     }
 }
 
-#define ADAM_ROWS(V) \
-    extern "C" __global__ void __launch_bounds__(256) adamRows##V( \
+#define ADAM_ROWS(name, V) \
+    extern "C" __global__ void __launch_bounds__(256) name( \
         float4 *decoder, float4 *decoderFirst, float4 *decoderSecond, const float4 *decoderGradient, float4 *encoder, \
         float4 *encoderFirst, float4 *encoderSecond, const float4 *encoderGradient, const unsigned char *touched, \
         int latents, int frozen, int d4, float beta1, float beta2, float epsilon, float stepSize, \
@@ -75,12 +75,12 @@ template <int V> __device__ __forceinline__ void adamRows(
             Adam{beta1, beta2, epsilon, stepSize, inverseRootCorrection, gradientScale}); \
     }
 
-ADAM_ROWS(1)
-ADAM_ROWS(2)
-ADAM_ROWS(3)
-ADAM_ROWS(4)
-ADAM_ROWS(6)
-ADAM_ROWS(8)
+ADAM_ROWS(adamRows1, 1)
+ADAM_ROWS(adamRows2, 2)
+ADAM_ROWS(adamRows3, 3)
+ADAM_ROWS(adamRows4, 4)
+ADAM_ROWS(adamRows6, 6)
+ADAM_ROWS(adamRows8, 8)
 
 // The same for a vector.
 extern "C" __global__ void adamVector(

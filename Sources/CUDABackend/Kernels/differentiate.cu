@@ -118,8 +118,8 @@ template <int V> __device__ __forceinline__ void differentiate(
     }
 }
 
-#define DIFFERENTIATE(V) \
-    extern "C" __global__ void __launch_bounds__(256) differentiate##V( \
+#define DIFFERENTIATE(name, V) \
+    extern "C" __global__ void __launch_bounds__(256) name( \
         const float4 *decoder, const float4 *sums, const float4 *centered, int rows, int d4, const int *prefixes, \
         const int *offsets, const int *entryRows, const float *entryValues, float *deltas, int frozen, int projecting, \
         int parts, float4 *decoderGradient, float4 *encoderGradient, float *biasGradient, double *decoderSquares, \
@@ -129,12 +129,12 @@ template <int V> __device__ __forceinline__ void differentiate(
             parts, decoderGradient, encoderGradient, biasGradient, decoderSquares, encoderSquares, touched); \
     }
 
-DIFFERENTIATE(1)
-DIFFERENTIATE(2)
-DIFFERENTIATE(3)
-DIFFERENTIATE(4)
-DIFFERENTIATE(6)
-DIFFERENTIATE(8)
+DIFFERENTIATE(differentiate1, 1)
+DIFFERENTIATE(differentiate2, 2)
+DIFFERENTIATE(differentiate3, 3)
+DIFFERENTIATE(differentiate4, 4)
+DIFFERENTIATE(differentiate6, 6)
+DIFFERENTIATE(differentiate8, 8)
 
 // ∂L/∂f of the candidates that a rule was shown, and what it puts in their place.
 extern "C" __global__ void gatherDeltas(const float *deltas, const int *places, const int *codePlaces, int count, float *shown) {

@@ -50,7 +50,8 @@ final class DeviceArray<Element> {
     }
 
     /// Copies elements and waits for them, for tests and where a number decides what comes next.
-    func values(_ count: Int? = nil, from first: Int = 0) throws(CUDAError) -> [Element] where Element: BitwiseCopyable {
+    func values(_ count: Int? = nil, from first: Int = 0) throws(CUDAError) -> [Element]
+    where Element: BitwiseCopyable {
         let count = count ?? self.count
         let memory = UnsafeMutablePointer<Element>.allocate(capacity: max(count, 1))
         defer { memory.deallocate() }
@@ -114,11 +115,11 @@ final class DeviceEvent {
     let handle: OpaquePointer
     private let context: CUDAContext
 
-    init(on context: CUDAContext) throws(CUDAError) {
+    init(on context: CUDAContext, isTimed: Bool = false) throws(CUDAError) {
         try context.activate()
         var made: OpaquePointer?
         // CU_EVENT_DISABLE_TIMING
-        try context.driver.check(context.driver.eventCreate(&made, 2), "cuEventCreate")
+        try context.driver.check(context.driver.eventCreate(&made, isTimed ? 0 : 2), "cuEventCreate")
         (handle, self.context) = (made!, context)
     }
 
@@ -137,5 +138,13 @@ final class DeviceEvent {
 
     func synchronize() throws(CUDAError) {
         try context.driver.check(context.driver.eventSynchronize(handle), "a computation on \(context.name)")
+    }
+
+    /// Between two that have passed and were made to be timed.
+    func seconds(until end: DeviceEvent) throws(CUDAError) -> Double {
+        var milliseconds: Float = 0
+        try context.driver.check(
+            context.driver.eventElapsedTime(&milliseconds, handle, end.handle), "cuEventElapsedTime")
+        return Double(milliseconds) / 1000
     }
 }

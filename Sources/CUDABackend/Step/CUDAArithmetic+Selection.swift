@@ -169,7 +169,8 @@ extension CUDAArithmetic {
     }
 
     /// Everything above the floors of a rule that learns.
-    private func selectAboveFloors(_ learned: LearnedGradients, _ context: SelectionContext) throws -> SelectionSummary {
+    private func selectAboveFloors(_ learned: LearnedGradients, _ context: SelectionContext) throws -> SelectionSummary
+    {
         try learned.updateFloors(context, exempt: exempt)
         let floors = try learnedFloors ?? DeviceMatrix(rows: 1, columns: latents, on: self.context)
         learnedFloors = floors

@@ -21,7 +21,8 @@ package final class CUDAArithmetic: StepArithmetic {
 
     // Parameters, moments and gradients.
     let encoder, decoder, encoderBias, decoderBias: DeviceMatrix
-    private let first, second: (encoder: DeviceMatrix, decoder: DeviceMatrix, encoderBias: DeviceMatrix, decoderBias: DeviceMatrix)
+    private let first,
+        second: (encoder: DeviceMatrix, decoder: DeviceMatrix, encoderBias: DeviceMatrix, decoderBias: DeviceMatrix)
     let encoderGradient, decoderGradient, encoderBiasGradient, decoderBiasGradient: DeviceMatrix
     /// [F] whether a latent has a gradient.
     let touched: DeviceArray<UInt8>
@@ -82,10 +83,12 @@ package final class CUDAArithmetic: StepArithmetic {
         (encoderGradient, decoderGradient) = (try matrix(sae.dSAE, sae.dIn), try matrix(sae.dSAE, sae.dIn))
         (encoderBiasGradient, decoderBiasGradient) = (try matrix(1, sae.dSAE), try matrix(1, sae.dIn))
         first = (
-            try matrix(sae.dSAE, sae.dIn), try matrix(sae.dSAE, sae.dIn), try matrix(1, sae.dSAE), try matrix(1, sae.dIn)
+            try matrix(sae.dSAE, sae.dIn), try matrix(sae.dSAE, sae.dIn), try matrix(1, sae.dSAE),
+            try matrix(1, sae.dIn)
         )
         second = (
-            try matrix(sae.dSAE, sae.dIn), try matrix(sae.dSAE, sae.dIn), try matrix(1, sae.dSAE), try matrix(1, sae.dIn)
+            try matrix(sae.dSAE, sae.dIn), try matrix(sae.dSAE, sae.dIn), try matrix(1, sae.dSAE),
+            try matrix(1, sae.dIn)
         )
         touched = try DeviceArray(latents, on: context)
         decoderSquares = try DeviceArray(latents, on: context)
@@ -108,7 +111,8 @@ package final class CUDAArithmetic: StepArithmetic {
     private var parameters: [(Matrix, DeviceMatrix)] {
         let (m, v) = (moments.first, moments.second)
         return [
-            (sae.encoder, encoder), (sae.decoder, decoder), (sae.encoderBias, encoderBias), (sae.decoderBias, decoderBias),
+            (sae.encoder, encoder), (sae.decoder, decoder), (sae.encoderBias, encoderBias),
+            (sae.decoderBias, decoderBias),
             (m.encoder, first.encoder), (m.decoder, first.decoder), (m.encoderBias, first.encoderBias),
             (m.decoderBias, first.decoderBias), (v.encoder, second.encoder), (v.decoder, second.decoder),
             (v.encoderBias, second.encoderBias), (v.decoderBias, second.decoderBias),

@@ -86,7 +86,8 @@ final class SelectionArrays {
     func grow(to count: Int) throws(CUDAError) {
         guard count > capacity else { return }
         let bytes = 8 * count
-        var need = MemoryNeed("a selection among \(count) candidates needs", advice: "lower --batch, or use --device cpu")
+        var need = MemoryNeed(
+            "a selection among \(count) candidates needs", advice: "lower --batch, or use --device cpu")
         need.add("candidates", bytes)
         try context.require(need)
         try context.synchronize()
@@ -102,7 +103,8 @@ final class SelectionArrays {
         guard count <= Int(Int32.max) else {
             throw .unsupported(name: "the number of selected entries in a batch", value: count, most: Int(Int32.max))
         }
-        var need = MemoryNeed("a batch of \(count) selected entries needs", advice: "lower --batch, or use --device cpu")
+        var need = MemoryNeed(
+            "a batch of \(count) selected entries needs", advice: "lower --batch, or use --device cpu")
         need.add("codes", 36, count)
         try context.require(need)
         try context.synchronize()

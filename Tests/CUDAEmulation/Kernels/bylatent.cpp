@@ -1,0 +1,9 @@
+#define KERNEL_FILE bylatent
+#include "../Device/emulation.h"
+
+namespace {
+#include "../../../Sources/CUDABackend/Kernels/prelude.cu"
+#include "../../../Sources/CUDABackend/Kernels/bylatent.cu"
+}
+
+KERNELS(KERNEL(countLatents), KERNEL(scatterEntries), KERNEL(orderEntries));
