@@ -106,12 +106,15 @@ let package = Package(
             ]),
         .target(
             name: "Distillation",
-            dependencies: ["Attribution", "SparseCoding", "Kernels", "TensorFiles", .product(name: "Yams", package: "Yams")]),
+            dependencies: [
+                "Attribution", "SparseCoding", "Kernels", "TensorFiles", .product(name: "Yams", package: "Yams"),
+            ]),
         .target(name: "Reports", dependencies: ["Distillation", "Attribution", "TensorFiles"]),
         .executableTarget(
             name: "dmsae",
             dependencies: [
-                "CLinux", "CUDABackend", "Distillation", "Reports", "SAEFormats", "PluginABI", "PluginHost", "PluginWorkers",
+                "CLinux", "CUDABackend", "Distillation", "Reports", "SAEFormats", "PluginABI", "PluginHost",
+                "PluginWorkers",
                 "PluginValidation", "LanguageModeling", "TensorFiles", "LinearAlgebra", "Kernels",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],

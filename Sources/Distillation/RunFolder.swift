@@ -48,7 +48,8 @@ public struct RunRecord: Codable, Sendable, Equatable {
                 ("version", version), ("lanes", String(lanes)), ("BLAS core", blasCore),
                 ("kernel level", String(kernelLevel)), ("sparsity rule", rule), ("scorer", scorer),
             ]
-            + named(device) { "the device's \($0)" } + named(ruleSettings) { "the sparsity rule's \($0)" } + named(scorerSettings) { "the scorer's \($0)" }
+            + named(device) { "the device's \($0)" } + named(ruleSettings) { "the sparsity rule's \($0)" }
+            + named(scorerSettings) { "the scorer's \($0)" }
             + named(hashes) { "SHA-256 of \($0)" }
             + [("seeds", seeds.map(String.init).joined(separator: " "))]
     }

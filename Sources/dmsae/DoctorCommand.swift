@@ -78,7 +78,8 @@ struct DoctorCommand: ParsableCommand {
         do {
             let card = try CUDACard(index: 0)
             return [
-                Finding(what: "CUDA device", found: card.description), Finding(what: "CUDA libraries", found: card.libraries),
+                Finding(what: "CUDA device", found: card.description),
+                Finding(what: "CUDA libraries", found: card.libraries),
             ]
         } catch CUDAError.libraryMissing(let name, _, let advice) where name.hasPrefix("libcuda.so") {
             return [Finding(what: "CUDA device", found: "none: no \(name); \(advice)")]

@@ -8,7 +8,8 @@ import TensorFiles
 enum Surroundings {
     /// Every variable of ours, with those of building and testing.
     private static let known = [
-        "DMSAE_CACHE", "DMSAE_CPU", "DMSAE_CUDA_PATH", "DMSAE_DEVICE", "DMSAE_LANES", "DMSAE_PLUGIN_PATH", "DMSAE_STRICT",
+        "DMSAE_CACHE", "DMSAE_CPU", "DMSAE_CUDA_PATH", "DMSAE_DEVICE", "DMSAE_LANES", "DMSAE_PLUGIN_PATH",
+        "DMSAE_STRICT",
     ]
 
     /// Bytes without which no command gets far: an array of Swift's that cannot have its memory ends the program in words of its

@@ -181,7 +181,8 @@ struct ShippedRuleTests {
         let layout = try PrefixLayout(groups: [32, 96])
         let sae = SparseAutoencoder(dIn: d, layout: layout)
         sae.initialize(seed: 4)
-        let trainer = try Trainer(sae, plan: try TrainingPlan(settings, dIn: d, layout: layout), rule: try rule(reference))
+        let trainer = try Trainer(
+            sae, plan: try TrainingPlan(settings, dIn: d, layout: layout), rule: try rule(reference))
         // Sparse combinations of fixed directions, mean square norm about 1.
         let directions = Matrix(rows: 40, columns: d)
         let random = CounterRandom(seed: 1, purpose: .test)

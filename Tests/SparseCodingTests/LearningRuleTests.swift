@@ -161,7 +161,8 @@ private final class PassingRule: SparsityRule, SparsityRuleLearning, @unchecked 
             }
         }
         checkClose(
-            dead.map { trainer.lanes.gradients.encoderBias[$0] }, dead.map { expected[$0] }, tolerance: 2e-5, "∂L/∂b_enc")
+            dead.map { trainer.lanes.gradients.encoderBias[$0] }, dead.map { expected[$0] }, tolerance: 2e-5,
+            "∂L/∂b_enc")
         for j in dead {
             #expect((0..<batch).contains { rule.candidates[$0, j] != 0 }, "latent \(j) is a candidate")
             #expect(trainer.lanes.gradients.decoderRow(j).contains { $0 != 0 }, "its decoder row has a gradient")
