@@ -3,12 +3,14 @@
 
 DMSAE := .build/release/dmsae
 
-.PHONY: help setup build demo test test-report bench
+.PHONY: help setup build demo test test-report bench dist test-gpu
 
 help:
 	@echo "make demo          install what is missing, build, fetch model and text, distil a core (runs/demo)"
 	@echo "make test          install what is missing, build, run every test"
 	@echo "make test-report   install what is missing, build, look at the HTML reports in headless Chromium"
+	@echo "make dist          pack program, tests and libraries for machines without Swift (.build/dist)"
+	@echo "make test-gpu      the same, then run what needs an NVIDIA card; on another machine: unpack, ./test-gpu"
 	@echo "make bench         time the parts of a run; BENCH_ARGS='sae 576 16384 64 2048' for one of them"
 
 setup:
@@ -41,3 +43,12 @@ test-report:
 # Tests/Benchmarks/README.md says what there is to ask for. Peers are timed if DMSAE_PEER_PYTHON has them.
 bench: build
 	.build/release/Benchmarks $(BENCH_ARGS)
+
+# One folder that runs where no Swift is. On a machine with a card: unpack the .tar.xz there and run its ./test-gpu.
+dist:
+	@.ci/setup --dist
+	swift build -c release --build-tests
+	@.ci/dist
+
+test-gpu: dist
+	.build/dist/dmsae-$$($(DMSAE) --version)-linux-x86_64/test-gpu

@@ -1,10 +1,12 @@
 import Glibc
 import TensorFiles
 
-/// The path of a file or folder under Tests/Fixtures.
+/// The path of a file or folder under Tests/Fixtures: of the sources, or beside the program's folder, where it was unpacked
+/// on a machine without sources (`make dist`).
 public func fixture(_ name: String, here: String = #filePath) -> String {
     let tests = here.split(separator: "/", omittingEmptySubsequences: false).dropLast(2).joined(separator: "/")
-    return "\(tests)/Fixtures/\(name)"
+    let folder = access(tests, F_OK) == 0 ? tests : builtProgram.dropLast("dmsae".count) + "../Tests"
+    return "\(folder)/Fixtures/\(name)"
 }
 
 /// A folder of its own for one test, removed with what it holds when the object goes.
