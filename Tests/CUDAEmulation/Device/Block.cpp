@@ -45,7 +45,7 @@ std::string text(const char *operation, Where where) {
     return std::string(operation) + " (" + (name ? name + 1 : where.file) + ":" + std::to_string(where.line) + ")";
 }
 
-bool same(Where a, Where b) { return a.line == b.line && strcmp(a.file, b.file) == 0; }
+bool same(Where a, Where b) { return a.line == b.line && (a.file == b.file || strcmp(a.file, b.file) == 0); }
 
 void enterThread() {
     block.launch->body();
