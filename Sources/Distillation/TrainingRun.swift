@@ -79,14 +79,19 @@ public struct TrainingRun {
         _ trainer: Trainer, from source: BatchSource, log: EventLog?, inputScale: Float
     ) throws -> TrainingOutcome {
         let plan = trainer.plan
-        let batch = Matrix(rows: plan.batchSize, columns: trainer.sae.dIn)
+        var batch = Matrix(rows: plan.batchSize, columns: trainer.sae.dIn)
+        var spare = trainer.preparesAhead ? Matrix(rows: batch.rows, columns: batch.columns) : batch
         progress.begin("train \(name)", total: plan.steps, unit: "steps")
         defer { progress.end() }
         var last: StepRecord?
         for step in 0..<plan.steps {
             try stop.check()
-            try source(step, batch)
-            let record = try trainer.update(batch)
+            if step == 0 || !trainer.preparesAhead { try source(step, batch) }
+            let record = try trainer.update(batch) {
+                guard step + 1 < plan.steps else { return nil }
+                try source(step + 1, spare)
+                return spare
+            }
             let isLogged = step % logEvery == 0 || step + 1 == plan.steps
             if isLogged {
                 try lock?.requireInPlace()
@@ -94,6 +99,7 @@ public struct TrainingRun {
             }
             progress.advance(by: 1, detail: isLogged ? "loss \(decimals(record.loss, 4))" : "")
             last = record
+            if trainer.preparesAhead && step + 1 < plan.steps { swap(&batch, &spare) }
         }
         guard let last else { preconditionFailure("a plan of no steps") }
         do { try trainer.finish(inputScale: inputScale) } catch  where !stop.isRaised {

@@ -103,6 +103,10 @@ package final class LaneArithmetic: StepArithmetic {
         moments.update(sae, gradients, step, frozen: setting.frozenCount, lanes: lanes)
     }
 
+    // A batch is where it is computed with.
+    package var preparesAhead: Bool { false }
+    package func prepare(_ x: Matrix) {}
+
     // It computes with the state's own matrices.
     package func decoderBiasChanged() {}
     package func export() {}

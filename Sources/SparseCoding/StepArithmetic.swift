@@ -12,6 +12,12 @@ package protocol StepArithmetic: AnyObject {
     /// fire in it, ascending, those the auxiliary loss may be about.
     func begin(_ x: Matrix, silent: [Int]) throws
 
+    /// Whether a batch can be on its way while the one before is computed with.
+    var preparesAhead: Bool { get }
+
+    /// Starts to bring x, with which the next step will begin, to where it is computed with.
+    func prepare(_ x: Matrix) throws
+
     /// Encodes the batch, lets the rule choose, and keeps the codes by token and by latent.
     ///
     /// - Throws: as `EncodingPass.select`.

@@ -86,17 +86,21 @@ public final class Trainer {
         arithmetic = try device.arithmetic(state, setting)
     }
 
-    /// One step on x [B, D], already divided by the input scale.
+    /// Whether `update` asks for the next batch while it waits for a device.
+    public var preparesAhead: Bool { arithmetic.preparesAhead }
+
+    /// One step on x [B, D], already divided by the input scale; `next` gives the batch of the next step, which has to be another
+    /// matrix, and is called if the trainer prepares ahead.
     ///
     /// - Throws: what the rule throws; `SparseCodingError` when the loss is not a number, the width is wrong, or the
     ///   core starves the rest.
-    public func update(_ x: Matrix) throws -> StepRecord {
+    public func update(_ x: Matrix, preparing next: () throws -> Matrix? = { nil }) throws -> StepRecord {
         guard x.columns == sae.dIn else { throw SparseCodingError.inputWidth(found: x.columns, wanted: sae.dIn) }
         if step == 0 && plan.decoderBiasStart == .geometricMedian {
             sae.decoderBias.assign(geometricMedian(of: x))
             try arithmetic.decoderBiasChanged()
         }
-        var record = try computeGradients(x, projecting: true)
+        var record = try computeGradients(x, projecting: true, preparing: next)
         let clip = min(1, plan.clipNorm / (record.gradientNorm + 1e-6))
         try arithmetic.update(AdamStep(plan, time: step + 1, learningRate: record.learningRate, clip: clip))
         if let learned {
@@ -111,7 +115,9 @@ public final class Trainer {
     }
 
     /// Selection, losses and gradients of one batch, and the bookkeeping of what fired: all of a step but the update.
-    package func computeGradients(_ x: Matrix, projecting: Bool) throws -> StepRecord {
+    package func computeGradients(
+        _ x: Matrix, projecting: Bool, preparing next: () throws -> Matrix? = { nil }
+    ) throws -> StepRecord {
         // Dead unless they fire now.
         let silent = silentLatents(for: plan.deadAfterTokens - x.rows)
         let context = context(.train, rows: x.rows)
@@ -131,6 +137,7 @@ public final class Trainer {
         try arithmetic.computeEncoderGradients()
         // Nothing waits for it, and a device is at work.
         if silent.isEmpty { _ = try recordFirings(rows: x.rows) }
+        if preparesAhead, let x = try next() { try arithmetic.prepare(x) }
         let results = try arithmetic.results()
         onPhase?(.gradients)
         let record = record(results, selection, rows: x.rows, deadCount: dead.count)

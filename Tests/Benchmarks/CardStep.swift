@@ -26,20 +26,23 @@ struct CardStep {
         let taken = before - (try context.memory().free)
         print("\ntraining step on \(context.name), \(shape.title), \(precision.rawValue), rule \(rule.name)")
 
+        func update(_ i: Int) throws {
+            _ = try trainer.update(inputs[i % inputs.count]) { inputs[(i + 1) % inputs.count] }
+        }
         // A step's update runs while the host goes on, so steps are timed in groups that end when the card has done all.
         var groups: [Double] = []
         let count = 20
         for _ in 0..<rounds {
             try context.synchronize()
             let start = monotonicSeconds()
-            for i in 0..<count { _ = try trainer.update(inputs[i % inputs.count]) }
+            for i in 0..<count { try update(i) }
             try context.synchronize()
             groups.append((monotonicSeconds() - start) / Double(count))
         }
         let repeats = trainer.arithmetic.repeatCount
         let times = LaunchTimes()
         context.times = times
-        for i in 0..<count { _ = try trainer.update(inputs[i % inputs.count]) }
+        for i in 0..<count { try update(i) }
         try context.synchronize()
         let parts = try times.totals()
         context.times = nil

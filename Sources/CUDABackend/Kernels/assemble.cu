@@ -118,20 +118,24 @@ extern "C" __global__ void countMarked(
     if (lane() == 0) rowKept[row] = rowCore[row] + kept;
 }
 
-// Offsets from the counts of rows. One block.
-extern "C" __global__ void __launch_bounds__(1024) sumCounts(const int *counts, int count, int *offsets) {
+// Offsets from counts, in two launches of a block for 1024 of them: their sums, and then where each begins.
+extern "C" __global__ void __launch_bounds__(1024) sumCounts(const int *counts, int count, int *sums) {
     __shared__ int scratch[32];
-    int offset = 0;
-    if (threadIdx.x == 0) offsets[0] = 0;
-    // Each thread takes a run, so that long ones need few rounds.
-    int run = (count + blockDim.x - 1) / blockDim.x, begin = min((int)threadIdx.x * run, count);
-    int end = min(begin + run, count), sum = 0, whole;
-    for (int i = begin; i < end; i++) sum += counts[i];
-    offset = scanBlock(sum, scratch, whole);
-    for (int i = begin; i < end; i++) {
-        offset += counts[i];
-        offsets[i + 1] = offset;
-    }
+    int i = blockIdx.x * blockDim.x + threadIdx.x, whole;
+    scanBlock(i < count ? counts[i] : 0, scratch, whole);
+    if (threadIdx.x == 0) sums[blockIdx.x] = whole;
+}
+
+extern "C" __global__ void __launch_bounds__(1024) offsetCounts(
+    const int *counts, int count, const int *sums, int *offsets) {
+    __shared__ int scratch[32];
+    int before = 0, whole;
+    for (int block = threadIdx.x; block < blockIdx.x; block += blockDim.x) before += sums[block];
+    before = blockSum(before, scratch);
+    int i = blockIdx.x * blockDim.x + threadIdx.x, own = i < count ? counts[i] : 0;
+    int at = before + scanBlock(own, scratch, whole);
+    if (i < count) offsets[i + 1] = at + own;
+    if (i == 0) offsets[0] = 0;
 }
 
 extern "C" __global__ void writeMarked(

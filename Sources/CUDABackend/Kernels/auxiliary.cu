@@ -108,8 +108,7 @@ extern "C" __global__ void sumAuxiliary(
 extern "C" __global__ void __launch_bounds__(256) scatterAuxiliary(
     const int *latents, const float4 *decoder, int d4, const float4 *decoderRows, const float4 *encoderRows,
     const double *along, const float *biases, const double *loss, int frozen, int projecting, float4 *decoderGradient,
-    float4 *encoderGradient, float *biasGradient, double *decoderSquares, double *encoderSquares,
-    unsigned char *touched) {
+    float4 *encoderGradient, float *biasGradient, double *squares, unsigned char *touched) {
     __shared__ double scratch[8];
     int i = blockIdx.x, j = latents[i];
     float factor = (float)loss[2], parallel = projecting ? (float)(along[i] / ((1 + 1e-6) * (1 + 1e-6))) : 0;
@@ -129,7 +128,6 @@ extern "C" __global__ void __launch_bounds__(256) scatterAuxiliary(
     ofEncoder = blockSum(ofEncoder, scratch);
     if (threadIdx.x != 0) return;
     biasGradient[j] = biases[i];
-    decoderSquares[j] = ofDecoder;
-    encoderSquares[j] = ofEncoder + (double)biases[i] * (double)biases[i];
+    squares[j] = ofDecoder + ofEncoder + (double)biases[i] * (double)biases[i];
     touched[j] = 1;
 }

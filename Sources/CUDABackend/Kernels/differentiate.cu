@@ -8,12 +8,13 @@
 // second-level cache. `parts` 1 is the decoder, 2 the encoder (with the deltas that are there), 3 both.
 
 #define BATCH 32
+#define PAIR 2
 
 template <int V> __device__ __forceinline__ void differentiate(
     const float4 *decoder, const float4 *sums, const float4 *centered, int rows, int d4, const int *prefixes,
     const int *offsets, const int *entryRows, const float *entryValues, float *deltas, int frozen, int projecting,
-    int parts, float4 *decoderGradient, float4 *encoderGradient, float *biasGradient, double *decoderSquares,
-    double *encoderSquares, unsigned char *touched) {
+    int parts, float4 *decoderGradient, float4 *encoderGradient, float *biasGradient, double *squares,
+    unsigned char *touched) {
     __shared__ float partial[BATCH][8];
     __shared__ float delta[BATCH];
     __shared__ double scratch[8];
@@ -23,8 +24,7 @@ template <int V> __device__ __forceinline__ void differentiate(
         if (threadIdx.x == 0) {
             touched[j] = 0;
             biasGradient[j] = 0;
-            decoderSquares[j] = 0;
-            encoderSquares[j] = 0;
+            squares[j] = 0;
         }
         return;
     }
@@ -44,20 +44,30 @@ template <int V> __device__ __forceinline__ void differentiate(
     for (int first = begin; first < end; first += BATCH) {
         int count = min(BATCH, end - first);
         if (withDecoder) {
-            for (int k = 0; k < count; k++) {
-                const float4 *s = own + (size_t)entryRows[first + k] * d4;
-                float f = entryValues[first + k], dot = 0;
+            for (int k = 0; k < count; k += PAIR) {
+                float4 rows[PAIR][V];
+                // Both rows are on their way before either is used.
 #pragma unroll
-                for (int v = 0; v < V; v++) {
-                    int c = v * blockDim.x + threadIdx.x;
-                    if (c < d4) {
-                        float4 value = __ldg(s + c);
-                        addScaled(forDecoder[v], f, value);
-                        dot += dot4(value, w[v]);
+                for (int u = 0; u < PAIR; u++) {
+                    const float4 *s = own + (size_t)entryRows[first + min(k + u, count - 1)] * d4;
+#pragma unroll
+                    for (int v = 0; v < V; v++) {
+                        int c = v * blockDim.x + threadIdx.x;
+                        rows[u][v] = c < d4 ? __ldg(s + c) : zero4();
                     }
                 }
-                dot = warpSum(dot);
-                if (lane() == 0) partial[k][warp()] = dot;
+#pragma unroll
+                for (int u = 0; u < PAIR; u++) {
+                    if (k + u >= count) break;
+                    float f = entryValues[first + k + u], dot = 0;
+#pragma unroll
+                    for (int v = 0; v < V; v++) {
+                        addScaled(forDecoder[v], f, rows[u][v]);
+                        dot += dot4(rows[u][v], w[v]);
+                    }
+                    dot = warpSum(dot);
+                    if (lane() == 0) partial[k + u][warp()] = dot;
+                }
             }
             __syncthreads();
             if (threadIdx.x < count) {
@@ -76,13 +86,23 @@ template <int V> __device__ __forceinline__ void differentiate(
             sum += warpSum(own);
         }
         if (withEncoder && j >= frozen) {
-            for (int k = 0; k < count; k++) {
-                const float4 *x = centered + (size_t)entryRows[first + k] * d4;
-                float factor = delta[k];
+            for (int k = 0; k < count; k += PAIR) {
+                float4 rows[PAIR][V];
 #pragma unroll
-                for (int v = 0; v < V; v++) {
-                    int c = v * blockDim.x + threadIdx.x;
-                    if (c < d4) addScaled(forEncoder[v], factor, __ldg(x + c));
+                for (int u = 0; u < PAIR; u++) {
+                    const float4 *x = centered + (size_t)entryRows[first + min(k + u, count - 1)] * d4;
+#pragma unroll
+                    for (int v = 0; v < V; v++) {
+                        int c = v * blockDim.x + threadIdx.x;
+                        rows[u][v] = c < d4 ? __ldg(x + c) : zero4();
+                    }
+                }
+#pragma unroll
+                for (int u = 0; u < PAIR; u++) {
+                    if (k + u >= count) break;
+                    float factor = delta[k + u];
+#pragma unroll
+                    for (int v = 0; v < V; v++) addScaled(forEncoder[v], factor, rows[u][v]);
                 }
             }
         }
@@ -107,26 +127,25 @@ template <int V> __device__ __forceinline__ void differentiate(
     }
     double decoderSquare = blockSum((double)ofDecoder, scratch), encoderSquare = blockSum((double)ofEncoder, scratch);
     if (threadIdx.x != 0) return;
-    if (withDecoder) {
-        touched[j] = 1;
-        decoderSquares[j] = decoderSquare;
-    }
+    double square = withDecoder ? decoderSquare : squares[j];
+    if (withDecoder) touched[j] = 1;
     if (withEncoder) {
         float bias = (float)totals[1];
         biasGradient[j] = bias;
-        encoderSquares[j] = encoderSquare + (double)bias * (double)bias;
+        square += encoderSquare + (double)bias * (double)bias;
     }
+    squares[j] = square;
 }
 
 #define DIFFERENTIATE(name, V) \
     extern "C" __global__ void __launch_bounds__(256) name( \
         const float4 *decoder, const float4 *sums, const float4 *centered, int rows, int d4, const int *prefixes, \
         const int *offsets, const int *entryRows, const float *entryValues, float *deltas, int frozen, int projecting, \
-        int parts, float4 *decoderGradient, float4 *encoderGradient, float *biasGradient, double *decoderSquares, \
-        double *encoderSquares, unsigned char *touched) { \
+        int parts, float4 *decoderGradient, float4 *encoderGradient, float *biasGradient, double *squares, \
+        unsigned char *touched) { \
         differentiate<V>( \
             decoder, sums, centered, rows, d4, prefixes, offsets, entryRows, entryValues, deltas, frozen, projecting, \
-            parts, decoderGradient, encoderGradient, biasGradient, decoderSquares, encoderSquares, touched); \
+            parts, decoderGradient, encoderGradient, biasGradient, squares, touched); \
     }
 
 DIFFERENTIATE(differentiate1, 1)

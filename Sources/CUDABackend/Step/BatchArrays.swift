@@ -3,8 +3,9 @@ import LinearAlgebra
 /// What has a row for each token of a batch.
 final class BatchArrays {
     let rows: Int
-    /// x and x − b_dec [B, D].
-    let x: DeviceMatrix
+    /// x [B, D] of this batch.
+    var x: DeviceMatrix { slots[current].x }
+    /// x − b_dec [B, D].
     let centered: DeviceMatrix
     /// [n, B, D] Σ over later prefixes of their weighted residuals.
     let sums: DeviceArray<Float>
@@ -14,43 +15,67 @@ final class BatchArrays {
     private(set) var residual: DeviceMatrix?
     /// [parts, D] of Σ over rows.
     let rowParts: DeviceArray<Float>
-    private let staging: PinnedArray<Float>
-    private let loaded: DeviceEvent
+    /// One is computed with while the next batch comes into the other.
+    private let slots: [Slot]
+    private var current = 0
+    /// The host's matrix that is on its way into the other slot.
+    private var prepared: ObjectIdentifier?
     private let context: CUDAContext
 
     /// Rows of a part: `ROWS` in bias.cu.
     static let partRows = 64
 
+    private struct Slot {
+        let x: DeviceMatrix
+        let staging: PinnedArray<Float>
+        let loaded: DeviceEvent
+    }
+
     init(rows: Int, dIn: Int, prefixes: Int, on context: CUDAContext) throws(CUDAError) {
         self.rows = rows
         self.context = context
-        x = try DeviceMatrix(rows: rows, columns: dIn, on: context)
+        let stride = DeviceMatrix.stride(dIn)
+        func slot() throws(CUDAError) -> Slot {
+            let slot = Slot(
+                x: try DeviceMatrix(rows: rows, columns: dIn, on: context),
+                staging: try PinnedArray(rows * stride, on: context), loaded: try DeviceEvent(on: context))
+            slot.staging.elements.initialize(repeating: 0, count: rows * stride)
+            return slot
+        }
+        slots = [try slot(), try slot()]
         centered = try DeviceMatrix(rows: rows, columns: dIn, on: context)
-        sums = try DeviceArray(prefixes * rows * x.stride, on: context)
-        squares = try DeviceArray(prefixes * rows * Slab(x.stride / 4).count, on: context)
-        rowParts = try DeviceArray((rows + Self.partRows - 1) / Self.partRows * x.stride, on: context)
-        staging = try PinnedArray(rows * x.stride, on: context)
-        staging.elements.initialize(repeating: 0, count: staging.count)
-        loaded = try DeviceEvent(on: context)
+        sums = try DeviceArray(prefixes * rows * stride, on: context)
+        squares = try DeviceArray(prefixes * rows * Slab(stride / 4).count, on: context)
+        rowParts = try DeviceArray((rows + Self.partRows - 1) / Self.partRows * stride, on: context)
         // The zeros of the matrices are set on another stream than the one that copies.
         try context.synchronize()
     }
 
-    /// Copies x [B, D] to the card, beside what its stream still has to do: the last step's update, which reads no x.
+    /// Makes x [B, D] this batch; it is there already if it was prepared.
     func load(_ x: Matrix) throws(CUDAError) {
-        let (stride, elements) = (self.x.stride, SendablePointer(staging.elements))
+        if prepared != ObjectIdentifier(x) { try prepare(x) }
+        prepared = nil
+        current = 1 - current
+        try slots[current].loaded.wait(in: context.stream)
+    }
+
+    /// Copies x to the card beside what its stream has to do. The other slot is free: the step that computed with it had its
+    /// numbers read before this one began.
+    func prepare(_ x: Matrix) throws(CUDAError) {
+        let slot = slots[1 - current]
+        let (stride, elements) = (slot.x.stride, SendablePointer(slot.staging.elements))
         Lanes.shared.forRanges(x.rows) { _, rows in
             for r in rows { (elements.pointer + r * stride).update(from: x.row(r), count: x.columns) }
         }
-        try self.x.array.upload(staging.elements, x.rows * stride, on: context.copies)
-        try loaded.record(on: context.copies)
-        try loaded.wait(in: context.stream)
+        try slot.x.array.upload(slot.staging.elements, x.rows * stride, on: context.copies)
+        try slot.loaded.record(on: context.copies)
+        prepared = ObjectIdentifier(x)
     }
 
     /// Room for r_n.
     func makeResidual() throws(CUDAError) -> DeviceMatrix {
         if let residual { return residual }
-        let made = try DeviceMatrix(rows: rows, columns: x.columns, on: context)
+        let made = try DeviceMatrix(rows: rows, columns: centered.columns, on: context)
         residual = made
         return made
     }

@@ -43,7 +43,7 @@ final class AuxiliaryArrays {
         biases = try DeviceArray(block, on: context)
         mean = try DeviceMatrix(rows: 1, columns: dIn, on: context)
         rowSquares = try DeviceArray(count, on: context)
-        spare = try DeviceArray(max(2, (stride + 255) / 256), on: context)
+        spare = try DeviceArray(max(2, (stride + 31) / 32), on: context)
     }
 }
 
@@ -102,7 +102,7 @@ extension CUDAArithmetic {
                 try kernel("scatterAuxiliary", "auxiliary"), block.count, threads: min(256, slab.threads),
                 latent(block.lowerBound), decoder.array, d4, arrays.decoderRows.array, arrays.encoderRows.array,
                 arrays.along, arrays.biases, loss, setting.frozenCount, projecting, decoderGradient.array,
-                encoderGradient.array, encoderBiasGradient.array, decoderSquares, encoderSquares, touched)
+                encoderGradient.array, encoderBiasGradient.array, latentSquares, touched)
         }
     }
 
@@ -114,7 +114,7 @@ extension CUDAArithmetic {
             try kernel("sumRows", "bias"), parts, slab.count, threads: slab.threads, residual.array, rows, d4,
             batch.rowParts)
         try context.launch(
-            try kernel("addParts", "bias"), (stride + 255) / 256, threads: 256, batch.rowParts, parts, batch.rowParts,
+            try kernel("addParts", "bias"), (stride + 31) / 32, threads: 256, batch.rowParts, parts, batch.rowParts,
             0, Float(rows), stride, arrays.mean.array, arrays.spare)
         try squares(of: residual, minus: arrays.mean, into: 1)
         try context.driver.check(

@@ -14,8 +14,6 @@ extension CUDAArithmetic {
             decoderBias.array, decoder.array, d4, selection.rowOffsets, selection.keptColumns, selection.keptValues,
             prefixes, factors, n, batch.sums, batch.squares,
             residual.map { $0.array as any KernelArgument } ?? NullPointer())
-        try context.launch(
-            try kernel("sumSquares", "bias"), n, threads: 1024, batch.squares, rows * slab.count, numbers)
         try differentiate(parts: setting.learned == nil ? 3 : 1)
     }
 
@@ -25,8 +23,7 @@ extension CUDAArithmetic {
             try kernel("differentiate\(shape.perThread)", "differentiate"), latents, threads: shape.threads,
             decoder.array, batch.sums, batch.centered.array, rows, d4, prefixes, selection.offsets,
             selection.entryRows, selection.entryValues, selection.deltas, setting.frozenCount, projecting, parts,
-            decoderGradient.array, encoderGradient.array, encoderBiasGradient.array, decoderSquares, encoderSquares,
-            touched)
+            decoderGradient.array, encoderGradient.array, encoderBiasGradient.array, latentSquares, touched)
     }
 
     package func replaceCodeGradients(
@@ -66,29 +63,24 @@ extension CUDAArithmetic {
         let n = prefixCount
         if setting.learned != nil { try differentiate(parts: 2) }
         if !dead.isEmpty { try addAuxiliaryGradients() }
-        let slab = Slab(d4)
+        let (slab, parts) = (Slab(d4), latentParts)
         let rowParts = (rows + BatchArrays.partRows - 1) / BatchArrays.partRows
         try context.launch(
             try kernel("sumRows", "bias"), rowParts, slab.count, threads: slab.threads, batch.sums, rows, d4,
             batch.rowParts)
-        var latentParts = 0
         if sae.subtractsDecoderBias {
-            latentParts = (latents + LatentParts.latents - 1) / LatentParts.latents
             try context.launch(
-                try kernel("sumLatents", "bias"), latentParts, slab.count, threads: slab.threads, encoder.array,
-                encoderBiasGradient.array, latents, d4, try latentSums.array(latentParts * stride, on: context))
+                try kernel("sumLatents", "bias"), parts.count, slab.count, threads: slab.threads, encoder.array,
+                encoderBiasGradient.array, latents, parts.share, d4, parts.sums)
         }
-        let blocks = (stride + 255) / 256
         try context.launch(
-            try kernel("addParts", "bias"), blocks, threads: 256, batch.rowParts, rowParts,
-            try latentSums.array(max(latentParts, 1) * stride, on: context), latentParts, Float(1), stride,
-            decoderBiasGradient.array, biasSquares)
-        let sum = try kernel("sumSquares", "bias")
-        for (i, (squares, count)) in [(decoderSquares, latents), (encoderSquares, latents), (biasSquares, blocks)]
-            .enumerated()
-        {
-            try context.launch(sum, 1, threads: 1024, squares, count, DeviceSlice(of: numbers, at: n + i))
-        }
+            try kernel("addParts", "bias"), biasSquares.count, threads: 256, batch.rowParts, rowParts, parts.sums,
+            sae.subtractsDecoderBias ? parts.count : 0, Float(1), stride, decoderBiasGradient.array, biasSquares)
+        try context.launch(
+            try kernel("sumParts", "bias"), squareParts.count, threads: 1024, latentSquares, latents, squareParts)
+        try context.launch(
+            try kernel("finishNumbers", "bias"), n + 2, threads: 1024, batch.squares, rows * slab.count, n, squareParts,
+            squareParts.count, biasSquares, biasSquares.count, numbers)
         try numbers.download(readNumbers.elements, n + 6)
     }
 
@@ -98,20 +90,21 @@ extension CUDAArithmetic {
         let (n, numbers) = (prefixCount, readNumbers.elements)
         return StepResults(
             squares: (0..<n).map { numbers[$0] }, auxiliary: dead.isEmpty ? 0 : numbers[n + 3],
-            gradientNorm: (numbers[n] + numbers[n + 1] + numbers[n + 2]).squareRoot())
+            gradientNorm: (numbers[n] + numbers[n + 1]).squareRoot())
     }
 }
 
-/// [parts, D] of Σ over latents, made when it is first needed.
+/// [parts, D] of Σ over latents.
 final class LatentParts {
-    /// `LATENTS` in bias.cu.
-    static let latents = 128
-    private var made: DeviceArray<Float>?
+    /// Latents of a part, and parts: enough of them for the multiprocessors, and few enough that adding them up is quick.
+    let share: Int
+    let count: Int
+    let sums: DeviceArray<Float>
 
-    func array(_ count: Int, on context: CUDAContext) throws(CUDAError) -> DeviceArray<Float> {
-        if let made, made.count >= count { return made }
-        let array = try DeviceArray<Float>(count, on: context)
-        made = array
-        return array
+    init(_ latents: Int, stride: Int, on context: CUDAContext) throws(CUDAError) {
+        // `LATENTS` in bias.cu at most.
+        share = min(128, max(8, latents / 512))
+        count = (latents + share - 1) / share
+        sums = try DeviceArray(count * stride, on: context)
     }
 }

@@ -219,14 +219,24 @@ extension CUDAArithmetic {
         try device.launch(
             try kernel("countMarked", "assemble"), blocks, threads: 256, selection.rowCore, offsets, shown.marks,
             keepAll, rows, selection.rowAbove)
-        try device.launch(
-            try kernel("sumCounts", "assemble"), 1, threads: 1024, selection.rowAbove, rows, selection.rowOffsets)
+        try sumUp(selection.rowAbove, rows, into: selection.rowOffsets)
         try device.launch(
             try kernel("writeMarked", "assemble"), blocks, threads: 256, selection.segments, selection.tiles,
             selection.columns, selection.values, exempt, offsets, shown.columns, shown.values, shown.marks, keepAll,
             rows, selection.rowOffsets, selection.keptColumns, selection.keptValues, shown.places)
         selection.shown = shown
         try orderByLatent()
+    }
+
+    /// offsets [count + 1] of counts.
+    private func sumUp(_ counts: DeviceArray<Int32>, _ count: Int, into offsets: DeviceArray<Int32>)
+        throws(CUDAError)
+    {
+        let blocks = (count + 1023) / 1024
+        try context.launch(
+            try kernel("sumCounts", "assemble"), blocks, threads: 1024, counts, count, selection.countSums)
+        try context.launch(
+            try kernel("offsetCounts", "assemble"), blocks, threads: 1024, counts, count, selection.countSums, offsets)
     }
 
     // MARK: By latent
@@ -237,8 +247,7 @@ extension CUDAArithmetic {
         try context.launch(
             try kernel("countLatents", "bylatent"), 2 * context.multiprocessors, threads: 256, selection.keptColumns,
             DeviceSlice(of: selection.rowOffsets, at: rows), selection.cursors)
-        try context.launch(
-            try kernel("sumCounts", "assemble"), 1, threads: 1024, selection.cursors, latents, selection.offsets)
+        try sumUp(selection.cursors, latents, into: selection.offsets)
         try selection.cursors.clear()
         try context.launch(
             try kernel("scatterEntries", "bylatent"), blocks, threads: 256, selection.rowOffsets, selection.keptColumns,

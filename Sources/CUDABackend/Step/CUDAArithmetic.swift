@@ -27,7 +27,7 @@ package final class CUDAArithmetic: StepArithmetic {
     /// [F] whether a latent has a gradient.
     let touched: DeviceArray<UInt8>
     /// [F] squares of the norm of a latent's gradients.
-    let decoderSquares, encoderSquares: DeviceArray<Double>
+    let latentSquares: DeviceArray<Double>
 
     // The batch.
     var batch: BatchArrays
@@ -41,12 +41,14 @@ package final class CUDAArithmetic: StepArithmetic {
     package var forcedFloor: Float?
     let prefixes: DeviceArray<Int32>
     let factors: DeviceArray<Float>
-    /// n squares, then the squares of gradients of decoder, encoder and decoder bias, then `loss` of the auxiliary one.
+    /// n squares, then the squares of latents' gradients and of the decoder bias', one unused, then `loss` of the auxiliary one.
     let numbers: DeviceArray<Double>
     let readNumbers: PinnedArray<Double>
     /// Squares of the decoder bias' gradient, a block each.
     let biasSquares: DeviceArray<Double>
-    let latentSums = LatentParts()
+    /// Squares of latents' gradients, a thousand each.
+    let squareParts: DeviceArray<Double>
+    let latentParts: LatentParts
     /// [1, F] of a rule that learns.
     var learnedFloors: DeviceMatrix?
     var auxiliary: AuxiliaryArrays?
@@ -91,8 +93,8 @@ package final class CUDAArithmetic: StepArithmetic {
             try matrix(1, sae.dIn)
         )
         touched = try DeviceArray(latents, on: context)
-        decoderSquares = try DeviceArray(latents, on: context)
-        encoderSquares = try DeviceArray(latents, on: context)
+        latentSquares = try DeviceArray(latents, on: context)
+        squareParts = try DeviceArray((latents + 1023) / 1024, on: context)
         batch = try BatchArrays(
             rows: setting.plan.batchSize, dIn: sae.dIn, prefixes: sae.layout.prefixes.count, on: context)
         selection = try SelectionArrays(
@@ -102,7 +104,8 @@ package final class CUDAArithmetic: StepArithmetic {
         factors = try DeviceArray(n, on: context)
         numbers = try DeviceArray(n + 6, on: context)
         readNumbers = try PinnedArray(n + 6, on: context)
-        biasSquares = try DeviceArray((stride + 255) / 256, on: context)
+        biasSquares = try DeviceArray((stride + 31) / 32, on: context)
+        latentParts = try LatentParts(latents, stride: stride, on: context)
         for (source, target) in parameters { try target.assign(source) }
         try upload(sae.layout.prefixes.map(Int32.init), to: prefixes)
     }
@@ -161,6 +164,14 @@ package final class CUDAArithmetic: StepArithmetic {
         try context.launch(
             try kernel("center", "center"), rows, slab.count, threads: slab.threads, batch.x.array, decoderBias.array,
             sae.subtractsDecoderBias ? Float(-1) : 0, batch.centered.array, d4)
+    }
+
+    package var preparesAhead: Bool { true }
+
+    package func prepare(_ x: Matrix) throws {
+        guard x.rows <= batch.rows else { return }
+        try context.activate()
+        try batch.prepare(x)
     }
 
     package func update(_ step: AdamStep) throws {

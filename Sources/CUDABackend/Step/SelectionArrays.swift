@@ -40,6 +40,8 @@ final class SelectionArrays {
     /// Codes by latent, with their gradients.
     let offsets: DeviceArray<Int32>
     let cursors: DeviceArray<Int32>
+    /// Sums of a thousand counts each.
+    let countSums: DeviceArray<Int32>
     private(set) var looseRows, looseSources: DeviceArray<Int32>
     private(set) var looseValues: DeviceArray<Float>
     private(set) var entryRows: DeviceArray<Int32>
@@ -73,6 +75,7 @@ final class SelectionArrays {
         (rowCore, rowAbove, rowEqual, rowTies) = (try array(rows), try array(rows), try array(rows), try array(rows))
         rowOffsets = try array(rows + 1)
         (offsets, cursors) = (try array(latents + 1), try array(latents + 1))
+        countSums = try array((max(rows, latents) + 1023) / 1024)
         (keptColumns, keptValues) = (try array(1), try array(1))
         (looseRows, looseSources, looseValues) = (try array(1), try array(1), try array(1))
         (entryRows, entryValues, deltas, places) = (try array(1), try array(1), try array(1), try array(1))

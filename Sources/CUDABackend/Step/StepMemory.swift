@@ -39,7 +39,7 @@ struct StepMemory {
     }
 
     /// With F latents of D inputs (rows padded to four floats), B tokens and n prefixes, in bytes: parameters, gradients and
-    /// both moments 4·8·F·D, and 100·F for what there is one of a latent; x, x − b_dec and n weighted residuals 4·(n + 2)·B·D; a
+    /// both moments 4·8·F·D, and 100·F for what there is one of a latent; two batches x, x − b_dec and n weighted residuals 4·(n + 3)·B·D; a
     /// tile of pre-activations; candidates and codes 44 a one; the products' workspace. Dead latents take more once there are
     /// any, 4·B of each.
     func need(advice: String) -> MemoryNeed {
@@ -48,7 +48,7 @@ struct StepMemory {
             "training \(latents) latents of \(dIn) inputs on batches of \(batch) needs", advice: advice)
         need.add("parameters, gradients and moments", 32, latents, stride)
         need.add("parameters, gradients and moments", 100, latents)
-        need.add("batches", 4 * (prefixes + 2), batch, stride)
+        need.add("batches", 4 * (prefixes + 3), batch, stride)
         need.add("batches", 4, batch, Self.tile)
         need.add("candidates", 44, candidates)
         need.add("workspace", MatrixProducts.workspaceBytes)

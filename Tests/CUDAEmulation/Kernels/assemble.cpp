@@ -6,4 +6,4 @@ namespace {
 #include "../../../Sources/CUDABackend/Kernels/assemble.cu"
 }
 
-KERNELS(KERNEL(countRows), KERNEL(offsetRows), KERNEL(writeRows), KERNEL(countMarked), KERNEL(sumCounts), KERNEL(writeMarked));
+KERNELS(KERNEL(countRows), KERNEL(offsetRows), KERNEL(writeRows), KERNEL(countMarked), KERNEL(sumCounts), KERNEL(offsetCounts), KERNEL(writeMarked));

@@ -6,4 +6,4 @@ namespace {
 #include "../../../Sources/CUDABackend/Kernels/bias.cu"
 }
 
-KERNELS(KERNEL(sumRows), KERNEL(sumLatents), KERNEL(addParts), KERNEL(sumSquares));
+KERNELS(KERNEL(sumRows), KERNEL(sumLatents), KERNEL(addParts), KERNEL(sumSquares), KERNEL(sumParts), KERNEL(finishNumbers));

@@ -27,7 +27,8 @@ inline bool readImage(const char *image, int &architecture, std::string &text) {
     return true;
 }
 
-/// Whether a program may define a kernel: its name is a word before a parenthesis, or what a macro is told.
+/// Whether a program may define a kernel: its name is a word before a parenthesis, what a macro is told, or begins with a word
+/// that a macro appends to.
 inline bool defines(const std::string &text, const std::string &name) {
     auto letter = [](char character) { return isalnum(static_cast<unsigned char>(character)) || character == '_'; };
     for (size_t at = text.find(name); at != std::string::npos; at = text.find(name, at + 1)) {
@@ -35,6 +36,11 @@ inline bool defines(const std::string &text, const std::string &name) {
         bool begins = at == 0 || !letter(text[at - 1]);
         while (end < text.size() && isspace(static_cast<unsigned char>(text[end]))) ++end;
         if (begins && end < text.size() && (text[end] == '(' || text[end] == ',')) return true;
+    }
+    for (size_t at = text.find("##"); at != std::string::npos; at = text.find("##", at + 1)) {
+        size_t start = at;
+        while (start > 0 && letter(text[start - 1])) --start;
+        if (start < at && name.compare(0, at - start, text, start, at - start) == 0) return true;
     }
     return false;
 }
