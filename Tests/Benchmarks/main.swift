@@ -4,7 +4,7 @@ import Glibc
 // With a Python that has torch and the peers (or DMSAE_PEER_PYTHON), and the model as a folder that transformers reads (or
 // DMSAE_PEER_MODEL; MODEL itself if it is one), peers are timed too.
 let usage = """
-    usage: Benchmarks [sae [all | D F K B] [--core C] [--dead SHARE] [--rounds N] [--device cuda [--precision fp32|tf32|bf16]]
+    usage: Benchmarks [sae [all | D F K B] [--core C] [--dead SHARE] [--rounds N] [--device cuda [--precision fp32|tf32]]
                       | lm MODEL [LAYER] | scoring MODEL [LAYER] | plugins MODEL [LAYER]
                       | store FOLDER]
                       [--python PYTHON] [--folder FOLDER]

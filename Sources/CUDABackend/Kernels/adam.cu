@@ -82,12 +82,17 @@ ADAM_ROWS(adamRows4, 4)
 ADAM_ROWS(adamRows6, 6)
 ADAM_ROWS(adamRows8, 8)
 
-// The same for a vector.
-extern "C" __global__ void adamVector(
-    float *p, float *first, float *second, const float *gradient, int count, float beta1, float beta2, float epsilon,
+// The same for both biases, one after the other.
+extern "C" __global__ void adamBiases(
+    float *p, float *first, float *second, const float *gradient, int count, float *otherP, float *otherFirst,
+    float *otherSecond, const float *otherGradient, int otherCount, float beta1, float beta2, float epsilon,
     float stepSize, float inverseRootCorrection, float gradientScale) {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= count) return;
     Adam a{beta1, beta2, epsilon, stepSize, inverseRootCorrection, gradientScale};
-    p[i] = moved(p[i], gradient[i], first[i], second[i], a);
+    if (i < count) {
+        p[i] = moved(p[i], gradient[i], first[i], second[i], a);
+    } else if (i - count < otherCount) {
+        i -= count;
+        otherP[i] = moved(otherP[i], otherGradient[i], otherFirst[i], otherSecond[i], a);
+    }
 }

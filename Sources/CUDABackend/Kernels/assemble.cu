@@ -1,5 +1,5 @@
 // From the list of candidates to codes by token (CSR), columns ascending: those of exempt latents, those above the
-// rank's threshold, and the first of those that equal it, rows first. One warp a row, segments in their order.
+// rank's threshold, and the first of those that equal it, rows first. One warp a row, segments in their order. Entries of each latent are counted on the way.
 
 // Per row: exempt candidates, those above the threshold, those that equal it.
 extern "C" __global__ void countRows(
@@ -78,7 +78,7 @@ extern "C" __global__ void __launch_bounds__(1024) offsetRows(
 extern "C" __global__ void writeRows(
     const uint2 *segments, int tiles, const int *columns, const float *values, int exempt, int rows, int withCore,
     const Status *status, const int *rowTies, const int *rowOffsets, int capacity, int *keptColumns,
-    float *keptValues) {
+    float *keptValues, int *latentCounts) {
     int row = blockIdx.x * warps() + warp();
     if (row >= rows || rowOffsets[rows] > capacity) return;
     float threshold = __uint_as_float(status->threshold);
@@ -100,6 +100,7 @@ extern "C" __global__ void writeRows(
                 int place = at + __popc(kept & below());
                 keptColumns[place] = column;
                 keptValues[place] = value;
+                if (latentCounts) atomicAdd(&latentCounts[column], 1);
             }
             at += __popc(kept);
         }
@@ -118,7 +119,8 @@ extern "C" __global__ void countMarked(
     if (lane() == 0) rowKept[row] = rowCore[row] + kept;
 }
 
-// Offsets from counts, in two launches of a block for 1024 of them: their sums, and then where each begins.
+// Offsets from counts, in two launches of a block for 1024 of them: their sums, and then where each begins. The second leaves
+// the counts 0, for who comes next.
 extern "C" __global__ void __launch_bounds__(1024) sumCounts(const int *counts, int count, int *sums) {
     __shared__ int scratch[32];
     int i = blockIdx.x * blockDim.x + threadIdx.x, whole;
@@ -127,21 +129,24 @@ extern "C" __global__ void __launch_bounds__(1024) sumCounts(const int *counts, 
 }
 
 extern "C" __global__ void __launch_bounds__(1024) offsetCounts(
-    const int *counts, int count, const int *sums, int *offsets) {
+    int *counts, int count, const int *sums, int *offsets) {
     __shared__ int scratch[32];
     int before = 0, whole;
     for (int block = threadIdx.x; block < blockIdx.x; block += blockDim.x) before += sums[block];
     before = blockSum(before, scratch);
     int i = blockIdx.x * blockDim.x + threadIdx.x, own = i < count ? counts[i] : 0;
     int at = before + scanBlock(own, scratch, whole);
-    if (i < count) offsets[i + 1] = at + own;
+    if (i < count) {
+        offsets[i + 1] = at + own;
+        counts[i] = 0;
+    }
     if (i == 0) offsets[0] = 0;
 }
 
 extern "C" __global__ void writeMarked(
     const uint2 *segments, int tiles, const int *columns, const float *values, int exempt, const int *shownOffsets,
     const int *shownColumns, const float *shownValues, const unsigned char *marks, int keepAll, int rows,
-    const int *rowOffsets, int *keptColumns, float *keptValues, int *places) {
+    const int *rowOffsets, int *keptColumns, float *keptValues, int *places, int *latentCounts) {
     int row = blockIdx.x * warps() + warp();
     if (row >= rows) return;
     int at = rowOffsets[row];
@@ -155,6 +160,7 @@ extern "C" __global__ void writeMarked(
                 int place = at + __popc(core & below());
                 keptColumns[place] = columns[segment.x + e];
                 keptValues[place] = values[segment.x + e];
+                atomicAdd(&latentCounts[columns[segment.x + e]], 1);
             }
             at += __popc(core);
         }
@@ -169,6 +175,7 @@ extern "C" __global__ void writeMarked(
             keptColumns[place] = shownColumns[e];
             keptValues[place] = isMarked ? shownValues[e] : 0;
             places[e] = place;
+            atomicAdd(&latentCounts[shownColumns[e]], 1);
         }
         at += __popc(kept);
     }

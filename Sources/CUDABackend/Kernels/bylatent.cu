@@ -2,11 +2,7 @@
 //
 // Entries take places in their latent as they come, and are then brought into order by their rows, of which each is there once.
 
-extern "C" __global__ void countLatents(const int *columns, const int *count, int *counts) {
-    int stride = gridDim.x * blockDim.x, end = *count;
-    for (int e = blockIdx.x * blockDim.x + threadIdx.x; e < end; e += stride) atomicAdd(&counts[columns[e]], 1);
-}
-
+// `cursors` are 0 before and the latents' counts after.
 extern "C" __global__ void scatterEntries(
     const int *rowOffsets, const int *columns, const float *values, int rows, const int *offsets, int *cursors,
     int *looseRows, float *looseValues, int *looseSources) {

@@ -10,7 +10,7 @@ extern "C" __global__ void __launch_bounds__(256) rank(
     const int *columns, const float *values, u32 capacity, int exempt, u64 limit, int isTotal, int shift, u32 *counts,
     Status *status) {
     __shared__ u32 own[DIGITS];
-    __shared__ u32 sums[256];
+    __shared__ u32 sums[8];
     __shared__ bool isLast;
     u64 found = status->found < capacity ? status->found : capacity;
     u32 known = status->threshold;
@@ -42,12 +42,18 @@ extern "C" __global__ void __launch_bounds__(256) rank(
         counts[digit] = 0;
         sum += mine[i];
     }
-    sums[threadIdx.x] = sum;
+    u32 above = sum;
+    for (int offset = 1; offset < 32; offset <<= 1) {
+        u32 other = __shfl_up_sync(ALL, above, offset);
+        if (lane() >= offset) above += other;
+    }
+    if (lane() == 31) sums[warp()] = above;
     __syncthreads();
-    u32 above = 0, all = 0;
-    for (int t = 0; t < 256; t++) {
-        if (t < (int)threadIdx.x) above += sums[t];
-        all += sums[t];
+    above -= sum;
+    u32 all = 0;
+    for (int w = 0; w < warps(); w++) {
+        if (w < warp()) above += sums[w];
+        all += sums[w];
     }
     u32 remaining = status->remaining;
     if (shift == 20) {

@@ -40,7 +40,7 @@ extension CUDAArithmetic {
         let rank = try kernel("rank", "rank")
         for shift in [20, 10, 0] {
             try context.launch(
-                rank, 2 * context.multiprocessors, threads: 256, selection.columns, selection.values,
+                rank, context.multiprocessors, threads: 256, selection.columns, selection.values,
                 UInt32(selection.capacity), exempt, UInt64(limit), isTotal, shift, selection.digits, selection.status)
         }
         try selection.status.download(selection.readStatus.elements, 1)
@@ -124,6 +124,7 @@ extension CUDAArithmetic {
     /// Codes by token straight from the list.
     private func keepRanked(entries: Int) throws {
         try selection.growCodes(to: entries)
+        try selection.cursors.clear()
         try assemble(
             withCore: true, allTies: false, offsets: selection.rowOffsets, capacity: selection.codeCapacity,
             selection.keptColumns, selection.keptValues)
@@ -149,7 +150,8 @@ extension CUDAArithmetic {
         try context.launch(
             try kernel("writeRows", "assemble"), blocks, threads: 256, selection.segments, selection.tiles,
             selection.columns, selection.values, exempt, rows, withCore, selection.status, selection.rowTies, offsets,
-            columns.count, columns, values)
+            columns.count, columns, values,
+            withCore ? selection.cursors as any KernelArgument : NullPointer())
     }
 
     // MARK: A rule of the host's
@@ -215,6 +217,7 @@ extension CUDAArithmetic {
             try device.synchronize()
         }
         try selection.growCodes(to: core + (keepAll ? count : summary.selectedEntries))
+        try selection.cursors.clear()
         let blocks = (rows + 7) / 8
         try device.launch(
             try kernel("countMarked", "assemble"), blocks, threads: 256, selection.rowCore, offsets, shown.marks,
@@ -223,7 +226,7 @@ extension CUDAArithmetic {
         try device.launch(
             try kernel("writeMarked", "assemble"), blocks, threads: 256, selection.segments, selection.tiles,
             selection.columns, selection.values, exempt, offsets, shown.columns, shown.values, shown.marks, keepAll,
-            rows, selection.rowOffsets, selection.keptColumns, selection.keptValues, shown.places)
+            rows, selection.rowOffsets, selection.keptColumns, selection.keptValues, shown.places, selection.cursors)
         selection.shown = shown
         try orderByLatent()
     }
@@ -243,12 +246,7 @@ extension CUDAArithmetic {
 
     private func orderByLatent() throws {
         let blocks = (rows + 7) / 8
-        try selection.cursors.clear()
-        try context.launch(
-            try kernel("countLatents", "bylatent"), 2 * context.multiprocessors, threads: 256, selection.keptColumns,
-            DeviceSlice(of: selection.rowOffsets, at: rows), selection.cursors)
         try sumUp(selection.cursors, latents, into: selection.offsets)
-        try selection.cursors.clear()
         try context.launch(
             try kernel("scatterEntries", "bylatent"), blocks, threads: 256, selection.rowOffsets, selection.keptColumns,
             selection.keptValues, rows, selection.offsets, selection.cursors, selection.looseRows,

@@ -182,15 +182,11 @@ package final class CUDAArithmetic: StepArithmetic {
             first.decoder.array, second.decoder.array, decoderGradient.array, encoder.array, first.encoder.array,
             second.encoder.array, encoderGradient.array, touched, latents, setting.frozenCount, d4, step.beta1,
             step.beta2, step.epsilon, step.stepSize, step.inverseRootCorrection, step.gradientScale)
-        for (p, m, v, g) in [
-            (encoderBias, first.encoderBias, second.encoderBias, encoderBiasGradient),
-            (decoderBias, first.decoderBias, second.decoderBias, decoderBiasGradient),
-        ] {
-            try context.launch(
-                try kernel("adamVector", "adam"), (p.columns + 255) / 256, threads: 256, p.array, m.array, v.array,
-                g.array, p.columns, step.beta1, step.beta2, step.epsilon, step.stepSize, step.inverseRootCorrection,
-                step.gradientScale)
-        }
+        try context.launch(
+            try kernel("adamBiases", "adam"), (latents + dIn + 255) / 256, threads: 256, encoderBias.array,
+            first.encoderBias.array, second.encoderBias.array, encoderBiasGradient.array, latents, decoderBias.array,
+            first.decoderBias.array, second.decoderBias.array, decoderBiasGradient.array, dIn, step.beta1, step.beta2,
+            step.epsilon, step.stepSize, step.inverseRootCorrection, step.gradientScale)
     }
 
     package func lastCentered() throws -> Matrix {

@@ -6,4 +6,4 @@ namespace {
 #include "../../../Sources/CUDABackend/Kernels/adam.cu"
 }
 
-KERNELS(KERNEL(adamVector), KERNEL(adamRows1), KERNEL(adamRows2), KERNEL(adamRows3), KERNEL(adamRows4), KERNEL(adamRows6), KERNEL(adamRows8));
+KERNELS(KERNEL(adamBiases), KERNEL(adamRows1), KERNEL(adamRows2), KERNEL(adamRows3), KERNEL(adamRows4), KERNEL(adamRows6), KERNEL(adamRows8));

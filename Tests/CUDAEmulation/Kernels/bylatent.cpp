@@ -6,4 +6,4 @@ namespace {
 #include "../../../Sources/CUDABackend/Kernels/bylatent.cu"
 }
 
-KERNELS(KERNEL(countLatents), KERNEL(scatterEntries), KERNEL(orderEntries));
+KERNELS(KERNEL(scatterEntries), KERNEL(orderEntries));
