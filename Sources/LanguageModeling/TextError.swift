@@ -51,7 +51,7 @@ extension TextError: CustomStringConvertible {
             "\(file): the tokenizer names no end-of-text token to put between documents; "
                 + "add \(file.hasSuffix(".gguf") ? "tokenizer.ggml.eos_token_id to its metadata" : "\"eos_token\" to tokenizer_config.json")"
         case .noBeginningOfText(let file):
-            "\(file): the tokenizer names no beginning-of-sequence token; leave out --bos yes"
+            "\(file): the tokenizer names no beginning-of-sequence token; leave out --bos yes (in a recipe bos: true)"
         case .unreadable(let path, let reason):
             "cannot read \(path): \(reason); "
                 + SystemAdvice.reading(reason, else: "give a .jsonl file, a .txt file or a folder of them")

@@ -123,12 +123,9 @@ struct LMCommand: ParsableCommand {
         var rows: Int?
         @Option(help: "Tokens of the corpus to pass over first, with --out.")
         var skip: Int?
-        @Flag(help: "Take a special token spelled out in the text as that token, and not as text.")
-        var parseSpecial = false
         @Flag(help: ArgumentHelp("The older name of --parse-special.", visibility: .hidden))
         var special = false
-        @Option(help: "Begin with the beginning-of-sequence token: yes or no; default as the model's tokenizer says.")
-        var bos: YesNo?
+        @OptionGroup var tokens: SpecialTokenOptions
         @OptionGroup var lines: BadLineOptions
         @OptionGroup var output: OutputOptions
 
@@ -161,15 +158,15 @@ struct LMCommand: ParsableCommand {
             guard let out else { return try printIds(of: corpus, tokenizer) }
             let context = length ?? context ?? 256
             let data = try TokenDataset(
-                corpus: corpus, tokenizer: tokenizer, length: context, skip: skip ?? 0, begins: bos?.isYes,
+                corpus: corpus, tokenizer: tokenizer, length: context, skip: skip ?? 0, begins: tokens.begins,
                 allowsSpecial: allowsSpecial)
             guard let batch = try data.nextBatch(sequences: rows ?? 64) else {
                 throw TextError.empty(path: text)
             }
             lines.warn(corpus)
             var options = ["context": "\(context)", "skip": "\(skip ?? 0)", "skip_bad_lines": "\(lines.skipBadLines)"]
-            if let bos { options["bos"] = bos.rawValue }
-            if allowsSpecial { options["parse_special"] = "true" }
+            options.merge(tokens.recorded) { $1 }
+            if special { options["parse_special"] = "true" }
             var writer = SafetensorsWriter(
                 metadata: try origin([("model", tokenizerFiles(model)), ("text", corpus.files)], options))
             writer.add("input_ids", widening: batch.ids, shape: [batch.sequenceCount, context])
@@ -183,10 +180,10 @@ struct LMCommand: ParsableCommand {
             return files.count == 1 ? files : files.filter { $0.hasSuffix(".json") }
         }
 
-        private var allowsSpecial: Bool { parseSpecial || special }
+        private var allowsSpecial: Bool { tokens.parseSpecial || special }
 
         private func beginning(_ tokenizer: Tokenizer) throws -> [Int32] {
-            try tokenizer.beginning(bos?.isYes).map { [$0] } ?? []
+            try tokenizer.beginning(tokens.begins).map { [$0] } ?? []
         }
 
         private func printIds(of corpus: TextCorpus, _ tokenizer: Tokenizer) throws {
@@ -234,13 +231,6 @@ struct LMCommand: ParsableCommand {
             return bytes
         }
     }
-}
-
-/// An answer on the command line.
-enum YesNo: String, ExpressibleByArgument {
-    case yes, no
-
-    var isYes: Bool { self == .yes }
 }
 
 /// `input_ids` [B, T] of a safetensors file.

@@ -74,6 +74,28 @@ import Testing
         }
     }
 
+    @Test func everyCommandThatReadsTextTakesTheBeginningAndSpecialTokens() throws {
+        let said =
+            "tokenizer.json: the tokenizer names no beginning-of-sequence token; leave out --bos yes (in a recipe bos: true)"
+        let common = ["--model", tiny.model, "--text", tiny.text, "--context", "32", "--tokens", "256"]
+        let harvest = ["harvest", "--layer", "1", "--keep-first", "0"] + common
+        try fail(harvest + ["--out", folder.file("none"), "--bos", "yes"], saying: said)
+        try tiny.writeRecipe(steps: 10, to: folder.file("r.yaml"))
+        try fail(["distill", folder.file("r.yaml"), "--out", folder.file("run"), "--set", "bos=true"], saying: said)
+        try AtomicFile.write(
+            #"{"eos_token": "<|endoftext|>", "bos_token": "<|im_start|>"}"#, to: tiny.model + "/tokenizer_config.json")
+        func tokens(_ options: [String]) throws -> JSONValue? {
+            let out = folder.file("store" + options.joined())
+            try succeed(harvest + ["--out", out, "--quiet"] + options)
+            let record = try JSONValue(contentsOf: out + "/store.json")
+            #expect(record["settings"]?["bos"]?.string == (options.isEmpty ? nil : "yes"))
+            #expect(record["settings"]?["parse_special"]?.string == (options.isEmpty ? nil : "true"))
+            return record["rows"]
+        }
+        // A special token at the beginning and those of the text keep the model's own activation.
+        #expect(try tokens([]) != (try tokens(["--bos", "yes", "--parse-special"])))
+    }
+
     @Test func aByteOrderMarkIsNoText() throws {
         let expected = try ids("--text", try text("a.txt", "the cat"))
         #expect(try ids("--text", try text("b.txt", "\u{FEFF}the cat")) == expected)
