@@ -10,7 +10,7 @@ FAMILY.json     tokenizer.json as a family of models has it, around one of the t
 sentencepiece.json   a vocabulary that sentencepiece trained on those lines: piece, score, type
 ids.safetensors   of every family a hash (FNV-1a, 32 bits, over the ids as little-endian 32-bit numbers) of the ids that the package
                 `tokenizers` gives each line and each awkward text; of sentencepiece.json what the package `sentencepiece` gives.
-                FAMILY.special is of awkward texts with special tokens recognised; gemma3_270m is what sentencepiece gives with the
+                FAMILY.words is of the lengths in bytes of the words that its pattern cuts; FAMILY.special is of awkward texts with special tokens recognised; gemma3_270m is what sentencepiece gives with the
                 vocabulary of the real model."""
 import glob, io, json, os, random, re, ast, struct, sys, unicodedata
 import numpy as np
@@ -55,14 +55,17 @@ def awkward_texts(lines):
         "<s> a</s>  b<unk>", "<0x0A>\n", "<0x41>", "   ", " ", "a   b", "[INST] hi [/INST]", "x [INST]", "\n\n\n \n",
         "<bos>a<table>  \n\n\n<table>x</table>▁▁", "\U0001F468\u200d\U0001F469 ok 😀", "𝒳𝒴 ＡＢＣ", "it''s don''t",
         "x\u00a0\u3000y", "ǅ ㎏ ²³ Ⅻ 一二", "<|im_start|>user\n<think>ok</think>", "<|begin_of_text|>x",
-        "<|endoftext|>a<|endoftext|> b", ".hello,world\n\n;\n\tx", "     code\n        indented  \n", "\U0002f800 \U0001d15e",
+        "<s>a</s>b[INST]c", "<|endoftext|>a<|endoftext|> b", ".hello,world\n\n;\n\tx", "     code\n        indented  \n", "\U0002f800 \U0001d15e",
     ]
     texts += [unicodedata.normalize("NFD", t) for t in lines[:20] + lines[700:720]]
     random.seed(3)
     ranges = [(0x300, 0x345), (0x1100, 0x1113), (0x1161, 0x1176), (0x11A7, 0x11C3), (0x915, 0x94E)]
     pool = [chr(c) for low, high in ranges for c in range(low, high)] + list(
         "aeoué \u093c\u09be\u09c7\u09d7\u0b47\u0b3e\u212b\u0344\uf900\U0002f800\U00011099\U000110ba가\u0dd9\u0dcf\u0dca ộ")
-    return texts + ["".join(random.choice(pool) for _ in range(random.randint(1, 40))) for _ in range(200)]
+    texts += ["".join(random.choice(pool) for _ in range(random.randint(1, 40))) for _ in range(200)]
+    # What patterns tell apart.
+    pool = list("   \n\n\r\t'''sStTlLrReEvVmMdD1122½٣aé中!!.ſ\u00a0\u3000\u2028\u0301") + ["😀"]
+    return texts + ["".join(random.choice(pool) for _ in range(random.randint(1, 30))) for _ in range(400)]
 
 
 def train(lines, pre_tokenizer, size, limit, **options):
@@ -221,6 +224,9 @@ for name, (base, joined, *rest) in families(len(bases["byte_level"][0]), len(bas
     value["model"]["vocab"] = vocabulary
     value["model"]["merges"] = [" ".join(m) for m in merges] if joined else merges
     tokenizer = Tokenizer.from_str(json.dumps(value))
+    if name in ("gpt2", "llama3", "qwen2"):
+        # As ByteLevel spells them, a character is a byte.
+        hashes[name + ".words"] = [fnv([len(w) for w, _ in tokenizer.pre_tokenizer.pre_tokenize_str(t)]) for t in lines + awkward]
     for special in (False, True):
         tokenizer.encode_special_tokens = not special
         texts = awkward if special else lines + awkward
