@@ -42,6 +42,12 @@ extension Recipe {
         RecipeKey(
             "skip_bad_lines", \.skipBadLines,
             "Pass over lines of the texts that cannot be read, and say how many; otherwise the first one ends the run."),
+        RecipeKey(
+            "bos", \.begins,
+            "Begin sequences with the beginning-of-sequence token; auto: as the model's tokenizer says."),
+        RecipeKey(
+            "parse_special", \.parseSpecial,
+            "Take a special token spelled out in the texts as that token, and not as text."),
         RecipeKey("layer", \.layer, "The block whose output is explained, counted from 0 (blocks.L.hook_resid_post)."),
         RecipeKey("context", \.context, "Tokens per sequence."),
         RecipeKey("sequences", \.sequences, "Sequences per pass through the model: memory against speed."),

@@ -14,6 +14,10 @@ public struct Recipe: Sendable, Equatable {
     public var evaluationText: String?
     /// Whether lines of the texts that cannot be read are passed over.
     public var skipBadLines = false
+    /// Whether sequences begin with the beginning-of-sequence token; nil for as the model's tokenizer says.
+    public var begins: Bool?
+    /// Whether a special token spelled out in the texts is that token.
+    public var parseSpecial = false
     /// The block whose output is explained.
     public var layer = 15
     /// Tokens per sequence.

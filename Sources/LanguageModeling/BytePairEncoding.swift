@@ -27,12 +27,13 @@ package struct BytePairEncoding: Sendable {
     /// A word of more bytes is encoded in stretches of about so many: memory then does not grow with the word.
     package static let longestStretch = 1 << 15
 
-    /// Appends the tokens of `word` to `output`.
+    /// The token of a word that is one whatever the merges say.
+    func wholeWord(_ word: UnsafeBufferPointer<UInt8>) -> Int32? {
+        word.count <= longestWholeWord ? wholeWords[Array(word)] : nil
+    }
+
+    /// Appends the tokens of `word`, as merged, to `output`.
     func encode(_ word: UnsafeBufferPointer<UInt8>, into output: inout [Int32], _ scratch: inout WordScratch) {
-        if word.count <= longestWholeWord, let token = wholeWords[Array(word)] {
-            output.append(token)
-            return
-        }
         if word.count > Self.longestStretch, isOrdered { return encodeLong(word, into: &output) }
         scratch.tokens.removeAll(keepingCapacity: true)
         var position = 0
@@ -54,7 +55,7 @@ package struct BytePairEncoding: Sendable {
                 for i in 0..<count - 1 { pairs[i] = merges.find(tokens[i], tokens[i + 1]) }
                 while count > 1 {
                     var best = 0
-                    for i in 1..<max(1, count - 1) where pairs[i] < pairs[best] { best = i }
+                    for i in 1..<max(1, count - 1) where MergeTable.isEarlier(pairs[i], pairs[best]) { best = i }
                     if pairs[best] == MergeTable.none { break }
                     tokens[best] = Int32(truncatingIfNeeded: pairs[best])
                     count -= 1
@@ -115,9 +116,10 @@ private struct Candidate {
     let merge: UInt64
     let left: Int
 
-    /// Merges of one pair share a rank, so position decides only among occurrences of the same pair.
+    /// Among merges of one rank position decides.
     static func < (a: Candidate, b: Candidate) -> Bool {
-        a.merge != b.merge ? a.merge < b.merge : a.left < b.left
+        if MergeTable.isEarlier(a.merge, b.merge) { return true }
+        return a.left < b.left && !MergeTable.isEarlier(b.merge, a.merge)
     }
 }
 

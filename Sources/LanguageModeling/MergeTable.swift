@@ -32,7 +32,7 @@ struct MergeTable: Sendable {
         return true
     }
 
-    /// Rank in the upper half, merged token in the lower; `none` for a pair without a merge. Lower is earlier.
+    /// Rank in the upper half, merged token in the lower; `none` for a pair without a merge.
     @inline(__always)
     func find(_ left: Int32, _ right: Int32) -> UInt64 {
         let key = Self.key(left, right)
@@ -45,6 +45,10 @@ struct MergeTable: Sendable {
             }
         }
     }
+
+    /// Whether one merge, as `find` returns it, is of an earlier rank than another.
+    @inline(__always)
+    static func isEarlier(_ a: UInt64, _ b: UInt64) -> Bool { a >> 32 < b >> 32 }
 
     /// What `find` returns when there is no merge.
     static let none = UInt64.max

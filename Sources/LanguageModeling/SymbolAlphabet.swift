@@ -43,7 +43,7 @@ struct SymbolAlphabet: Sendable {
     }
 
     /// The character at `position` and its length; nil and 1 for a byte that belongs to none.
-    private static func scalar(_ text: UnsafeBufferPointer<UInt8>, at position: Int) -> (Unicode.Scalar?, Int) {
+    static func scalar(_ text: UnsafeBufferPointer<UInt8>, at position: Int) -> (Unicode.Scalar?, Int) {
         let first = text[position]
         if first < 0x80 { return (Unicode.Scalar(first), 1) }
         let length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2

@@ -62,6 +62,8 @@ public struct TextCorpus: Sendable {
 public struct TextPiece: Sendable, Equatable {
     /// The text, in UTF-8; no character is cut.
     public let bytes: [UInt8]
+    /// Whether the document begins with this piece.
+    public let beginsDocument: Bool
     /// Whether the document ends with this piece.
     public let endsDocument: Bool
 }
@@ -75,6 +77,7 @@ public struct TextPieces {
     private var text: [UInt8] = []
     private var searched = 0
     private var foundText = false
+    private var isInsideDocument = false
 
     /// A document longer than this is given in parts, so that a single huge one neither fills the memory nor keeps
     /// all lanes but one idle.
@@ -125,7 +128,7 @@ public struct TextPieces {
                 skipped.add(file: nextFile - 1, line: reader!.lineNumber, error)
                 continue
             }
-            if !bytes.isEmpty { return TextPiece(bytes: bytes, endsDocument: true) }
+            if !bytes.isEmpty { return TextPiece(bytes: bytes, beginsDocument: true, endsDocument: true) }
         }
         return nil
     }
@@ -155,8 +158,10 @@ public struct TextPieces {
                 defer {
                     text.removeSubrange(..<cut)
                     searched = 0
+                    isInsideDocument = true
                 }
-                return TextPiece(bytes: Array(text[..<cut]), endsDocument: false)
+                return TextPiece(
+                    bytes: Array(text[..<cut]), beginsDocument: !isInsideDocument, endsDocument: false)
             }
             // Where there was no cut there will be none; but the last place is judged by what follows it.
             if text.count > Self.longestPiece { searched = text.count - 1 }
@@ -171,8 +176,11 @@ public struct TextPieces {
         if text.last == UInt8(ascii: "\n") { text.removeLast() }
         searched = 0
         guard !text.isEmpty else { return nil }
-        defer { text = [] }
-        return TextPiece(bytes: text, endsDocument: true)
+        defer {
+            text = []
+            isInsideDocument = false
+        }
+        return TextPiece(bytes: text, beginsDocument: !isInsideDocument, endsDocument: true)
     }
 
     /// The last place after `start` where every pre-tokenizer ends a word whatever follows, so that a text cut there

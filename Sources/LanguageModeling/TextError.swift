@@ -10,6 +10,8 @@ public enum TextError: Error, Sendable, Equatable {
     case unknownToken(id: Int32, vocabularySize: Int)
     /// The tokenizer has no token to put between documents.
     case noEndOfText(file: String)
+    /// The tokenizer names no token to begin a sequence with.
+    case noBeginningOfText(file: String)
     /// A corpus that cannot be opened or read.
     case unreadable(path: String, reason: String)
     /// A text with a byte, counted from 0, that no character of UTF-8 has there.
@@ -48,6 +50,8 @@ extension TextError: CustomStringConvertible {
         case .noEndOfText(let file):
             "\(file): the tokenizer names no end-of-text token to put between documents; "
                 + "add \(file.hasSuffix(".gguf") ? "tokenizer.ggml.eos_token_id to its metadata" : "\"eos_token\" to tokenizer_config.json")"
+        case .noBeginningOfText(let file):
+            "\(file): the tokenizer names no beginning-of-sequence token; leave out --bos yes (in a recipe bos: true)"
         case .unreadable(let path, let reason):
             "cannot read \(path): \(reason); "
                 + SystemAdvice.reading(reason, else: "give a .jsonl file, a .txt file or a folder of them")

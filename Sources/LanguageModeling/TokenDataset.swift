@@ -25,9 +25,13 @@ public final class TokenDataset {
     /// Rows of `length` tokens from the part of the corpus that begins after `skip` tokens, at most `limit` tokens of rows. A part that
     /// skips as many tokens as another has in rows does not overlap with it.
     ///
-    /// Throws `TextError.noEndOfText` if the tokenizer has no token to put between documents.
+    /// `begins` says whether rows begin with the beginning-of-sequence token; nil for as the model was trained. With `allowsSpecial`,
+    /// a special token spelled out in the text is that token.
+    ///
+    /// Throws `TextError.noEndOfText` if the tokenizer has no token to put between documents, `noBeginningOfText` for none to begin with.
     public init(
-        corpus: TextCorpus, tokenizer: Tokenizer, length: Int, skip: Int = 0, limit: Int? = nil
+        corpus: TextCorpus, tokenizer: Tokenizer, length: Int, skip: Int = 0, limit: Int? = nil, begins: Bool? = nil,
+        allowsSpecial: Bool = false
     ) throws {
         precondition(length > 0 && skip >= 0 && limit ?? 0 >= 0, "rows of \(length), skip \(skip)")
         guard tokenizer.endOfText != nil else { throw TextError.noEndOfText(file: tokenizer.path) }
@@ -35,8 +39,9 @@ public final class TokenDataset {
         self.length = length
         self.skip = skip
         self.limit = limit
-        beginning = length > 1 ? tokenizer.beginningOfText : nil
-        stream = TokenStream(corpus: corpus, tokenizer: tokenizer)
+        let token = try tokenizer.beginning(begins)
+        beginning = length > 1 ? token : nil
+        stream = TokenStream(corpus: corpus, tokenizer: tokenizer, allowsSpecial: allowsSpecial)
     }
 
     /// The next rows, `sequences` of them or the fewer that are left; nil when there are none.

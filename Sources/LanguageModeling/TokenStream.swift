@@ -33,7 +33,7 @@ public struct TokenStream {
         }
         if stretch.isEmpty { return nil }
         var result: [Int32] = []
-        let encoded = tokenizer.encode(documents: stretch.map(\.bytes), allowSpecial: allowsSpecial)
+        let encoded = tokenizer.encode(pieces: stretch, allowSpecial: allowsSpecial)
         for (piece, tokens) in zip(stretch, encoded) {
             if joinsNext {
                 guard let endOfText = tokenizer.endOfText else { throw TextError.noEndOfText(file: tokenizer.path) }

@@ -20,10 +20,9 @@ extension Tokenizer {
         }
         let model = try required("model", "a text", \.string)
         guard ["gpt2", "llama"].contains(model) else { throw unsupported("the model \"\(model)\"", "gpt2, llama") }
-        for key in ["add_space_prefix", "remove_extra_whitespaces"] {
-            // llama.cpp puts a space before a text unless told otherwise, where the vocabulary is of pieces.
-            let absent: GGUFValue? = model == "llama" && key == "add_space_prefix" ? .boolean(true) : nil
-            if let value = metadata["tokenizer.ggml.\(key)"] ?? absent, value != .boolean(false) {
+        for key in ["add_space_prefix", "remove_extra_whitespaces"] where model != "llama" || key != "add_space_prefix"
+        {
+            if let value = metadata["tokenizer.ggml.\(key)"], value != .boolean(false) {
                 throw unsupported("tokenizer.ggml.\(key) = \(value.shown)", "false")
             }
         }
@@ -51,51 +50,49 @@ extension Tokenizer {
             return try pieces(tokens, types, scores, path: file.path, GGUFSettings(file))
         }
         let name = metadata["tokenizer.ggml.pre"] == nil ? "default" : try required("pre", "a text", \.string)
-        let patterns: [String: WordPattern] = ["smollm": .singleDigits, "gpt-2": .gpt2, "default": .gpt2]
-        guard let pattern = patterns[name] else {
-            throw unsupported("the pre-tokenizer \"\(name)\"", patterns.keys.sorted().joined(separator: ", "))
+        guard let known = BytePreTokenizer.named[name] else {
+            let names = BytePreTokenizer.named.keys.sorted().joined(separator: ", ")
+            throw unsupported("the pre-tokenizer \"\(name)\"", names)
         }
         let merges = try required("merges", "a list of texts", \.strings)
         var builder = TokenizerBuilder(path: file.path, count: tokens.count)
+        var words: [Int] = []
         for (id, (token, type)) in zip(tokens, types).enumerated() {
             try builder.insert(token, id)
             if type == TokenType.control || type == TokenType.userDefined {
                 try builder.add(token, id, isSpecial: type == TokenType.control)
+            } else {
+                words.append(id)
             }
         }
         for merge in merges { try builder.merge(merge) }
         let settings = GGUFSettings(file)
         return try builder.build(
-            pattern: pattern, endOfSequence: try settings.tokenId("eos"),
-            beginningOfText: try settings.beginningOfText(unlessSaid: false))
+            try builder.byteAlphabet(), known.preparation, try settings.ends(begins: known.begins),
+            wholeWords: known.ignoresMerges ? words : [])
     }
 
     /// A tokenizer of SentencePiece's pieces. User-defined ones are found in a text first, with plain spaces; control tokens are not.
+    /// After a token that was found, as at the beginning, llama.cpp puts a space in front of a text, unless told otherwise.
     private static func pieces(
         _ tokens: [String], _ types: [Int], _ scores: [Double], path: String, _ settings: GGUFSettings
     ) throws -> Tokenizer {
         var builder = TokenizerBuilder(path: path, count: tokens.count, spelling: .pieces)
-        var pieces: [(id: Int32, spelling: [UInt8], score: Double)] = []
-        var bytes = [Int32](repeating: -1, count: 256)
+        var pieces: [(id: Int, score: Double)] = []
+        var bytes: [Int] = []
         for (id, (token, type)) in zip(tokens, types).enumerated() {
             try builder.insert(token, id)
             switch type {
-            case TokenType.normal: pieces.append((Int32(id), Array(token.utf8), scores[id]))
-            case TokenType.byte:
-                guard token.count == 6, token.hasPrefix("<0x"),
-                    let byte = UInt8(token.dropFirst(3).dropLast(), radix: 16)
-                else { throw builder.malformed("the token \"\(token)\" of a byte is not spelled <0x00> to <0xFF>") }
-                bytes[Int(byte)] = Int32(id)
-                builder.vocabulary.setByte(byte, Int32(id))
+            case TokenType.normal: pieces.append((id, scores[id]))
+            case TokenType.byte: bytes.append(id)
             case TokenType.unused:
                 throw builder.malformed("the token \"\(token)\" is of the kind \"unused\", which is not supported")
             default: try builder.add(token, id, isSpecial: type != TokenType.userDefined)
             }
         }
         return try builder.build(
-            pieces: pieces, bytes: bytes, endOfSequence: try settings.tokenId("eos"),
-            // llama.cpp adds it unless told otherwise.
-            beginningOfText: try settings.beginningOfText(unlessSaid: true))
+            pieces: pieces, bytes: bytes, prefix: try settings.truth("tokenizer.ggml.add_space_prefix", else: true),
+            try settings.ends(begins: true))
     }
 
     /// Whether a key is read here or of no consequence: nothing is added to a text, and no text is generated.
@@ -115,10 +112,37 @@ extension Tokenizer {
 }
 
 extension GGUFSettings {
-    /// The beginning-of-sequence token where `add_bos_token` asks for it.
-    fileprivate func beginningOfText(unlessSaid fallback: Bool) throws -> Int? {
-        try truth("tokenizer.ggml.add_bos_token", else: fallback) ? tokenId("bos") : nil
+    /// The tokens at the ends of texts. `begins` is what llama.cpp does where the file says nothing of the beginning.
+    fileprivate func ends(begins: Bool) throws -> TextEnds {
+        TextEnds(
+            end: try tokenId("eos"), beginning: try tokenId("bos"),
+            begins: try truth("tokenizer.ggml.add_bos_token", else: begins))
     }
+}
+
+/// What llama.cpp's names in `tokenizer.ggml.pre` stand for. Where the model's own tokenizer composes characters first, which llama.cpp
+/// leaves out, so is done here: the model was trained on that.
+private struct BytePreTokenizer {
+    var pattern: WordPattern
+    var composes = false
+    var ignoresMerges = false
+    /// Whether texts begin with the beginning-of-sequence token unless the file says otherwise.
+    var begins = false
+
+    var preparation: TextPreparation {
+        TextPreparation(normalization: TextNormalization(composes: composes), pattern: pattern)
+    }
+
+    static let named: [String: BytePreTokenizer] = {
+        let llama3 = BytePreTokenizer(pattern: .gpt4(digits: 3), ignoresMerges: true, begins: true)
+        let neox = BytePreTokenizer(pattern: .gpt2, composes: true)
+        return [
+            "default": BytePreTokenizer(pattern: .gpt2), "gpt-2": BytePreTokenizer(pattern: .gpt2),
+            "smollm": BytePreTokenizer(pattern: .singleDigits), "llama-bpe": llama3, "llama3": llama3,
+            "llama-v3": llama3, "qwen2": BytePreTokenizer(pattern: .gpt4(digits: 1), composes: true), "olmo": neox,
+            "mpt": neox,
+        ]
+    }()
 }
 
 /// llama.cpp's numbers in `tokenizer.ggml.token_type`.

@@ -63,8 +63,14 @@ struct TokenizerBuilder {
         pairs.append((leftID, rightID, merged))
     }
 
+    /// The tokenizer whose merges were added.
+    ///
+    /// - Parameters:
+    ///   - wholeWords: tokens that a word of their spelling becomes whatever the merges say.
+    ///   - normalized: added tokens that are found in the normalised text only.
     func build(
-        pattern: WordPattern, endOfSequence: Int?, beginningOfText: Int? = nil, ignoreMerges: Bool = false
+        _ alphabet: SymbolAlphabet, _ preparation: TextPreparation, _ ends: TextEnds, wholeWords: [Int] = [],
+        normalized: Set<Int32> = []
     ) throws -> Tokenizer {
         var merges = MergeTable(capacity: pairs.count)
         for (rank, pair) in pairs.enumerated() {
@@ -72,27 +78,59 @@ struct TokenizerBuilder {
                 throw malformed("merge \(rank) appears twice")
             }
         }
-        for token in [endOfSequence, beginningOfText] { try requireToken(token) }
+        try requireTokens(ends)
         var whole: [[UInt8]: Int32] = [:]
-        if ignoreMerges {
-            for (id, spelling) in vocabulary.spellings.enumerated() {
-                if let spelling, let bytes = ByteAlphabet.bytes(of: spelling) { whole[bytes] = Int32(id) }
-            }
-        }
-        let encoding = BytePairEncoding(
-            alphabet: SymbolAlphabet(bytes: ByteAlphabet.scalars.map { vocabulary.id(String(Character($0))) ?? -1 }),
-            merges: merges, wholeWords: whole, isOrdered: isOrdered)
-        guard encoding.alphabet.bytes.contains(where: { $0 >= 0 }) else {
-            throw malformed("no token stands for a single byte: this is not a byte-level vocabulary")
+        for id in wholeWords {
+            if let bytes = vocabulary.spelledBytes(id) { whole[bytes] = Int32(id) }
         }
         return Tokenizer(
-            path: path, vocabulary: vocabulary, encoding: encoding, pattern: pattern,
-            endOfSequence: endOfSequence.map(Int32.init), beginningOfText: beginningOfText.map(Int32.init))
+            path: path, vocabulary: vocabulary,
+            encoding: BytePairEncoding(alphabet: alphabet, merges: merges, wholeWords: whole, isOrdered: isOrdered),
+            preparation: preparation, normalized: normalized, ends: ends)
     }
 
-    func requireToken(_ id: Int?) throws {
-        if let end = id, !(0..<vocabulary.count).contains(end) {
-            throw malformed("a special token has id \(end), not below \(vocabulary.count)")
+    /// The tokens of single bytes in `ByteAlphabet`'s spelling; −1 for those that have none.
+    func byteAlphabet() throws -> SymbolAlphabet {
+        let bytes = ByteAlphabet.scalars.map { vocabulary.id(String(Character($0))) ?? -1 }
+        guard bytes.contains(where: { $0 >= 0 }) else {
+            throw malformed("no token stands for a single byte: this is not a byte-level vocabulary")
+        }
+        return SymbolAlphabet(bytes: bytes)
+    }
+
+    /// The tokens of single characters among `pieces`, and those of single bytes, each spelled as `<0x0A>`, among `bytes`.
+    mutating func pieceAlphabet(pieces: [Int], bytes: [Int]) throws -> SymbolAlphabet {
+        var ofByte = [Int32](repeating: -1, count: 256)
+        for id in bytes {
+            let token = vocabulary.spellings[id] ?? ""
+            guard let byte = Self.byte(token) else {
+                throw malformed("the token \"\(token)\" of a byte is not spelled <0x00> to <0xFF>")
+            }
+            ofByte[Int(byte)] = Int32(id)
+            vocabulary.setByte(byte, Int32(id))
+        }
+        if let byte = ofByte.firstIndex(where: { $0 < 0 }) { throw malformed("no token stands for the byte \(byte)") }
+        var characters: [Unicode.Scalar: Int32] = [:]
+        for id in pieces {
+            let scalars = vocabulary.spellings[id]?.unicodeScalars
+            if let scalars, scalars.count == 1 { characters[scalars.first!] = Int32(id) }
+        }
+        guard characters["\u{2581}"] != nil else { throw malformed("no piece stands for a space") }
+        return SymbolAlphabet(bytes: ofByte, characters: characters)
+    }
+
+    /// The byte that a token spelled `<0x0A>` stands for.
+    static func byte(_ token: String) -> UInt8? {
+        guard token.utf8.count == 6, token.hasPrefix("<0x"), token.hasSuffix(">") else { return nil }
+        return UInt8(token.dropFirst(3).dropLast(), radix: 16)
+    }
+
+    /// What the merges make.
+    var mergedSpellings: [String] { Set(pairs.map(\.merged)).compactMap { vocabulary.spellings[Int($0)] } }
+
+    func requireTokens(_ ends: TextEnds) throws {
+        for case let id? in [ends.end, ends.beginning] where !(0..<vocabulary.count).contains(id) {
+            throw malformed("a special token has id \(id), not below \(vocabulary.count)")
         }
     }
 

@@ -1,25 +1,27 @@
 /// SentencePiece's byte-pair encoding (Kudo and Richardson, arXiv:1808.06226): two neighbours may be merged wherever what they spell
 /// together is a piece, the piece of the highest score first, the leftmost among equals.
 ///
-/// That is a byte-pair encoding whose merges are all pairs of pieces that spell a third, in order of its score.
+/// That is a byte-pair encoding whose merges are all pairs of pieces that spell a third, in order of its score. Runs of spaces share one
+/// score in Llama's vocabularies, and so one rank.
 struct PieceMerges {
     /// The merges in order.
     let table: MergeTable
-    /// Whether every piece comes after those that it is merged of.
+    /// Whether every piece comes after those that it is merged of, in rank.
     let isOrdered: Bool
-    /// What stands before a space inside of a piece.
-    let joined: [[UInt8]]
 
-    /// `pieces` are ids, their spellings as UTF-8, and scores, all different.
+    /// `pieces` are ids, their spellings as UTF-8, and scores.
     init(_ pieces: [(id: Int32, spelling: [UInt8], score: Double)]) {
         let order = pieces.indices.sorted { (pieces[$0].score, $1) > (pieces[$1].score, $0) }
         let index = SpellingIndex(pieces.map(\.spelling))
         var found: [(left: Int32, right: Int32, rank: Int, merged: Int32)] = []
         found.reserveCapacity(4 * pieces.count)
         var rankOf = [Int](repeating: 0, count: pieces.count)
-        for (rank, i) in order.enumerated() { rankOf[i] = rank }
+        for (previous, i) in zip(order, order.dropFirst()) {
+            rankOf[i] = rankOf[previous] + (pieces[i].score == pieces[previous].score ? 0 : 1)
+        }
         var ordered = true
-        for (rank, i) in order.enumerated() {
+        for i in order {
+            let rank = rankOf[i]
             index.forEachSplit(of: i) { left, right in
                 found.append((pieces[left].id, pieces[right].id, rank, pieces[i].id))
                 // A single character is there from the start.
@@ -30,19 +32,6 @@ struct PieceMerges {
         for pair in found { _ = table.insert(pair.left, pair.right, rank: pair.rank, merged: pair.merged) }
         self.table = table
         isOrdered = ordered
-        joined = Self.joined(pieces.map(\.spelling))
-    }
-
-    private static func joined(_ spellings: [[UInt8]]) -> [[UInt8]] {
-        let space: [UInt8] = [0xE2, 0x96, 0x81]
-        var result: Set<[UInt8]> = []
-        for spelling in spellings where spelling.count > space.count {
-            let scalars = Array(String(decoding: spelling, as: UTF8.self).unicodeScalars)
-            for i in 1..<max(1, scalars.count) where scalars[i] == "\u{2581}" && scalars[i - 1] != "\u{2581}" {
-                result.insert(Array(UTF8.encode(scalars[i - 1])!))
-            }
-        }
-        return result.sorted { $0.lexicographicallyPrecedes($1) }
     }
 }
 
@@ -105,31 +94,29 @@ private struct SpellingIndex {
 }
 
 extension TokenizerBuilder {
-    /// A tokenizer of pieces; `bytes` are the tokens that stand for single bytes.
+    /// A tokenizer of pieces, which are merged by their scores; `bytes` are the tokens that stand for single bytes. With `prefix`
+    /// a space is put in front of a text. Without, added tokens of spaces are found where a text has `▁` too, as SentencePiece does.
     ///
-    /// - Throws: `TextError.malformedTokenizer` for two pieces of one score, whose order would be open, and for bytes without a token.
-    func build(
-        pieces: [(id: Int32, spelling: [UInt8], score: Double)], bytes: [Int32], endOfSequence: Int?,
-        beginningOfText: Int?
+    /// - Throws: `TextError.malformedTokenizer` for a score that is no number and for bytes without a token.
+    mutating func build(
+        pieces: [(id: Int, score: Double)], bytes: [Int], prefix: Bool, _ ends: TextEnds
     ) throws -> Tokenizer {
-        for token in [endOfSequence, beginningOfText] { try requireToken(token) }
-        guard Set(pieces.map(\.score)).count == pieces.count, pieces.allSatisfy({ $0.score.isFinite }) else {
-            throw malformed("two pieces have the same score, or one has a score that is no number")
+        try requireTokens(ends)
+        if let piece = pieces.first(where: { !$0.score.isFinite }) {
+            throw malformed("the piece \"\(vocabulary.spellings[piece.id] ?? "")\" has the score \(piece.score)")
         }
-        if let byte = bytes.firstIndex(where: { $0 < 0 }) { throw malformed("no token stands for the byte \(byte)") }
-        var characters: [Unicode.Scalar: Int32] = [:]
-        for piece in pieces {
-            let scalars = String(decoding: piece.spelling, as: UTF8.self).unicodeScalars
-            if scalars.count == 1 { characters[scalars.first!] = piece.id }
-        }
-        guard characters["\u{2581}"] != nil else { throw malformed("no piece stands for a space") }
-        let merges = PieceMerges(pieces)
+        let alphabet = try pieceAlphabet(pieces: pieces.map(\.id), bytes: bytes)
+        let spellings = pieces.map { vocabulary.spellings[$0.id] ?? "" }
+        let merges = PieceMerges(
+            zip(pieces, spellings).map { (id: Int32($0.id), spelling: Array($1.utf8), score: $0.score) })
         return Tokenizer(
             path: path, vocabulary: vocabulary,
             encoding: BytePairEncoding(
-                alphabet: SymbolAlphabet(bytes: bytes, characters: characters), merges: merges.table, wholeWords: [:],
-                isOrdered: merges.isOrdered),
-            pattern: .pieces(joined: merges.joined), endOfSequence: endOfSequence.map(Int32.init),
-            beginningOfText: beginningOfText.map(Int32.init))
+                alphabet: alphabet, merges: merges.table, wholeWords: [:], isOrdered: merges.isOrdered),
+            preparation: TextPreparation(
+                normalization: TextNormalization(prepends: prefix, spellsSpaces: true),
+                pattern: .none(pieces: spellings)),
+            normalized: prefix ? [] : vocabulary.added.subtracting(vocabulary.special),
+            ends: ends)
     }
 }

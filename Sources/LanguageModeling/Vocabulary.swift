@@ -29,6 +29,19 @@ struct Vocabulary: Sendable {
 
     var count: Int { spellings.count }
 
+    /// The bytes of a text that token `id` spells; nil if it spells none.
+    func spelledBytes(_ id: Int) -> [UInt8]? {
+        guard let text = spellings[id] else { return nil }
+        switch spelling {
+        case .byteLevel: return ByteAlphabet.bytes(of: text)
+        case .pieces: return Self.withSpaces(text)
+        }
+    }
+
+    private static func withSpaces(_ piece: String) -> [UInt8] {
+        piece.unicodeScalars.flatMap { $0 == "\u{2581}" ? [0x20] : Array(UTF8.encode($0)!) }
+    }
+
     /// The id of the token spelled `spelling`.
     func id(_ spelling: some StringProtocol) -> Int32? { ids[Array(spelling.utf8)] }
 
@@ -39,8 +52,7 @@ struct Vocabulary: Sendable {
         switch self.spelling {
         // A character outside the alphabet spells no byte; the reference then takes the spelling as it stands.
         case .byteLevel: bytes[Int(id)] = ByteAlphabet.bytes(of: spelling) ?? Array(spelling.utf8)
-        case .pieces:
-            bytes[Int(id)] = spelling.unicodeScalars.flatMap { $0 == "\u{2581}" ? [0x20] : Array(UTF8.encode($0)!) }
+        case .pieces: bytes[Int(id)] = Self.withSpaces(spelling)
         }
         return true
     }
@@ -48,12 +60,14 @@ struct Vocabulary: Sendable {
     /// Makes the token `id` stand for one byte, whatever its spelling.
     mutating func setByte(_ byte: UInt8, _ id: Int32) { bytes[Int(id)] = [byte] }
 
-    /// Marks `id` as an added token with the given text; false if the id or the text belongs to another token.
+    /// Marks `id` as an added token with the given text; false if the id or the text belongs to another token. Among pieces `▁` in
+    /// a token of the vocabulary stays a space.
     mutating func add(_ text: String, _ id: Int32, isSpecial: Bool) -> Bool {
+        let isPiece = spelling == .pieces && spellings[Int(id)] != nil
         if let present = spellings[Int(id)], Array(present.utf8) != Array(text.utf8) { return false }
         if let other = ids.updateValue(id, forKey: Array(text.utf8)), other != id { return false }
         spellings[Int(id)] = text
-        bytes[Int(id)] = Array(text.utf8)
+        if !isPiece { bytes[Int(id)] = Array(text.utf8) }
         added.insert(id)
         if isSpecial { special.insert(id) }
         return true

@@ -7,13 +7,25 @@ package enum WordPattern: Sendable, Equatable {
     case gpt2
     /// SmolLM's: every `\p{N}` is first cut out as a word of its own, then GPT-2's on each piece between.
     case singleDigits
+    /// GPT-4's, with up to `digits` numbers a word: 3 in Llama 3, 1 in Qwen 2 and 3.
+    case gpt4(digits: Int)
+    /// Before every space: a space begins a word.
+    case spaces
     /// None: a text is one word. It is cut all the same before a space that follows something else, since no piece crosses that
     /// place, except after what is in `joined`.
     case pieces(joined: [[UInt8]])
 
+    /// Whether a text between added tokens is one word, as far as the tokenizer's own definition goes.
+    var isNone: Bool { if case .pieces = self { true } else { false } }
+
     /// Calls `body` with each word of `bytes`, in order; together they are the whole text.
     package func forEachWord(_ bytes: UnsafeBufferPointer<UInt8>, _ body: (Range<Int>) -> Void) {
-        if case .pieces(let joined) = self { return forEachPiece(bytes, joined, body) }
+        switch self {
+        case .pieces(let joined): return forEachPiece(bytes, joined, body)
+        case .gpt4(let digits): return forEachGPT4Word(bytes, digits: digits, body)
+        case .spaces: return forEachPiece(bytes, nil, body)
+        case .gpt2, .singleDigits: break
+        }
         ScalarClass.table.withUnsafeBufferPointer { table in
             var scanner = WordScanner(
                 bytes: bytes, table: table.baseAddress!, singleDigits: self == .singleDigits)
@@ -27,13 +39,30 @@ package enum WordPattern: Sendable, Equatable {
 }
 
 extension WordPattern {
+    /// No pattern, for a vocabulary of pieces in which merges make `pieces`.
+    static func none(pieces: [String]) -> WordPattern {
+        let space: Unicode.Scalar = "\u{2581}"
+        var joined: Set<[UInt8]> = []
+        for piece in pieces {
+            var previous = space
+            for scalar in piece.unicodeScalars {
+                if scalar == space, previous != space { joined.insert(Array(UTF8.encode(previous)!)) }
+                previous = scalar
+            }
+        }
+        return .pieces(joined: joined.sorted { $0.lexicographicallyPrecedes($1) })
+    }
+
+    /// Cuts before spaces: all of them without `joined`, else those that follow neither a space nor what is in it.
     private func forEachPiece(
-        _ bytes: UnsafeBufferPointer<UInt8>, _ joined: [[UInt8]], _ body: (Range<Int>) -> Void
+        _ bytes: UnsafeBufferPointer<UInt8>, _ joined: [[UInt8]]?, _ body: (Range<Int>) -> Void
     ) {
         var start = 0
-        for i in 0..<bytes.count where bytes[i] == 0x20 && i > start && bytes[i - 1] != 0x20 {
-            let isJoined = joined.contains { $0.count <= i - start && bytes[i - $0.count..<i].elementsEqual($0) }
-            if isJoined { continue }
+        for i in 0..<bytes.count where bytes[i] == 0x20 && i > start {
+            if let joined {
+                let isJoined = joined.contains { $0.count <= i - start && bytes[i - $0.count..<i].elementsEqual($0) }
+                if bytes[i - 1] == 0x20 || isJoined { continue }
+            }
             body(start..<i)
             start = i
         }

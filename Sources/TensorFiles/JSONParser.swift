@@ -7,9 +7,11 @@ struct JSONParser {
     static let deepest = 128
 
     private let bytes: UnsafeRawBufferPointer
+    /// Keys whose objects are read as lists.
+    private let listed: Set<String>
     private var at = 0
 
-    init(bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
+    init(bytes: UnsafeRawBufferPointer, listed: Set<String>) { (self.bytes, self.listed) = (bytes, listed) }
 
     mutating func document() throws -> JSONValue {
         // Windows editors and some exporters put it before UTF-8; RFC 8259 lets a reader pass over it.
@@ -38,10 +40,27 @@ struct JSONParser {
     }
 
     private mutating func object(depth: Int) throws -> JSONValue {
-        at += 1
         var members: [String: JSONValue] = [:]
+        try forEachMember(depth: depth) { key, member, start in
+            if members.updateValue(member, forKey: key) != nil {
+                throw JSONSyntaxError(what: "a repeated key \(JSONValue.quoted(key))", offset: start)
+            }
+        }
+        return .object(members)
+    }
+
+    private mutating func list(depth: Int) throws -> JSONValue {
+        var members: [JSONValue] = []
+        try forEachMember(depth: depth) { key, member, _ in members += [.string(key), member] }
+        return .array(members)
+    }
+
+    private mutating func forEachMember(
+        depth: Int, _ body: (_ key: String, _ member: JSONValue, _ start: Int) throws -> Void
+    ) throws {
+        at += 1
         skipSpace()
-        if take("}") { return .object(members) }
+        if take("}") { return }
         while true {
             skipSpace()
             let start = at
@@ -49,12 +68,11 @@ struct JSONParser {
             let key = try string()
             skipSpace()
             guard take(":") else { throw error("no colon after a key") }
-            let member = try value(depth: depth + 1)
-            if members.updateValue(member, forKey: key) != nil {
-                throw JSONSyntaxError(what: "a repeated key \(JSONValue.quoted(key))", offset: start)
-            }
             skipSpace()
-            if take("}") { return .object(members) }
+            let isListed = !listed.isEmpty && listed.contains(key) && peek == UInt8(ascii: "{")
+            try body(key, isListed ? try list(depth: depth + 1) : try value(depth: depth + 1), start)
+            skipSpace()
+            if take("}") { return }
             guard take(",") else { throw error("neither a comma nor a closing brace") }
         }
     }

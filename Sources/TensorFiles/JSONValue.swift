@@ -17,8 +17,11 @@ public enum JSONValue: Sendable, Equatable {
     case object([String: JSONValue])
 
     /// Parses a document; throws `JSONSyntaxError`.
-    public init(parsing bytes: UnsafeRawBufferPointer) throws {
-        var parser = JSONParser(bytes: bytes)
+    ///
+    /// - Parameter listed: keys whose objects are read as lists of key, value, key, value, … in their order, for vocabularies, where
+    ///   two spellings of one character are two keys. A repetition is then the caller's to find.
+    public init(parsing bytes: UnsafeRawBufferPointer, listing listed: Set<String> = []) throws {
+        var parser = JSONParser(bytes: bytes, listed: listed)
         self = try parser.document()
     }
 
@@ -27,11 +30,11 @@ public enum JSONValue: Sendable, Equatable {
         self = try Array(text.utf8).withUnsafeBytes { try JSONValue(parsing: $0) }
     }
 
-    /// Parses a file; throws `TensorFileError`.
-    public init(contentsOf path: String) throws {
+    /// Parses a file, as `init(parsing:listing:)` does; throws `TensorFileError`.
+    public init(contentsOf path: String, listing listed: Set<String> = []) throws {
         let file = try MappedFile(path: path)
         do {
-            self = try JSONValue(parsing: file.slice(0..<file.count))
+            self = try JSONValue(parsing: file.slice(0..<file.count), listing: listed)
         } catch let error as JSONSyntaxError {
             throw TensorFileError.malformed(
                 file: path, what: "not JSON: \(error)",

@@ -34,7 +34,8 @@ extension DistillationParts {
         let model = try loadLanguageModel(path: modelPath)
         @Sendable func source(_ corpus: TextCorpus, skip: Int, limit: Int) throws -> TokenSource {
             let data = try TokenDataset(
-                corpus: corpus, tokenizer: tokenizer, length: recipe.context, skip: skip, limit: limit)
+                corpus: corpus, tokenizer: tokenizer, length: recipe.context, skip: skip, limit: limit,
+                begins: recipe.begins, allowsSpecial: recipe.parseSpecial)
             return { try data.nextBatch(sequences: recipe.sequences) }
         }
         var evaluationText: (@Sendable (_ limit: Int) throws -> TokenSource)?

@@ -51,6 +51,7 @@ struct HarvestCommand: ParsableCommand {
         settings.skippedTokens = corpus.skip
         settings.needsAllTokens = false
         settings.others = ["sequences": "\(corpus.sequences)", "skip bad lines": "\(corpus.lines.skipBadLines)"]
+        settings.others.merge(corpus.tokens.recorded) { $1 }
         settings.hashes = try fileHashes([("model", modelFiles(model)), ("text", text.files)])
         let harvest = Harvest(
             model: loaded, layer: layer, policy: splice.policy(loaded.configuration, tokenizer: tokenizer),

@@ -102,7 +102,9 @@ struct LMCommand: ParsableCommand {
             abstract: "Prints the token ids of a text, or writes them as rows of input_ids.",
             discussion: """
                 The text comes from standard input unless --text names a corpus. Its documents are joined by the \
-                end-of-text token; with --out they are cut into rows of --context tokens and written as input_ids [B, T].
+                end-of-text token; with --out they are cut into rows of --context tokens and written as input_ids [B, T]. \
+                What is printed, and every row, begins with the beginning-of-sequence token where the model's tokenizer says \
+                so (Gemma, Llama), unless --bos says otherwise.
 
                 Example: echo "The quick brown fox" | dmsae lm tokenize --model smollm2.gguf
                 """)
@@ -121,8 +123,9 @@ struct LMCommand: ParsableCommand {
         var rows: Int?
         @Option(help: "Tokens of the corpus to pass over first, with --out.")
         var skip: Int?
-        @Flag(help: "Recognise special tokens spelled out in the text, without --out.")
+        @Flag(help: ArgumentHelp("The older name of --parse-special.", visibility: .hidden))
         var special = false
+        @OptionGroup var tokens: SpecialTokenOptions
         @OptionGroup var lines: BadLineOptions
         @OptionGroup var output: OutputOptions
 
@@ -136,16 +139,15 @@ struct LMCommand: ParsableCommand {
             if out == nil, let (name, _) = ofRows.first(where: { $0.1 != nil }) {
                 throw ValidationError("\(name) is about the rows of --out; without it all ids are printed")
             }
-            guard out == nil || !special else {
-                throw ValidationError("--special is for printed ids; rows for a model take a corpus as text")
-            }
         }
 
         func run() throws {
             output.apply()
             let tokenizer = try loadTokenizer(model: model)
             guard let text else {
-                var ids: [Int32]? = tokenizer.encode(bytes: try standardInput(), allowSpecial: special)
+                var ids: [Int32]? =
+                    try beginning(tokenizer)
+                    + tokenizer.encode(bytes: try standardInput(), allowSpecial: allowsSpecial)
                 return try printIds {
                     defer { ids = nil }
                     return ids
@@ -155,12 +157,16 @@ struct LMCommand: ParsableCommand {
             let corpus = try lines.corpus(text)
             guard let out else { return try printIds(of: corpus, tokenizer) }
             let context = length ?? context ?? 256
-            let data = try TokenDataset(corpus: corpus, tokenizer: tokenizer, length: context, skip: skip ?? 0)
+            let data = try TokenDataset(
+                corpus: corpus, tokenizer: tokenizer, length: context, skip: skip ?? 0, begins: tokens.begins,
+                allowsSpecial: allowsSpecial)
             guard let batch = try data.nextBatch(sequences: rows ?? 64) else {
                 throw TextError.empty(path: text)
             }
             lines.warn(corpus)
-            let options = ["context": "\(context)", "skip": "\(skip ?? 0)", "skip_bad_lines": "\(lines.skipBadLines)"]
+            var options = ["context": "\(context)", "skip": "\(skip ?? 0)", "skip_bad_lines": "\(lines.skipBadLines)"]
+            options.merge(tokens.recorded) { $1 }
+            if special { options["parse_special"] = "true" }
             var writer = SafetensorsWriter(
                 metadata: try origin([("model", tokenizerFiles(model)), ("text", corpus.files)], options))
             writer.add("input_ids", widening: batch.ids, shape: [batch.sequenceCount, context])
@@ -174,10 +180,16 @@ struct LMCommand: ParsableCommand {
             return files.count == 1 ? files : files.filter { $0.hasSuffix(".json") }
         }
 
+        private var allowsSpecial: Bool { tokens.parseSpecial || special }
+
+        private func beginning(_ tokenizer: Tokenizer) throws -> [Int32] {
+            try tokenizer.beginning(tokens.begins).map { [$0] } ?? []
+        }
+
         private func printIds(of corpus: TextCorpus, _ tokenizer: Tokenizer) throws {
-            var stream = TokenStream(corpus: corpus, tokenizer: tokenizer, allowsSpecial: special)
+            var stream = TokenStream(corpus: corpus, tokenizer: tokenizer, allowsSpecial: allowsSpecial)
             // A bad line far down must not leave half a result behind, and the first ids are of no use without the rest.
-            var stretches: [[Int32]] = []
+            var stretches = [try beginning(tokenizer)]
             while let ids = try stream.next() { stretches.append(ids) }
             lines.warn(corpus)
             var rest = stretches.makeIterator()

@@ -32,6 +32,7 @@ struct CorpusOptions: ParsableArguments {
     var skip = 0
 
     @OptionGroup var lines: BadLineOptions
+    @OptionGroup var tokens: SpecialTokenOptions
 
     func validate() throws {
         try require("--context", context, in: OptionRange.context)
@@ -52,7 +53,8 @@ struct CorpusOptions: ParsableArguments {
     func dataset(of corpus: TextCorpus, _ tokenizer: Tokenizer, tokens: Int) throws -> TokenDataset {
         try TokenDataset(
             corpus: corpus, tokenizer: tokenizer, length: context, skip: skip,
-            limit: (tokens + context - 1) / context * context)
+            limit: (tokens + context - 1) / context * context, begins: self.tokens.begins,
+            allowsSpecial: self.tokens.parseSpecial)
     }
 }
 
@@ -76,6 +78,32 @@ extension Terminal {
     }
 }
 
+/// An answer on the command line.
+enum Choice: String, ExpressibleByArgument, CaseIterable { case yes, no }
+
+/// Options about tokens that stand for no text.
+struct SpecialTokenOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Begin sequences with the beginning-of-sequence token; default as the model's tokenizer says.",
+            valueName: "yes|no"))
+    var bos: Choice?
+
+    @Flag(help: "Take a special token spelled out in the text as that token, and not as text.")
+    var parseSpecial = false
+
+    /// nil for as the tokenizer says.
+    var begins: Bool? { bos.map { $0 == .yes } }
+
+    /// What was asked for, for records.
+    var recorded: [String: String] {
+        var result: [String: String] = [:]
+        if let bos { result["bos"] = bos.rawValue }
+        if parseSpecial { result["parse_special"] = "true" }
+        return result
+    }
+}
+
 /// Options of commands that splice into a language model.
 struct SpliceOptions: ParsableArguments {
     @Option(help: "The first n positions of every sequence keep the model's own activation and are not scored.")
@@ -89,8 +117,6 @@ struct SpliceOptions: ParsableArguments {
             "Positions with a norm above this multiple of the median are attention sinks and kept; off for none.",
             valueName: "RATIO|off"))
     var sinks: SinkRatio = SinkRatio(value: 10)
-
-    enum Choice: String, ExpressibleByArgument, CaseIterable { case yes, no }
 
     struct SinkRatio: ExpressibleByArgument {
         let value: Float?

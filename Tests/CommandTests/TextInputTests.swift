@@ -38,6 +38,64 @@ import Testing
             try SafetensorsFile(path: out).integers("input_ids").map { Int($0) } == first + [0] + second.prefix(1))
     }
 
+    /// The tiny model's tokenizer names `<|im_start|>` (1) for the beginning here, and adds it only where told to.
+    @Test func specialTokensAndTheBeginningAreTokensWhereAskedFor() throws {
+        let settings = tiny.model + "/tokenizer_config.json"
+        let path = try text("a.txt", "the <|im_end|> cat")
+        let plain = try ids("--text", path)
+        #expect(!plain.contains(2))
+        let (before, after) = (
+            try ids("--text", try text("b.txt", "the ")), try ids("--text", try text("c.txt", " cat"))
+        )
+        #expect(try ids("--text", path, "--parse-special") == before + [2] + after)
+        try fail(
+            ["lm", "tokenize", "--model", tiny.model, "--text", path, "--bos", "yes"],
+            saying: "tokenizer.json: the tokenizer names no beginning-of-sequence token; leave out --bos yes")
+        for (adds, bos, begins) in [
+            ("false", nil, false), ("true", nil, true), ("true", "no", false), ("false", "yes", true),
+        ] as [(String, String?, Bool)] {
+            try AtomicFile.write(
+                #"{"eos_token": "<|endoftext|>", "bos_token": "<|im_start|>", "add_bos_token": \#(adds)}"#, to: settings
+            )
+            let option = bos.map { ["--bos", $0] } ?? []
+            let printed = try succeed(["lm", "tokenize", "--model", tiny.model, "--text", path] + option)
+            #expect(printed == ((begins ? [1] : []) + plain).map(String.init).joined(separator: " ") + "\n")
+            let out = folder.file("out")
+            try succeed(
+                [
+                    "lm", "tokenize", "--model", tiny.model, "--text", path, "--out", out, "--context", "3", "--rows",
+                    "2",
+                    "--parse-special",
+                ] + option)
+            let text = before + [2] + after
+            let cut = begins ? 2 : 3
+            let rows = stride(from: 0, to: 2 * cut, by: cut).flatMap { (begins ? [1] : []) + text[$0..<$0 + cut] }
+            #expect(try SafetensorsFile(path: out).integers("input_ids").map { Int($0) } == rows)
+        }
+    }
+
+    @Test func everyCommandThatReadsTextTakesTheBeginningAndSpecialTokens() throws {
+        let said =
+            "tokenizer.json: the tokenizer names no beginning-of-sequence token; leave out --bos yes (in a recipe bos: true)"
+        let common = ["--model", tiny.model, "--text", tiny.text, "--context", "32", "--tokens", "256"]
+        let harvest = ["harvest", "--layer", "1", "--keep-first", "0"] + common
+        try fail(harvest + ["--out", folder.file("none"), "--bos", "yes"], saying: said)
+        try tiny.writeRecipe(steps: 10, to: folder.file("r.yaml"))
+        try fail(["distill", folder.file("r.yaml"), "--out", folder.file("run"), "--set", "bos=true"], saying: said)
+        try AtomicFile.write(
+            #"{"eos_token": "<|endoftext|>", "bos_token": "<|im_start|>"}"#, to: tiny.model + "/tokenizer_config.json")
+        func tokens(_ options: [String]) throws -> JSONValue? {
+            let out = folder.file("store" + options.joined())
+            try succeed(harvest + ["--out", out, "--quiet"] + options)
+            let record = try JSONValue(contentsOf: out + "/store.json")
+            #expect(record["settings"]?["bos"]?.string == (options.isEmpty ? nil : "yes"))
+            #expect(record["settings"]?["parse_special"]?.string == (options.isEmpty ? nil : "true"))
+            return record["rows"]
+        }
+        // A special token at the beginning and those of the text keep the model's own activation.
+        #expect(try tokens([]) != (try tokens(["--bos", "yes", "--parse-special"])))
+    }
+
     @Test func aByteOrderMarkIsNoText() throws {
         let expected = try ids("--text", try text("a.txt", "the cat"))
         #expect(try ids("--text", try text("b.txt", "\u{FEFF}the cat")) == expected)
@@ -133,8 +191,6 @@ import Testing
                 tokenize + [option, "5"], status: 64,
                 saying: "\(option) is about the rows of --out; without it all ids are printed")
         }
-        try fail(
-            tokenize + ["--special", "--out", folder.file("out")], status: 64, saying: "--special is for printed ids")
         for rows in ["4611686018427387904", "9223372036854775807", "0"] {
             try fail(
                 tokenize + ["--out", folder.file("out"), "--rows", rows], status: 64,

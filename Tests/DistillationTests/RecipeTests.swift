@@ -15,6 +15,8 @@ import Testing
         recipe.text = "corpus.jsonl"
         recipe.evaluationText = "other.txt"
         recipe.skipBadLines = true
+        recipe.begins = false
+        recipe.parseSpecial = true
         recipe.layer = 3
         recipe.context = 128
         recipe.sequences = 2

@@ -4,53 +4,11 @@ import TensorFiles
 import TestSupport
 import Testing
 
-/// Writes a Llama model as llama.cpp's converter does: its metadata keys, its tensor names, and the rows of each
-/// query and key head in (pair, half) order.
-private struct GGUFWriter {
-    private var metadata: [UInt8] = []
-    private var metadataCount: UInt64 = 0
-    private var tensors: [(name: String, matrix: Matrix)] = []
-
-    mutating func set(_ key: String, _ value: Int) { put(key, 4, UInt32(value)) }
-    mutating func set(_ key: String, _ value: Float) { put(key, 6, value.bitPattern) }
-    mutating func set(_ key: String, _ value: String) {
-        metadata += text(key) + bytes(UInt32(8)) + text(value)
-        metadataCount += 1
-    }
-    mutating func add(_ name: String, _ matrix: Matrix) { tensors.append((name, matrix)) }
-
-    private mutating func put(_ key: String, _ type: UInt32, _ value: UInt32) {
-        metadata += text(key) + bytes(type) + bytes(value)
-        metadataCount += 1
-    }
-
-    func write(to path: String) throws {
-        var header = Array("GGUF".utf8) + bytes(UInt32(3)) + bytes(UInt64(tensors.count)) + bytes(metadataCount)
-        header += metadata
-        var offset: UInt64 = 0
-        var data: [UInt8] = []
-        for (name, matrix) in tensors {
-            let sizes = matrix.rows == 1 ? [matrix.columns] : [matrix.columns, matrix.rows]
-            header += text(name) + bytes(UInt32(sizes.count)) + sizes.flatMap { bytes(UInt64($0)) }
-            header += bytes(UInt32(0)) + bytes(offset)
-            data += matrix.values.withUnsafeBytes { Array($0) }
-            while data.count % 32 != 0 { data.append(0) }
-            offset = UInt64(data.count)
-        }
-        while header.count % 32 != 0 { header.append(0) }
-        try AtomicFile.write(header + data, to: path)
-    }
-
-    private func bytes<Number: FixedWidthInteger>(_ value: Number) -> [UInt8] {
-        withUnsafeBytes(of: value.littleEndian) { Array($0) }
-    }
-    private func text(_ value: String) -> [UInt8] { bytes(UInt64(value.utf8.count)) + Array(value.utf8) }
-}
-
 @Suite struct GGUFModelTests {
     private let folder = TemporaryFolder()
 
-    /// The small model's tensors under the names of a GGUF file.
+    /// The small model's tensors under the names of a GGUF file: llama.cpp's keys, and the rows of each query and key head in
+    /// (pair, half) order.
     private func writer() throws -> GGUFWriter {
         let file = try SafetensorsFile(path: fixture("models/llama/model.safetensors"))
         var writer = GGUFWriter()

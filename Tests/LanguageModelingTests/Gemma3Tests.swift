@@ -59,4 +59,9 @@ struct Gemma3Tests {
             #expect(try tokenizer.decodeText(ids) == text)
         }
     }
+
+    @Test func `real lines in five scripts have the ids of SentencePiece`() throws {
+        let tokenizer = try Tokenizer.load(path: gemma3Path!)
+        try Families.expect(tokenizer, Families.lines() + Families.awkward(), areThoseOf: "gemma3_270m")
+    }
 }

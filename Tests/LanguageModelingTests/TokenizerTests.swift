@@ -130,7 +130,7 @@ private struct WeylSequence: RandomNumberGenerator {
             "\"trim_offsets\":true,\"use_regex\":true}]", "\"behavior\":1,\"use_regex\":true}]",
             "pretokenizers[1].behavior\""
         ),
-        ("\"normalizer\":null", "\"normalizer\":{\"type\":\"NFC\"}", "the tokenizer uses the normalizer \"NFC\""),
+        ("\"normalizer\":null", "\"normalizer\":{\"type\":\"NFKC\"}", "the tokenizer uses the normalizer \"NFKC\""),
         ("\"normalizer\":null", "\"rewriter\":{}", "the tokenizer uses the option \"rewriter\""),
         (
             "\"decoder\":{\"type\":\"ByteLevel\"", "\"decoder\":{\"type\":\"Fuse\"",
@@ -252,7 +252,7 @@ private struct WeylSequence: RandomNumberGenerator {
         (#""type":"Digits""#, #""type":"Metaspace""#, "the pre-tokenizer \"Metaspace, ByteLevel\""),
         (#""individual_digits":true"#, #""individual_digits":false"#, "Digits in runs"),
         (#""add_prefix_space":false"#, #""add_prefix_space":true"#, "ByteLevel with a prefix space"),
-        (#""normalizer":null"#, #""normalizer":{"type":"NFC"}"#, "the normalizer \"NFC\""),
+        (#""normalizer":null"#, #""normalizer":{"type":"NFKC"}"#, "the normalizer \"NFKC\""),
         (#""byte_fallback":false"#, #""byte_fallback":true"#, "the option \"model.byte_fallback\""),
         (#""end_of_word_suffix":null"#, #""end_of_word_suffix":"</w>""#, "the option \"model.end_of_word_suffix\""),
         (#""lstrip":false"#, #""lstrip":true"#, "the added token \"<|endoftext|>\" with \"lstrip\""),
