@@ -9,6 +9,7 @@ enum Surroundings {
     /// Every variable of ours, with those of building and testing.
     private static let known = [
         "DMSAE_CACHE", "DMSAE_CPU", "DMSAE_CUDA_PATH", "DMSAE_DEVICE", "DMSAE_LANES", "DMSAE_PLUGIN_PATH",
+        "DMSAE_TEST_DEVICE",
         "DMSAE_STRICT",
     ]
 
@@ -29,7 +30,7 @@ enum Surroundings {
         if let cache = getenv("DMSAE_CACHE").map({ String(cString: $0) }), !cache.isEmpty, !cache.hasPrefix("/") {
             throw ResourceError.badVariable(name: "DMSAE_CACHE", value: cache, wanted: "an absolute path")
         }
-        for name in names() where !known.contains(name) {
+        for name in names() where !known.contains(name) && !name.hasPrefix("DMSAE_EMULATED_") {
             let near = nearest(name, among: known).map { "; did you mean \($0)?" } ?? ""
             Terminal.shared.warn("the environment variable \(name) has no meaning to dmsae\(near)")
         }

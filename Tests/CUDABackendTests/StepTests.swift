@@ -191,18 +191,55 @@ import Testing
             tolerance: 2e-5, "values of \(what)")
     }
 
+    private func bits(_ c: Case, on device: any TrainingDevice) throws -> [UInt32] {
+        let trainer = try trainer(c, on: device)
+        let batches = (0..<4).map { batch(c, $0) }
+        let records = try (0..<4).map { step in
+            try trainer.update(batches[step]) { step < 3 ? batches[step + 1] : nil }
+        }
+        try trainer.arithmetic.export()
+        let sae = trainer.sae
+        return [sae.encoder, sae.decoder, sae.encoderBias, sae.decoderBias].flatMap { $0.values.map(\.bitPattern) }
+            + records.flatMap { [Float($0.loss).bitPattern, Float($0.gradientNorm).bitPattern] }
+    }
+
     /// Where the list's entries come to lie hangs on the order in which blocks run; nothing else may.
     @Test func theSameTwiceIsTheSameBits() throws {
         let c = Case(testDescription: "", core: 5, deadEvery: 4)
-        func bits() throws -> [UInt32] {
-            let trainer = try trainer(c, on: try TestCard.device())
-            let records = try (0..<4).map { try trainer.update(batch(c, $0)) }
-            try trainer.arithmetic.export()
-            let sae = trainer.sae
-            return [sae.encoder, sae.decoder, sae.encoderBias, sae.decoderBias].flatMap { $0.values.map(\.bitPattern) }
-                + records.flatMap { [Float($0.loss).bitPattern, Float($0.gradientNorm).bitPattern] }
+        expectSame(
+            try bits(c, on: try TestCard.device()), try bits(c, on: try TestCard.device()), "parameters, losses and norms")
+    }
+
+    /// Blocks and threads in other orders, and work that waits until somebody waits for it.
+    @Test(.disabled(if: TestCard.isReal), arguments: ["order=1", "order=2", "lazy=1"])
+    func noOrderOfWorkChangesABit(_ settings: String) throws {
+        for rule in ["largest", "jumprelu"] {
+            let c = Case(testDescription: "", core: 5, rule: rule, deadEvery: 4)
+            expectSame(
+                try bits(c, on: try TestCard.device(.fp32, settings)), try bits(c, on: try TestCard.device()), settings)
         }
-        expectSame(try bits(), try bits(), "parameters, losses and norms")
+    }
+
+    @Test(.disabled(if: TestCard.isReal)) func whatACardHasNoRoomForIsRefusedByTheFormula() throws {
+        let c = Case(testDescription: "")
+        let text = message { _ = try trainer(c, on: try TestCard.device(.fp32, "memory=20000000")) }
+        #expect(
+            text.hasPrefix("training 128 latents of 20 inputs on batches of 70 needs ")
+                && text.hasSuffix("; lower --width or --batch, or use --device cpu")
+                && text.contains("and emulated GPU has 19 MiB free of 19 MiB"), "\(text)")
+    }
+
+    @Test(
+        .disabled(if: TestCard.isReal),
+        arguments: [
+            ("cuMemAlloc:9", "cuMemAlloc of "), ("cuLaunchKernel:3", "launch of "), ("cuLaunchKernel:40", "launch of "),
+            ("cuMemcpyHtoDAsync:2", "cuMemcpyHtoDAsync failed"), ("cuModuleLoadData:1", "cuModuleLoadData failed"),
+            ("cublasLtMatmul:1", "cublasLtMatmul of "), ("cuStreamSynchronize:20", "a computation on emulated GPU failed"),
+        ])
+    func aCallThatFailsIsNamed(_ fault: String, _ words: String) throws {
+        let c = Case(testDescription: "")
+        let text = message { _ = try bits(c, on: try TestCard.device(.fp32, "fail=\(fault)")) }
+        #expect(text.contains(words) && text.contains("`dmsae doctor` shows the card"), "\(text)")
     }
 
     /// Half of the steps, a state that was brought home, and the rest by another trainer.
