@@ -39,10 +39,7 @@ struct DictionaryConfiguration {
         }
         guard let kind = DictionaryKind.classes[className] else {
             throw trainer.refused(
-                "dict_class",
-                className.hasPrefix("Gated")
-                    ? "a gated SAE has two encoders, which is not supported"
-                    : "supported are \(DictionaryKind.classes.keys.sorted().joined(separator: ", "))")
+                "dict_class", "supported are \(DictionaryKind.classes.keys.sorted().joined(separator: ", "))")
         }
         (self.kind, self.className) = (kind, className)
         model = try trainer.text("lm_name", orNull: true)
@@ -85,18 +82,18 @@ struct DictionaryConfiguration {
     }
 }
 
-/// `config.json` of a MatryoshkaBatchTopKSAE that we write, with the keys that dictionary_learning's and SAEBench's readers ask for.
+/// `config.json` of a dictionary that we write, with the keys that dictionary_learning's and SAEBench's readers ask for.
 struct WrittenDictionary: Codable {
     struct Trainer: Codable {
-        var trainer_class = "MatryoshkaBatchTopKTrainer"
-        var dict_class = "MatryoshkaBatchTopKSAE"
+        var trainer_class: String
+        var dict_class: String
         var lr: Double?
         var steps: Int?
         var seed: UInt64?
         var activation_dim: Int
         var dict_size: Int
-        var group_sizes: [Int]
-        var k: Int
+        var group_sizes: [Int]?
+        var k: Int?
         var layer: Int?
         var lm_name: String?
     }
@@ -109,10 +106,11 @@ struct WrittenDictionary: Codable {
     var trainer: Trainer
     var buffer: Buffer
 
-    init(_ sae: SparseAutoencoder, _ provenance: SAEProvenance, k: Int) {
+    init(_ sae: SparseAutoencoder, _ provenance: SAEProvenance, _ kind: DictionaryKind, k: Int?) {
         trainer = Trainer(
-            lr: provenance.plan?.learningRate, steps: provenance.steps, seed: provenance.seed, activation_dim: sae.dIn,
-            dict_size: sae.dSAE, group_sizes: sae.layout.groups, k: k, layer: provenance.layer,
+            trainer_class: kind.written.trainer, dict_class: kind.written.dictionary, lr: provenance.plan?.learningRate,
+            steps: provenance.steps, seed: provenance.seed, activation_dim: sae.dIn, dict_size: sae.dSAE,
+            group_sizes: kind == .matryoshkaBatchTopK ? sae.layout.groups : nil, k: k, layer: provenance.layer,
             lm_name: provenance.model)
         buffer = Buffer(ctx_len: provenance.contextLength)
     }

@@ -46,7 +46,7 @@ struct EncodeCommand: ParsableCommand {
         switch mode {
         case .inference: try pass.encode(x, with: autoencoder, into: codes)
         case .batch:
-            used = k ?? autoencoder.rowTopK.map(Double.init) ?? provenance.plan?.k
+            used = k ?? autoencoder.rowTopK.map(Double.init) ?? provenance.plan?.k ?? provenance.k
             guard let k = used else { throw ValidationError("\(sae) records no k; give --k") }
             guard k > 0, k.isFinite else {
                 throw SparseCodingError.badSetting(name: "k", value: "\(k)", wanted: "positive")
