@@ -18,7 +18,7 @@ struct EncodeCommand: ParsableCommand {
             Example: dmsae encode --sae sae --input x.safetensors --out f.safetensors
             """)
 
-    @Option(help: "SAE: a folder of SAELens or dictionary_learning, or params.npz.")
+    @Option(help: "SAE: a folder or file in any format that convert reads.")
     var sae: String
     @Option(help: "Safetensors file with x [N, d].")
     var input: String
@@ -87,7 +87,7 @@ struct DecodeCommand: ParsableCommand {
             Example: dmsae decode --sae sae --input f.safetensors --out x.safetensors --prefix 512
             """)
 
-    @Option(help: "SAE: a folder of SAELens or dictionary_learning, or params.npz.")
+    @Option(help: "SAE: a folder or file in any format that convert reads.")
     var sae: String
     @Option(help: "Safetensors file with latents [N, F].")
     var input: String
