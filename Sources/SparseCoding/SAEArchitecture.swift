@@ -51,6 +51,7 @@ enum SAEArchitecture: Equatable {
         let settings = try root.object("activation_fn_kwargs")
         var named = try root.text("architecture")
         if isOld, activation == "topk" {
+            try root.require("activation_fn_str", "topk", "activation_fn is topk; correct cfg.json")
             try settings?.refuseOthers(than: ["k"])
             named = "topk"
         } else {
@@ -73,7 +74,7 @@ enum SAEArchitecture: Equatable {
         case "gated": self = .gated
         case "batchtopk", "matryoshka_batchtopk": self = .batchTopK
         case "topk":
-            let k = try root.integer("k") ?? (isOld ? settings?.integer("k") : nil)
+            let k = try (isOld ? settings?.integer("k") : nil) ?? root.integer("k")
             guard let k, k >= 1 else {
                 throw root.fails(
                     "its k is \(root["k"]?.shown ?? "missing")", "write how many latents fire, a whole number")
