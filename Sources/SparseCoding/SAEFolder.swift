@@ -75,7 +75,8 @@ struct WrittenConfiguration: Codable {
         var hook_name: String?
         var context_size: Int?
         var prepend_bos = false
-        var training_architecture = "matryoshka_batchtopk"
+        /// Of an SAE of another program, and of one group, it is not known.
+        var training_architecture: String?
         var training_architecture_details: Details
         var dmsae: Own
     }
@@ -118,6 +119,8 @@ struct WrittenConfiguration: Codable {
         metadata = Metadata(
             model_name: provenance.model, hook_name: provenance.layer.map { "blocks.\($0).hook_resid_post" },
             context_size: provenance.contextLength,
+            training_architecture: provenance.plan == nil && sae.layout.prefixes.count == 1
+                ? nil : "matryoshka_batchtopk",
             training_architecture_details: Details(
                 k: sae.rowTopK.map(Double.init) ?? provenance.plan?.k ?? provenance.k,
                 matryoshka_widths: sae.layout.prefixes),

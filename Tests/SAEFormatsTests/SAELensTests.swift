@@ -17,6 +17,16 @@ import Testing
                 == ["cfg.json", "activation_scaler.json", "sae_weights.safetensors"])
     }
 
+    @Test func `how another program trained an SAE is not made up`() throws {
+        func said(_ source: String) throws -> String? {
+            let (sae, provenance) = try SAEFormats.read(fixture(source))
+            try SAELens().write(sae, provenance, to: folder.file("sae"))
+            return try JSONValue(contentsOf: folder.file("sae/cfg.json"))["metadata"]?["training_architecture"]?.string
+        }
+        #expect(try said("gemma_scope/layer_15/stored") == nil)
+        #expect(try said("dictionary_learning/matryoshka_batchtopk") == "matryoshka_batchtopk")
+    }
+
     @Test func `a checkpoint comes back from a folder of SAELens as it was`() throws {
         let (sae, provenance) = try SAEFormats.read(fixture("dictionary_learning/matryoshka_batchtopk"))
         #expect(provenance.k == 8)
