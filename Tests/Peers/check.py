@@ -11,7 +11,7 @@ import os
 
 # No accelerator and no hub is needed.
 os.environ |= {"SPARSIFY_DISABLE_TRITON": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
-import contextlib, io, subprocess, sys, tempfile, warnings
+import contextlib, io, json, shutil, subprocess, sys, tempfile, warnings
 from pathlib import Path
 
 import torch
@@ -157,11 +157,20 @@ def train(work):
     yield "with a dense core", work / "with-core", x, THRESHOLDS | {"dictionary_learning": "the "}
 
 
+def without_subtraction(folder):
+    """The ReLU SAE of SAELens, of x and not of x − b_dec."""
+    shutil.copytree(FIXTURES / "saelens" / "standard", folder)
+    configuration = json.loads((folder / "cfg.json").read_text())
+    (folder / "cfg.json").write_text(json.dumps(configuration | {"apply_b_dec_to_input": False}))
+    return folder
+
+
 with tempfile.TemporaryDirectory() as folder:
     work = Path(folder)
     failures = sum(compare(name, sae, x, refused, work) for name, sae, x, refused in train(work))
     x = 1.5 * torch.randn(64, 32, generator=torch.Generator().manual_seed(6))
     for name, refused in WRITTEN_BY_OTHERS.items():
         failures += compare(name, FIXTURES / name, x, refused, work)
+    failures += compare("standard, of x alone", without_subtraction(work / "of-x"), x, THRESHOLDS, work)
 print(f"{failures} differences" if failures else "every reader computes what dmsae computes")
 sys.exit(failures > 0)

@@ -85,6 +85,17 @@ import Testing
         }
     }
 
+    @Test func `a ReLU SAE that subtracts nothing is written as the class that subtracts nothing`() throws {
+        let (sae, provenance) = try SAEFormats.read(fixture("saelens/standard"))
+        sae.subtractsDecoderBias = false
+        try DictionaryLearning().write(sae, provenance, to: folder.file("sae"))
+        let trainer = try JSONValue(contentsOf: folder.file("sae/config.json"))["trainer"]
+        #expect(trainer?["dict_class"]?.string == "AutoEncoderNew")
+        let again = try SAEFormats.read(folder.file("sae")).sae
+        #expect(again.decoderBias.values == sae.decoderBias.values && !again.subtractsDecoderBias)
+        #expect(again.inference == sae.inference)
+    }
+
     private func says(_ body: () throws -> Void) -> String {
         do {
             try body()
