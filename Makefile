@@ -3,12 +3,13 @@
 
 DMSAE := .build/release/dmsae
 
-.PHONY: help setup build demo test test-report bench dist test-gpu
+.PHONY: help setup build demo test test-report test-peers bench dist test-gpu
 
 help:
 	@echo "make demo          install what is missing, build, fetch model and text, distil a core (runs/demo)"
 	@echo "make test          install what is missing, build, run every test"
 	@echo "make test-report   install what is missing, build, look at the HTML reports in headless Chromium"
+	@echo "make test-peers    build, install the libraries whose SAE formats we write, load with them what we wrote"
 	@echo "make dist          pack program, tests and libraries for machines without Swift (.build/dist)"
 	@echo "make test-gpu      the same, then run what needs an NVIDIA card; on another machine: unpack, ./test-gpu"
 	@echo "make bench         time the parts of a run; BENCH_ARGS='sae 576 16384 64 2048' for one of them"
@@ -39,6 +40,10 @@ test-report:
 	@.ci/setup --reports
 	swift build -c release
 	.ci/reports $(SHOTS)
+
+# Fetches some gigabytes the first time; DMSAE_PEER_PYTHON names a Python that has the libraries.
+test-peers: build
+	Tests/Peers/run
 
 # Tests/Benchmarks/README.md says what there is to ask for. Peers are timed if DMSAE_PEER_PYTHON has them.
 bench: build

@@ -191,6 +191,15 @@ let package = Package(
     cxxLanguageStandard: .cxx20
 )
 
+// `Tests/Fuzz/readers` sets this, and builds with -sanitize=fuzzer, which brings a main function of its own.
+if Context.environment["DMSAE_FUZZ"] != nil {
+    package.targets.append(
+        .executableTarget(
+            name: "ReaderFuzzer",
+            dependencies: ["LanguageModeling", "SAEFormats", "TensorFiles", "LinearAlgebra", "CZlib"],
+            path: "Tests/Fuzz/Readers", swiftSettings: [.unsafeFlags(["-parse-as-library"])]))
+}
+
 // `.ci/run` sets this. Not an unconditional setting: a newer compiler's new warning must not stop a user's build, and
 // flags given to `swift build` would reach the dependencies, which are not ours to mend.
 if Context.environment["DMSAE_STRICT"] != nil {

@@ -31,16 +31,10 @@ package struct GemmaScope: SAEFormat {
         let decoder = try archive.matrix("W_dec", shape: [nil, nil])
         let (dSAE, dIn) = (decoder.rows, decoder.columns)
         guard dSAE > 0, dIn > 0 else { throw fails("W_dec is \(dSAE) × \(dIn)", "fetch it again") }
-        let sae = SparseAutoencoder(dIn: dIn, layout: try PrefixLayout(groups: [dSAE]), coreIsDense: false)
-        sae.decoder.assign(decoder)
-        sae.encoder.assign(try archive.matrix("W_enc", shape: [dIn, dSAE]).transposed())
-        sae.encoderBias.assign(try archive.matrix("b_enc", shape: [dSAE]))
-        sae.decoderBias.assign(try archive.matrix("b_dec", shape: [dIn]))
-        for (name, part) in [
-            ("W_enc", sae.encoder), ("b_enc", sae.encoderBias), ("W_dec", sae.decoder), ("b_dec", sae.decoderBias),
-        ] where !part.isFinite {
-            throw fails("\(name) holds NaN or infinity", "fetch it again or use another checkpoint")
-        }
+        let sae = try SparseAutoencoder.made(
+            encoder: ("W_enc", try archive.matrix("W_enc", shape: [dIn, dSAE]).transposed()),
+            encoderBias: ("b_enc", try archive.matrix("b_enc", shape: [dSAE])), decoder: ("W_dec", decoder),
+            decoderBias: ("b_dec", try archive.matrix("b_dec", shape: [dIn])), fails)
         let thresholds = try archive.matrix("threshold", shape: [dSAE]).values
         guard !thresholds.contains(where: \.isNaN) else { throw fails("threshold holds NaN", "fetch it again") }
         sae.inference = .thresholds(thresholds)

@@ -29,7 +29,9 @@ package protocol SAEFormat: Sendable {
 /// All formats, and an SAE in whichever of them it is.
 package enum SAEFormats {
     /// The first that recognises a path reads it.
-    package static let all: [any SAEFormat] = [DictionaryLearning(), GemmaScope(), SAELens()]
+    package static let all: [any SAEFormat] = [
+        DictionaryLearning(), GemmaScope(), GemmaScope2(), OpenAI(), Sparsify(), SAELens(),
+    ]
 
     /// The format of what is at a path; SAELens' where nothing is there, whose messages say what is missing.
     package static func format(of path: String) -> any SAEFormat { all.first { $0.recognizes(path) } ?? SAELens() }
@@ -51,6 +53,12 @@ package enum SAEFormats {
 
     /// The files that say which SAE is at a path.
     package static func files(_ path: String) -> [String] { format(of: path).files(path) }
+}
+
+/// The folder that a path means which may also name a file in it.
+func folderOf(file: String, _ path: String) -> String {
+    guard path == file || path.hasSuffix("/" + file) else { return path }
+    return path == file ? "." : String(path.dropLast(file.count + 1))
 }
 
 /// Why an SAE is not written in a format.
@@ -80,7 +88,11 @@ package struct SAELens: SAEFormat {
 
     package func recognizes(_ path: String) -> Bool { exists(path + "/cfg.json") }
 
-    package func files(_ path: String) -> [String] { SAEFolder.files.map { path + "/" + $0 } }
+    /// The number that inputs are multiplied by too, where there is one.
+    package func files(_ path: String) -> [String] {
+        let scaler = path + "/" + SAEFolder.scalerName
+        return [SAEFolder.configuration(in: path)] + (exists(scaler) ? [scaler] : []) + [SAEFolder.weights(in: path)]
+    }
 
     package func read(_ path: String) throws -> (sae: SparseAutoencoder, provenance: SAEProvenance) {
         try SAEFolder.read(path)

@@ -5,15 +5,18 @@ import TensorFiles
 /// SAELens itself drops keys it does not know; here that could mean another function without a word. `metadata` is free
 /// form by SAELens's definition (nothing in it is read when the SAE is applied): only the members named here are looked at.
 struct SAEConfiguration {
-    /// How latents are selected.
-    enum Selection: Equatable { case threshold, topK(Int) }
-
-    let selection: Selection
+    let architecture: SAEArchitecture
     let subtractsDecoderBias: Bool
     /// The block whose output is read, nil where the file does not say.
     let layer: Int?
     /// m₁ < … of a Matryoshka SAE that SAELens trained.
     let prefixes: [Int]?
+    /// Active latents of a token that it was trained for, where the file says so.
+    let k: Double?
+    /// Whether p is multiplied by the norm of its decoder row before it is selected, and f divided by it before decoding.
+    let rescalesByDecoderNorm: Bool
+    /// Whether inputs are multiplied by the number in `activation_scaler.json`.
+    let scalesInputs: Bool
     /// `metadata.dmsae`, nil for an SAE of another program.
     let own: SAEMembers?
     /// What it says of the training that is otherwise where the SAE is used here.
@@ -34,27 +37,66 @@ struct SAEConfiguration {
     /// - Throws: `TensorFileError` for a file that is no JSON, `SparseCodingError.badFolder` for everything else.
     init(folder: String, file: String) throws {
         let root = try SAEMembers(folder: folder, name: "", value: try JSONValue(contentsOf: file))
-        selection = try Self.selection(root)
-        try root.require("normalize_activations", "none", "fold the normalisation into the weights first")
+        let metadata = try root.object("metadata")
+        let isOld = try Self.isOld(root, metadata)
+        architecture = try SAEArchitecture(root, isOld: isOld)
+        scalesInputs = try Self.scalesInputs(root, isOld: isOld)
         try root.require("reshape_activations", "none", "only SAEs of whole vectors are read")
-        try Self.refuseOtherFunctions(root)
+        if try root.truth("finetuning_scaling_factor") == true {
+            throw root.refused("finetuning_scaling_factor", "use the SAE as it was before the fine-tuning")
+        }
+        rescalesByDecoderNorm = try root.truth("rescale_acts_by_decoder_norm") ?? false
+        switch architecture {
+        case .standard, .jumpReLU, .gated:
+            if rescalesByDecoderNorm {
+                throw root.refused(
+                    "rescale_acts_by_decoder_norm", "only topk and batchtopk SAEs have that; correct cfg.json")
+            }
+        case .topK, .batchTopK: break
+        }
         subtractsDecoderBias = try root.truth("apply_b_dec_to_input") ?? true
         widths = (try root.integer("d_in"), try root.integer("d_sae"))
         let precisions = ["float64", "float32", "float16", "bfloat16"]
         if let type = try root.text("dtype"), !precisions.contains(type.replacing("torch.", with: "")) {
             throw root.refused("dtype", "weights are read as " + precisions.joined(separator: ", "))
         }
-        let metadata = try root.object("metadata")
         own = try metadata?.object("dmsae")
-        prefixes = try metadata?.object("training_architecture_details")?.integers("matryoshka_widths")
+        let details = try metadata?.object("training_architecture_details")
+        prefixes = try root.integers("matryoshka_widths") ?? details?.integers("matryoshka_widths")
+        k = try root.number("k") ?? details?.number("k")
         layer = try Self.layer(root, metadata)
         remarks = [root, metadata].compactMap { $0 }.flatMap(SAETrainingText.remarks)
         try root.refuseOthers(
             than: Self.harmless.union([
                 "architecture", "normalize_activations", "reshape_activations", "apply_b_dec_to_input", "d_in", "d_sae",
                 "dtype", "metadata", "k", "rescale_acts_by_decoder_norm", "finetuning_scaling_factor", "activation_fn",
-                "activation_fn_str", "activation_fn_kwargs",
-            ]).union(Self.hookKeys).union(SAETrainingText.keys))
+                "activation_fn_str", "activation_fn_kwargs", "matryoshka_widths",
+            ]).union(Self.hookKeys).union(SAETrainingText.keys).union(SAETrainingSettings.keys))
+    }
+
+    /// Whether SAELens reads it by the rules of its versions before 6: where no version is named, too.
+    private static func isOld(_ root: SAEMembers, _ metadata: SAEMembers?) throws -> Bool {
+        let named = try root.text("sae_lens_version", orNull: true) ?? metadata?.text("sae_lens_version", orNull: true)
+        guard let major = named?.prefix(while: \.isNumber), let number = Int(major) else { return true }
+        return number < 6
+    }
+
+    /// What is done to inputs before they are encoded. Version 5 wrote true and false for two of the words.
+    private static func scalesInputs(_ root: SAEMembers, isOld: Bool) throws -> Bool {
+        let key = "normalize_activations"
+        switch root[key] {
+        case nil, .string("none"): return false
+        case .bool(false) where isOld, .null where isOld: return false
+        case .string("expected_average_only_in"): return true
+        case .bool(true) where isOld: return true
+        case .string("layer_norm"), .string("constant_norm_rescale"):
+            throw root.refused(
+                key, "each input is normalised by numbers of its own, which weights cannot hold; choose another SAE")
+        case .string("covariance_whitening"):
+            throw root.refused(
+                key, "save it with SAELens's save_inference_model, which folds the whitening into the weights")
+        default: throw root.refused(key, "fold the normalisation into the weights first")
+        }
     }
 
     /// - Throws: `SparseCodingError.badFolder` where the weights have other sizes.
@@ -64,59 +106,6 @@ struct SAEConfiguration {
             throw SparseCodingError.badFolder(
                 path: folder, reason: "\(name) is \(said!) in cfg.json, and the weights have \(found)",
                 advice: "put the files of one SAE together")
-        }
-    }
-
-    private static func selection(_ root: SAEMembers) throws -> Selection {
-        guard let architecture = try root.text("architecture") else {
-            throw root.fails("cfg.json names no architecture", "write jumprelu or topk, whichever it is")
-        }
-        switch architecture {
-        case "jumprelu":
-            if root["k"] != nil {
-                throw root.refused("k", "a jumprelu SAE has none; write topk if it selects by number")
-            }
-            return .threshold
-        case "topk":
-            guard let k = try root.integer("k"), k >= 1 else {
-                throw root.fails(
-                    "its k is \(root["k"]?.shown ?? "missing")", "write how many latents fire, a whole number")
-            }
-            return .topK(k)
-        default:
-            throw root.fails("its architecture is \(architecture)", advice(for: architecture))
-        }
-    }
-
-    private static func advice(for architecture: String) -> String {
-        switch architecture {
-        case "standard":
-            "a ReLU SAE is a jumprelu SAE with thresholds of 0: add a tensor \"threshold\" of d_sae zeros to "
-                + "\(SAEFolder.weightsName) and write jumprelu in cfg.json"
-        case "batchtopk", "matryoshka_batchtopk":
-            "it was saved for going on with its training; save it with SAELens's save_inference_model, which makes a jumprelu SAE "
-                + "of it"
-        case _ where ["jumprelu", "jump_relu", "topk", "top_k"].contains(architecture.lowercased()):
-            "SAELens writes jumprelu or topk; correct cfg.json if that is what it is"
-        default: "choose an SAE that is jumprelu or topk"
-        }
-    }
-
-    /// Settings that make another function of the same weights.
-    private static func refuseOtherFunctions(_ root: SAEMembers) throws {
-        if try root.truth("rescale_acts_by_decoder_norm") == true {
-            throw root.refused(
-                "rescale_acts_by_decoder_norm",
-                "fold the decoder norms into the encoder first (SAELens: fold_W_dec_norm)")
-        }
-        if try root.truth("finetuning_scaling_factor") == true {
-            throw root.refused("finetuning_scaling_factor", "use the SAE as it was before the fine-tuning")
-        }
-        for key in ["activation_fn", "activation_fn_str"] {
-            try root.require(key, "relu", "only jumprelu and topk SAEs, with their own activation, are read")
-        }
-        if let extra = try root.object("activation_fn_kwargs"), !extra.isEmpty {
-            throw root.refused("activation_fn_kwargs", "write the SAE as jumprelu or topk of SAELens 6")
         }
     }
 

@@ -32,6 +32,8 @@ package struct SAEMembers {
         try take(key, "a whole number", orNull: orNull, \.integer)
     }
 
+    package func number(_ key: String) throws -> Double? { try take(key, "a number", orNull: true, \.double) }
+
     package func text(_ key: String, orNull: Bool = false) throws -> String? {
         try take(key, "a text", orNull: orNull, \.string)
     }

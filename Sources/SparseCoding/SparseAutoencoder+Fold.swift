@@ -83,6 +83,32 @@ extension SparseAutoencoder {
         return found
     }
 
+    /// Multiplies p by the norm of its decoder row before it is selected, and divides f by it before decoding (SAELens:
+    /// rescale_acts_by_decoder_norm): W_dec,j / n with W_enc,j and b_enc,j times n, and thresholds and k as they are, since they
+    /// are of what was multiplied. A latent without a decoder row never fires.
+    ///
+    /// - Throws: `SparseCodingError.cannotFold` where a number becomes too large.
+    func rescaleByDecoderNorms() throws {
+        for (j, norm) in rowNorms.enumerated() {
+            if norm > 0 { try scale(decoder.row(j), dIn, 1 / norm, "the decoder row of latent \(j)") }
+            try scale(encoder.row(j), dIn, norm, "the encoder vector of latent \(j)")
+            try scale(encoderBias.elements + j, 1, norm, "b_enc of latent \(j)")
+        }
+    }
+
+    /// Makes an SAE that reads s x and whose reconstructions are divided by s one that reads x, with the same activations:
+    /// W_enc s, W_dec / s, b_dec / s (SAELens: fold_activation_norm_scaling_factor).
+    ///
+    /// - Parameter keepingRank: whether latents are about to be multiplied by the norms of their decoder rows, thresholds being
+    ///   of what that makes of them: those are divided by s, as the rows are.
+    /// - Throws: `SparseCodingError.cannotFold` where a number becomes too large.
+    func foldInputFactor(_ s: Double, keepingRank: Bool) throws {
+        try scale(encoder.elements, encoder.count, s, "an encoder vector")
+        try scale(decoder.elements, decoder.count, 1 / s, "a decoder row")
+        try scale(decoderBias.elements, decoderBias.count, 1 / s, "b_dec")
+        if keepingRank { inference = inference?.scaled(by: Float(1 / s)) }
+    }
+
     private func scale(_ values: UnsafeMutablePointer<Float>, _ count: Int, _ factor: Double, _ what: String) throws {
         for i in 0..<count {
             let scaled = Float(Double(values[i]) * factor)

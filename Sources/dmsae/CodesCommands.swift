@@ -18,7 +18,7 @@ struct EncodeCommand: ParsableCommand {
             Example: dmsae encode --sae sae --input x.safetensors --out f.safetensors
             """)
 
-    @Option(help: "SAE: a folder of SAELens or dictionary_learning, or params.npz.")
+    @Option(help: "SAE: a folder or file in any format that convert reads.")
     var sae: String
     @Option(help: "Safetensors file with x [N, d].")
     var input: String
@@ -46,7 +46,7 @@ struct EncodeCommand: ParsableCommand {
         switch mode {
         case .inference: try pass.encode(x, with: autoencoder, into: codes)
         case .batch:
-            used = k ?? autoencoder.rowTopK.map(Double.init) ?? provenance.plan?.k
+            used = k ?? autoencoder.rowTopK.map(Double.init) ?? provenance.plan?.k ?? provenance.k
             guard let k = used else { throw ValidationError("\(sae) records no k; give --k") }
             guard k > 0, k.isFinite else {
                 throw SparseCodingError.badSetting(name: "k", value: "\(k)", wanted: "positive")
@@ -87,7 +87,7 @@ struct DecodeCommand: ParsableCommand {
             Example: dmsae decode --sae sae --input f.safetensors --out x.safetensors --prefix 512
             """)
 
-    @Option(help: "SAE: a folder of SAELens or dictionary_learning, or params.npz.")
+    @Option(help: "SAE: a folder or file in any format that convert reads.")
     var sae: String
     @Option(help: "Safetensors file with latents [N, F].")
     var input: String

@@ -21,7 +21,7 @@ struct LatentsCommand: ParsableCommand {
 
     @Option(help: "Hugging Face folder or .gguf file.")
     var model: String
-    @Option(help: "SAE: a folder of SAELens or dictionary_learning, or params.npz.")
+    @Option(help: "SAE: a folder or file in any format that convert reads.")
     var sae: String
     @Option(help: "Block whose output the SAE reads, counted from 0; the SAE's own if it names one.")
     var layer: Int?

@@ -10,7 +10,7 @@ import TensorFiles
 struct ScoringInput: ParsableArguments {
     @Option(help: "Hugging Face folder or .gguf file.")
     var model: String
-    @Option(help: "SAE: a folder of SAELens or dictionary_learning, or params.npz.")
+    @Option(help: "SAE: a folder or file in any format that convert reads.")
     var sae: String
     @Option(help: "Block whose output the SAE reads, counted from 0; the SAE's own if it names one.")
     var layer: Int?
@@ -104,7 +104,7 @@ struct ScoringInput: ParsableArguments {
     /// All that scores depend on, but for the scorer: what is kept of one pass is not taken up by another, and what is written
     /// says what it is of.
     func key(_ loaded: Loaded) throws -> PassKey {
-        PassKey([
+        var key = PassKey([
             "model.sha256": try modelHash(model) ?? "none",
             "SAE.sha256": try SHA256.hexadecimal(ofFile: SAEFormats.files(sae).last!),
             "SAE_configuration.sha256": try SHA256.hexadecimal(ofFile: SAEFormats.files(sae).first!),
@@ -116,6 +116,10 @@ struct ScoringInput: ParsableArguments {
             // The norms that tell sinks are compared with are those of the sequences of one pass.
             "sequences": "\(sequences)",
         ])
+        for path in SAEFormats.files(sae).dropFirst().dropLast() {
+            key["SAE_\(path.split(separator: "/").last ?? "").sha256"] = try SHA256.hexadecimal(ofFile: path)
+        }
+        return key
     }
 }
 

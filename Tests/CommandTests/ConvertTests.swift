@@ -29,19 +29,38 @@ import Testing
         #expect(metadata?["training_architecture_details"]?["matryoshka_widths"]?.array?.count == 4)
     }
 
+    @Test func `that a format keeps no prefixes is said`() throws {
+        let copy = folder.file("nested")
+        try succeed(["convert", fixture("saelens/topk"), copy, "--to", "saelens"])
+        let details = "{\"training_architecture_details\": {\"matryoshka_widths\": [32, 128]}}"
+        try AtomicFile.write(
+            "{\"architecture\": \"topk\", \"k\": 8, \"metadata\": \(details)}", to: copy + "/cfg.json")
+        let said = try succeed(["convert", copy, folder.file("flat"), "--to", "sparsify"])
+        #expect(said.contains("prefixes 32, 128 are not kept, since the format has no place for them"), "\(said)")
+    }
+
     @Test func `what cannot be converted is said before anything is written`() throws {
-        let (jumpReLU, out) = (fixture("dictionary_learning/jumprelu"), folder.file("out"))
+        let (jumpReLU, out) = (fixture("saelens/jumprelu_sub_b_dec"), folder.file("out"))
         try fail(
             ["convert", jumpReLU, out, "--to", "npz"],
-            saying: "no SAE format is called \"npz\"; choose one of dictionary_learning, gemma_scope, saelens")
+            saying:
+                "no SAE format is called \"npz\"; choose one of dictionary_learning, gemma_scope, gemma_scope_2, openai, "
+                + "sparsify, saelens")
         try fail(
             ["convert", jumpReLU, out, "--to", "dictionary_learning"],
             saying:
-                "dictionary_learning cannot hold this SAE: it has no threshold that all latents share; write it as saelens"
-        )
+                "dictionary_learning cannot hold this SAE: the number of latents that it was trained for is not known or not "
+                + "whole; write it as saelens")
         try fail(
-            ["convert", jumpReLU, out, "--to", "gemma_scope"],
-            saying: "gemma_scope cannot hold this SAE: it is read, and not written")
+            ["convert", jumpReLU, out, "--to", "sparsify"],
+            saying:
+                "sparsify cannot hold this SAE: it selects by thresholds, and sparsify keeps the k largest of each input; "
+                + "write it as saelens or dictionary_learning")
+        for format in ["gemma_scope", "gemma_scope_2", "openai"] {
+            try fail(
+                ["convert", jumpReLU, out, "--to", format],
+                saying: "\(format) cannot hold this SAE: it is read, and not written")
+        }
         #expect(!isThere(out))
         try fail(["convert", folder.file("nothing"), out, "--to", "saelens"], saying: "cannot read ", "cfg.json")
     }

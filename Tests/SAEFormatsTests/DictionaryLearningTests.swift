@@ -17,7 +17,7 @@ import Testing
 
     @Test(arguments: [
         ("matryoshka_batchtopk", "encode.threshold"), ("batchtopk", "encode.threshold"), ("topk", "encode.topk"),
-        ("jumprelu", "encode"),
+        ("jumprelu", "encode"), ("gated", "encode"), ("standard", "encode"),
     ])
     func `encodings and reconstructions are those of the library`(_ name: String, _ encoding: String) throws {
         let path = fixture("dictionary_learning/\(name)")
@@ -63,6 +63,39 @@ import Testing
         #expect(from.layer == 15 && from.model == provenance.model)
     }
 
+    /// Each is written as the class that computes the same, and read again as it was.
+    @Test(arguments: [
+        ("dictionary_learning/topk", "AutoEncoderTopK"), ("dictionary_learning/jumprelu", "JumpReluAutoEncoder"),
+        ("dictionary_learning/standard", "AutoEncoder"), ("dictionary_learning/batchtopk", "MatryoshkaBatchTopKSAE"),
+        ("saelens/from_matryoshka_training", "MatryoshkaBatchTopKSAE"), ("saelens/topk", "AutoEncoderTopK"),
+    ]) func `every class that is written is read again, as the same SAE`(_ source: String, _ className: String) throws {
+        let (sae, provenance) = try SAEFormats.read(fixture(source))
+        try DictionaryLearning().write(sae, provenance, to: folder.file("sae"))
+        let trainer = try JSONValue(contentsOf: folder.file("sae/config.json"))["trainer"]
+        #expect(trainer?["dict_class"]?.string == className)
+        let again = try SAEFormats.read(folder.file("sae")).sae
+        #expect(again.encoder.values == sae.encoder.values && again.decoder.values == sae.decoder.values)
+        #expect(
+            again.encoderBias.values == sae.encoderBias.values && again.decoderBias.values == sae.decoderBias.values)
+        #expect(again.subtractsDecoderBias == sae.subtractsDecoderBias && again.layout == sae.layout)
+        if sae.rowTopK == nil {
+            #expect(try again.inferenceThresholds().values == sae.inferenceThresholds().values)
+        } else {
+            #expect(again.inference == sae.inference)
+        }
+    }
+
+    @Test func `a ReLU SAE that subtracts nothing is written as the class that subtracts nothing`() throws {
+        let (sae, provenance) = try SAEFormats.read(fixture("saelens/standard"))
+        sae.subtractsDecoderBias = false
+        try DictionaryLearning().write(sae, provenance, to: folder.file("sae"))
+        let trainer = try JSONValue(contentsOf: folder.file("sae/config.json"))["trainer"]
+        #expect(trainer?["dict_class"]?.string == "AutoEncoderNew")
+        let again = try SAEFormats.read(folder.file("sae")).sae
+        #expect(again.decoderBias.values == sae.decoderBias.values && !again.subtractsDecoderBias)
+        #expect(again.inference == sae.inference)
+    }
+
     private func says(_ body: () throws -> Void) -> String {
         do {
             try body()
@@ -72,6 +105,7 @@ import Testing
 
     @Test func `what the format cannot hold is refused with the reason`() throws {
         let (sae, provenance) = try SAEFormats.read(fixture("dictionary_learning/jumprelu"))
+        sae.subtractsDecoderBias = true
         #expect(
             says { try DictionaryLearning().write(sae, provenance, to: folder.file("sae")) }
                 == "dictionary_learning cannot hold this SAE: it has no threshold that all latents share; write it as saelens"
@@ -95,7 +129,7 @@ import Testing
     @Test(arguments: [
         (
             "\"MatryoshkaBatchTopKSAE\"", "\"GatedAutoEncoder\"",
-            "trainer.dict_class is \"GatedAutoEncoder\"; a gated SAE has two encoders"
+            "has no vectors mag_bias and decoder_bias, which a GatedAutoEncoder has"
         ),
         (
             "\"MatryoshkaBatchTopKSAE\"", "\"CrossCoder\"",

@@ -84,20 +84,26 @@ import SparseCoding
 
     /// 1e-5 absolute, as SAELens's own float32 differs from a float64 run by about a tenth of that; which latents fire
     /// is exact.
-    @Test(arguments: ["from_matryoshka_training", "jumprelu_sub_b_dec", "jumprelu_no_sub", "topk"])
+    @Test(arguments: [
+        "from_matryoshka_training", "jumprelu_sub_b_dec", "jumprelu_no_sub", "topk", "standard", "gated",
+        "topk_rescaled", "matryoshka_training",
+    ])
     func whatSAELensExportsEncodesAndDecodesAlike(_ name: String) throws {
         let golden = try Golden("saelens/\(name)/io.safetensors")
         let read = try SAEFolder.read(fixture("saelens/\(name)"))
         let sae = read.sae
         var provenance = read.provenance
-        #expect(provenance.remarks.map { $0.prefix { $0 != ":" } } == ["metadata.prepend_bos is true"])
+        let saysText = !["gated", "topk_rescaled", "matryoshka_training"].contains(name)
+        #expect(
+            provenance.remarks.map { $0.prefix { $0 != ":" } } == (saysText ? ["metadata.prepend_bos is true"] : []))
         provenance.remarks = []
         var expected = SAEProvenance()
         expected.layer = 15
+        expected.k = name.contains("matryoshka") || name.contains("topk") ? 8 : nil
+        expected.inputScale = name == "matryoshka_training" ? 1 / 1.625 : nil
         #expect(provenance == expected)
         #expect(sae.subtractsDecoderBias == (name != "jumprelu_no_sub"))
-        #expect(
-            sae.layout.prefixes == (name == "from_matryoshka_training" ? [8, 32, 64, 128] : [128]))
+        #expect(sae.layout.prefixes == (name.contains("matryoshka") ? [8, 32, 64, 128] : [128]))
         let codes = SparseCodes()
         try EncodingPass().encode(try golden.matrix("x"), with: sae, into: codes)
         for (found, name) in [(codes.dense(), "encode"), (sae.decode(codes), "decode")] {
@@ -120,37 +126,187 @@ import SparseCoding
     }
 
     @Test(arguments: [
+        ("abstopk", "it keeps latents by the size of negative values too, and here no latent is negative"),
         (
-            "standard",
-            "a ReLU SAE is a jumprelu SAE with thresholds of 0: add a tensor \"threshold\" of d_sae zeros to "
-                + "sae_weights.safetensors and write jumprelu in cfg.json"
+            "jumprelu_skip_transcoder", "a transcoder rebuilds another place than it reads, which is not supported"
         ),
-        (
-            "matryoshka_batchtopk",
-            "it was saved for going on with its training; save it with SAELens's save_inference_model, which makes a jumprelu "
-                + "SAE of it"
-        ),
-        ("JumpReLU", "SAELens writes jumprelu or topk; correct cfg.json if that is what it is"),
-        ("gated", "choose an SAE that is jumprelu or topk"),
+        ("JumpReLU", "SAELens writes standard, jumprelu, topk or gated; correct cfg.json if that is what it is"),
+        ("temporal", "choose an SAE that is standard, jumprelu, topk, gated or batchtopk"),
     ]) func otherArchitecturesAreRefusedWithWhatHelps(_ name: String, _ advice: String) throws {
         #expect(
             try broken(configuration: replacing("\"jumprelu\"", "\"\(name)\"")) == notOurs
                 + "its architecture is \(name); \(advice)")
     }
 
-    @Test func theAdviceForReLUWorks() throws {
-        let (golden, source) = (try Golden("saelens/standard/io.safetensors"), fixture("saelens/standard"))
-        #expect(message { _ = try SAEFolder.read(source) }.contains("its architecture is standard; a ReLU SAE is"))
+    @Test func theTensorsAreThoseOfTheArchitecture() throws {
+        #expect(
+            try broken(configuration: replacing("\"jumprelu\"", "\"standard\"")) == notOurs
+                + "the weights hold a tensor \"threshold\", which no standard SAE has; "
+                + "fold what it does into the others, or leave it out if it does nothing")
+        #expect(
+            try broken(configuration: replacing("\"jumprelu\"", "\"gated\""))
+                == "\(weights): no tensor \"b_gate\"; it holds W_dec, W_enc, b_dec, b_enc, threshold")
+        // What is ours says more of a jumprelu SAE than another has.
+        let found = try broken(
+            configuration: replacing("\"jumprelu\"", "\"standard\""), tensors: { $0["threshold"] = nil })
+        #expect(found.hasPrefix(notOurs + "metadata.dmsae belongs to jumprelu and topk SAEs, and this is standard; "))
+    }
+
+    /// Weights of a fixture under another `cfg.json`, and what SAELens made of them there.
+    private func sameWeights(_ name: String, _ configuration: String) throws {
+        let source = fixture("saelens/\(name)")
+        try AtomicFile.write(contents(of: source + "/sae_weights.safetensors"), to: weights)
+        try AtomicFile.write(configuration, to: folder.file("cfg.json"))
+        let (sae, _) = try SAEFolder.read(folder.path)
+        let (same, _) = try SAEFolder.read(source)
+        #expect(sae.inference == same.inference && sae.encoder.values == same.encoder.values)
+        #expect(sae.subtractsDecoderBias == same.subtractsDecoderBias)
+    }
+
+    @Test func whatVersionFiveWroteIsReadAsVersionSixReadsIt() throws {
+        let rest = """
+            "d_in": 32, "d_sae": 128, "finetuning_scaling_factor": false, "context_size": 128, "model_name": "SmolLM2-135M",
+            "hook_name": "blocks.15.hook_resid_post", "hook_layer": 15, "hook_head_index": null, "prepend_bos": true,
+            "dataset_path": "c4", "dataset_trust_remote_code": true, "dtype": "torch.float32", "device": "cpu",
+            "sae_lens_training_version": "5.11.0", "neuronpedia_id": null, "seqpos_slice": [null]
+            """
+        try sameWeights(
+            "topk",
+            """
+            {"architecture": "standard", "activation_fn_str": "topk", "activation_fn_kwargs": {"k": 8}, "normalize_activations": "none", \(rest)}
+            """)
+        // Versions 2 and before had one architecture, true and false for the normalisation, and wrote the whole run.
+        try sameWeights(
+            "standard",
+            """
+            {"activation_fn": "relu", "normalize_activations": false, "hook_point": "blocks.15.hook_resid_post",
+             "hook_point_layer": 15, "l1_coefficient": 8e-5, "lr": 4e-4, "use_ghost_grads": false, "d_in": 32, "d_sae": 128,
+             "dtype": "torch.float32", "device": "mps", "expansion_factor": 4, "log_to_wandb": true}
+            """)
+        let (old, says) = (
+            "\"d_in\": 32, \"sae_lens_version\": \"5.0.0\"", "normalize_activations is \"expected_average_only_in\""
+        )
+        try AtomicFile.write("{\"normalize_activations\": true, \(old)}", to: folder.file("cfg.json"))
+        #expect(message { _ = try SAEFolder.read(folder.path) }.hasPrefix(notOurs + says))
+        try AtomicFile.write(
+            "{\"activation_fn\": \"topk\", \"activation_fn_kwargs\": {\"k\": 8, \"signed\": true}, \(old)}",
+            to: folder.file("cfg.json"))
+        #expect(
+            message { _ = try SAEFolder.read(folder.path) }.hasPrefix(
+                notOurs + "activation_fn_kwargs.signed is true; this key is not known here"))
+    }
+
+    @Test func thresholdsThatAreStoredAsLogarithmsAreRead() throws {
+        let logarithms = try broken(tensors: {
+            $0["log_threshold"] = Matrix(vector: [-2, -1, 0, 0.5, 1, 2])
+            $0["threshold"] = nil
+        })
+        #expect(logarithms.contains("the threshold of latent 0 is "), "\(logarithms)")
+        try AtomicFile.write("{\"architecture\": \"jumprelu\"}", to: folder.file("cfg.json"))
+        guard case .thresholds(let own) = try SAEFolder.read(folder.path).sae.inference else {
+            Issue.record("no thresholds")
+            return
+        }
+        checkClose(own, [-2, -1, 0, 0.5, 1, 2].map { Float(exp($0)) }, tolerance: 1e-6, "e^log_threshold")
+    }
+
+    @Test func factorsOfOneThatSAELensOnceWroteDoNothing() throws {
+        let ones = Matrix(rows: 1, columns: 6)
+        ones.fill(1)
+        #expect(try broken(tensors: { $0["scaling_factor"] = ones }) == "nothing failed")
+    }
+
+    /// The Matryoshka folder with another scaler beside it, or none.
+    private func scaler(_ text: String?) throws -> String {
+        let source = fixture("saelens/matryoshka_training")
+        for name in ["cfg.json", "sae_weights.safetensors"] {
+            try AtomicFile.write(contents(of: source + "/" + name), to: folder.file(name))
+        }
+        if let text { try AtomicFile.write(text, to: folder.file("activation_scaler.json")) }
+        return message { _ = try SAEFolder.read(folder.path) }
+    }
+
+    @Test func withoutWhatItsInputsWereMultipliedByAnSAEIsRefused() throws {
+        #expect(
+            try scaler(nil) == notOurs
+                + "normalize_activations is \"expected_average_only_in\", and the factor is not in the folder; put the "
+                + "activation_scaler.json of its training there, or save it with SAELens's save_inference_model")
+        for (text, says) in [
+            (
+                "{\"scaling_factor\": null, \"has_whitening\": false}",
+                "scaling_factor is null; write what inputs are multiplied by"
+            ),
+            ("{\"scaling_factor\": 0}", "scaling_factor is 0; write what inputs are multiplied by"),
+            ("{\"scaling_factor\": 1e300}", "scaling_factor is 1e+300; write what inputs are multiplied by"),
+            (
+                "{\"scaling_factor\": 2, \"has_whitening\": true}",
+                "has_whitening is true; save it with SAELens's save_inference_model"
+            ),
+            ("{\"scaling_factor\": 2, \"mean\": 1}", "mean is 1; this key is not known here"),
+        ] {
+            let found = try scaler(text)
+            #expect(found.hasPrefix(notOurs + says), "\(found)")
+        }
+    }
+
+    /// f of s x, and x̂ of it divided by s: 1e-5 of the largest, some roundings of products of twelve.
+    @Test(arguments: [true, false]) func whatInputsWereMultipliedByIsFolded(_ subtracts: Bool) throws {
+        let sae = try smallSAE(dIn: 12, groups: [40])
+        sae.inference = .thresholds(randomMatrix(1, 40, seed: 4, from: 0, to: 0.3).values)
+        sae.subtractsDecoderBias = subtracts
+        try SAEFolder.write(sae, SAEProvenance(), to: folder.path)
+        try AtomicFile.write(
+            """
+            {"architecture": "jumprelu", "apply_b_dec_to_input": \(subtracts), "normalize_activations": "expected_average_only_in"}
+            """, to: folder.file("cfg.json"))
+        try AtomicFile.write(
+            "{\"scaling_factor\": 0.375, \"has_whitening\": false}", to: folder.file("activation_scaler.json"))
+        let (folded, provenance) = try SAEFolder.read(folder.path)
+        #expect(provenance.inputScale == 1 / 0.375)
+        let (x, scaled) = (
+            randomMatrix(32, 12, seed: 5, from: -3, to: 3), randomMatrix(32, 12, seed: 5, from: -3, to: 3)
+        )
+        for i in 0..<scaled.count { scaled[i] *= 0.375 }
+        let (own, other) = (SparseCodes(), SparseCodes())
+        try EncodingPass().encode(scaled, with: sae, into: own)
+        try EncodingPass().encode(x, with: folded, into: other)
+        let wanted = sae.decode(own)
+        for i in 0..<wanted.count { wanted[i] /= 0.375 }
+        #expect(own.count > 100)
+        checkClose(other.dense().values, own.dense().values, tolerance: 1e-5, "f")
+        checkClose(folded.decode(other).values, wanted.values, tolerance: 1e-5, "x̂")
+        let configuration = contents(of: folder.file("cfg.json"))
+        sae.decoder[0] = 100
+        try SAEFolder.write(sae, SAEProvenance(), to: folder.path)
+        try AtomicFile.write(configuration, to: folder.file("cfg.json"))
+        try AtomicFile.write("{\"scaling_factor\": 2e-38}", to: folder.file("activation_scaler.json"))
+        let found = message { _ = try SAEFolder.read(folder.path) }
+        #expect(
+            found.hasPrefix(
+                notOurs + "what it is scaled by cannot be folded into its weights: a decoder row would be infinite"),
+            "\(found)")
+    }
+
+    @Test func aMagnitudeThatSinglePrecisionCannotHoldIsRefused() throws {
+        let source = fixture("saelens/gated")
         let file = try SafetensorsFile(path: source + "/sae_weights.safetensors")
-        var writer = SafetensorsWriter()
-        for (name, tensor) in file.tensors { writer.add(name, try file.matrix(name), shape: tensor.shape) }
-        writer.add("threshold", Matrix(rows: 1, columns: 128), shape: [128])
-        try writer.write(to: weights)
-        let text = String(decoding: contents(of: source + "/cfg.json"), as: UTF8.self)
-        try AtomicFile.write(replacing("\"standard\"", "\"jumprelu\"")(text), to: folder.file("cfg.json"))
-        let codes = SparseCodes()
-        try EncodingPass().encode(try golden.matrix("x"), with: try SAEFolder.read(folder.path).sae, into: codes)
-        #expect(largestDifference(codes.dense().values, try golden.expected("encode")) <= 1e-5 && codes.count > 50)
+        for (r, says): (Float, String) in [
+            (100, "latent 3 has a magnitude e^100.0, which single precision cannot hold; choose another checkpoint"),
+            (-100, "latent 3 has a magnitude e^-100.0, which"),
+            (88.7, "latent 3 is multiplied by e^88.7, which makes it infinite"),
+        ] {
+            var writer = SafetensorsWriter()
+            for (name, tensor) in file.tensors.sorted(by: { $0.key < $1.key }) {
+                let part = try file.matrix(name)
+                if name == "r_mag" { part[3] = r }
+                if name == "W_enc" { part[3] = 100 }
+                writer.add(name, part, shape: tensor.shape)
+            }
+            try writer.write(to: weights)
+            try AtomicFile.write(contents(of: source + "/cfg.json"), to: folder.file("cfg.json"))
+            let found = message { _ = try SAEFolder.read(folder.path) }
+            #expect(found.hasPrefix(notOurs + says), "\(found)")
+        }
     }
 
     // MARK: Broken folders
@@ -250,7 +406,15 @@ import SparseCoding
             try broken(
                 configuration: replacing(
                     "\"normalize_activations\" : \"none\"", "\"normalize_activations\" : \"layer_norm\"")) == notOurs
-                + "normalize_activations is \"layer_norm\"; fold the normalisation into the weights first")
+                + "normalize_activations is \"layer_norm\"; each input is normalised by numbers of its own, which weights cannot hold; "
+                + "choose another SAE")
+        #expect(
+            try broken(
+                configuration: replacing(
+                    "\"normalize_activations\" : \"none\"", "\"normalize_activations\" : \"covariance_whitening\""))
+                == notOurs
+                + "normalize_activations is \"covariance_whitening\"; save it with SAELens's save_inference_model, which "
+                + "folds the whitening into the weights")
     }
 
     /// A member of cfg.json that is written otherwise, or put in before it, and what is said.
@@ -275,7 +439,7 @@ import SparseCoding
         ("k", "3", "k is 3; a jumprelu SAE has none; write topk if it selects by number"),
         (
             "rescale_acts_by_decoder_norm", "true",
-            "rescale_acts_by_decoder_norm is true; fold the decoder norms into the encoder first (SAELens: fold_W_dec_norm)"
+            "rescale_acts_by_decoder_norm is true; only topk and batchtopk SAEs have that; correct cfg.json"
         ),
         (
             "finetuning_scaling_factor", "true",
@@ -283,7 +447,7 @@ import SparseCoding
         ),
         (
             "activation_fn", "\"gelu\"",
-            "activation_fn is \"gelu\"; only jumprelu and topk SAEs, with their own activation, are read"
+            "activation_fn is \"gelu\"; only ReLU and TopK are read"
         ),
         (
             "input_scale", "2.5",

@@ -1,0 +1,92 @@
+import LinearAlgebra
+import SparseCoding
+import TensorFiles
+
+/// Gemma Scope 2, of Gemma 3: `params.safetensors` with w_enc, b_enc, w_dec, b_dec and threshold, and `config.json`. JumpReLU without
+/// subtraction of b_dec.
+///
+/// A folder or the file of the weights. Transcoders, which rebuild another place than they read, are refused by the hook that
+/// they name.
+package struct GemmaScope2: SAEFormat {
+    package let name = "gemma_scope_2"
+    private static let weightsName = "params.safetensors"
+
+    /// For `SAEFormats`, and where the format is meant by name.
+    package init() {}
+
+    private func folder(_ path: String) -> String { folderOf(file: Self.weightsName, path) }
+
+    package func recognizes(_ path: String) -> Bool { exists(folder(path) + "/" + Self.weightsName) }
+
+    package func files(_ path: String) -> [String] {
+        ["config.json", Self.weightsName].map { folder(path) + "/" + $0 }
+    }
+
+    package func read(_ path: String) throws -> (sae: SparseAutoencoder, provenance: SAEProvenance) {
+        let folder = folder(path)
+        let configuration = try SAEMembers(
+            folder: folder, file: "config.json", name: "", value: try JSONValue(contentsOf: folder + "/config.json"))
+        let provenance = try provenance(configuration)
+        let file = try SafetensorsFile(path: folder + "/" + Self.weightsName)
+        let shape = try file.require("w_dec", shape: [nil, nil]).shape
+        let (dSAE, dIn) = (shape[0], shape[1])
+        guard dSAE > 0, dIn > 0 else { throw configuration.fails("w_dec is \(dSAE) × \(dIn)", "fetch it again") }
+        if let width = try configuration.integer("width"), width != dSAE {
+            throw configuration.refused("width", "the weights have \(dSAE) latents; put the files of one SAE together")
+        }
+        let shapes = ["w_enc": [dIn, dSAE], "b_enc": [dSAE], "b_dec": [dIn], "threshold": [dSAE], "w_dec": shape]
+        for (name, shape) in shapes.sorted(by: { $0.key < $1.key }) { try file.require(name, shape: shape) }
+        if let other = file.tensors.keys.sorted().first(where: { shapes[$0] == nil }) {
+            throw configuration.fails(
+                "it holds a tensor \"\(other)\", which no SAE of Gemma Scope 2 has", "leave it out if it does nothing")
+        }
+        let sae = try SparseAutoencoder.made(
+            encoder: ("w_enc", try file.matrix("w_enc").transposed()),
+            encoderBias: ("b_enc", try file.matrix("b_enc")), decoder: ("w_dec", try file.matrix("w_dec")),
+            decoderBias: ("b_dec", try file.matrix("b_dec")), configuration.fails)
+        let thresholds = try file.matrix("threshold").values
+        guard !thresholds.contains(where: \.isNaN) else {
+            throw configuration.fails("threshold holds NaN", "fetch it again")
+        }
+        sae.inference = .thresholds(thresholds)
+        sae.subtractsDecoderBias = false
+        return (sae, provenance)
+    }
+
+    private func provenance(_ configuration: SAEMembers) throws -> SAEProvenance {
+        try configuration.require("architecture", "jump_relu", "only jump_relu is known of Gemma Scope 2")
+        try configuration.require("type", "sae", "only SAEs are read, which rebuild what they read")
+        if try configuration.truth("affine_connection") == true {
+            throw configuration.refused("affine_connection", "only SAEs without one are read")
+        }
+        guard let hook = try configuration.text("hf_hook_point_in"), let layer = Self.layer(hook) else {
+            throw configuration.refused(
+                "hf_hook_point_in", "only the residual stream after a block, model.layers.N.output, is supported")
+        }
+        if let out = try configuration.text("hf_hook_point_out", orNull: true), out != hook {
+            throw configuration.refused("hf_hook_point_out", "only SAEs that rebuild what they read are supported")
+        }
+        try configuration.refuseOthers(than: [
+            "architecture", "type", "affine_connection", "hf_hook_point_in", "hf_hook_point_out", "width", "l0",
+            "model_name",
+        ])
+        var provenance = SAEProvenance()
+        provenance.model = try configuration.text("model_name", orNull: true)
+        provenance.layer = layer
+        return provenance
+    }
+
+    /// The number in `model.layers.12.output`.
+    private static func layer(_ hook: String) -> Int? {
+        guard hook.hasPrefix("model.layers."), hook.hasSuffix(".output") else { return nil }
+        let digits = hook.dropFirst("model.layers.".count).dropLast(".output".count)
+        guard let number = Int(digits), number >= 0, String(number) == digits else { return nil }
+        return number
+    }
+
+    /// Nobody reads SAEs of others in this format.
+    package func write(_ sae: SparseAutoencoder, _ provenance: SAEProvenance, to path: String) throws {
+        throw SAEFormatError.cannotHold(
+            format: name, reason: "it is read, and not written", next: "write it as saelens or dictionary_learning")
+    }
+}

@@ -1,0 +1,35 @@
+/// Where an SAE comes from; kept under `metadata.dmsae` because SAELens has no names for it.
+public struct SAEProvenance: Codable, Sendable, Equatable {
+    /// Language model, by name.
+    public var model: String?
+    /// The block whose output the SAE reads, counted from 0.
+    public var layer: Int?
+    /// Tokens per sequence in training.
+    public var contextLength: Int?
+    /// Seed of the parameters.
+    public var seed: UInt64?
+    /// √(mean ‖x‖²) that inputs were divided by in training, already folded into b_enc, b_dec and the threshold.
+    public var inputScale: Double?
+    /// The sparsity rule.
+    public var rule: String?
+    /// Every setting of it, defaults included.
+    public var ruleSettings: [String: String]?
+    /// What of the command that trained it is not in the plan.
+    public var settings: [String: String]?
+    /// SHA-256 of what it was made from, by what that is for: activations, core, starting point, plugin.
+    public var hashes: [String: String]?
+    /// Every number of the training.
+    public var plan: TrainingPlan?
+    /// Training steps behind it.
+    public var steps: Int?
+    /// Active latents of a token that it was trained for, of an SAE of another program, which has no plan here.
+    public var k: Double?
+    /// What cfg.json says of the training that is otherwise where the SAE is used here, in sentences; not kept.
+    public var remarks: [String] = []
+
+    public init() {}
+
+    private enum CodingKeys: String, CodingKey {
+        case model, layer, contextLength, seed, inputScale, rule, ruleSettings, settings, hashes, plan, steps, k
+    }
+}
