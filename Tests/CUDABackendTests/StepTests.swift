@@ -233,7 +233,7 @@ import Testing
         .disabled(if: TestCard.isReal),
         arguments: [
             ("cuMemAlloc:9", "cuMemAlloc of "), ("cuLaunchKernel:3", "launch of "), ("cuLaunchKernel:40", "launch of "),
-            ("cuMemcpyHtoDAsync:2", "cuMemcpyHtoDAsync failed"), ("cuModuleLoadData:1", "cuModuleLoadData failed"),
+            ("cuMemcpyHtoDAsync:2", "cuMemcpyHtoDAsync failed"), ("cuModuleGetFunction:2", "cuModuleGetFunction of "),
             ("cublasLtMatmul:1", "cublasLtMatmul of "), ("cuStreamSynchronize:20", "a computation on emulated GPU failed"),
         ])
     func aCallThatFailsIsNamed(_ fault: String, _ words: String) throws {

@@ -8,7 +8,7 @@ enum TestCard {
     static let isReal = ProcessInfo.processInfo.environment["DMSAE_TEST_DEVICE"] == "cuda"
 
     /// The library that stands for CUDA's three.
-    static let emulation = builtProgram.dropLast("dmsae".count) + "libdmsae-cuda-emulation.so"
+    static let emulation = String(builtProgram.dropLast("dmsae".count)) + "libdmsae-cuda-emulation.so"
 
     private static let isPrepared: Bool = {
         if !isReal { setenv("DMSAE_CUDA_PATH", emulation, 1) }
