@@ -34,6 +34,7 @@ struct ScoringInput: ParsableArguments {
     var budget: EvaluationLimit?
     @OptionGroup var splice: SpliceOptions
     @OptionGroup var scaling: ScaleOptions
+    @OptionGroup var device: DeviceOptions
 
     func validate() throws {
         try require("--sequences", sequences, in: OptionRange.sequences)
@@ -88,7 +89,7 @@ struct ScoringInput: ParsableArguments {
             }
             batch = batch.windows(of: window)
         }
-        let loaded = try loadLanguageModel(path: model)
+        let loaded = try device.languageModel(model)
         // A model without a tokenizer (activations and ids only) has the special tokens of its configuration.
         let tokenizer = hasTokenizer(model) ? try loadTokenizer(model: model) : nil
         var settings = ScoringSettings()
@@ -104,7 +105,7 @@ struct ScoringInput: ParsableArguments {
     /// All that scores depend on, but for the scorer: what is kept of one pass is not taken up by another, and what is written
     /// says what it is of.
     func key(_ loaded: Loaded) throws -> PassKey {
-        PassKey([
+        let entries = [
             "model.sha256": try modelHash(model) ?? "none",
             "SAE.sha256": try SHA256.hexadecimal(ofFile: SAEFormats.files(sae).last!),
             "SAE_configuration.sha256": try SHA256.hexadecimal(ofFile: SAEFormats.files(sae).first!),
@@ -115,7 +116,8 @@ struct ScoringInput: ParsableArguments {
             "sinks": splice.sinks.defaultValueDescription, "decoder_norms": loaded.scale.rawValue,
             // The norms that tell sinks are compared with are those of the sequences of one pass.
             "sequences": "\(sequences)",
-        ])
+        ]
+        return PassKey(entries.merging(loaded.model.deviceRecord) { $1 })
     }
 }
 
