@@ -76,10 +76,12 @@ let package = Package(
             name: "SparseCoding", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels", "KernelTable"]),
         .target(
             name: "CUDABackend",
-            dependencies: ["SparseCoding", "TensorFiles", "LinearAlgebra", "Kernels", "KernelTable"],
+            dependencies: [
+                "LanguageModeling", "SparseCoding", "TensorFiles", "LinearAlgebra", "Kernels", "KernelTable",
+            ],
             resources: [
-                "adam", "assemble", "auxiliary", "bias", "bylatent", "center", "collect", "differentiate", "prelude",
-                "rank", "reconstruct", "survey",
+                "activate", "adam", "assemble", "auxiliary", "bias", "bylatent", "center", "collect", "differentiate",
+                "embed", "heads", "norm", "prelude", "rank", "reconstruct", "softmax", "survey", "vocabulary",
             ].map { .embedInCode("Kernels/\($0).cu") }),
         .target(name: "SAEFormats", dependencies: ["SparseCoding", "TensorFiles", "LinearAlgebra"]),
         .target(name: "Attribution", dependencies: ["LanguageModeling", "SparseCoding", "TensorFiles", "KernelTable"]),
@@ -132,7 +134,9 @@ let package = Package(
             swiftSettings: [.unsafeFlags(["-O"])]),
 
         // Tests: naive oracles, central differences, golden vectors.
-        .target(name: "TestSupport", dependencies: ["SparseCoding", "Attribution"], path: "Tests/TestSupport"),
+        .target(
+            name: "TestSupport", dependencies: ["SparseCoding", "Attribution", "LanguageModeling"],
+            path: "Tests/TestSupport"),
         .testTarget(name: "TestSupportTests", dependencies: ["TestSupport"]),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels", "KernelTable", "LinearAlgebra", "TestSupport"]),
         .testTarget(name: "LinearAlgebraTests", dependencies: ["LinearAlgebra", "Kernels", "TestSupport"]),
@@ -141,7 +145,10 @@ let package = Package(
             name: "LanguageModelingTests", dependencies: ["LanguageModeling", "TensorFiles", "Kernels", "TestSupport"]),
         .testTarget(
             name: "CUDABackendTests",
-            dependencies: ["CUDABackend", "SparseCoding", "PluginHost", "LinearAlgebra", "TestSupport"]),
+            dependencies: [
+                "CUDABackend", "LanguageModeling", "SparseCoding", "PluginHost", "LinearAlgebra", "TensorFiles",
+                "TestSupport",
+            ]),
         .testTarget(name: "SparseCodingTests", dependencies: ["SparseCoding", "TensorFiles", "TestSupport"]),
         .testTarget(
             name: "SAEFormatsTests",

@@ -89,8 +89,8 @@ public final class SpliceEvaluator: SplicedEvaluation, @unchecked Sendable {
         let replay = try replay.prepared()
         budget.replayedTokens += rowCount
         var after = [Float](repeating: 0, count: rowCount)
-        after.withUnsafeMutableBufferPointer { after in
-            replay.losses(
+        try after.withUnsafeMutableBufferPointer { after in
+            try replay.losses(
                 of: suffixes.map {
                     SequenceSuffix(sequence: groups[$0.group].sequence, first: $0.first, residual: $0.rows.elements)
                 }, into: after.baseAddress!)

@@ -11,12 +11,7 @@ package struct CUDATraining: TrainingDevice, @unchecked Sendable {
         self.precision = precision
     }
 
-    package var record: [String: String] {
-        [
-            "device": context.name, "driver": context.driverVersion, "kernel compiler": context.compiler.version,
-            "precision": precision.rawValue,
-        ]
-    }
+    package var record: [String: String] { context.record(precision) }
 
     package func memory(dIn: Int, layout: PrefixLayout, k: Double, batch: Int) -> MemoryNeed? {
         StepMemory(dIn: dIn, layout: layout, k: k, batch: batch, exempt: layout.coreCount)

@@ -10,15 +10,15 @@ import LinearAlgebra
 /// s = α·q·k, with a soft cap c·tanh(s/c) of that, and a query sees itself and what is before it, with a window the last W of
 /// those.
 package struct CausalAttention: Sendable, Equatable {
-    let headCount: Int
-    let keyValueHeadCount: Int
-    let headDimension: Int
+    package let headCount: Int
+    package let keyValueHeadCount: Int
+    package let headDimension: Int
     /// α, 1/√h unless told otherwise.
-    let scale: Float
+    package let scale: Float
     /// c.
-    let softCap: Float?
+    package let softCap: Float?
     /// W, in positions.
-    let window: Int?
+    package let window: Int?
 
     /// Queries handled at once: enough for a good matrix product, few enough that the keys after the last query of
     /// the block, which are computed in vain, stay a small part.
@@ -92,7 +92,7 @@ package struct CausalAttention: Sendable, Equatable {
 
     /// The keys `0..<block.upperBound` that a block of queries sees, less those before the window of its first one. `offset` is the
     /// position of query 0.
-    private func visibleKeys(_ block: Range<Int>, offset: Int = 0) -> Range<Int> {
+    package func visibleKeys(_ block: Range<Int>, offset: Int = 0) -> Range<Int> {
         let end = offset + block.upperBound
         guard let window else { return 0..<end }
         return max(0, offset + block.lowerBound + 1 - window)..<end

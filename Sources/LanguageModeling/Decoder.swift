@@ -4,15 +4,15 @@ import LinearAlgebra
 /// A decoder: token embedding, blocks, head, as a description says. Weights in single precision, in memory once.
 ///
 /// Backward computes the gradient of the residual stream only, never of a weight.
-final class Decoder: LanguageModel {
-    let description: DecoderDescription
-    var configuration: ModelConfiguration { description.configuration }
+package final class Decoder: LanguageModel {
+    package let description: DecoderDescription
+    package var configuration: ModelConfiguration { description.configuration }
     /// `[V, d]`.
-    private let embedding: Matrix
+    package let embedding: Matrix
     /// `[contextLength, d]`, added to the embedding.
-    private let positions: Matrix?
-    private let blocks: [DecoderBlock]
-    private let head: LanguageHead
+    package let positions: Matrix?
+    package let blocks: [DecoderBlock]
+    package let head: LanguageHead
     private let workspaces: WorkspacePool
 
     /// Tokens that a lane runs together, in whole sequences: enough that packing the weights for each product is a small
@@ -31,7 +31,7 @@ final class Decoder: LanguageModel {
         workspaces = WorkspacePool(description)
     }
 
-    func residual(of batch: TokenBatch, afterLayer layer: Int) throws -> Matrix {
+    package func residual(of batch: TokenBatch, afterLayer layer: Int) throws -> Matrix {
         try check(batch, layer)
         try workspaces.require(length: batch.length, blocks: 0)
         let result = Matrix(rows: batch.tokenCount, columns: configuration.dModel)
@@ -50,7 +50,7 @@ final class Decoder: LanguageModel {
         if let positions { kernels.addScaled(x, positions.row(position), 1, d) }
     }
 
-    func losses(of batch: TokenBatch, residual: Matrix, afterLayer layer: Int) throws -> [Float] {
+    package func losses(of batch: TokenBatch, residual: Matrix, afterLayer layer: Int) throws -> [Float] {
         try check(batch, layer, residual)
         let targets = batch.targets
         return [Float](unsafeUninitializedCapacity: batch.tokenCount) { losses, count in
@@ -77,7 +77,7 @@ final class Decoder: LanguageModel {
         }
     }
 
-    func lossesAndGradient(
+    package func lossesAndGradient(
         of batch: TokenBatch, residual: Matrix, afterLayer layer: Int
     ) throws -> (losses: [Float], gradient: Matrix) {
         try check(batch, layer, residual)
@@ -100,7 +100,7 @@ final class Decoder: LanguageModel {
         return (losses, gradient)
     }
 
-    func replay(of batch: TokenBatch, residual: Matrix, afterLayer layer: Int) throws -> any SuffixReplay {
+    package func replay(of batch: TokenBatch, residual: Matrix, afterLayer layer: Int) throws -> any SuffixReplay {
         try check(batch, layer, residual)
         let above = blocks[(layer + 1)...]
         let past = above.map { _ in KeyValues(batch, description.widestAttention) }
@@ -118,7 +118,7 @@ final class Decoder: LanguageModel {
         }
     }
 
-    func logits(of batch: TokenBatch, residual: Matrix, afterLayer layer: Int) throws -> Matrix {
+    package func logits(of batch: TokenBatch, residual: Matrix, afterLayer layer: Int) throws -> Matrix {
         try check(batch, layer, residual)
         let logits = Matrix(rows: batch.tokenCount, columns: configuration.vocabularySize)
         forEachPass(batch) { pass, tokens in
@@ -129,7 +129,7 @@ final class Decoder: LanguageModel {
         return logits
     }
 
-    func directLogits(of directions: Matrix) -> Matrix {
+    package func directLogits(of directions: Matrix) -> Matrix {
         precondition(directions.columns == configuration.dModel, "directions of \(directions.columns) dimensions")
         let logits = Matrix(rows: directions.rows, columns: configuration.vocabularySize)
         head.directLogits(directions.elements, rows: directions.rows, into: logits.elements)
@@ -156,7 +156,7 @@ final class Decoder: LanguageModel {
         }
     }
 
-    private func check(_ batch: TokenBatch, _ layer: Int, _ residual: Matrix? = nil) throws {
+    package func check(_ batch: TokenBatch, _ layer: Int, _ residual: Matrix? = nil) throws {
         guard (0..<configuration.layerCount).contains(layer) else {
             throw LanguageModelError.layerOutOfRange(layer: layer, layerCount: configuration.layerCount)
         }

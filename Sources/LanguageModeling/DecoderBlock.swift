@@ -6,14 +6,14 @@ import LinearAlgebra
 ///     sequential   x ← x + P₁ A N₁ x;  x ← x + P₂ M N₂ x        parallel   x ← x + A N₁ x + M N₂ x
 ///
 /// N are norms of what is read; P norms of what is added, or nothing.
-struct DecoderBlock {
-    let attentionNorm: Norm
-    let attention: SelfAttention
-    let attentionPostNorm: Norm?
-    let perceptronNorm: Norm
-    let perceptron: Perceptron
-    let perceptronPostNorm: Norm?
-    let isParallel: Bool
+package struct DecoderBlock {
+    package let attentionNorm: Norm
+    package let attention: SelfAttention
+    package let attentionPostNorm: Norm?
+    package let perceptronNorm: Norm
+    package let perceptron: Perceptron
+    package let perceptronPostNorm: Norm?
+    package let isParallel: Bool
 
     /// `x` in place; with a trace, what `backward` needs is kept.
     func forward(_ x: UnsafeMutablePointer<Float>, keeping trace: BlockTrace?, _ pass: DecoderPass) {

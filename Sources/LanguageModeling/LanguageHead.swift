@@ -8,11 +8,11 @@ import LinearAlgebra
 /// Z = Σ e^(logit − m), as attention does over keys in arXiv:2205.14135. The gradient Σ_v p_v W_v − W_target is
 /// gathered in the same pass while the tile of logits is in the cache, rescaled whenever m grows.
 package struct LanguageHead {
-    let norm: Norm
+    package let norm: Norm
     /// W, `[V, d]`; the token embedding where the head is tied.
-    let weight: Matrix
+    package let weight: Matrix
     /// c: logits are c·tanh(W y / c).
-    let softCap: Float?
+    package let softCap: Float?
 
     /// A tile of logits is `tileRows` × `tileWords`, 2 MiB for every lane.
     private static let tileRows = 256

@@ -6,7 +6,10 @@ import TensorFiles
 ///
 /// Throws `LanguageModelError` or `TensorFileError` for a path without a model, an architecture or setting that is
 /// not implemented, and weights that are missing, truncated, of another shape or not finite.
-public func loadLanguageModel(path: String) throws -> any LanguageModel {
+public func loadLanguageModel(path: String) throws -> any LanguageModel { try loadDecoder(path: path) }
+
+/// The same, for who wants to compute with its weights elsewhere.
+package func loadDecoder(path: String) throws -> Decoder {
     var status = stat()
     guard stat(path, &status) == 0 else {
         throw LanguageModelError.noModel(path: path, missing: String(cString: strerror(errno)))

@@ -12,12 +12,12 @@ package struct Norm {
         case layer
     }
 
-    let kind: Kind
+    package let kind: Kind
     /// w, `[d]`.
-    let weight: Matrix
+    package let weight: Matrix
     /// b, `[d]`.
-    let bias: Matrix?
-    let epsilon: Double
+    package let bias: Matrix?
+    package let epsilon: Double
 
     package init(_ kind: Kind = .rootMeanSquare, weight: Matrix, bias: Matrix? = nil, epsilon: Double) {
         self.kind = kind

@@ -2,18 +2,18 @@ import Kernels
 import LinearAlgebra
 
 /// The feed-forward half of a block: D·(a(G·y) ∘ U·y) (gated, arXiv:2002.05202), or D·a(U·y + b) + c; y already normed.
-struct Perceptron {
-    let activation: Activation
+package struct Perceptron {
+    package let activation: Activation
     /// G and U stacked, `[2m, d]`: one product instead of two. Or U alone, `[m, d]`. m is the intermediate size.
-    let input: Matrix
+    package let input: Matrix
     /// b, `[m]`.
-    let inputBias: Matrix?
+    package let inputBias: Matrix?
     /// D, `[d, m]`.
-    let down: Matrix
+    package let down: Matrix
     /// c, `[d]`.
-    let outputBias: Matrix?
+    package let outputBias: Matrix?
 
-    private var isGated: Bool { input.rows == 2 * down.columns }
+    package var isGated: Bool { input.rows == 2 * down.columns }
 
     /// Adds the result to `x` `[n, d]`, or puts it there; input·y `[n, 2m or m]` is kept for the backward pass.
     func forward(

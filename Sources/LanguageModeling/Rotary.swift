@@ -49,8 +49,8 @@ public struct RotaryDescription: Sendable, Equatable {
 /// element i + r/2, and the pair turns by position · frequency(i). What lies beyond r stays.
 package struct Rotary {
     /// cos and sin, `[T, r/2]`.
-    private let cosines: Matrix
-    private let sines: Matrix
+    package let cosines: Matrix
+    package let sines: Matrix
     private let half: Int
     private let headDimension: Int
 

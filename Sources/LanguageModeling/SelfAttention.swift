@@ -3,20 +3,20 @@ import LinearAlgebra
 
 /// The attention half of a block: O·attention(rotary(N(Q·y)), rotary(N(K·y)), V·y), y already normed, with biases where there are
 /// any. N is a norm of each head, or nothing.
-struct SelfAttention {
+package struct SelfAttention {
     /// Q, K and V stacked, `[(H + 2K)·h, d]`: one product instead of three.
-    let queryKeyValue: Matrix
+    package let queryKeyValue: Matrix
     /// Their biases, `[(H + 2K)·h]`.
-    let inputBias: Matrix?
+    package let inputBias: Matrix?
     /// Norms of `[h]` numbers, for each query head and for each key head.
-    let headNorms: (query: Norm, key: Norm)?
+    package let headNorms: (query: Norm, key: Norm)?
     /// O, `[d, H·h]`.
-    let output: Matrix
+    package let output: Matrix
     /// `[d]`.
-    let outputBias: Matrix?
+    package let outputBias: Matrix?
     /// Which of the model's rotary tables turns queries and keys; nil where positions were added to the embedding.
-    let rotary: Int?
-    let attention: CausalAttention
+    package let rotary: Int?
+    package let attention: CausalAttention
 
     /// Query and key heads, which have norms and positions; values have neither.
     private var turnedHeads: Int { attention.headCount + attention.keyValueHeadCount }

@@ -24,12 +24,14 @@ public struct SequenceSuffix: @unchecked Sendable {
 public protocol SuffixReplay: AnyObject {
     /// [B·T] of the batch itself, made when first asked for; position t holds −log p(token t + 1), the last of a
     /// sequence 0.
-    var losses: [Float] { get }
+    var losses: [Float] { get throws }
     /// Rows that a call should bring together to be cheap: those of enough passes to fill them well.
     var preferredRows: Int { get }
     /// Writes the losses [T − first] of every suffix, one after the other. They differ from those of a whole run with
     /// the same residual stream by rounding only.
-    func losses(of suffixes: [SequenceSuffix], into losses: UnsafeMutablePointer<Float>)
+    ///
+    /// - Throws: what goes wrong on a device.
+    func losses(of suffixes: [SequenceSuffix], into losses: UnsafeMutablePointer<Float>) throws
 }
 
 /// Suffixes on their way through some blocks, in somebody's workspace.

@@ -167,7 +167,7 @@ extension DecoderDescription {
     }
 
     /// The attention of any block: sizes are the same in all.
-    var widestAttention: CausalAttention { causalAttention(window: nil) }
+    package var widestAttention: CausalAttention { causalAttention(window: nil) }
 
     /// The attention of a block with this window.
     func causalAttention(window: Int?) -> CausalAttention {
@@ -177,8 +177,8 @@ extension DecoderDescription {
     }
 
     /// (H + K)·h.
-    var turnedWidth: Int { (attention.headCount + attention.keyValueHeadCount) * attention.headDimension }
+    package var turnedWidth: Int { (attention.headCount + attention.keyValueHeadCount) * attention.headDimension }
 
     /// Whether half a block's result stands beside the residual stream for a while.
-    var needsResult: Bool { hasPostNorms || isParallel }
+    package var needsResult: Bool { hasPostNorms || isParallel }
 }

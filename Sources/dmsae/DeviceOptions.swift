@@ -1,39 +1,63 @@
 import ArgumentParser
 import CUDABackend
 import Glibc
+import LanguageModeling
 import LinearAlgebra
 import SparseCoding
 
-/// Options of commands that train.
+/// Options of commands that train, or run a language model.
 struct DeviceOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Where trainings are computed: cpu, cuda or cuda:N; default DMSAE_DEVICE, or else cpu.", valueName: "device"
+            "Where trainings and the model are computed: cpu, cuda or cuda:N; default DMSAE_DEVICE, or else cpu.",
+            valueName: "device"
         ))
     var device: String?
 
     @Option(
         help:
-            "Of matrix products on a card: fp32, tf32 (factors rounded to 10 bits of mantissa) or bf16 (7 bits); default tf32."
+            "Of matrix products on a card: fp32, or tf32, which rounds factors to 10 bits of mantissa; default tf32."
     )
     var precision: ProductPrecision?
 
-    /// Opens the device.
+    /// Opens the device for trainings.
     ///
     /// - Throws: `CUDAError`; `ValidationError` for a precision that nothing follows.
     func trainingDevice() throws -> any TrainingDevice {
-        switch try Device(named: device) {
-        case .cpu:
-            guard precision == nil else {
-                throw ValidationError("--precision is for products on a card; add --device cuda, or leave it out")
-            }
-            return Lanes.shared
-        case .cuda(let index): return CUDATraining(try CUDAContext(index: index), precision: precision ?? .tf32)
+        switch try chosen() {
+        case .cpu: Lanes.shared
+        case .cuda(let index): CUDATraining(try CUDAContext(index: index), precision: precision ?? .tf32)
         }
+    }
+
+    /// Loads a model; on a card its weights are copied there.
+    ///
+    /// - Throws: as `loadLanguageModel`; `CUDAError`; `ValidationError` for a precision that nothing follows.
+    func languageModel(_ path: String) throws -> any LanguageModel {
+        switch try chosen() {
+        case .cpu: return try loadLanguageModel(path: path)
+        case .cuda(let index):
+            // The card first: one that is not there should not cost the load of a model.
+            let context = try CUDAContext(index: index)
+            return try CUDALanguageModel(try loadDecoder(path: path), on: context, precision: precision ?? .tf32)
+        }
+    }
+
+    private func chosen() throws -> Device {
+        let chosen = try Device(named: device)
+        if chosen == .cpu, precision != nil {
+            throw ValidationError("--precision is for products on a card; add --device cuda, or leave it out")
+        }
+        return chosen
     }
 }
 
 extension ProductPrecision: ExpressibleByArgument {}
+
+extension LanguageModel {
+    /// Where it is computed, for records; empty on the processors.
+    var deviceRecord: [String: String] { (self as? CUDALanguageModel)?.record ?? [:] }
+}
 
 /// What `--device` and DMSAE_DEVICE name.
 enum Device: Equatable {

@@ -45,7 +45,8 @@ struct DistillCommand: ParsableCommand {
         let terminal = Terminal.shared
         var corpora: [TextCorpus] = []
         let device = try place.trainingDevice()
-        var parts = try DistillationParts(recipe, plugins, folder: folder, corpora: &corpora)
+        var parts = try DistillationParts(
+            recipe, plugins, on: place, folder: folder, corpora: &corpora)
         parts.device = device
         let distillation = try Distillation(
             recipe, parts: parts, folder: folder, progress: terminal, stop: Interruption.request)

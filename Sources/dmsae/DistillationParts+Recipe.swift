@@ -7,7 +7,10 @@ extension DistillationParts {
     /// What a recipe names: files, models and plugins. The texts are put into `corpora` too.
     ///
     /// - Throws: what is missing or broken, before any work.
-    init(_ recipe: Recipe, _ plugins: PluginOptions, folder: String, corpora: inout [TextCorpus]) throws {
+    init(
+        _ recipe: Recipe, _ plugins: PluginOptions, on device: DeviceOptions, folder: String,
+        corpora: inout [TextCorpus]
+    ) throws {
         func place(_ name: String, _ demo: (DemoCache) -> String) throws -> String {
             name == "demo" ? demo(try DemoCache()) : name
         }
@@ -31,7 +34,7 @@ extension DistillationParts {
         let evaluationCorpus = try evaluationPath.map { try TextCorpus(path: $0, skipsBadLines: recipe.skipBadLines) }
         corpora = [corpus] + (evaluationCorpus.map { [$0] } ?? [])
         let tokenizer = try loadTokenizer(model: modelPath)
-        let model = try loadLanguageModel(path: modelPath)
+        let model = try device.languageModel(modelPath)
         @Sendable func source(_ corpus: TextCorpus, skip: Int, limit: Int) throws -> TokenSource {
             let data = try TokenDataset(
                 corpus: corpus, tokenizer: tokenizer, length: recipe.context, skip: skip, limit: limit,

@@ -27,6 +27,7 @@ struct EvalCommand: ParsableCommand {
     var tokens = 8192
     @OptionGroup var corpus: CorpusOptions
     @OptionGroup var splice: SpliceOptions
+    @OptionGroup var device: DeviceOptions
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
@@ -42,7 +43,7 @@ struct EvalCommand: ParsableCommand {
         let layer = place.value
         let text = try corpus.open()
         let tokenizer = try loadTokenizer(model: model)
-        let loaded = try loadLanguageModel(path: model)
+        let loaded = try device.languageModel(model)
         guard autoencoder.dIn == loaded.configuration.dModel else {
             throw AttributionError.widthsDiffer(sae: autoencoder.dIn, model: loaded.configuration.dModel)
         }

@@ -26,6 +26,7 @@ struct HarvestCommand: ParsableCommand {
     @Option(help: "Seed of the shuffle.")
     var seed = 1
     @OptionGroup var splice: SpliceOptions
+    @OptionGroup var place: DeviceOptions
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
@@ -45,13 +46,14 @@ struct HarvestCommand: ParsableCommand {
         }
         let text = try corpus.open()
         let tokenizer = try loadTokenizer(model: model)
-        let loaded = try loadLanguageModel(path: model)
+        let loaded = try place.languageModel(model)
         let data = try corpus.dataset(of: text, tokenizer, tokens: tokens)
         var settings = HarvestSettings(tokens: tokens, seed: UInt64(seed), modelName: lastComponent(model))
         settings.skippedTokens = corpus.skip
         settings.needsAllTokens = false
         settings.others = ["sequences": "\(corpus.sequences)", "skip bad lines": "\(corpus.lines.skipBadLines)"]
         settings.others.merge(corpus.tokens.recorded) { $1 }
+        settings.others.merge(loaded.deviceRecord) { $1 }
         settings.hashes = try fileHashes([("model", modelFiles(model)), ("text", text.files)])
         let harvest = Harvest(
             model: loaded, layer: layer, policy: splice.policy(loaded.configuration, tokenizer: tokenizer),

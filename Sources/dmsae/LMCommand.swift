@@ -34,6 +34,7 @@ struct LMCommand: ParsableCommand {
         var replace: String?
         @Flag(help: "Write logits too.")
         var logits = false
+        @OptionGroup var device: DeviceOptions
         @OptionGroup var output: OutputOptions
 
         private static let sequencesPerPass = 8
@@ -45,7 +46,7 @@ struct LMCommand: ParsableCommand {
             try Surroundings.prepareToCompute(advice: "give fewer or shorter rows of tokens")
             let batch = try readTokens(tokens)
             let path = model
-            let model = try loadLanguageModel(path: path)
+            let model = try device.languageModel(path)
             let d = model.configuration.dModel
             let (b, t) = (batch.sequenceCount, batch.length)
             let given: Matrix? = try replace.map { path in
@@ -79,7 +80,8 @@ struct LMCommand: ParsableCommand {
                 ("model", modelFiles(path)), ("tokens", [tokens]),
                 ("replaced activations", replace.map { [$0] } ?? []),
             ]
-            var writer = SafetensorsWriter(metadata: try origin(files, ["layer": "\(layer)"]))
+            var writer = SafetensorsWriter(
+                metadata: try origin(files, ["layer": "\(layer)"].merging(model.deviceRecord) { $1 }))
             writer.add("activations", residual, shape: [b, t, d])
             writer.add("loss", withoutLastPositions(losses, length: t), shape: [b, t - 1])
             writer.add("gradient", gradient, shape: [b, t, d])

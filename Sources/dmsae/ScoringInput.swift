@@ -34,6 +34,7 @@ struct ScoringInput: ParsableArguments {
     var budget: EvaluationLimit?
     @OptionGroup var splice: SpliceOptions
     @OptionGroup var scaling: ScaleOptions
+    @OptionGroup var device: DeviceOptions
 
     func validate() throws {
         try require("--sequences", sequences, in: OptionRange.sequences)
@@ -88,7 +89,7 @@ struct ScoringInput: ParsableArguments {
             }
             batch = batch.windows(of: window)
         }
-        let loaded = try loadLanguageModel(path: model)
+        let loaded = try device.languageModel(model)
         // A model without a tokenizer (activations and ids only) has the special tokens of its configuration.
         let tokenizer = hasTokenizer(model) ? try loadTokenizer(model: model) : nil
         var settings = ScoringSettings()
@@ -115,7 +116,7 @@ struct ScoringInput: ParsableArguments {
             "sinks": splice.sinks.defaultValueDescription, "decoder_norms": loaded.scale.rawValue,
             // The norms that tell sinks are compared with are those of the sequences of one pass.
             "sequences": "\(sequences)",
-        ])
+        ].merging(loaded.model.deviceRecord) { $1 })
         for path in SAEFormats.files(sae).dropFirst().dropLast() {
             key["SAE_\(path.split(separator: "/").last ?? "").sha256"] = try SHA256.hexadecimal(ofFile: path)
         }

@@ -3,11 +3,12 @@ import LanguageModeling
 import LinearAlgebra
 import TensorFiles
 
-/// Tokens a second of a real model: what the harvest costs (residual stream up to a layer) and what attribution
+/// Tokens a second of a model: what the harvest costs (residual stream up to a layer) and what attribution
 /// costs (losses and gradient from there), each beside the time its matrix products alone would take; then what
 /// running suffixes again costs a token, beside the plain forward; then the same jobs in transformers.
 struct LanguageModelThroughput {
-    let path: String
+    let name: String
+    let model: Decoder
     let layer: Int
     /// A Python with torch and transformers.
     var python: String?
@@ -15,21 +16,12 @@ struct LanguageModelThroughput {
     var folder: String?
 
     func run() throws {
-        let model = try loadLanguageModel(path: path)
         let c = model.configuration
         let batch = TokenBatch(
             ids: (0..<2048).map { Int32($0 * 7919 % c.vocabularySize) }, sequenceCount: 8, length: 256)
         let x = try model.residual(of: batch, afterLayer: layer)
 
-        // Multiply-adds of a token in one block's products, without attention, and in the head's.
-        let description =
-            try path.hasSuffix(".gguf")
-            ? DecoderDescription(gguf: GGUFFile(path: path)) : DecoderDescription(huggingFace: path + "/config.json")
-        let (a, m) = (description.attention, description.perceptron)
-        let block = c.dModel * (2 * (a.headCount + a.keyValueHeadCount) * a.headDimension + m.inputWidth + m.width)
-        let head = c.dModel * c.vocabularySize
-        let above = c.layerCount - 1 - layer
-        let product = BlockProduct(dModel: c.dModel, width: m.inputWidth)
+        let product = BlockProduct(dModel: c.dModel, width: model.description.perceptron.inputWidth)
         // Suffixes as an ablation makes them: most of the 24 begin late, one in four at the start.
         let replay = try model.replay(of: batch, residual: x, afterLayer: layer)
         let suffixes = (0..<24).map { i in
@@ -43,28 +35,21 @@ struct LanguageModelThroughput {
             rounds.time("product") { product.run() }
             try rounds.time("residual") { _ = try model.residual(of: batch, afterLayer: layer) }
             try rounds.time("losses") { _ = try model.losses(of: batch, residual: x, afterLayer: layer) }
-            rounds.time("replay") {
-                replayed.withUnsafeMutableBufferPointer { replay.losses(of: suffixes, into: $0.baseAddress!) }
+            try rounds.time("replay") {
+                try replayed.withUnsafeMutableBufferPointer { try replay.losses(of: suffixes, into: $0.baseAddress!) }
             }
             try rounds.time("gradient") { _ = try model.lossesAndGradient(of: batch, residual: x, afterLayer: layer) }
         }
 
-        let name = lastComponent(path)
         let rate = product.operations / rounds.median("product")
         print("\nlanguage model \(name), 8 × 256 tokens; its largest product alone \(number(rate / 1e9, 0)) GFLOP/s")
-        let fromLayer = above * block + head
-        for (part, title, tokens, operations) in [
-            ("residual", "harvest, residual to layer \(layer)", batch.tokenCount, 2 * (layer + 1) * block),
-            ("losses", "losses from layer \(layer)", batch.tokenCount, 2 * fromLayer),
-            ("gradient", "losses and gradient from layer \(layer)", batch.tokenCount, 4 * fromLayer),
-            ("replay", "\(suffixes.count) suffixes run again from layer \(layer)", replayedRows, 2 * fromLayer),
-        ] {
-            let seconds = rounds.median(part)
-            let bound = Double(operations) * Double(tokens) / rate
-            printRow(
-                title, milliseconds(seconds), "\(number(Double(tokens) / seconds, 0)) tok/s",
-                "\(number(100 * bound / seconds, 0))%")
+        for job in LanguageModelJob.all(of: model.description, layer: layer) {
+            job.printRow(seconds: rounds.median(job.part), tokens: batch.tokenCount, rate: rate)
         }
+        LanguageModelJob(
+            part: "replay", title: "\(suffixes.count) suffixes run again from layer \(layer)",
+            operations: LanguageModelJob.fromLayer(model.description, layer)
+        ).printRow(seconds: rounds.median("replay"), tokens: replayedRows, rate: rate)
         var usage = rusage()
         getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
         printRow("peak memory of the process", "\(usage.ru_maxrss / 1024) MiB")
@@ -86,6 +71,46 @@ struct LanguageModelThroughput {
                     "ours \(number(seconds / rounds.median(ours), 2)) ×")
             }
         }
+    }
+}
+
+/// Something a language model is asked for, with the operations of its matrix products a token, without those of attention.
+struct LanguageModelJob {
+    let part: String
+    let title: String
+    let operations: Int
+
+    static func all(of description: DecoderDescription, layer: Int) -> [LanguageModelJob] {
+        let above = fromLayer(description, layer)
+        return [
+            LanguageModelJob(
+                part: "residual", title: "harvest, residual to layer \(layer)",
+                operations: 2 * (layer + 1) * block(description)),
+            LanguageModelJob(part: "losses", title: "losses from layer \(layer)", operations: above),
+            LanguageModelJob(
+                part: "gradient", title: "losses and gradient from layer \(layer)", operations: 2 * above),
+        ]
+    }
+
+    /// Blocks above a layer, and the head.
+    static func fromLayer(_ description: DecoderDescription, _ layer: Int) -> Int {
+        let c = description.configuration
+        return 2 * ((c.layerCount - 1 - layer) * block(description) + c.dModel * c.vocabularySize)
+    }
+
+    /// Multiply-adds of a block.
+    private static func block(_ description: DecoderDescription) -> Int {
+        let (a, m) = (description.attention, description.perceptron)
+        return description.configuration.dModel
+            * (2 * (a.headCount + a.keyValueHeadCount) * a.headDimension + m.inputWidth + m.width)
+    }
+
+    /// Time, tokens a second, and the share of it that products at `rate` would take.
+    func printRow(seconds: Double, tokens: Int, rate: Double) {
+        let bound = Double(operations) * Double(tokens) / rate
+        Benchmarks.printRow(
+            title, milliseconds(seconds), "\(number(Double(tokens) / seconds, 0)) tok/s",
+            "\(number(100 * bound / seconds, 0))%")
     }
 }
 

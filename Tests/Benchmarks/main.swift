@@ -1,13 +1,16 @@
 import CUDABackend
 import Glibc
+import LanguageModeling
+import TensorFiles
 
 // With a Python that has torch and the peers (or DMSAE_PEER_PYTHON), and the model as a folder that transformers reads (or
 // DMSAE_PEER_MODEL; MODEL itself if it is one), peers are timed too.
 let usage = """
     usage: Benchmarks [sae [all | D F K B] [--core C] [--dead SHARE] [--rounds N] [--device cuda [--precision fp32|tf32]]
-                      | lm MODEL [LAYER] | scoring MODEL [LAYER] | plugins MODEL [LAYER]
+                      | lm MODEL|SHAPE [LAYER] [--device cuda [--precision fp32|tf32]] | scoring MODEL [LAYER] | plugins MODEL [LAYER]
                       | store FOLDER]
                       [--python PYTHON] [--folder FOLDER]
+    SHAPE: \(LanguageModelShape.all.map(\.name).joined(separator: ", ")), of random weights
     """
 var arguments = Array(CommandLine.arguments.dropFirst())
 
@@ -24,7 +27,41 @@ let folder = option("--folder", "DMSAE_PEER_MODEL", in: &arguments)
 
 func languageModel(_ path: String, _ layer: Int) throws {
     let readable = folder ?? (path.hasSuffix(".gguf") ? nil : path)
-    try LanguageModelThroughput(path: path, layer: layer, python: python, folder: readable).run()
+    try LanguageModelThroughput(
+        name: lastComponent(path), model: loadDecoder(path: path), layer: layer, python: python, folder: readable
+    ).run()
+}
+
+/// What the arguments after `lm` ask for; false if they cannot be understood.
+func languageModel(_ arguments: [String]) throws -> Bool {
+    var rest = arguments
+    let (device, precision) = (value(of: "--device", in: &rest), value(of: "--precision", in: &rest))
+    guard (1...2).contains(rest.count), ["cpu", "cuda", nil].contains(device) else { return false }
+    let shape = LanguageModelShape.all.first { $0.name == rest[0] }
+    guard let layer = rest.count == 1 ? shape?.layer ?? 15 : Int(rest[1]) else { return false }
+    guard device == "cuda" else {
+        guard precision == nil else { return false }
+        guard let shape else {
+            try languageModel(rest[0], layer)
+            return true
+        }
+        try LanguageModelThroughput(name: shape.name, model: shape.decoder(), layer: layer).run()
+        return true
+    }
+    guard let precision = ProductPrecision(rawValue: precision ?? "tf32") else { return false }
+    var card = CardLanguageModel(
+        name: lastComponent(rest[0]), model: try shape?.decoder() ?? loadDecoder(path: rest[0]), layer: layer,
+        precision: precision)
+    if let shape { (card.sequences, card.length) = (shape.sequences, shape.length) }
+    try card.run()
+    return true
+}
+
+/// The value of an option, taken out of the arguments.
+func value(of name: String, in arguments: inout [String]) -> String? {
+    guard let at = arguments.firstIndex(of: name), at + 1 < arguments.count else { return nil }
+    defer { arguments.removeSubrange(at...at + 1) }
+    return arguments[at + 1]
 }
 
 printMachine()
@@ -46,7 +83,11 @@ case ("sae", _, _):
         exit(64)
     }
     for step in steps { try step.run() }
-case ("lm", 2...3, let layer?): try languageModel(model, layer)
+case ("lm", _, _):
+    guard try languageModel(Array(arguments.dropFirst())) else {
+        print(usage)
+        exit(64)
+    }
 case ("scoring", 2...3, let layer?): try ScoringThroughput(path: model, layer: layer).run()
 case ("plugins", 2...3, let layer?): try PluginOverhead(path: model, layer: layer).run()
 case ("store", 2, _): try StoreReading(folder: model).run()

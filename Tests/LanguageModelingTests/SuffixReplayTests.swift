@@ -35,12 +35,12 @@ import Testing
             let alone = TokenBatch(Array(batch.ids[from..<from + batch.length]))
             let losses = try model.losses(of: alone, residual: edited, afterLayer: layer)
             whole += losses[edit.1...].map(Double.init)
-            let before = replay.losses[from..<from + edit.1].map(Double.init)
+            let before = try replay.losses[from..<from + edit.1].map(Double.init)
             if !before.isEmpty, relativeDifference(Array(losses[..<edit.1]), before) > 1e-5 { unchangedBefore = false }
         }
         var replayed = [Float](repeating: .nan, count: whole.count)
-        replayed.withUnsafeMutableBufferPointer { losses in
-            replay.losses(
+        try replayed.withUnsafeMutableBufferPointer { losses in
+            try replay.losses(
                 of: zip(edits, rows).map { SequenceSuffix(sequence: $0.0, first: $0.1, residual: $1.elements) },
                 into: losses.baseAddress!)
         }
@@ -76,11 +76,11 @@ import Testing
         let x = try model.residual(of: batch, afterLayer: 1)
         let replay = try model.replay(of: batch, residual: x, afterLayer: 1)
         #expect(try replay.losses == model.losses(of: batch, residual: x, afterLayer: 1))
-        let kept = replay.losses
+        let kept = try replay.losses
         let suffix = SequenceSuffix(sequence: 1, first: 5, residual: x.row(45))
         var (first, second) = ([Float](repeating: 0, count: 35), [Float](repeating: 0, count: 35))
-        first.withUnsafeMutableBufferPointer { replay.losses(of: [suffix], into: $0.baseAddress!) }
-        second.withUnsafeMutableBufferPointer { replay.losses(of: [suffix], into: $0.baseAddress!) }
+        try first.withUnsafeMutableBufferPointer { try replay.losses(of: [suffix], into: $0.baseAddress!) }
+        try second.withUnsafeMutableBufferPointer { try replay.losses(of: [suffix], into: $0.baseAddress!) }
         #expect(first == second, "the same call, the same bits")
         #expect(relativeDifference(first, kept[45...].map(Double.init)) < 1e-5, "no change, no difference")
     }

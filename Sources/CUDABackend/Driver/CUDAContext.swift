@@ -87,6 +87,14 @@ package final class CUDAContext {
     /// Makes this card the one that the calling thread speaks to.
     func activate() throws(CUDAError) { try driver.check(driver.contextSetCurrent(handle), "cuCtxSetCurrent") }
 
+    /// All that numbers computed here depend on, for records.
+    func record(_ precision: ProductPrecision) -> [String: String] {
+        [
+            "device": name, "driver": driverVersion, "kernel compiler": compiler.version,
+            "precision": precision.rawValue,
+        ]
+    }
+
     /// Bytes that are free, and all of them.
     package func memory() throws(CUDAError) -> (free: Int, total: Int) {
         try activate()

@@ -19,12 +19,14 @@ final class KernelLibrary {
 
     /// The texts of `Kernels`, by file.
     static let sources: [String: [UInt8]] = [
-        "adam": PackageResources.adam_cu, "assemble": PackageResources.assemble_cu,
-        "auxiliary": PackageResources.auxiliary_cu, "bias": PackageResources.bias_cu,
-        "bylatent": PackageResources.bylatent_cu, "center": PackageResources.center_cu,
-        "collect": PackageResources.collect_cu, "differentiate": PackageResources.differentiate_cu,
-        "rank": PackageResources.rank_cu, "reconstruct": PackageResources.reconstruct_cu,
-        "survey": PackageResources.survey_cu,
+        "activate": PackageResources.activate_cu, "adam": PackageResources.adam_cu,
+        "assemble": PackageResources.assemble_cu, "auxiliary": PackageResources.auxiliary_cu,
+        "bias": PackageResources.bias_cu, "bylatent": PackageResources.bylatent_cu,
+        "center": PackageResources.center_cu, "collect": PackageResources.collect_cu,
+        "differentiate": PackageResources.differentiate_cu, "embed": PackageResources.embed_cu,
+        "heads": PackageResources.heads_cu, "norm": PackageResources.norm_cu, "rank": PackageResources.rank_cu,
+        "reconstruct": PackageResources.reconstruct_cu, "softmax": PackageResources.softmax_cu,
+        "survey": PackageResources.survey_cu, "vocabulary": PackageResources.vocabulary_cu,
     ]
 
     /// The kernel `name` of a file.

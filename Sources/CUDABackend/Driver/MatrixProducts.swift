@@ -18,6 +18,7 @@ final class MatrixProducts {
     private let descriptionSet: @convention(c) (Handle, Int32, UnsafeRawPointer, Int) -> Int32
     private let layoutCreate: @convention(c) (UnsafeMutablePointer<Handle?>, Int32, UInt64, UInt64, Int64) -> Int32
     private let layoutDestroy: @convention(c) (Handle) -> Int32
+    private let layoutSet: @convention(c) (Handle, Int32, UnsafeRawPointer, Int) -> Int32
     private let preferenceCreate: @convention(c) (UnsafeMutablePointer<Handle?>) -> Int32
     private let preferenceDestroy: @convention(c) (Handle) -> Int32
     private let preferenceSet: @convention(c) (Handle, Int32, UnsafeRawPointer, Int) -> Int32
@@ -47,6 +48,10 @@ final class MatrixProducts {
         let (m, n, k): (Int, Int, Int)
         let (transposesA, transposesB): (Bool, Bool)
         let (strideA, strideB, strideC): (Int, Int, Int)
+        let batches: Int
+        let (batchStrideA, batchStrideB, batchStrideC): (Int, Int, Int)
+        /// Bytes that divide every address: an algorithm may read several numbers at a time.
+        let alignment: UInt32
     }
 
     private struct Prepared {
@@ -70,6 +75,7 @@ final class MatrixProducts {
         descriptionSet = try library.function("cublasLtMatmulDescSetAttribute")
         layoutCreate = try library.function("cublasLtMatrixLayoutCreate")
         layoutDestroy = try library.function("cublasLtMatrixLayoutDestroy")
+        layoutSet = try library.function("cublasLtMatrixLayoutSetAttribute")
         preferenceCreate = try library.function("cublasLtMatmulPreferenceCreate")
         preferenceDestroy = try library.function("cublasLtMatmulPreferenceDestroy")
         preferenceSet = try library.function("cublasLtMatmulPreferenceSetAttribute")
@@ -99,18 +105,21 @@ final class MatrixProducts {
     /// What NVIDIA recommends for Hopper.
     static let workspaceBytes = 32 << 20
 
-    /// C = factor·A B + kept·C of row-major matrices: C [m, n], A [m, k], B [k, n], or the transposes of what lies in memory.
+    /// C = factor·A B + kept·C of row-major matrices: C [m, n], A [m, k], B [k, n], or the transposes of what lies in memory;
+    /// of `batches` such, as far apart as the slices say.
     ///
     /// - Throws: `CUDAError.call`.
     func multiply(
-        _ a: DeviceSlice, _ b: DeviceSlice, into c: DeviceSlice, m: Int, n: Int, k: Int, factor: Float = 1,
-        keeping kept: Float = 0, on stream: OpaquePointer
+        _ a: DeviceSlice, _ b: DeviceSlice, into c: DeviceSlice, m: Int, n: Int, k: Int, batches: Int = 1,
+        factor: Float = 1, keeping kept: Float = 0, on stream: OpaquePointer
     ) throws(CUDAError) {
         // Cᵀ = op(B)ᵀ op(A)ᵀ: the library's first factor is B, and what it sees of each is the transpose.
         let shape = Shape(
             m: n, n: m, k: k, transposesA: b.isTransposed, transposesB: a.isTransposed, strideA: b.stride,
-            strideB: a.stride,
-            strideC: c.stride)
+            strideB: a.stride, strideC: c.stride, batches: batches, batchStrideA: b.batchStride,
+            batchStrideB: a.batchStride, batchStrideC: c.batchStride,
+            alignment: Self.alignment(
+                a.address | b.address | c.address | UInt64(4 * (a.batchStride | b.batchStride | c.batchStride))))
         let plan = try prepare(shape)
         try context.timed("product") { () throws(CUDAError) in
             try launch(plan, a, b, c, factor: factor, keeping: kept, on: stream, "\(m) × \(k) and \(k) × \(n)")
@@ -130,6 +139,11 @@ final class MatrixProducts {
         try check(code, "cublasLtMatmul of \(sizes())")
     }
 
+    /// 256, which the library takes for granted, or less.
+    private static func alignment(_ addresses: UInt64) -> UInt32 {
+        1 << UInt32(min(8, addresses.trailingZeroBitCount))
+    }
+
     private func prepare(_ shape: Shape) throws(CUDAError) -> Prepared {
         if let made = prepared[shape] { return made }
         let real: Int32 = 0  // CUDA_R_32F
@@ -138,24 +152,35 @@ final class MatrixProducts {
         var (first, second): (Int32, Int32) = (shape.transposesA ? 1 : 0, shape.transposesB ? 1 : 0)
         try check(descriptionSet(description!, 3, &first, 4), "CUBLASLT_MATMUL_DESC_TRANSA")
         try check(descriptionSet(description!, 4, &second, 4), "CUBLASLT_MATMUL_DESC_TRANSB")
-        func layout(_ rows: Int, _ columns: Int, _ stride: Int) throws(CUDAError) -> Handle {
+        func layout(_ rows: Int, _ columns: Int, _ stride: Int, _ batchStride: Int) throws(CUDAError) -> Handle {
             var made: Handle?
             try check(
                 layoutCreate(&made, real, UInt64(rows), UInt64(columns), Int64(stride)), "cublasLtMatrixLayoutCreate")
+            guard shape.batches > 1 else { return made! }
+            var (count, distance) = (Int32(shape.batches), Int64(batchStride))
+            try check(layoutSet(made!, 5, &count, 4), "CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT")
+            try check(layoutSet(made!, 6, &distance, 8), "CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET")
             return made!
         }
         let a =
             try shape.transposesA
-            ? layout(shape.k, shape.m, shape.strideA) : layout(shape.m, shape.k, shape.strideA)
+            ? layout(shape.k, shape.m, shape.strideA, shape.batchStrideA)
+            : layout(shape.m, shape.k, shape.strideA, shape.batchStrideA)
         let b =
             try shape.transposesB
-            ? layout(shape.n, shape.k, shape.strideB) : layout(shape.k, shape.n, shape.strideB)
-        let c = try layout(shape.m, shape.n, shape.strideC)
+            ? layout(shape.n, shape.k, shape.strideB, shape.batchStrideB)
+            : layout(shape.k, shape.n, shape.strideB, shape.batchStrideB)
+        let c = try layout(shape.m, shape.n, shape.strideC, shape.batchStrideC)
         var preference: Handle?
         try check(preferenceCreate(&preference), "cublasLtMatmulPreferenceCreate")
         defer { _ = preferenceDestroy(preference!) }
         var bytes = Self.workspaceBytes
         try check(preferenceSet(preference!, 1, &bytes, 8), "CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES")
+        // CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES and those of B, C and D
+        var alignment = shape.alignment
+        for attribute in Int32(5)...8 where alignment < 256 {
+            try check(preferenceSet(preference!, attribute, &alignment, 4), "CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT")
+        }
         var (heuristic, found) = (Heuristic(), Int32(0))
         try check(
             chooseAlgorithm(handle, description!, a, b, c, c, preference!, 1, &heuristic, &found),

@@ -67,6 +67,8 @@ struct DeviceSlice {
     let stride: Int
     /// Whether its transpose is meant.
     var isTransposed = false
+    /// Floats from one matrix to the next where there are several.
+    var batchStride = 0
 
     /// The same to be read as its transpose.
     var transposed: DeviceSlice {
@@ -81,9 +83,10 @@ struct DeviceSlice {
         stride = 0
     }
 
-    init(_ array: DeviceArray<Float>, at first: Int = 0, stride: Int) {
+    init(_ array: DeviceArray<Float>, at first: Int = 0, stride: Int, batchStride: Int = 0) {
         address = array.address + UInt64(4 * first)
         self.stride = stride
+        self.batchStride = batchStride
     }
 }
 

@@ -1,0 +1,9 @@
+// What enters the first block: x[r] = scale·embedding[ids[r]], and where positions were learned plus that of r's position.
+extern "C" __global__ void embed(
+    const int *ids, const float4 *embedding, const float4 *positions, float scale, int length, int d4, float4 *x) {
+    int r = blockIdx.x, c = blockIdx.y * blockDim.x + threadIdx.x;
+    if (c >= d4) return;
+    float4 value = scaled(__ldg(embedding + (size_t)ids[r] * d4 + c), scale);
+    if (positions) addScaled(value, 1, positions[(size_t)(r % length) * d4 + c]);
+    x[(size_t)r * d4 + c] = value;
+}

@@ -1,0 +1,107 @@
+// Heads between rows of tokens, as products with weights want them, and matrices of one head group each, as batched products do.
+//
+// A row has H query, K key and K value heads of h numbers; G = H/K query heads read one key head. B sequences of T tokens:
+//   query [B·K, T, G, h]    key [B·K, T, h]    value [B·K, T, h]
+// so that a group's queries are one matrix of T·G rows. Queries and keys are normed and turned on the way (SelfAttention.swift,
+// Rotary.swift); a warp has a head of a token.
+
+// Where head j of a token lies.
+__device__ __forceinline__ float *packed(
+    float *query, float *key, float *value, int row, int j, int length, int heads, int groups, int h) {
+    int s = row / length, t = row % length, size = heads / groups;
+    if (j < heads) return query + ((size_t)((s * groups + j / size) * length + t) * size + j % size) * h;
+    int group = j < heads + groups ? j - heads : j - heads - groups;
+    return (j < heads + groups ? key : value) + (size_t)((s * groups + group) * length + t) * h;
+}
+
+// `kept` [rows, (H + K)·h] receives what is normed, where heads are.
+extern "C" __global__ void __launch_bounds__(256) splitHeads(
+    const float *x, int stride, int rows, int length, int heads, int groups, int h, const float *bias,
+    const float *queryNorm, const float *keyNorm, float epsilon, const float *cosines, const float *sines, int half,
+    float *query, float *key, float *value, float *kept) {
+    int all = heads + 2 * groups, task = blockIdx.x * warps() + warp();
+    if (task >= rows * all) return;
+    int row = task / all, j = task % all;
+    const float *own = x + (size_t)row * stride + j * h, *shift = bias ? bias + j * h : bias;
+    float *out = packed(query, key, value, row, j, length, heads, groups, h);
+    const float *norm = j < heads ? queryNorm : keyNorm;
+    float r = 1;
+    if (j >= heads + groups) {
+        norm = nullptr;
+        half = 0;
+    }
+    if (norm) {
+        float squares = 0, *copy = kept ? kept + ((size_t)row * (heads + groups) + j) * h : kept;
+        for (int i = lane(); i < h; i += 32) {
+            float value = own[i] + (shift ? shift[i] : 0.0f);
+            squares = fmaf(value, value, squares);
+            if (copy) copy[i] = value;
+        }
+        r = 1 / sqrtf(warpSum(squares) / h + epsilon);
+    }
+    auto normed = [&](int i) {
+        float value = own[i] + (shift ? shift[i] : 0.0f);
+        return norm ? value * r * norm[i] : value;
+    };
+    size_t angle = (size_t)(row % length) * half;
+    for (int i = lane(); i < half; i += 32) {
+        float a = normed(i), b = normed(i + half), c = cosines[angle + i], s = sines[angle + i];
+        out[i] = a * c - b * s;
+        out[i + half] = b * c + a * s;
+    }
+    for (int i = 2 * half + lane(); i < h; i += 32) out[i] = normed(i);
+}
+
+// The gradient of x from those of queries, keys and values; `kept` as above.
+extern "C" __global__ void __launch_bounds__(256) splitHeadsBackward(
+    float *query, float *key, float *value, int rows, int length, int heads, int groups, int h, const float *queryNorm,
+    const float *keyNorm, float epsilon, const float *cosines, const float *sines, int half, const float *kept,
+    float *dx, int stride) {
+    int all = heads + 2 * groups, task = blockIdx.x * warps() + warp();
+    if (task >= rows * all) return;
+    int row = task / all, j = task % all;
+    const float *dout = packed(query, key, value, row, j, length, heads, groups, h);
+    float *out = dx + (size_t)row * stride + j * h;
+    const float *norm = j < heads ? queryNorm : keyNorm;
+    if (j >= heads + groups) {
+        norm = nullptr;
+        half = 0;
+    }
+    size_t angle = (size_t)(row % length) * half;
+    // forward:  (a, b) ← R·(a, b)    ⇒    the gradient turns back
+    auto turned = [&](int i) {
+        if (i >= 2 * half) return dout[i];
+        bool isFirst = i < half;
+        size_t at = angle + (isFirst ? i : i - half);
+        float s = isFirst ? sines[at] : -sines[at];
+        return dout[i] * cosines[at] + dout[isFirst ? i + half : i - half] * s;
+    };
+    float r = 1, b = 0;
+    const float *x = norm ? kept + ((size_t)row * (heads + groups) + j) * h : kept;
+    if (norm) {
+        float squares = 0, along = 0;
+        for (int i = lane(); i < h; i += 32) {
+            squares = fmaf(x[i], x[i], squares);
+            along = fmaf(x[i], norm[i] * turned(i), along);
+        }
+        r = 1 / sqrtf(warpSum(squares) / h + epsilon);
+        b = -r * r * r / h * warpSum(along);
+    }
+    for (int i = lane(); i < h; i += 32) out[i] = norm ? r * norm[i] * turned(i) + b * x[i] : turned(i);
+}
+
+// Rows of H·h from attention's results [B·K, T, G, h].
+extern "C" __global__ void joinHeads(
+    const float *mixed, int length, int heads, int groups, int h, float *x, int stride) {
+    int row = blockIdx.x, s = row / length, t = row % length, width = heads / groups * h;
+    for (int c = threadIdx.x; c < heads * h; c += blockDim.x)
+        x[(size_t)row * stride + c] = mixed[((size_t)(s * groups + c / width) * length + t) * width + c % width];
+}
+
+// The other way.
+extern "C" __global__ void partHeads(
+    const float *x, int stride, int length, int heads, int groups, int h, float *mixed) {
+    int row = blockIdx.x, s = row / length, t = row % length, width = heads / groups * h;
+    for (int c = threadIdx.x; c < heads * h; c += blockDim.x)
+        mixed[((size_t)(s * groups + c / width) * length + t) * width + c % width] = x[(size_t)row * stride + c];
+}

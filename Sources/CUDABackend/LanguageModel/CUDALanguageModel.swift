@@ -1,0 +1,209 @@
+import LanguageModeling
+import LinearAlgebra
+import Synchronization
+
+/// A decoder on a card. Its weights lie there in single precision, beside the host's own copy, which answers for logits of
+/// directions: those are asked for once in a report.
+package final class CUDALanguageModel: LanguageModel, @unchecked Sendable {
+    private let host: Decoder
+    private let device: DeviceArithmetic
+    private let limits: PassLimits
+    private let precision: ProductPrecision
+    /// `[V, d]` and `[contextLength, d]`.
+    private let embedding: DeviceMatrix
+    private let positions: DeviceMatrix?
+    private let blocks: [DeviceBlock]
+    private let head: DeviceHead
+    private let matrices: PinnedMatrices
+    /// For passes up, and for those that come down again.
+    private var plain, traced: DeviceWorkspace?
+    /// Who speaks to the card; the only one to touch what is not constant here.
+    private let turn = Mutex(())
+
+    package var configuration: ModelConfiguration { host.configuration }
+    /// Where and how it is computed, for records.
+    package var record: [String: String] { device.context.record(precision) }
+
+    /// Copies a decoder's weights to a card. `context` is for this model alone from now on.
+    ///
+    /// - Throws: `CUDAError`, of a card that has no room for the weights before any is copied.
+    package init(
+        _ decoder: Decoder, on context: CUDAContext, precision: ProductPrecision,
+        limits: PassLimits = PassLimits()
+    ) throws(CUDAError) {
+        try context.require(decoder.cardWeights)
+        host = decoder
+        self.limits = limits
+        self.precision = precision
+        matrices = PinnedMatrices(on: context)
+        device = try DeviceArithmetic(context, precision: precision)
+        embedding = try device.matrix(decoder.embedding)
+        positions = try device.matrix(decoder.positions)
+        var blocks: [DeviceBlock] = []
+        for block in decoder.blocks { blocks.append(try DeviceBlock(block, on: device)) }
+        self.blocks = blocks
+        let isTied = decoder.head.weight === decoder.embedding
+        head = try DeviceHead(
+            decoder.head, weight: isTied ? embedding : device.matrix(decoder.head.weight), on: device)
+    }
+
+    // MARK: LanguageModel
+
+    package func residual(of batch: TokenBatch, afterLayer layer: Int) throws -> Matrix {
+        try host.check(batch, layer)
+        return try turn.withLock { _ in
+            let result = try matrices.matrix(rows: batch.tokenCount, columns: configuration.dModel)
+            try forEachPass(batch, blocks: 0) { (pass, tokens) throws(CUDAError) in
+                try embed(pass)
+                try run(blocks[...layer], pass)
+                try pass.workspace.store(pass.workspace.stream, into: result, tokens)
+            }
+            return result
+        }
+    }
+
+    package func losses(of batch: TokenBatch, residual: Matrix, afterLayer layer: Int) throws -> [Float] {
+        try host.check(batch, layer, residual)
+        return try turn.withLock { _ in
+            var losses = [Float](repeating: 0, count: batch.tokenCount)
+            try forEachPass(batch, blocks: 0) { (pass, tokens) throws(CUDAError) in
+                try pass.workspace.load(residual, tokens)
+                try run(blocks[(layer + 1)...], pass)
+                try head.losses(pass.workspace.stream, pass)
+                try store(pass, into: &losses, tokens)
+            }
+            return losses
+        }
+    }
+
+    package func lossesAndGradient(
+        of batch: TokenBatch, residual: Matrix, afterLayer layer: Int
+    ) throws -> (losses: [Float], gradient: Matrix) {
+        try host.check(batch, layer, residual)
+        let above = blocks[(layer + 1)...]
+        return try turn.withLock { _ in
+            var losses = [Float](repeating: 0, count: batch.tokenCount)
+            let gradient = try matrices.matrix(rows: batch.tokenCount, columns: configuration.dModel)
+            // The head's gradient takes what a traced block's does, be there one or not.
+            try forEachPass(batch, blocks: max(1, above.count)) { (pass, tokens) throws(CUDAError) in
+                let (x, dx, traces) = (pass.workspace.stream, pass.workspace.gradient!, pass.workspace.traces)
+                try pass.workspace.load(residual, tokens)
+                for (block, trace) in zip(above, traces) { try block.forward(x, keeping: trace, pass) }
+                try head.losses(x, gradient: dx, pass)
+                for (block, trace) in zip(above, traces).reversed() { try block.backward(dx, trace, pass) }
+                try store(pass, into: &losses, tokens)
+                try pass.workspace.store(dx, into: gradient, tokens)
+            }
+            return (losses, gradient)
+        }
+    }
+
+    package func logits(of batch: TokenBatch, residual: Matrix, afterLayer layer: Int) throws -> Matrix {
+        try host.check(batch, layer, residual)
+        return try turn.withLock { _ in
+            let logits = Matrix(rows: batch.tokenCount, columns: configuration.vocabularySize)
+            try forEachPass(batch, blocks: 0) { (pass, tokens) throws(CUDAError) in
+                try pass.workspace.load(residual, tokens)
+                try run(blocks[(layer + 1)...], pass)
+                try head.logits(pass.workspace.stream, into: logits.row(tokens.lowerBound), pass)
+            }
+            return logits
+        }
+    }
+
+    package func replay(of batch: TokenBatch, residual: Matrix, afterLayer layer: Int) throws -> any SuffixReplay {
+        try host.check(batch, layer, residual)
+        return DeviceReplay(self, batch, residual: residual, afterLayer: layer, tokens: limits.tokens)
+    }
+
+    package func directLogits(of directions: Matrix) -> Matrix { host.directLogits(of: directions) }
+
+    // MARK: Passes
+
+    /// Cuts a batch into groups of whole sequences and runs `body` on each with its tokens. The cut depends on the card's size and the
+    /// batch alone, and so do the bits.
+    private func forEachPass(
+        _ batch: TokenBatch, blocks: Int, _ body: (DevicePass, _ tokens: Range<Int>) throws(CUDAError) -> Void
+    ) throws(CUDAError) {
+        guard batch.sequenceCount > 0 else { return }
+        try device.context.activate()
+        let (length, targets) = (batch.length, batch.targets)
+        let together = try sequencesTogether(length: length, count: batch.sequenceCount, blocks: blocks)
+        let workspace = try workspace(capacity: together * length, length: length, blocks: blocks)
+        for first in stride(from: 0, to: batch.sequenceCount, by: together) {
+            let last = min(first + together, batch.sequenceCount)
+            let tokens = first * length..<last * length
+            try workspace.load(ids: batch.ids[tokens], targets: targets[tokens])
+            try body(
+                DevicePass(device: device, workspace: workspace, sequences: last - first, length: length), tokens)
+        }
+    }
+
+    private func sequencesTogether(length: Int, count: Int, blocks: Int) throws(CUDAError) -> Int {
+        let most = try device.context.memory().total / limits.share
+        var together = max(1, min(count, limits.tokens / length))
+        while together > 1, need(together * length, length, blocks).bytes > most { together = (together + 1) / 2 }
+        return together
+    }
+
+    private func need(_ capacity: Int, _ length: Int, _ blocks: Int) -> MemoryNeed {
+        host.description.cardMemory(capacity: capacity, length: length, blocks: blocks, limits: limits)
+    }
+
+    /// The one there is, or a larger one in its place.
+    private func workspace(capacity: Int, length: Int, blocks: Int) throws(CUDAError) -> DeviceWorkspace {
+        let place = blocks > 0 ? \CUDALanguageModel.traced : \.plain
+        if let there = self[keyPath: place], there.capacity >= capacity, there.length == length,
+            there.traces.count >= blocks
+        {
+            return there
+        }
+        self[keyPath: place] = nil
+        try device.context.require(need(capacity, length, blocks))
+        let made = try DeviceWorkspace(
+            host.description, capacity: capacity, length: length, blocks: blocks, limits: limits,
+            matrices: matrices, on: device)
+        self[keyPath: place] = made
+        return made
+    }
+
+    /// What enters the first block.
+    private func embed(_ pass: DevicePass) throws(CUDAError) {
+        let x = pass.workspace.stream, slab = Slab(x.stride / 4)
+        try device.context.launch(
+            try device.kernel("embed", "embed"), pass.tokenCount, slab.count, threads: slab.threads,
+            pass.workspace.ids, embedding.array, DeviceArithmetic.pointer(positions), host.description.embeddingScale,
+            pass.length, x.stride / 4, x.array)
+    }
+
+    private func run(_ blocks: ArraySlice<DeviceBlock>, _ pass: DevicePass) throws(CUDAError) {
+        for block in blocks { try block.forward(pass.workspace.stream, keeping: pass.workspace.spare, pass) }
+    }
+
+    private func store(_ pass: DevicePass, into losses: inout [Float], _ tokens: Range<Int>) throws(CUDAError) {
+        try losses.withUnsafeMutableBufferPointer { (losses) throws(CUDAError) in
+            try pass.workspace.storeLosses(into: losses.baseAddress! + tokens.lowerBound, count: tokens.count)
+        }
+    }
+}
+
+extension Decoder {
+    /// What the weights take of a card, rows padded to four floats.
+    fileprivate var cardWeights: MemoryNeed {
+        var need = MemoryNeed("the model needs", advice: "choose a smaller model, or use --device cpu")
+        var matrices: [Matrix?] = [embedding, positions, head.norm.weight, head.norm.bias]
+        if head.weight !== embedding { matrices.append(head.weight) }
+        for block in blocks {
+            let (a, p) = (block.attention, block.perceptron)
+            for norm in [block.attentionNorm, block.attentionPostNorm, block.perceptronNorm, block.perceptronPostNorm] {
+                matrices += [norm?.weight, norm?.bias]
+            }
+            matrices += [a.queryKeyValue, a.inputBias, a.output, a.outputBias]
+            matrices += [p.input, p.inputBias, p.down, p.outputBias]
+        }
+        for case let matrix? in matrices {
+            need.add("weights in single precision", 4, matrix.rows, DeviceMatrix.stride(matrix.columns))
+        }
+        return need
+    }
+}

@@ -1,0 +1,192 @@
+import KernelTable
+import LanguageModeling
+
+/// A block on a card: see `DecoderBlock`.
+struct DeviceBlock {
+    private let attentionNorm: DeviceNorm
+    private let attention: DeviceSelfAttention
+    private let attentionPostNorm: DeviceNorm?
+    private let perceptronNorm: DeviceNorm
+    private let perceptron: DevicePerceptron
+    private let perceptronPostNorm: DeviceNorm?
+    private let isParallel: Bool
+
+    init(_ block: DecoderBlock, on device: DeviceArithmetic) throws(CUDAError) {
+        func norm(_ norm: Norm?) throws(CUDAError) -> DeviceNorm? {
+            guard let norm else { return nil }
+            return try DeviceNorm(norm, on: device)
+        }
+        attentionNorm = try DeviceNorm(block.attentionNorm, on: device)
+        attention = try DeviceSelfAttention(block.attention, on: device)
+        attentionPostNorm = try norm(block.attentionPostNorm)
+        perceptronNorm = try DeviceNorm(block.perceptronNorm, on: device)
+        perceptron = try DevicePerceptron(block.perceptron, on: device)
+        perceptronPostNorm = try norm(block.perceptronPostNorm)
+        isParallel = block.isParallel
+    }
+
+    /// `x` `[n, d]` in place; the trace keeps what it has room for.
+    func forward(_ x: DeviceMatrix, keeping trace: DeviceTrace, _ pass: DevicePass) throws(CUDAError) {
+        let (n, scratch, device) = (pass.tokenCount, pass.workspace, pass.device)
+        try attentionNorm.forward(x, rows: n, into: scratch.normed, keeping: trace.input, on: device)
+        if isParallel {
+            try perceptronNorm.forward(x, rows: n, into: scratch.result, on: device)
+            try attention.forward(scratch.normed, into: x, keeping: 1, trace, pass)
+            return try perceptron.forward(scratch.result, into: x, keeping: 1, trace, pass)
+        }
+        if let attentionPostNorm {
+            let result = trace.attentionResult ?? scratch.result
+            try attention.forward(scratch.normed, into: result, keeping: 0, trace, pass)
+            try attentionPostNorm.forward(result, rows: n, into: x, adding: true, on: device)
+        } else {
+            try attention.forward(scratch.normed, into: x, keeping: 1, trace, pass)
+        }
+        try perceptronNorm.forward(x, rows: n, into: scratch.normed, keeping: trace.middle, on: device)
+        if let perceptronPostNorm {
+            let result = trace.perceptronResult ?? scratch.result
+            try perceptron.forward(scratch.normed, into: result, keeping: 0, trace, pass)
+            try perceptronPostNorm.forward(result, rows: n, into: x, adding: true, on: device)
+        } else {
+            try perceptron.forward(scratch.normed, into: x, keeping: 1, trace, pass)
+        }
+    }
+
+    /// `dx` `[n, d]` in place: from the gradient of what the block hands on to that of what it was given.
+    func backward(_ dx: DeviceMatrix, _ trace: DeviceTrace, _ pass: DevicePass) throws(CUDAError) {
+        let (n, scratch, device) = (pass.tokenCount, pass.workspace, pass.device)
+        let dy = scratch.normed
+        if isParallel {
+            // forward:  x = input + A N₁ input + M N₂ input    ⇒    dinput = dx + N₁ᵀAᵀ dx + N₂ᵀMᵀ dx
+            try perceptron.backward(dx, trace, into: scratch.result, pass)
+            try attention.backward(dx, trace, into: dy, pass)
+            try perceptronNorm.backward(trace.input!, scratch.result, rows: n, into: dx, adding: true, on: device)
+            return try attentionNorm.backward(trace.input!, dy, rows: n, into: dx, adding: true, on: device)
+        }
+        // forward:  x = middle + P₂ M N₂ middle    ⇒    dmiddle = dx + N₂ᵀMᵀP₂ᵀ dx
+        var dresult = dx
+        if let perceptronPostNorm {
+            dresult = scratch.result
+            try perceptronPostNorm.backward(
+                trace.perceptronResult!, dx, rows: n, into: dresult, adding: false, on: device)
+        }
+        try perceptron.backward(dresult, trace, into: dy, pass)
+        try perceptronNorm.backward(trace.middle!, dy, rows: n, into: dx, adding: true, on: device)
+        // forward:  middle = input + P₁ A N₁ input    ⇒    the same again
+        dresult = dx
+        if let attentionPostNorm {
+            dresult = scratch.result
+            try attentionPostNorm.backward(
+                trace.attentionResult!, dx, rows: n, into: dresult, adding: false, on: device)
+        }
+        try attention.backward(dresult, trace, into: dy, pass)
+        try attentionNorm.backward(trace.input!, dy, rows: n, into: dx, adding: true, on: device)
+    }
+}
+
+/// The attention half: see `SelfAttention`.
+private struct DeviceSelfAttention {
+    private let queryKeyValue, output: DeviceMatrix
+    private let inputBias, outputBias: DeviceMatrix?
+    private let queryNorm, keyNorm: DeviceMatrix?
+    private let epsilon: Float
+    private let rotary: Int?
+    private let attention: DeviceAttention
+
+    init(_ half: SelfAttention, on device: DeviceArithmetic) throws(CUDAError) {
+        queryKeyValue = try device.matrix(half.queryKeyValue)
+        output = try device.matrix(half.output)
+        inputBias = try device.matrix(half.inputBias)
+        outputBias = try device.matrix(half.outputBias)
+        queryNorm = try device.matrix(half.headNorms?.query.weight)
+        keyNorm = try device.matrix(half.headNorms?.key.weight)
+        epsilon = Float(half.headNorms?.query.epsilon ?? 0)
+        rotary = half.rotary
+        attention = DeviceAttention(shape: half.attention)
+    }
+
+    /// x = kept·x + the result, of y `[n, d]`.
+    func forward(
+        _ y: DeviceMatrix, into x: DeviceMatrix, keeping kept: Float, _ trace: DeviceTrace, _ pass: DevicePass
+    ) throws(CUDAError) {
+        let (device, scratch, shape) = (pass.device, pass.workspace, attention.shape)
+        let (n, rows, packed) = (pass.tokenCount, pass.workspace.rows, trace.packed)
+        try device.apply(queryKeyValue, to: y, rows: n, into: rows)
+        let (places, turns) = (HeadPlaces(shape, pass), scratch.turns(rotary))
+        try device.context.launch(
+            try device.kernel("splitHeads", "heads"),
+            DeviceArithmetic.warpBlocks(n * (shape.headCount + 2 * shape.keyValueHeadCount)), threads: 256, rows.array,
+            rows.stride, n, pass.length, shape.headCount, shape.keyValueHeadCount, shape.headDimension,
+            DeviceArithmetic.pointer(inputBias), DeviceArithmetic.pointer(queryNorm), DeviceArithmetic.pointer(keyNorm),
+            epsilon, turns.cosines, turns.sines, turns.half, packed, DeviceSlice(of: packed, at: places.key),
+            DeviceSlice(of: packed, at: places.value), DeviceArithmetic.pointer(trace.heads))
+        try attention.forward(packed, into: scratch.mixedHeads, pass)
+        try device.context.launch(
+            try device.kernel("joinHeads", "heads"), n, threads: 256, scratch.mixedHeads, pass.length, shape.headCount,
+            shape.keyValueHeadCount, shape.headDimension, scratch.mixed.array, scratch.mixed.stride)
+        try device.apply(output, outputBias, to: scratch.mixed, rows: n, into: x, keeping: kept)
+    }
+
+    /// The gradient `dy` of y from that of the result.
+    func backward(
+        _ dresult: DeviceMatrix, _ trace: DeviceTrace, into dy: DeviceMatrix, _ pass: DevicePass
+    ) throws(CUDAError) {
+        let (device, scratch, shape) = (pass.device, pass.workspace, attention.shape)
+        let (n, rows, dpacked) = (pass.tokenCount, pass.workspace.rows, pass.workspace.packedGradient!)
+        try device.applyBackward(output, to: dresult, rows: n, into: scratch.mixed)
+        try device.context.launch(
+            try device.kernel("partHeads", "heads"), n, threads: 256, scratch.mixed.array, scratch.mixed.stride,
+            pass.length, shape.headCount, shape.keyValueHeadCount, shape.headDimension, scratch.mixedHeads)
+        try attention.backward(trace.packed, scratch.mixedHeads, into: dpacked, pass)
+        let (places, turns) = (HeadPlaces(shape, pass), scratch.turns(rotary))
+        try device.context.launch(
+            try device.kernel("splitHeadsBackward", "heads"),
+            DeviceArithmetic.warpBlocks(n * (shape.headCount + 2 * shape.keyValueHeadCount)), threads: 256, dpacked,
+            DeviceSlice(of: dpacked, at: places.key), DeviceSlice(of: dpacked, at: places.value), n, pass.length,
+            shape.headCount, shape.keyValueHeadCount, shape.headDimension, DeviceArithmetic.pointer(queryNorm),
+            DeviceArithmetic.pointer(keyNorm), epsilon, turns.cosines, turns.sines, turns.half,
+            DeviceArithmetic.pointer(trace.heads), rows.array, rows.stride)
+        try device.applyBackward(queryKeyValue, to: rows, rows: n, into: dy)
+    }
+}
+
+/// The feed-forward half: see `Perceptron`.
+private struct DevicePerceptron {
+    private let activation: Activation
+    private let isGated: Bool
+    private let input, down: DeviceMatrix
+    private let inputBias, outputBias: DeviceMatrix?
+
+    init(_ half: Perceptron, on device: DeviceArithmetic) throws(CUDAError) {
+        (activation, isGated) = (half.activation, half.isGated)
+        input = try device.matrix(half.input)
+        down = try device.matrix(half.down)
+        inputBias = try device.matrix(half.inputBias)
+        outputBias = try device.matrix(half.outputBias)
+    }
+
+    private var m: Int { down.columns }
+
+    /// x = kept·x + the result, of y `[n, d]`.
+    func forward(
+        _ y: DeviceMatrix, into x: DeviceMatrix, keeping kept: Float, _ trace: DeviceTrace, _ pass: DevicePass
+    ) throws(CUDAError) {
+        let (device, n, z, hidden) = (pass.device, pass.tokenCount, trace.gateUp, pass.workspace.hidden)
+        try device.apply(input, to: y, rows: n, into: z)
+        try device.context.launch(
+            try device.kernel("activate", "activate"), n, (m + 255) / 256, threads: 256, z.array, z.stride,
+            DeviceArithmetic.pointer(inputBias), Int(activation.rawValue), isGated, m, hidden.array, hidden.stride)
+        try device.apply(down, outputBias, to: hidden, rows: n, into: x, keeping: kept)
+    }
+
+    /// The gradient `dy` of y from that of the result; what the trace kept is overwritten.
+    func backward(
+        _ dresult: DeviceMatrix, _ trace: DeviceTrace, into dy: DeviceMatrix, _ pass: DevicePass
+    ) throws(CUDAError) {
+        let (device, n, z, dhidden) = (pass.device, pass.tokenCount, trace.gateUp, pass.workspace.hidden)
+        try device.applyBackward(down, to: dresult, rows: n, into: dhidden)
+        try device.context.launch(
+            try device.kernel("activateBackward", "activate"), n, (m + 255) / 256, threads: 256, dhidden.array,
+            dhidden.stride, z.array, z.stride, Int(activation.rawValue), isGated, m)
+        try device.applyBackward(input, to: z, rows: n, into: dy)
+    }
+}

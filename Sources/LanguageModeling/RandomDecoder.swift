@@ -1,0 +1,45 @@
+import LinearAlgebra
+import TensorFiles
+
+/// A decoder of the shape that a Hugging Face config.json describes, with weights that are drawn instead of read: for benchmarks
+/// and tests of shapes of which no file is at hand.
+///
+/// - Throws: as for a config.json; `ResourceError.memory`.
+package func randomDecoder(configuration text: String, seed: UInt64) throws -> Decoder {
+    let settings = ModelSettings(file: "config.json", root: try JSONValue(parsing: text))
+    let (description, family) = try settings.description()
+    return try DecoderWeights(RandomWeights(description, seed: seed), family.weights, description).decoder()
+}
+
+/// Matrices of entries that keep the size of what they multiply, and vectors around 1.
+private struct RandomWeights: WeightSource {
+    let path = "of random weights"
+    let names: Set<String> = []
+    let elementCount: Int
+    private let seed: UInt64
+
+    init(_ description: DecoderDescription, seed: UInt64) {
+        let (c, p) = (description.configuration, description.perceptron)
+        let (shape, d) = (description.widestAttention, description.configuration.dModel)
+        elementCount =
+            c.vocabularySize * d * (description.isHeadTied ? 1 : 2)
+            + c.layerCount * d * (shape.rowWidth + shape.outputWidth + p.inputWidth + p.width)
+        self.seed = seed
+    }
+
+    func matrix(_ name: String, shape: [Int]) throws -> Matrix {
+        let rows = shape.dropLast().reduce(1, *), columns = shape.last ?? 1
+        let result = Matrix(rows: rows, columns: columns)
+        // FNV-1a: every name has numbers of its own.
+        let own = name.utf8.reduce(0xcbf2_9ce4_8422_2325 ^ seed) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+        let bound = (3 / Float(columns)).squareRoot()
+        let (from, to): (Float, Float) = shape.count == 1 ? (0.7, 1.3) : (-bound, bound)
+        Lanes.shared.forRanges(rows) { _, range in
+            for r in range {
+                CounterRandom(seed: own, purpose: .test, step: UInt32(r)).fill(
+                    UnsafeMutableBufferPointer(start: result.row(r), count: columns), from: from, to: to)
+            }
+        }
+        return result
+    }
+}

@@ -1,0 +1,63 @@
+import CUDABackend
+import LanguageModeling
+import LinearAlgebra
+
+/// Tokens a second of a language model on a card, host copies of what goes in and comes out included, each beside the time its matrix
+/// products alone would take; then where the time goes.
+struct CardLanguageModel {
+    let name: String
+    let model: Decoder
+    let layer: Int
+    let precision: ProductPrecision
+    var sequences = 8
+    var length = 256
+    var rounds = 7
+
+    func run() throws {
+        let context = try CUDAContext(index: 0)
+        let before = try context.memory().free
+        let card = try CUDALanguageModel(model, on: context, precision: precision)
+        let weights = before - (try context.memory().free)
+        let c = model.configuration
+        let batch = TokenBatch(
+            ids: (0..<sequences * length).map { Int32($0 * 7919 % c.vocabularySize) }, sequenceCount: sequences,
+            length: length)
+        let x = try card.residual(of: batch, afterLayer: layer)
+        let floors = try CardFloors(
+            context, dIn: c.dModel, latents: model.description.perceptron.inputWidth, batch: batch.tokenCount,
+            precision: precision)
+        let operations =
+            2 * Double(batch.tokenCount) * Double(c.dModel) * Double(model.description.perceptron.inputWidth)
+        let rate = operations / floors.product
+        let jobs: [(part: String, body: () throws -> Void)] = [
+            ("residual", { _ = try card.residual(of: batch, afterLayer: layer) }),
+            ("losses", { _ = try card.losses(of: batch, residual: x, afterLayer: layer) }),
+            ("gradient", { _ = try card.lossesAndGradient(of: batch, residual: x, afterLayer: layer) }),
+        ]
+        for job in jobs { try job.body() }
+        var times = Rounds()
+        for _ in 0..<rounds { for job in jobs { try times.time(job.part, job.body) } }
+        print(
+            "\nlanguage model \(name) on \(context.name), \(sequences) × \(length) tokens, \(precision.rawValue); its largest "
+                + "product alone \(number(rate / 1e9, 0)) GFLOP/s")
+        for job in LanguageModelJob.all(of: model.description, layer: layer) {
+            job.printRow(seconds: times.median(job.part), tokens: batch.tokenCount, rate: rate)
+        }
+        let taken = before - (try context.memory().free)
+        printRow(
+            "memory: weights, passes", "\(number(Double(weights) / 1e9, 2)) GB",
+            "\(number(Double(taken - weights) / 1e9, 2)) GB")
+        for job in jobs where job.part != "losses" { try printLaunches(of: job.part, on: context, job.body) }
+    }
+
+    private func printLaunches(of part: String, on context: CUDAContext, _ body: () throws -> Void) throws {
+        let launches = LaunchTimes()
+        context.times = launches
+        try body()
+        context.times = nil
+        let totals = try launches.totals()
+        print("  of the \(part):")
+        for total in totals { printRow("  " + total.name, milliseconds(total.seconds), "\(total.count) launches") }
+        printRow("  sum of these", milliseconds(totals.reduce(0) { $0 + $1.seconds }))
+    }
+}

@@ -1,0 +1,154 @@
+import CUDABackend
+import LanguageModeling
+import LinearAlgebra
+import TestSupport
+import Testing
+
+/// A language model on a card against recorded vectors, and against lanes.
+///
+/// Tolerances are those of the recorded vectors, single precision in another order of summation: 2e-5 of the largest entry, 1e-4 for
+/// gradients.
+@Suite struct LanguageModelTests {
+    private func model(
+        _ decoder: Decoder, _ precision: ProductPrecision = .fp32, limits: PassLimits = PassLimits()
+    ) throws -> CUDALanguageModel {
+        try CUDALanguageModel(decoder, on: try TestCard.context(), precision: precision, limits: limits)
+    }
+
+    private func batch(_ sequences: Int, _ length: Int, words: Int) -> TokenBatch {
+        TokenBatch(
+            ids: (0..<sequences * length).map { Int32($0 * 37 % words) }, sequenceCount: sequences, length: length)
+    }
+
+    private func checkSame(
+        _ card: any LanguageModel, _ lanes: any LanguageModel, _ batch: TokenBatch, layer: Int, factor: Double = 1,
+        _ what: String
+    ) throws {
+        let x = try lanes.residual(of: batch, afterLayer: layer)
+        let found = try card.residual(of: batch, afterLayer: layer)
+        #expect(relativeDifference(found.values, x.values) < 2e-5 * factor, "residual, \(what)")
+        let (losses, gradient) = try card.lossesAndGradient(of: batch, residual: x, afterLayer: layer)
+        let expected = try lanes.lossesAndGradient(of: batch, residual: x, afterLayer: layer)
+        #expect(relativeDifference(losses, expected.losses) < 2e-5 * factor, "losses, \(what)")
+        #expect(
+            relativeDifference(gradient.values, expected.gradient.values) < 1e-4 * factor, "gradient, \(what)")
+    }
+
+    @Test(arguments: GoldenModel.all) func everyLayerAgreesWithPyTorch(_ golden: GoldenModel) throws {
+        try golden.check(try model(try loadDecoder(path: golden.path)))
+    }
+
+    /// Passes of two sequences of 37 tokens and a last one of one, scores of few queries and pairs, logits of five rows; windows end
+    /// within blocks of queries.
+    @Test(arguments: ["llama", "mistral", "gemma2", "gemma3", "gpt2", "gpt_neox", "qwen3"])
+    func sizesThatDivideNothing(_ name: String) throws {
+        let lanes = try loadDecoder(path: fixture("models/\(name)"))
+        var limits = PassLimits()
+        (limits.tokens, limits.scores, limits.logits) = (2 * 37 + 5, 1500, 5 * 384 + 3)
+        try checkSame(try model(lanes, limits: limits), lanes, batch(5, 37, words: 290), layer: 0, name)
+    }
+
+    /// Widths that no four floats divide: streams, rows of heads, perceptrons and vocabularies are padded.
+    private static let padded = [
+        """
+        {"model_type": "llama", "hidden_size": 30, "intermediate_size": 27, "num_hidden_layers": 2, "num_attention_heads": 5,
+         "num_key_value_heads": 1, "hidden_act": "silu", "rms_norm_eps": 1e-05, "rope_theta": 10000.0, "vocab_size": 101,
+         "max_position_embeddings": 1024, "tie_word_embeddings": true}
+        """,
+        """
+        {"model_type": "gemma2", "hidden_size": 27, "intermediate_size": 41, "num_hidden_layers": 2, "num_attention_heads": 3,
+         "num_key_value_heads": 3, "head_dim": 6, "hidden_activation": "gelu_pytorch_tanh", "rms_norm_eps": 1e-06,
+         "rope_theta": 10000.0, "query_pre_attn_scalar": 24, "sliding_window": 300, "attn_logit_softcapping": 3.0,
+         "final_logit_softcapping": 4.0, "vocab_size": 102, "max_position_embeddings": 1024, "tie_word_embeddings": true}
+        """,
+        """
+        {"model_type": "gpt_neox", "hidden_size": 30, "intermediate_size": 33, "num_hidden_layers": 2, "num_attention_heads": 5,
+         "hidden_act": "gelu", "layer_norm_eps": 1e-05, "rotary_pct": 0.4, "rotary_emb_base": 10000, "vocab_size": 103,
+         "max_position_embeddings": 1024, "tie_word_embeddings": false, "use_parallel_residual": true}
+        """,
+    ]
+
+    @Test(arguments: padded) func rowsThatArePadded(_ configuration: String) throws {
+        let lanes = try randomDecoder(configuration: configuration, seed: 3)
+        try checkSame(try model(lanes), lanes, batch(3, 9, words: 101), layer: 0, "\(lanes.configuration.family)")
+    }
+
+    /// Three blocks of queries under the limits as they are; the second model's window of 300 ends within them.
+    @Test(arguments: padded[..<2]) func aLongerSequence(_ configuration: String) throws {
+        let lanes = try randomDecoder(configuration: configuration, seed: 4)
+        try checkSame(try model(lanes), lanes, batch(1, 600, words: 101), layer: 0, "\(lanes.configuration.family)")
+    }
+
+    @Test func aSmallCardTakesFewerSequencesAtATime() throws {
+        let lanes = try loadDecoder(path: fixture("models/gemma2"))
+        var limits = PassLimits()
+        limits.share = 1 << 20
+        try checkSame(try model(lanes, limits: limits), lanes, batch(4, 11, words: 290), layer: 1, "one at a time")
+    }
+
+    /// Three suffixes in passes of two sequences, each with another residual stream.
+    @Test func suffixesRunAgainHaveTheLossesOfTheWhole() throws {
+        let lanes = try loadDecoder(path: fixture("models/gemma2"))
+        var limits = PassLimits()
+        limits.tokens = 2 * 20
+        let (card, batch) = (try model(lanes, limits: limits), batch(3, 20, words: 290))
+        let x = try lanes.residual(of: batch, afterLayer: 0)
+        let models: [any LanguageModel] = [card, lanes]
+        let replays = try models.map { try $0.replay(of: batch, residual: x, afterLayer: 0) }
+        let other = randomMatrix(60, x.columns, seed: 5, from: -1, to: 1)
+        let suffixes = [(2, 0), (0, 13), (2, 19)].map { (s, first) in
+            SequenceSuffix(sequence: s, first: first, residual: other.row(s * 20 + first))
+        }
+        let found = try replays.map { replay in
+            var losses = [Float](repeating: .nan, count: 20 + 7 + 1)
+            try losses.withUnsafeMutableBufferPointer {
+                try replay.losses(of: suffixes, into: $0.baseAddress!)
+            }
+            return losses
+        }
+        #expect(relativeDifference(found[0], found[1].map(Double.init)) < 2e-5)
+        expectSame(
+            try replays[0].losses, try card.losses(of: batch, residual: x, afterLayer: 0), "its own losses")
+        extendLifetime(other)
+    }
+
+    @Test func theSameCallGivesTheSameBits() throws {
+        let card = try model(try loadDecoder(path: fixture("models/gemma2")))
+        let batch = batch(3, 50, words: 290)
+        let x = try card.residual(of: batch, afterLayer: 0)
+        let first = try card.lossesAndGradient(of: batch, residual: x, afterLayer: 0)
+        // Another batch in between leaves other numbers in the scratch.
+        _ = try card.lossesAndGradient(
+            of: self.batch(2, 50, words: 111), residual: x.copy(rows: 0..<100), afterLayer: 0)
+        let second = try card.lossesAndGradient(of: batch, residual: x, afterLayer: 0)
+        expectSame(first.losses, second.losses, "losses")
+        expectSame(first.gradient.values, second.gradient.values, "gradient")
+        expectSame(x.values, try card.residual(of: batch, afterLayer: 0).values, "residual")
+    }
+
+    @Test func aBatchThatTheModelDoesNotHaveIsRefused() throws {
+        let card = try model(try loadDecoder(path: fixture("models/llama")))
+        #expect(throws: LanguageModelError.layerOutOfRange(layer: 3, layerCount: 3)) {
+            try card.residual(of: TokenBatch([1, 2]), afterLayer: 3)
+        }
+        #expect(throws: LanguageModelError.tokenOutOfRange(id: 320, position: 1, vocabularySize: 320)) {
+            try card.residual(of: TokenBatch([1, 320]), afterLayer: 0)
+        }
+        #expect(throws: LanguageModelError.sequenceTooLong(length: 129, contextLength: 128)) {
+            try card.residual(of: batch(1, 129, words: 320), afterLayer: 0)
+        }
+        #expect(try card.residual(of: TokenBatch(ids: [], sequenceCount: 0, length: 5), afterLayer: 0).rows == 0)
+    }
+
+    /// Factors are rounded to 2⁻¹¹ of their value, and what a product of them is off by averages out over its terms; three blocks
+    /// add up to 1.3e-3 of the largest entry, 2e-3 in gradients.
+    @Test func tf32IsNearSinglePrecision() throws {
+        let lanes = try loadDecoder(path: fixture("models/llama"))
+        let card = try model(lanes, .tf32)
+        try checkSame(card, lanes, batch(2, 20, words: 290), layer: 0, factor: 100, "TF32")
+        let x = try lanes.residual(of: batch(2, 20, words: 290), afterLayer: 2)
+        let found = try card.residual(of: batch(2, 20, words: 290), afterLayer: 2)
+        let difference = relativeDifference(found.values, x.values)
+        #expect(difference > 1e-5 && difference < 2e-3)
+    }
+}
