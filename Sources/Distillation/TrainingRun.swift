@@ -79,8 +79,8 @@ public struct TrainingRun {
         _ trainer: Trainer, from source: BatchSource, log: EventLog?, inputScale: Float
     ) throws -> TrainingOutcome {
         let plan = trainer.plan
-        var batch = Matrix(rows: plan.batchSize, columns: trainer.sae.dIn)
-        var spare = trainer.preparesAhead ? Matrix(rows: batch.rows, columns: batch.columns) : batch
+        var batch = try trainer.makeBatch()
+        var spare = trainer.preparesAhead ? try trainer.makeBatch() : batch
         progress.begin("train \(name)", total: plan.steps, unit: "steps")
         defer { progress.end() }
         var last: StepRecord?

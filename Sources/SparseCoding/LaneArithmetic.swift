@@ -103,6 +103,8 @@ package final class LaneArithmetic: StepArithmetic {
         moments.update(sae, gradients, step, frozen: setting.frozenCount, lanes: lanes)
     }
 
+    package func makeBatch() -> Matrix { Matrix(rows: setting.plan.batchSize, columns: sae.dIn) }
+
     // A batch is where it is computed with.
     package var preparesAhead: Bool { false }
     package func prepare(_ x: Matrix) {}

@@ -12,6 +12,9 @@ package protocol StepArithmetic: AnyObject {
     /// fire in it, ascending, those the auxiliary loss may be about.
     func begin(_ x: Matrix, silent: [Int]) throws
 
+    /// A matrix [B, D] for batches, in memory from which they get there soonest.
+    func makeBatch() throws -> Matrix
+
     /// Whether a batch can be on its way while the one before is computed with.
     var preparesAhead: Bool { get }
 

@@ -86,6 +86,9 @@ public final class Trainer {
         arithmetic = try device.arithmetic(state, setting)
     }
 
+    /// A matrix [B, D] to read batches into; `update` takes others too.
+    public func makeBatch() throws -> Matrix { try arithmetic.makeBatch() }
+
     /// Whether `update` asks for the next batch while it waits for a device.
     public var preparesAhead: Bool { arithmetic.preparesAhead }
 

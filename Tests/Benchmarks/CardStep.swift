@@ -21,7 +21,11 @@ struct CardStep {
             layout: sae.layout)
         let device = CUDATraining(context, precision: precision)
         let trainer = try Trainer(sae, plan: plan, rule: rule, tokensSinceFired: silent, on: device)
-        let inputs = (0..<4).map { shape.input($0) }
+        let inputs = try (0..<4).map { (i: UInt32) in
+            let batch = try trainer.makeBatch()
+            batch.assign(shape.input(i))
+            return batch
+        }
         for x in inputs + inputs { _ = try trainer.update(x) }
         let taken = before - (try context.memory().free)
         print("\ntraining step on \(context.name), \(shape.title), \(precision.rawValue), rule \(rule.name)")

@@ -20,6 +20,8 @@ final class BatchArrays {
     private var current = 0
     /// The host's matrix that is on its way into the other slot.
     private var prepared: ObjectIdentifier?
+    /// Where matrices begin that the card reads by itself.
+    private var pinned: Set<UnsafeMutablePointer<Float>> = []
     private let context: CUDAContext
 
     /// Rows of a part: `ROWS` in bias.cu.
@@ -59,15 +61,30 @@ final class BatchArrays {
         try slots[current].loaded.wait(in: context.stream)
     }
 
+    /// A matrix that needs no copy on the host on its way.
+    func makeMatrix(rows: Int, columns: Int) throws(CUDAError) -> Matrix {
+        guard columns == DeviceMatrix.stride(columns) else { return Matrix(rows: rows, columns: columns) }
+        let array = try PinnedArray<Float>(rows * columns, on: context)
+        array.elements.initialize(repeating: 0, count: rows * columns)
+        // One that is gone leaves its address: whatever lies there later is copied rightly all the same, only not beside.
+        pinned.insert(array.elements)
+        return Matrix(rows: rows, columns: columns, elements: array.elements, owner: array)
+    }
+
     /// Copies x to the card beside what its stream has to do. The other slot is free: the step that computed with it had its
     /// numbers read before this one began.
     func prepare(_ x: Matrix) throws(CUDAError) {
         let slot = slots[1 - current]
-        let (stride, elements) = (slot.x.stride, SendablePointer(slot.staging.elements))
-        Lanes.shared.forRanges(x.rows) { _, rows in
-            for r in rows { (elements.pointer + r * stride).update(from: x.row(r), count: x.columns) }
+        let stride = slot.x.stride
+        var source = x.elements
+        if !pinned.contains(source) {
+            let elements = SendablePointer(slot.staging.elements)
+            Lanes.shared.forRanges(x.rows) { _, rows in
+                for r in rows { (elements.pointer + r * stride).update(from: x.row(r), count: x.columns) }
+            }
+            source = slot.staging.elements
         }
-        try slot.x.array.upload(slot.staging.elements, x.rows * stride, on: context.copies)
+        try slot.x.array.upload(source, x.rows * stride, on: context.copies)
         try slot.loaded.record(on: context.copies)
         prepared = ObjectIdentifier(x)
     }

@@ -168,6 +168,11 @@ package final class CUDAArithmetic: StepArithmetic {
 
     package var preparesAhead: Bool { true }
 
+    package func makeBatch() throws -> Matrix {
+        try context.activate()
+        return try batch.makeMatrix(rows: setting.plan.batchSize, columns: dIn)
+    }
+
     package func prepare(_ x: Matrix) throws {
         guard x.rows <= batch.rows else { return }
         try context.activate()
