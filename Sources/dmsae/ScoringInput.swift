@@ -116,10 +116,11 @@ struct ScoringInput: ParsableArguments {
             "sinks": splice.sinks.defaultValueDescription, "decoder_norms": loaded.scale.rawValue,
             // The norms that tell sinks are compared with are those of the sequences of one pass.
             "sequences": "\(sequences)",
-        ].merging(loaded.model.deviceRecord) { $1 })
+        ])
         for path in SAEFormats.files(sae).dropFirst().dropLast() {
             key["SAE_\(path.split(separator: "/").last ?? "").sha256"] = try SHA256.hexadecimal(ofFile: path)
         }
+        for (name, value) in loaded.model.deviceRecord { key[name] = value }
         return key
     }
 }

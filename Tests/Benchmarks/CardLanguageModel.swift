@@ -19,6 +19,7 @@ struct CardLanguageModel {
         let card = try CUDALanguageModel(model, on: context, precision: precision)
         let weights = before - (try context.memory().free)
         let c = model.configuration
+        let length = min(length, c.contextLength)
         let batch = TokenBatch(
             ids: (0..<sequences * length).map { Int32($0 * 7919 % c.vocabularySize) }, sequenceCount: sequences,
             length: length)

@@ -204,6 +204,7 @@ extension Decoder {
         for case let matrix? in matrices {
             need.add("weights in single precision", 4, matrix.rows, DeviceMatrix.stride(matrix.columns))
         }
+        need.add("workspace", MatrixProducts.workspaceBytes)
         return need
     }
 }
