@@ -22,7 +22,10 @@ import Testing
     }
 
     private func training(_ x: String, _ out: String) -> [String] {
-        ["train", "--activations", x, "--width", "64", "--k", "4", "--steps", "20", "--batch", "50", "--out", out, "--quiet"]
+        [
+            "train", "--activations", x, "--width", "64", "--k", "4", "--steps", "20", "--batch", "50", "--out", out,
+            "--quiet",
+        ]
     }
 
     @Test func aTrainingOnACardIsRecordedWithIt() throws {
@@ -37,7 +40,10 @@ import Testing
         #expect(record.contains("\"device\" : \"emulated GPU\"") && record.contains("\"precision\" : \"fp32\""))
         #expect(try !String(contentsOfFile: cpu + "/cfg.json", encoding: .utf8).contains("\"precision\""))
         // The same training up to rounding, which twenty steps of Adam magnify.
-        let (a, b) = (try SafetensorsFile(path: card + "/sae_weights.safetensors"), try SafetensorsFile(path: cpu + "/sae_weights.safetensors"))
+        let (a, b) = (
+            try SafetensorsFile(path: card + "/sae_weights.safetensors"),
+            try SafetensorsFile(path: cpu + "/sae_weights.safetensors")
+        )
         for name in ["W_enc", "W_dec", "b_dec"] {
             checkClose(try a.matrix(name).values, try b.doubles(name), tolerance: 1e-3, name)
         }
@@ -54,7 +60,10 @@ import Testing
 
     @Test(arguments: [
         (["--device", "gpu"], "Error: \"gpu\" names no device; it must be cpu, cuda or cuda:N, N counted from 0"),
-        (["--device", "cuda:01"], "Error: \"cuda:01\" names no device; it must be cpu, cuda or cuda:N, N counted from 0"),
+        (
+            ["--device", "cuda:01"],
+            "Error: \"cuda:01\" names no device; it must be cpu, cuda or cuda:N, N counted from 0"
+        ),
         (["--device", "cuda:7"], "Error: there is no CUDA device 7: this machine has 1, counted from 0"),
         (["--precision", "fp32"], "Error: --precision is for products on a card; add --device cuda, or leave it out"),
     ]) func whatCannotBeHadIsSaid(_ options: [String], _ text: String) throws {
@@ -74,7 +83,9 @@ import Testing
             result.status == 1 && result.errors.hasPrefix("Error: libcuda.so.1 was not found (tried ")
                 && result.errors.contains("use --device cpu"), "\(result.errors)")
         let doctor = try dmsae(["doctor"], ["DMSAE_CUDA_PATH": folder.file("nothing")])
-        #expect(doctor.status == 0 && doctor.output.contains("ok    CUDA device  none: no libcuda.so.1"), "\(doctor.output)")
+        #expect(
+            doctor.status == 0 && doctor.output.contains("ok    CUDA device  none: no libcuda.so.1"), "\(doctor.output)"
+        )
     }
 
     @Test func doctorShowsTheCardAndItsLibraries() throws {
