@@ -192,6 +192,7 @@ public final class Distillation {
             tokens: harvestTokens, seed: UInt64(recipe.seed), modelName: parts.modelName)
         settings.hashes = storeHashes
         settings.others = ["sequences": "\(recipe.sequences)", "skip bad lines": "\(recipe.skipBadLines)"]
+        settings.others.merge(parts.device.record) { $1 }
         let harvest = Harvest(model: parts.model, layer: recipe.layer, policy: policy, settings: settings)
         let store = try harvest.run(
             next: try parts.text(0, harvestTokens), to: try place("store"), lock: lock, progress: progress, stop: stop)

@@ -40,6 +40,7 @@ struct LatentsCommand: ParsableCommand {
     @OptionGroup var corpus: CorpusOptions
     @OptionGroup var splice: SpliceOptions
     @OptionGroup var scaling: ScaleOptions
+    @OptionGroup var place: DeviceOptions
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
@@ -59,7 +60,7 @@ struct LatentsCommand: ParsableCommand {
         let asked = try listed(of: autoencoder)
         let text = try corpus.open()
         let tokenizer = try loadTokenizer(model: model)
-        let loaded = try loadLanguageModel(path: model)
+        let loaded = try place.languageModel(model)
         guard autoencoder.dIn == loaded.configuration.dModel else {
             throw AttributionError.widthsDiffer(sae: autoencoder.dIn, model: loaded.configuration.dModel)
         }
@@ -92,12 +93,13 @@ struct LatentsCommand: ParsableCommand {
         }
         let records = inspection.records(of: Array(found.prefix(count)), extent)
         if let html {
-            let facts = [
+            var facts = [
                 ComparisonRecord.Fact("model", lastComponent(model)), .init("SAE", lastComponent(sae)),
                 .init("layer", "\(layer)"),
                 .init("text", "\(lastComponent(corpus.text)), \(inspection.tokenCount) tokens"),
                 .init("decoder norms", scale.rawValue), .init("dmsae", DMSAE.version),
             ]
+            facts += loaded.deviceRecord.sorted { $0.key < $1.key }.map { .init($0.key, $0.value) }
             let title = core.map { "Latents of \(lastComponent($0))" } ?? "Latents of \(lastComponent(sae))"
             try AtomicFile.write(LatentsReport(title: title, facts: facts, latents: records).html(), to: html)
         }

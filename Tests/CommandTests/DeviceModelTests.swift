@@ -54,6 +54,28 @@ import Testing
         #expect(abs(a - b) < 1e-5 * b)
     }
 
+    @Test func `latents that a card looked at are those of the processors, and their page names it`() throws {
+        let tiny = try TinyModel()
+        let golden = try Golden("gxa/gxa.safetensors")
+        try writeSAE(golden, threshold: Float(try golden.number("threshold")), layer: 1, to: folder.file("sae"))
+        func look(_ more: String...) throws -> String {
+            let result = try onCard(
+                ["latents", "--model", tiny.model, "--sae", folder.file("sae"), "--text", tiny.text, "--tokens", "256"]
+                    + ["--context", "32", "--latents", "9,3,127", "--contexts", "0", "--quiet"] + more)
+            #expect(result.status == 0, "\(result.errors)")
+            return result.output
+        }
+        let page = folder.file("page.html")
+        let card = try look("--html", page, "--device", "cuda", "--precision", "fp32", "--json")
+        func frequencies(_ text: String) throws -> [Double] {
+            try #require(try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [[String: Any]])
+                .compactMap { $0["frequency"] as? Double }
+        }
+        let found = try frequencies(card)
+        #expect(try found.count == 3 && found.contains { $0 > 0 } && found == frequencies(look("--json")))
+        #expect(String(decoding: contents(of: page), as: UTF8.self).contains("emulated GPU"))
+    }
+
     @Test func `a card without room for the model is named with what is needed`() throws {
         let result = try onCard(trace + ["--device", "cuda"], memory: 300_000)
         #expect(result.status == 1)

@@ -49,6 +49,31 @@ import Testing
         }
     }
 
+    /// A changed bit of a kept kernel would be another number, and no error.
+    @Test func aKeptKernelThatWasChangedIsCompiledAgain() throws {
+        let folder = TemporaryFolder()
+        let x = try activations(in: folder)
+        let variables = ["DMSAE_CUDA_PATH": Self.emulation, "DMSAE_CACHE": folder.file("cache")]
+        let kept = folder.file("cache/kernels")
+        func train(_ name: String) throws -> [String: [UInt8]] {
+            let result = try dmsae(training(x, folder.file(name)) + ["--device", "cuda"], variables)
+            #expect(result.status == 0 && result.errors.isEmpty, "\(result.errors)")
+            var files: [String: [UInt8]] = [:]
+            for name in try FileManager.default.contentsOfDirectory(atPath: kept) {
+                files[name] = contents(of: kept + "/" + name)
+            }
+            return files
+        }
+        let first = try train("first")
+        #expect(first.count > 5)
+        for (name, data) in first {
+            var changed = data
+            changed[changed.count - 1] ^= 1
+            try Data(changed).write(to: URL(fileURLWithPath: kept + "/" + name))
+        }
+        #expect(try train("second") == first)
+    }
+
     @Test func theVariableNamesADeviceToo() throws {
         let folder = TemporaryFolder()
         let x = try activations(in: folder)

@@ -9,7 +9,8 @@ struct Kernel {
 
 /// The kernels, compiled for a card when a file's first one is asked for, and kept on disk for the next run.
 ///
-/// A kept file is named by the SHA-256 of text, options and compiler, so that none is ever of another text.
+/// A kept file is named by the SHA-256 of text, options and compiler, so that none is ever of another text, and begins with that of
+/// its code.
 final class KernelLibrary {
     private unowned let context: CUDAContext
     private var modules: [String: OpaquePointer] = [:]
@@ -55,11 +56,7 @@ final class KernelLibrary {
         ]
         let key = ([source, context.compiler.version] + options).joined(separator: "\n")
         let kept = CacheFolder.path.map { "\($0)/kernels/\(SHA256.hexadecimal(SHA256.digest(of: key))).cubin" }
-        if let kept, exists(kept), let file = try? MappedFile(path: kept),
-            let module = try? loaded(Array(UnsafeRawBufferPointer(start: file.bytes, count: file.count)))
-        {
-            return module
-        }
+        if let kept, let code = Self.read(kept), let module = try? loaded(code) { return module }
         let code = try context.compiler.compile(source, file: file + ".cu", options: options)
         if let kept { keep(code, at: kept) }
         return try loaded(code)
@@ -73,9 +70,25 @@ final class KernelLibrary {
         return module!
     }
 
+    /// The code that was kept, if it is as it was written: a changed bit of it would be another number, and no error.
+    private static func read(_ path: String) -> [UInt8]? {
+        guard exists(path), let file = try? MappedFile(path: path), file.count > digestBytes else { return nil }
+        let bytes = UnsafeRawBufferPointer(start: file.bytes, count: file.count)
+        let code = Array(bytes[digestBytes...])
+        return digest(code).elementsEqual(bytes[..<digestBytes]) ? code : nil
+    }
+
     /// A cache that cannot be written is none.
     private func keep(_ code: [UInt8], at path: String) {
         guard let end = path.lastIndex(of: "/"), (try? createFolder(String(path[..<end]))) != nil else { return }
-        try? AtomicFile.write(code, to: path)
+        try? AtomicFile.write(Self.digest(code) + code, to: path)
+    }
+
+    private static let digestBytes = 32
+
+    private static func digest(_ code: [UInt8]) -> [UInt8] {
+        var hash = SHA256()
+        code.withUnsafeBytes { hash.update($0) }
+        return hash.digest()
     }
 }

@@ -98,10 +98,14 @@ extension CUDAArithmetic {
         while Int(status.found) > selection.capacity
             || (!isSurveyed && Int(status.found) - Int(status.core) < most)
         {
-            precondition(!isSurveyed, "\(status.found) candidates where \(selection.capacity) were counted")
             repeatCount += 1
-            floor = try survey(limit: limit)
-            isSurveyed = true
+            if isSurveyed {
+                // Products of the same numbers that differ from one pass to the next; none is known.
+                try selection.grow(to: Int(status.found))
+            } else {
+                floor = try survey(limit: limit)
+                isSurveyed = true
+            }
             status = try collect(floor: floor, limit: limit, isTotal: isTotal)
             most = try allowed()
         }
@@ -125,33 +129,34 @@ extension CUDAArithmetic {
     private func keepRanked(entries: Int) throws {
         try selection.growCodes(to: entries)
         try selection.cursors.clear()
-        try assemble(
-            withCore: true, allTies: false, offsets: selection.rowOffsets, capacity: selection.codeCapacity,
-            selection.keptColumns, selection.keptValues)
+        try placeRows(withCore: true, allTies: false, offsets: selection.rowOffsets)
+        try writeRows(
+            withCore: true, offsets: selection.rowOffsets, selection.keptColumns, selection.keptValues,
+            counts: selection.cursors)
         try orderByLatent()
     }
 
-    /// Rows of the list's candidates that are not below the ranked one.
-    private func assemble(
-        withCore: Bool, allTies: Bool, offsets: DeviceArray<Int32>, capacity: Int?, _ columns: DeviceArray<Int32>?,
-        _ values: DeviceArray<Float>?
-    ) throws(CUDAError) {
-        let blocks = (rows + 7) / 8
-        if columns == nil || capacity != nil {
-            try context.launch(
-                try kernel("countRows", "assemble"), blocks, threads: 256, selection.segments, selection.tiles,
-                selection.columns, selection.values, exempt, rows, selection.status, selection.rowCore,
-                selection.rowAbove, selection.rowEqual)
-            try context.launch(
-                try kernel("offsetRows", "assemble"), 1, threads: 1024, selection.rowCore, selection.rowAbove,
-                selection.rowEqual, rows, withCore, allTies, selection.status, selection.rowTies, offsets)
-        }
-        guard let columns, let values else { return }
+    /// Where each row of the list's candidates that are not below the ranked one will begin; with exempt ones, and all that equal
+    /// it, if they are asked for.
+    private func placeRows(withCore: Bool, allTies: Bool, offsets: DeviceArray<Int32>) throws(CUDAError) {
         try context.launch(
-            try kernel("writeRows", "assemble"), blocks, threads: 256, selection.segments, selection.tiles,
+            try kernel("countRows", "assemble"), (rows + 7) / 8, threads: 256, selection.segments, selection.tiles,
+            selection.columns, selection.values, exempt, rows, selection.status, selection.rowCore, selection.rowAbove,
+            selection.rowEqual)
+        try context.launch(
+            try kernel("offsetRows", "assemble"), 1, threads: 1024, selection.rowCore, selection.rowAbove,
+            selection.rowEqual, rows, withCore, allTies, selection.status, selection.rowTies, offsets)
+    }
+
+    /// Writes the rows that `placeRows` found places for, and counts their latents if there is where.
+    private func writeRows(
+        withCore: Bool, offsets: DeviceArray<Int32>, _ columns: DeviceArray<Int32>, _ values: DeviceArray<Float>,
+        counts: DeviceArray<Int32>?
+    ) throws(CUDAError) {
+        try context.launch(
+            try kernel("writeRows", "assemble"), (rows + 7) / 8, threads: 256, selection.segments, selection.tiles,
             selection.columns, selection.values, exempt, rows, withCore, selection.status, selection.rowTies, offsets,
-            columns.count, columns, values,
-            withCore ? selection.cursors as any KernelArgument : NullPointer())
+            columns.count, columns, values, counts.map { $0 as any KernelArgument } ?? NullPointer())
     }
 
     // MARK: A rule of the host's
@@ -202,13 +207,12 @@ extension CUDAArithmetic {
     ) throws {
         let device = self.context
         let offsets = try DeviceArray<Int32>(rows + 1, on: device)
-        try assemble(withCore: false, allTies: true, offsets: offsets, capacity: nil, nil, nil)
+        try placeRows(withCore: false, allTies: true, offsets: offsets)
         let count = Int(try offsets.values(1, from: rows)[0])
         let shown = ShownCandidates(
             offsets: offsets, columns: try DeviceArray(count, on: device), values: try DeviceArray(count, on: device),
             marks: try DeviceArray(count, on: device), places: try DeviceArray(count, on: device), count: count)
-        try assemble(
-            withCore: false, allTies: true, offsets: offsets, capacity: nil, shown.columns, shown.values)
+        try writeRows(withCore: false, offsets: offsets, shown.columns, shown.values, counts: nil)
         try SelectionArrays.read(
             pass.candidates, rows: rows, latents: latents, offsets: try offsets.values(), shown.columns, shown.values)
         try pass.mark(setting.rule, context, allowed: allowed, &summary)

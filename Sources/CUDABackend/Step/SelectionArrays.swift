@@ -88,10 +88,10 @@ final class SelectionArrays {
     /// Makes room for so many candidates; what is there is lost.
     func grow(to count: Int) throws(CUDAError) {
         guard count > capacity else { return }
-        let bytes = 8 * count
+        try StepMemory.checkCandidates(count)
         var need = MemoryNeed(
             "a selection among \(count) candidates needs", advice: "lower --batch, or use --device cpu")
-        need.add("candidates", bytes)
+        need.add("candidates", 8, count)
         try context.require(need)
         try context.synchronize()
         columns = try DeviceArray(count, on: context)

@@ -36,6 +36,13 @@ struct StepMemory {
             ("the number of prefixes", layout.prefixes.count, Self.mostPrefixes),
             ("the batch", batch, Self.mostRows),
         ] where value > most { throw .unsupported(name: name, value: value, most: most) }
+        try Self.checkCandidates(candidates)
+    }
+
+    /// Kernels count candidates in 32 bits.
+    static func checkCandidates(_ count: Int) throws(CUDAError) {
+        guard count > Int(Int32.max) else { return }
+        throw .unsupported(name: "the number of candidates in a batch", value: count, most: Int(Int32.max))
     }
 
     /// With F latents of D inputs (rows padded to four floats), B tokens and n prefixes, in bytes: parameters, gradients and
