@@ -25,7 +25,13 @@ int dmsae_memfd(const char *name) {
 }
 
 int dmsae_memfd_seal(int file) {
-    return fcntl(file, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+    // A process that another thread is just starting has our mappings, those that are gone here too, until it executes its
+    // program: that is soon over.
+    for (int tries = 0;; tries++) {
+        int result = fcntl(file, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+        if (result == 0 || errno != EBUSY || tries == 500) return result;
+        usleep(1000);
+    }
 }
 
 int dmsae_memfd_keep_size(int file) { return fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW); }
