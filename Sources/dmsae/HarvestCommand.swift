@@ -9,7 +9,8 @@ struct HarvestCommand: ParsableCommand {
         commandName: "harvest", abstract: "Run text through a model and store its residual stream after a block.",
         discussion: """
             First positions, special tokens and attention sinks are left out; how many is recorded in store.json. Of a text \
-            with fewer tokens than asked for, all are stored, with a warning.
+            with fewer tokens than asked for, all are stored, with a warning. A harvest that is stopped or killed goes on after its \
+            last whole shard (65,536 rows) with the same command and --resume.
 
             Example: dmsae harvest --model smollm2.gguf --layer 15 --text wiki.jsonl --tokens 100000 --out store
             """)
@@ -25,6 +26,8 @@ struct HarvestCommand: ParsableCommand {
     @OptionGroup var corpus: CorpusOptions
     @Option(help: "Seed of the shuffle.")
     var seed = 1
+    @Flag(help: "Go on with the harvest into --out that was cut short.")
+    var resume = false
     @OptionGroup var splice: SpliceOptions
     @OptionGroup var place: DeviceOptions
     @OptionGroup var output: OutputOptions
@@ -36,7 +39,7 @@ struct HarvestCommand: ParsableCommand {
 
     func run() throws {
         output.apply()
-        Interruption.install(advice: "interrupted; \(out) is incomplete, harvest it again")
+        Interruption.install(advice: "interrupted; nothing of \(out) is finished, harvest it again")
         try Surroundings.prepareToCompute(advice: "lower --sequences or --context")
         try OutputPlace.requireFolder(out, holdingOnly: "store.json")
         let lock = try OutputLock.folder(out)
@@ -44,6 +47,12 @@ struct HarvestCommand: ParsableCommand {
         if exists(out + "/store.json") {
             throw DistillationError.storeExists(folder: out)
         }
+        let left = Harvest.shardsLeft(in: out)
+        if let left, !resume {
+            throw DistillationError.cutShort(
+                what: "harvest", folder: out, after: "\(left) shard\(left == 1 ? "" : "s")", kept: out)
+        }
+        if left == nil && resume { throw DistillationError.nothingToResume(folder: out) }
         let text = try corpus.open()
         let tokenizer = try loadTokenizer(model: model)
         let loaded = try place.languageModel(model)
@@ -58,9 +67,19 @@ struct HarvestCommand: ParsableCommand {
         let harvest = Harvest(
             model: loaded, layer: layer, policy: splice.policy(loaded.configuration, tokenizer: tokenizer),
             settings: settings)
-        let store = try harvest.run(
-            next: { try data.nextBatch(sequences: corpus.sequences) }, to: out, lock: lock,
-            progress: Terminal.shared, stop: Interruption.request)
+        let store: ActivationStore
+        do {
+            store = try harvest.run(
+                next: { try data.nextBatch(sequences: corpus.sequences) }, to: out, lock: lock,
+                progress: Terminal.shared, stop: Interruption.request)
+        } catch DistillationError.interrupted {
+            if let shards = Harvest.shardsLeft(in: out) {
+                Interruption.advise(
+                    "interrupted after \(shards) shard\(shards == 1 ? "" : "s"); the same command with --resume goes on "
+                        + "from there")
+            }
+            throw DistillationError.interrupted
+        }
         if data.deliveredTokenCount < tokens {
             Terminal.shared.warn(
                 "\(corpus.text) has \(data.deliveredTokenCount) of the \(tokens) tokens asked for; those are stored")
