@@ -1,6 +1,7 @@
 import Distillation
 import LanguageModeling
 import PluginHost
+import SAEFormats
 import TensorFiles
 
 extension DistillationParts {
@@ -45,7 +46,7 @@ extension DistillationParts {
         if let evaluationCorpus { evaluationText = { try source(evaluationCorpus, skip: 0, limit: $0) } }
         var hashes = try fileHashes([
             ("model", modelFiles(modelPath)), ("text", corpus.files),
-            ("evaluation text", evaluationCorpus?.files ?? []),
+            ("evaluation text", evaluationCorpus?.files ?? []), ("cycle 0", recipe.cycle0.map(SAEFormats.files) ?? []),
         ])
         hashes.merge(rule.hashes("sparsity rule")) { $1 }
         hashes.merge(scorer.hashes("scorer")) { $1 }

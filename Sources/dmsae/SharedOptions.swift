@@ -209,3 +209,5 @@ extension BudgetScope: ExpressibleByArgument {}
 extension AggregateScope: ExpressibleByArgument {}
 extension DecoderBiasStart: ExpressibleByArgument {}
 extension CoreDecoderStart: ExpressibleByArgument {}
+extension CoreBiasStart: ExpressibleByArgument {}
+extension CoreMode: ExpressibleByArgument {}
