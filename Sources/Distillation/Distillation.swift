@@ -201,6 +201,7 @@ public final class Distillation {
         var settings = HarvestSettings(
             tokens: harvestTokens, seed: UInt64(recipe.seed), modelName: parts.modelName)
         settings.hashes = storeHashes
+        settings.checkpoints = parts.checkpoints
         settings.others = ["sequences": "\(recipe.sequences)", "skip bad lines": "\(recipe.skipBadLines)"]
         settings.others.merge(parts.device.record) { $1 }
         let harvest = Harvest(model: parts.model, layer: recipe.layer, policy: policy, settings: settings)
