@@ -131,11 +131,11 @@ public struct Core: Codable, Sendable, Equatable {
         return try file.finiteMatrix("b_enc")
     }
 
-    /// Encoder vectors [c, D] of core.json (beside its core.safetensors) or of a core.safetensors.
+    /// Encoder vectors [c, D] of core.json (beside its core.safetensors) or of a core.safetensors, of whatever D for nil.
     ///
     /// - Throws: `TensorFileError` when there is none or it has another width; `DistillationError.badCore` when the
     ///   two files are of different cores, or hold what no encoder can.
-    public static func encoderRows(at path: String, dIn: Int) throws -> Matrix {
+    public static func encoderRows(at path: String, dIn: Int?) throws -> Matrix {
         let file = encoderFile(at: path)
         let core = try path == file ? nil : JSONRecord.read(Core.self, from: path)
         if let hash = core?.encoderHash, try hash != SHA256.hexadecimal(ofFile: file) {

@@ -26,6 +26,8 @@ public struct CounterRandom: Sendable {
         case halves = 7
         /// Which latents a control's core is made of.
         case randomCore = 8
+        /// Directions that are alike by chance.
+        case randomDirections = 9
     }
 
     private let key: (UInt32, UInt32)

@@ -15,7 +15,8 @@ struct DMSAE: ParsableCommand {
         version: version,
         subcommands: [
             DistillCommand.self, HarvestCommand.self, TrainCommand.self, ScoreCommand.self, SelectCommand.self,
-            CompareCommand.self, LatentsCommand.self, ReportCommand.self, EvalCommand.self, EncodeCommand.self,
+            CompareCommand.self, StabilityCommand.self, LatentsCommand.self, ReportCommand.self, EvalCommand.self,
+            EncodeCommand.self,
             DecodeCommand.self, ConvertCommand.self, LMCommand.self, PluginCommand.self,
             FetchCommand.self, DoctorCommand.self,
         ])
