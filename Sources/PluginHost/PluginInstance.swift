@@ -58,6 +58,10 @@ final class PluginInstance: @unchecked Sendable {
         pointer = created
     }
 
+    var identity: PluginIdentity {
+        PluginIdentity(name: plugin.id, version: plugin.version, file: library.file, parameters: parameters)
+    }
+
     deinit {
         runningForeignCode { library.functions.destroy(pointer) }
         // The host struct outlives the instance: `self.host` is released only after this body.

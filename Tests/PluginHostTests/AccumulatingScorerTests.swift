@@ -2,6 +2,7 @@ import Attribution
 import Foundation
 import LinearAlgebra
 import PluginHost
+import PluginTestSupport
 import TestSupport
 import Testing
 
@@ -11,18 +12,9 @@ struct AccumulatingScorerTests {
     let folder = TemporaryFolder()
 
     private func fixture(_ fault: String, macros: [String] = []) throws -> any AttributionScorer & LoadedPlugin {
-        let path = folder.file(UUID().uuidString + ".so")
-        let result = try run(
-            ["cc", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-I", "Include"] + macros.map { "-D" + $0 }
-                + ["Tests/PluginHostTests/Fixtures/accumulating.c", "-o", path])
-        guard result.status == 0 else { throw CompilationFailed(description: result.output) }
+        let path = try fixturePlugin("accumulating.c", macros, in: folder)
         return try PluginCatalog(executableFolder: folder.path)
             .scorer(fault.isEmpty ? path : "\(path),fault=\(fault)", services: services.value)
-    }
-
-    private func message(_ body: () throws -> Void) -> String {
-        do { try body() } catch { return "\(error)" }
-        return "nothing failed"
     }
 
     @Test func `frequency counts what fires, whatever the batches are`() throws {

@@ -1,6 +1,7 @@
 import Foundation
 import LinearAlgebra
 import PluginHost
+import PluginTestSupport
 import SparseCoding
 import TestSupport
 import Testing

@@ -8,7 +8,7 @@ import Synchronization
 /// one: once, since the machine may have been at fault. If that ends too the input is kept and the caller is told.
 package final class IsolatedPlugin: @unchecked Sendable {
     /// What every worker runs.
-    let file: PluginFile
+    private let file: PluginFile
     package let created: CreateReply
     private let request: CreateRequest
     package let isolation: PluginIsolation
@@ -52,9 +52,10 @@ package final class IsolatedPlugin: @unchecked Sendable {
 
     var path: String { file.path }
     var name: String { created.id }
-    var version: String { created.version }
-    var parameters: [PluginReference.Parameter] {
-        created.parameters.map { PluginReference.Parameter(key: $0[0], value: $0[1]) }
+    var identity: PluginIdentity {
+        PluginIdentity(
+            name: name, version: created.version, file: file,
+            parameters: created.parameters.map { PluginReference.Parameter(key: $0[0], value: $0[1]) })
     }
 
     private func warn(_ text: String) {

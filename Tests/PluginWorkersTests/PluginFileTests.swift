@@ -1,6 +1,7 @@
 import Attribution
 import Foundation
 import PluginHost
+import PluginTestSupport
 import PluginWorkers
 import TensorFiles
 import TestSupport
@@ -31,10 +32,7 @@ struct PluginFileTests {
     }
 
     private func compile(_ source: String, to path: String, _ flags: [String] = []) throws {
-        try source.write(toFile: path + ".c", atomically: true, encoding: .utf8)
-        let result = try run(
-            ["cc", "-O1", "-shared", "-fPIC", "-I", "Include", path + ".c", "-o", path] + flags)
-        guard result.status == 0 else { throw CompilationFailed(description: result.output) }
+        try compilePlugin(text: source, to: path, ["-fvisibility=default"] + flags)
     }
 
     private func scorer(_ path: String, isIsolated: Bool = true) throws -> any AttributionScorer & LoadedPlugin {
@@ -138,11 +136,6 @@ struct PluginFileTests {
     }
 
     // MARK: What fails
-
-    private func message(_ body: () throws -> Void) -> String {
-        do { try body() } catch { return "\(error)" }
-        return "nothing failed"
-    }
 
     @Test func `what a call that failed wrote to standard error is told, and nothing of the calls before`() throws {
         let path = folder.file("plugin.so")

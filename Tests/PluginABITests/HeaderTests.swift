@@ -1,4 +1,5 @@
 import Foundation
+import PluginTestSupport
 import Testing
 
 struct HeaderTests {
@@ -13,7 +14,7 @@ struct HeaderTests {
     ) throws {
         let result = try run([
             compiler, "-x", language, "-std=\(standard)", "-Wall", "-Wextra", "-pedantic", "-Werror", "-fsyntax-only",
-            "-I", "Include", "Tests/PluginHostTests/Fixtures/layout.c",
+            "-I", "Include", "Tests/PluginABITests/Fixtures/layout.c",
         ])
         #expect(result.status == 0, "\(result.output)")
     }
@@ -21,7 +22,7 @@ struct HeaderTests {
     @Test func `requiring a newer minor version than the header's does not compile`() throws {
         let result = try run([
             "cc", "-DDMSAE_ABI_MINOR_REQUIRED=99u", "-fsyntax-only", "-I", "Include",
-            "Tests/PluginHostTests/Fixtures/layout.c",
+            "Tests/PluginABITests/Fixtures/layout.c",
         ])
         #expect(result.status != 0)
         #expect(result.output.contains("DMSAE_ABI_MINOR_REQUIRED is newer than this header"))
@@ -36,5 +37,20 @@ struct HeaderTests {
         let commented = code.split(separator: "\n", omittingEmptySubsequences: false).dropLast()
             .map { $0.isEmpty ? " *" : " *   " + $0 }.joined(separator: "\n")
         #expect(try text("Include/dmsae/dmsae.h").contains(commented))
+    }
+
+    @Test func `the single-file header is up to date, and a header in every language`() throws {
+        let made = try run(["Include/single-file"])
+        let committed = try String(contentsOfFile: packageRoot + "/Include/dmsae_plugin.h", encoding: .utf8)
+        #expect(made.output == committed, "run Include/single-file > Include/dmsae_plugin.h")
+        for (compiler, language, standard) in [
+            ("cc", "c", "c99"), ("cc", "c", "c11"), ("c++", "c++", "c++11"), ("c++", "c++", "c++20"),
+        ] {
+            let result = try run([
+                compiler, "-x", language, "-std=\(standard)", "-Wall", "-Wextra", "-Werror", "-fsyntax-only",
+                "-include", "Include/dmsae_plugin.h", "/dev/null",
+            ])
+            #expect(result.status == 0, "\(compiler) \(standard): \(result.output)")
+        }
     }
 }

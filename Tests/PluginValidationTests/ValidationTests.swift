@@ -1,5 +1,6 @@
 import Foundation
 import PluginHost
+import PluginTestSupport
 import PluginValidation
 import PluginWorkers
 import TestSupport
@@ -7,14 +8,7 @@ import Testing
 
 /// The validator on plugins that are sound, and on plugins that each break one promise and must fail its check.
 struct ValidationTests {
-    private static func build(_ source: String, _ macros: [String]) throws -> String {
-        let path = NSTemporaryDirectory() + "dmsae-\(UUID().uuidString).so"
-        let result = try run(
-            ["cc", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-I", "Include"] + macros.map { "-D" + $0 }
-                + ["Tests/PluginHostTests/Fixtures/\(source).c", "-o", path])
-        guard result.status == 0 else { throw CompilationFailed(description: result.output) }
-        return path
-    }
+    private let folder = TemporaryFolder()
 
     private func results(_ reference: String, only: [String]? = nil) throws -> [CheckResult] {
         var validation = PluginValidation(
@@ -40,7 +34,6 @@ struct ValidationTests {
     @Test(arguments: ["c", "swift"]) func `a new plugin builds by one command and keeps every promise`(lang: String)
         throws
     {
-        let folder = TemporaryFolder()
         let made = try run([
             "sh", "-c",
             "cd '\(folder.path)' && '\(builtProgram)' plugin new --lang \(lang) my-scorer && make -C my-scorer",
@@ -54,11 +47,10 @@ struct ValidationTests {
     }
 
     @Test func `a scorer in Swift that asks for losses and means keeps every promise`() throws {
-        let folder = TemporaryFolder()
         let made = try run([
             "sh", "-c",
             "cd '\(folder.path)' && '\(builtProgram)' plugin new --lang swift asking && rm asking/Manifest.swift && "
-                + "cp '\(packageRoot)/Tests/PluginHostTests/Fixtures/Asking.swift.txt' asking/AskingScorer.swift && cd asking && "
+                + "cp '\(packageRoot)/Tests/PluginValidationTests/Fixtures/Asking.swift.txt' asking/AskingScorer.swift && cd asking && "
                 + "swiftc -O -parse-as-library -emit-library -module-name AskingScorer -I . AskingScorer.swift "
                 + "DMSAEPlugin.swift -o asking.so",
         ])
@@ -69,13 +61,12 @@ struct ValidationTests {
     }
 
     /// Written against the headers as they were, kept as they were: whatever is in `Include/` now, it builds, and does what it
-    /// did. A copy in `ABI/` is never edited; a new minor gets a folder of its own.
+    /// did. A copy in `Versions/` is never edited; a new minor gets a folder of its own.
     @Test func `a plugin built with the headers of 0_1 keeps every promise`() throws {
-        let folder = TemporaryFolder()
         let made = try run([
             "sh", "-c",
             "cd '\(folder.path)' && '\(builtProgram)' plugin new my-scorer && "
-                + "cp '\(packageRoot)/Tests/PluginHostTests/ABI/0.1/dmsae_plugin.h' my-scorer && make -C my-scorer",
+                + "cp '\(packageRoot)/Tests/PluginABITests/Versions/0.1/dmsae_plugin.h' my-scorer && make -C my-scorer",
         ])
         #expect(made.status == 0, "\(made.output)")
         let found = try results(folder.file("my-scorer/my-scorer.so"))
@@ -95,8 +86,7 @@ struct ValidationTests {
         ("unknown", "unknown-setting", "accepted"),
     ])
     func `a broken scorer fails the check that names its fault`(fault: String, check: String, part: String) throws {
-        let path = try Self.build("misbehaving", [])
-        defer { unlink(path) }
+        let path = try fixturePlugin("misbehaving.c", in: folder)
         let found = try results(path + ":misbehaving,fault=\(fault)", only: [check])
         #expect(found.map(\.outcome) == [.failed], "\(found)")
         #expect(found[0].reason?.contains(part) == true, "\(found[0].reason ?? "")")
@@ -107,8 +97,7 @@ struct ValidationTests {
         ("sign", "sign", "DMSAE_PLUGIN_NEEDS_GRADIENT"), ("", "scale", "DMSAE_PLUGIN_SCALE_INVARIANT"),
     ])
     func `a scorer that declares what it does not keep fails`(fault: String, check: String, flag: String) throws {
-        let path = try Self.build("misbehaving", ["FLAGS=\(flag)"])
-        defer { unlink(path) }
+        let path = try fixturePlugin("misbehaving.c", ["FLAGS=\(flag)"], in: folder)
         let found = try results(path + ":misbehaving,fault=\(fault)", only: [check])
         #expect(found.map(\.outcome) == [.failed], "\(found)")
     }
@@ -118,8 +107,7 @@ struct ValidationTests {
         ("capital", "create"), ("wide", "create"), ("huge", "outputs"), ("thread", "outputs"), ("latent", "outputs"),
     ])
     func `a broken accumulating scorer fails`(fault: String, check: String) throws {
-        let path = try Self.build("accumulating", [])
-        defer { unlink(path) }
+        let path = try fixturePlugin("accumulating.c", in: folder)
         let found = try results(path + ",fault=\(fault)", only: [check])
         #expect(found.map(\.outcome) == [.failed], "\(found)")
     }
@@ -129,15 +117,13 @@ struct ValidationTests {
         ("memory-of-calls", "selection-again"),
     ])
     func `a broken rule fails`(fault: String, check: String) throws {
-        let path = try Self.build("misbehaving", [])
-        defer { unlink(path) }
+        let path = try fixturePlugin("misbehaving.c", in: folder)
         let found = try results(path + ":unruly,fault=\(fault)", only: [check])
         #expect(found.map(\.outcome) == [.failed], "\(found)")
     }
 
     @Test func `a file that does not load fails the first check, and no other is counted as run`() throws {
-        let path = try Self.build("misbehaving", ["LOADING"])
-        defer { unlink(path) }
+        let path = try fixturePlugin("misbehaving.c", ["LOADING"], in: folder)
         let found = try results(path)
         #expect(found.map(\.check) == FileCheck.all.map(\.id) && found[0].outcome == .failed)
         #expect(found[0].reason?.contains("SIGABRT") == true)
@@ -145,19 +131,18 @@ struct ValidationTests {
     }
 
     @Test func `the command lists, counts and repeats`() throws {
-        let list = try TestSupport.run(builtProgram, ["plugin", "validate", "--list"])
+        let list = try run(builtProgram, ["plugin", "validate", "--list"])
         for (id, rules) in FileCheck.all.map({ ($0.id, $0.rules) }) + PluginCheck.all.map({ ($0.id, $0.rules) }) {
             #expect(("\n" + list.output).contains("\n\(id): "))
             #expect(rules.allSatisfy { list.output.contains($0) })
         }
-        let path = try Self.build("misbehaving", [])
-        defer { unlink(path) }
-        let failed = try TestSupport.run(
+        let path = try fixturePlugin("misbehaving.c", in: folder)
+        let failed = try run(
             builtProgram, ["plugin", "validate", path + ":misbehaving,fault=nan", "--seed", "9"])
         #expect(failed.status == 1 && failed.output.contains("--check scores --seed 9"))
-        let json = try TestSupport.run(builtProgram, ["plugin", "validate", "random", "--json", "--skip", "scores"])
+        let json = try run(builtProgram, ["plugin", "validate", "random", "--json", "--skip", "scores"])
         #expect(json.status == 0 && json.output.contains("\"planned\" : 37"), "\(json.output)")
-        let slip = try TestSupport.run(builtProgram, ["plugin", "validate", "random", "--check", "score"])
+        let slip = try run(builtProgram, ["plugin", "validate", "random", "--check", "score"])
         #expect(slip.errors.contains("perhaps 'scores'") && slip.status == 64)
     }
 
@@ -183,7 +168,7 @@ struct ValidationTests {
             (["gxa", "--check", "sign", "--skip", "sign"], 64), (["random", "--check", "sign"], 2),
         ] as [([String], Int32)])
     func `a validation of nothing is an error`(arguments: [String], status: Int32) throws {
-        let result = try TestSupport.run(builtProgram, ["plugin", "validate"] + arguments)
+        let result = try run(builtProgram, ["plugin", "validate"] + arguments)
         #expect(result.status == status, "\(result.output) \(result.errors)")
     }
 
@@ -196,7 +181,7 @@ struct ValidationTests {
     ])
     func `a limit that is in the way is named, and not the plugin blamed`(limit: String, reason: String) throws {
         let command = "ulimit -S \(limit) && exec '\(builtProgram)' plugin validate random"
-        let result = try TestSupport.run("/bin/bash", ["-c", command])
+        let result = try run("/bin/bash", ["-c", command])
         #expect(
             result.status == 2 && !result.output.contains("FAILED") && result.errors.contains("cannot examine ")
                 && result.errors.contains(reason),
@@ -206,9 +191,9 @@ struct ValidationTests {
     /// Nobody limits the processes of root.
     @Test func `a limit on processes that is in the way is named`() throws {
         let user = getuid() == 0 ? "setpriv --reuid 65534 --clear-groups " : ""
-        guard try TestSupport.run("/bin/bash", ["-c", user + "test -x '\(builtProgram)'"]).status == 0 else { return }
+        guard try run("/bin/bash", ["-c", user + "test -x '\(builtProgram)'"]).status == 0 else { return }
         let command = "\(user)bash -c \"ulimit -u 5; exec '\(builtProgram)' plugin validate random\""
-        let result = try TestSupport.run("/bin/bash", ["-c", command])
+        let result = try run("/bin/bash", ["-c", command])
         #expect(
             result.status == 2
                 && result.errors.contains(
@@ -217,14 +202,12 @@ struct ValidationTests {
     }
 
     @Test func `an id that the file does not hold is answered`() throws {
-        let path = try Self.build("misbehaving", [])
-        defer { unlink(path) }
-        let unknown = try TestSupport.run(builtProgram, ["plugin", "validate", path + ":nosuch"])
+        let path = try fixturePlugin("misbehaving.c", in: folder)
+        let unknown = try run(builtProgram, ["plugin", "validate", path + ":nosuch"])
         #expect(unknown.status == 64 && unknown.errors.contains("misbehaving"), "\(unknown.errors)")
     }
 
     @Test func `a plain function is held to what every scorer of tokens does`() throws {
-        let folder = TemporaryFolder()
         let source = folder.file("kernel.c"), kernel = folder.file("kernel.so")
         try """
         version: 1
@@ -250,7 +233,7 @@ struct ValidationTests {
             }
             """.write(toFile: source, atomically: true, encoding: .utf8)
             #expect(try run(["cc", "-O1", "-shared", "-fPIC", source, "-o", kernel]).status == 0)
-            return try TestSupport.run(builtProgram, ["plugin", "validate", kernel, "--skip", "no-leak"])
+            return try run(builtProgram, ["plugin", "validate", kernel, "--skip", "no-leak"])
         }
         let sound = try validate("-f[e] * dot")
         #expect(sound.status == 0, "\(sound.output)")
@@ -260,7 +243,7 @@ struct ValidationTests {
             #expect(found.status == 1 && found.output.contains("FAILED   \(check) "), "\(fault): \(found.output)")
         }
         unlink(folder.file("kernel.yaml"))
-        let missing = try TestSupport.run(builtProgram, ["plugin", "validate", kernel])
+        let missing = try run(builtProgram, ["plugin", "validate", kernel])
         #expect(
             missing.status == 1
                 && missing.output.contains("if it holds a plain function, say in \(folder.file("kernel.yaml"))"),
@@ -271,12 +254,12 @@ struct ValidationTests {
 /// The rules of the headers.
 struct RuleTests {
     @Test func `a rule is explained, a slip is answered, every rule that a check names exists`() throws {
-        let sign = try TestSupport.run(builtProgram, ["plugin", "explain", "dmsae-scorer-05"])
+        let sign = try run(builtProgram, ["plugin", "explain", "dmsae-scorer-05"])
         #expect(sign.output.contains("never on earlier calls"))
         #expect(
-            try TestSupport.run(builtProgram, ["plugin", "explain", "DMSAE-SCORR-05"]).errors.contains(
+            try run(builtProgram, ["plugin", "explain", "DMSAE-SCORR-05"]).errors.contains(
                 "DMSAE-SCORER-05"))
-        let all = try TestSupport.run(builtProgram, ["plugin", "explain"]).output
+        let all = try run(builtProgram, ["plugin", "explain"]).output
         // Every rule is carried by a check or has its reason why not, and none has both.
         let checked = Set(PluginCheck.all.flatMap(\.rules) + FileCheck.all.flatMap(\.rules))
         let reasons = Set(UncheckedRules.reasons.keys)
@@ -284,20 +267,5 @@ struct RuleTests {
         #expect(known.count == 75)
         #expect(checked.intersection(reasons).isEmpty, "\(checked.intersection(reasons))")
         #expect(checked.union(reasons) == known, "\(checked.union(reasons).symmetricDifference(known))")
-    }
-
-    @Test func `the single-file header is up to date, and a header in every language`() throws {
-        let made = try run(["Include/single-file"])
-        let committed = try String(contentsOfFile: packageRoot + "/Include/dmsae_plugin.h", encoding: .utf8)
-        #expect(made.output == committed, "run Include/single-file > Include/dmsae_plugin.h")
-        for (compiler, language, standard) in [
-            ("cc", "c", "c99"), ("cc", "c", "c11"), ("c++", "c++", "c++11"), ("c++", "c++", "c++20"),
-        ] {
-            let result = try run([
-                compiler, "-x", language, "-std=\(standard)", "-Wall", "-Wextra", "-Werror", "-fsyntax-only",
-                "-include", "Include/dmsae_plugin.h", "/dev/null",
-            ])
-            #expect(result.status == 0, "\(compiler) \(standard): \(result.output)")
-        }
     }
 }

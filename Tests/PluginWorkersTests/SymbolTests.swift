@@ -2,6 +2,7 @@ import Attribution
 import Foundation
 import LinearAlgebra
 import PluginHost
+import PluginTestSupport
 import PluginWorkers
 import TestSupport
 import Testing
@@ -14,13 +15,10 @@ struct SymbolTests {
     private let batch = randomBatch(tokens: 30, latents: 40, dimensions: 16, perToken: 6)
 
     private func compile(_ source: String, _ name: String, _ flags: [String] = []) throws -> String {
-        try source.write(toFile: folder.file(name + ".c"), atomically: true, encoding: .utf8)
         let path = folder.file(name + ".so")
         // No builtin, no inlining: each call goes by its name, as those between two files do.
-        let result = try run(
-            ["cc", "-O1", "-fno-builtin", "-fno-inline", "-shared", "-fPIC", "-I", "Include", folder.file(name + ".c")]
-                + ["-o", path] + flags)
-        guard result.status == 0 else { throw CompilationFailed(description: result.output) }
+        try compilePlugin(
+            text: source, to: path, ["-fvisibility=default", "-fno-builtin", "-fno-inline"] + flags)
         return path
     }
 

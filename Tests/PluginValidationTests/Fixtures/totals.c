@@ -6,7 +6,7 @@
 #ifndef FLAGS
 #define FLAGS DMSAE_PLUGIN_NEEDS_GRADIENT | DMSAE_PLUGIN_DETERMINISTIC | DMSAE_PLUGIN_REENTRANT | DMSAE_PLUGIN_MERGE_EXACT
 #endif
-#include "accumulator.h"
+#include "../../PluginTestSupport/Fixtures/accumulator.h"
 
 static const dmsae_output outputs[] = {
     {sizeof(dmsae_output), DMSAE_OUTPUT_LATENT, "effect", "nats", "Mean over sequences", DMSAE_OUTPUT_HIGHER_IS_BETTER, -1, -1},

@@ -2,6 +2,7 @@ import Attribution
 import CLinux
 import Foundation
 import PluginHost
+import PluginTestSupport
 import PluginWorkers
 import TestSupport
 import Testing
@@ -18,11 +19,7 @@ struct SandboxTests {
     private func score(_ attempts: String, _ use: PluginSandbox.Use) throws -> [Float] {
         let path = folder.file("escapes.so")
         if !FileManager.default.fileExists(atPath: path) {
-            let made = try run([
-                "cc", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-I", "Include",
-                "Tests/PluginHostTests/Fixtures/escapes.c", "-o", path,
-            ])
-            guard made.status == 0 else { throw CompilationFailed(description: made.output) }
+            try compilePlugin("Tests/PluginWorkersTests/Fixtures/escapes.c", to: path)
         }
         try "as it was".write(toFile: folder.file("kept"), atomically: true, encoding: .utf8)
         var isolation = PluginIsolation(executable: builtProgram, timeout: 20, memory: 8 << 30)

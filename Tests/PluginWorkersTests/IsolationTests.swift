@@ -2,6 +2,7 @@ import Attribution
 import Foundation
 import LinearAlgebra
 import PluginHost
+import PluginTestSupport
 import PluginWorkers
 import SparseCoding
 import TestSupport
@@ -16,16 +17,13 @@ struct IsolationTests: MisbehavingPluginTests {
 
     // MARK: The same numbers
 
-    /// A catalog that takes the shipped plugins for foreign ones.
-    private func shipped(_ name: String) throws -> String { try PluginCatalog().path(name) }
-
     @Test(arguments: ["gxa", "random,seed=3"]) func `scores are the same bits as in this process`(reference: String)
         throws
     {
         let name = String(reference.prefix { $0 != "," })
         let here = try PluginCatalog().scorer(reference, services: services.value)
         let there = try PluginCatalog(executableFolder: "/nowhere").scorer(
-            try shipped(name) + reference.dropFirst(name.count), services: services.value, isolation: isolation())
+            shippedPlugin(name) + reference.dropFirst(name.count), services: services.value, isolation: isolation())
         let batch = randomBatch(tokens: 200, latents: 300, dimensions: 64, perToken: 12)
         #expect(try here.scores(batch) == there.scores(batch))
         #expect(here.name == there.name && here.version == there.version && here.parameters == there.parameters)
@@ -46,7 +44,7 @@ struct IsolationTests: MisbehavingPluginTests {
         let name = String(reference.prefix { $0 != "," })
         let here = try PluginCatalog().scorer(reference, services: services.value)
         let there = try PluginCatalog(executableFolder: "/nowhere").scorer(
-            try shipped(name) + reference.dropFirst(name.count), services: services.value, isolation: isolation())
+            shippedPlugin(name) + reference.dropFirst(name.count), services: services.value, isolation: isolation())
         let (a, b) = (try results(here), try results(there))
         #expect(a.0 == b.0 && a.1 == b.1)
     }
@@ -54,7 +52,7 @@ struct IsolationTests: MisbehavingPluginTests {
     @Test func `a rule marks the same entries`() throws {
         let here = try PluginCatalog().sparsityRule("batchtopk", services: services.value)
         let there = try PluginCatalog(executableFolder: "/nowhere").sparsityRule(
-            try shipped("batchtopk"), services: services.value, isolation: isolation())
+            shippedPlugin("batchtopk"), services: services.value, isolation: isolation())
         let candidates = randomBatch(tokens: 100, latents: 300, dimensions: 2, perToken: 12).codes
         let context = SelectionContext(
             mode: .train, batchRows: 100, latentCount: 300, meanActive: 5, batchBudget: 500)
@@ -90,7 +88,8 @@ struct IsolationTests: MisbehavingPluginTests {
         let here = try train(try PluginCatalog().sparsityRule(reference, services: services.value))
         let there = try train(
             try PluginCatalog(executableFolder: "/nowhere").sparsityRule(
-                try shipped(name) + reference.dropFirst(name.count), services: services.value, isolation: isolation()))
+                shippedPlugin(name) + reference.dropFirst(name.count), services: services.value, isolation: isolation())
+        )
         #expect(here.1 == there.1)
         #expect(here.0.encoder.values == there.0.encoder.values && here.0.decoder.values == there.0.decoder.values)
         #expect(here.0.inference != nil && here.0.inference == there.0.inference)
@@ -164,7 +163,7 @@ struct IsolationTests: MisbehavingPluginTests {
         @_cdecl("swift_trap") public func trap(_ index: Int) -> Int { [1, 2, 3][index] }
         """.write(toFile: source, atomically: true, encoding: .utf8)
         let fixture = try String(
-            contentsOfFile: packageRoot + "/Tests/PluginHostTests/Fixtures/misbehaving.c", encoding: .utf8)
+            contentsOfFile: packageRoot + "/Tests/PluginTestSupport/Fixtures/misbehaving.c", encoding: .utf8)
         try fixture.replacing(
             "if (IS(\"trap\")) __builtin_trap();",
             with: "extern long swift_trap(long); if (IS(\"trap\")) scores[0] = (float)swift_trap(3);"
@@ -174,7 +173,7 @@ struct IsolationTests: MisbehavingPluginTests {
             ["swiftc", "-O", "-parse-as-library", "-emit-library", source, folder.file("entry.o"), "-o", library],
         ] {
             let result = try run(command)
-            guard result.status == 0 else { throw CompilationFailed(description: result.output) }
+            try #require(result.status == 0, "\(result.output)")
         }
         let trapping = try PluginCatalog(executableFolder: "/nowhere").scorer(
             library + ":misbehaving,fault=trap", services: services.value, isolation: isolation())
@@ -185,11 +184,7 @@ struct IsolationTests: MisbehavingPluginTests {
     @Test func `a plugin that crashes when loaded or created is an error`() throws {
         #expect(message { _ = try scorer(",create=abort") }.contains("SIGABRT"))
         let path = folder.file("loading.so")
-        let result = try run([
-            "cc", "-shared", "-fPIC", "-DLOADING", "-I", "Include", "Tests/PluginHostTests/Fixtures/misbehaving.c",
-            "-o", path,
-        ])
-        #expect(result.status == 0)
+        try compileMisbehavingPlugin(["LOADING"], to: path)
         let text = message {
             _ = try PluginCatalog(executableFolder: "/nowhere").scorer(
                 path, services: services.value, isolation: isolation())
@@ -213,7 +208,7 @@ struct IsolationTests: MisbehavingPluginTests {
         let bundle = folder.file("plugin-crash-1")
         #expect(text.contains("dmsae plugin replay \(bundle)"))
         #expect(message { _ = try CrashBundle.replay(bundle, isolation(), services.value) }.contains("SIGABRT"))
-        let again = try TestSupport.run(builtProgram, ["plugin", "replay", bundle])
+        let again = try run(builtProgram, ["plugin", "replay", bundle])
         #expect(again.status == 1 && again.errors.contains("SIGABRT"), "\(again.errors)")
         #expect(message { _ = try CrashBundle.replay(folder.path, isolation(), services.value) }.contains("call.json"))
     }
@@ -262,7 +257,7 @@ struct IsolationTests: MisbehavingPluginTests {
         // Of the 7, 5 are spent before the crash.
         let budget = EvaluationBudget(groups: 7)
         let pass = ScoringPass(
-            try SplicedPass(model: splice.model, layer: 1, sae: try splice.sae(), settings: settings),
+            try SplicedModel(model: splice.model, layer: 1, sae: try splice.sae(), settings: settings),
             scorer: try asking(",fault=once,once=\(folder.file("mark"))"), budget: budget)
         try pass.begin(sequences: 4, tokens: 96)
         _ = try pass.score(try splice.sample())
@@ -350,12 +345,12 @@ struct IsolationTests: MisbehavingPluginTests {
             _ = try catalog.scorer("gxb", services: services.value, isolation: isolation())
         }
         #expect(text.contains("no plugin named 'gxb'") && text.contains("1 that did not load"), "\(text)")
-        let inspected = try TestSupport.run(builtProgram, ["plugin", "inspect", "--load", path.file("ending.so")])
+        let inspected = try run(builtProgram, ["plugin", "inspect", "--load", path.file("ending.so")])
         #expect(inspected.status == 1 && inspected.errors.contains("in loading"), "\(inspected.errors)")
     }
 
     @Test func `a worker started by hand says what it is for`() throws {
-        let result = try TestSupport.run(builtProgram, ["plugin", "worker"])
+        let result = try run(builtProgram, ["plugin", "worker"])
         #expect(result.status != 0 && result.errors.contains("only started by dmsae itself"))
     }
 }

@@ -1,28 +1,12 @@
 import Attribution
 import LinearAlgebra
-import PluginHost
-import Synchronization
 import TestSupport
-
-/// Services that keep the log.
-final class Services: Sendable {
-    private let lines = Mutex<[PluginMessage]>([])
-    private let cancelled = Atomic(false)
-
-    var messages: [PluginMessage] { lines.withLock { $0 } }
-
-    func cancel() { cancelled.store(true, ordering: .relaxed) }
-
-    var value: PluginServices {
-        PluginServices(
-            log: { message in self.lines.withLock { $0.append(message) } },
-            isCancelled: { self.cancelled.load(ordering: .relaxed) })
-    }
-}
 
 /// A batch of `tokens` tokens in two sequences with `perToken` entries a token; decoder rows of many norms, one of them
 /// zero.
-func randomBatch(tokens N: Int, latents m: Int, dimensions d: Int, perToken: Int, seed: UInt64 = 1) -> ScoringBatch {
+public func randomBatch(tokens N: Int, latents m: Int, dimensions d: Int, perToken: Int, seed: UInt64 = 1)
+    -> ScoringBatch
+{
     func matrix(_ rows: Int, _ step: UInt32) -> Matrix {
         let result = Matrix(rows: rows, columns: d)
         CounterRandom(seed: seed, purpose: .test, step: step).fill(
@@ -62,7 +46,7 @@ func randomBatch(tokens N: Int, latents m: Int, dimensions d: Int, perToken: Int
 
 extension GoldenSplice {
     /// The outputs of a pass of `scorer` over the golden tokens in batches of `sequences` sequences.
-    func outputs(
+    public func outputs(
         _ scorer: any AttributionScorer, prefix: Int = 32, sequences: Int = 4, budget: Int? = nil,
         keepFirst: Int = 0
     ) throws -> [String: [Double]] {
@@ -82,7 +66,7 @@ extension GoldenSplice {
 
 extension AttributionScorer {
     /// The scores of a batch as an array.
-    func scores(_ batch: ScoringBatch) throws -> [Float] {
+    public func scores(_ batch: ScoringBatch) throws -> [Float] {
         var scores = [Float](repeating: 0, count: batch.codes.count)
         try scores.withUnsafeMutableBufferPointer { try score(batch, into: $0) }
         return scores

@@ -1,5 +1,6 @@
 import Foundation
 import PluginHost
+import PluginTestSupport
 import PluginValidation
 import PluginWorkers
 import TestSupport
@@ -18,13 +19,7 @@ struct BrokenPluginTests {
         _ source: String, _ arguments: [String] = [], fault: String? = nil, only: [String]? = nil
     ) throws -> [CheckResult] {
         let folder = TemporaryFolder(), path = folder.file("broken.so")
-        let compiled = try run(
-            [
-                source.hasSuffix(".cpp") ? "c++" : "cc", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-I",
-                "Include",
-            ]
-                + arguments + ["Tests/PluginHostTests/Fixtures/\(source)", "-o", path])
-        guard compiled.status == 0 else { throw CompilationFailed(description: compiled.output) }
+        try compilePlugin("Tests/PluginValidationTests/Fixtures/\(source)", to: path, arguments)
         var isolation = PluginIsolation(executable: builtProgram, timeout: 5, memory: 8 << 30)
         // A worker starts in half the time; what is looked for here does not depend on it.
         isolation.sandbox = .never

@@ -1,6 +1,6 @@
 import Foundation
 import PluginABI
-import PluginHost
+import PluginTestSupport
 import TestSupport
 import Testing
 

@@ -1,8 +1,8 @@
 /* The oldest plugin there is: a scorer and a rule, built with the headers of version 0.0 beside it. The binary in
  * first-x86_64.so is what every later host must load and use; it is never built again. It was made by
  *
- *   cc -O2 -s -shared -fPIC -fvisibility=hidden -I Tests/PluginHostTests/ABI/0.0 \
- *       Tests/PluginHostTests/ABI/0.0/first.c -o Tests/PluginHostTests/ABI/0.0/first-x86_64.so
+ *   cd Tests/PluginABITests/Versions/0.0
+ *   cc -O2 -s -shared -fPIC -fvisibility=hidden -I . first.c -o first-x86_64.so
  */
 #include "dmsae/dmsae.h"
 

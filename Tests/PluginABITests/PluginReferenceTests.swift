@@ -1,5 +1,4 @@
 import PluginABI
-import PluginHost
 import Testing
 
 struct PluginReferenceTests {

@@ -1,5 +1,6 @@
 import PluginABI
 import PluginHost
+import PluginTestSupport
 import PluginWorkers
 import SparseCoding
 import TestSupport
@@ -9,7 +10,7 @@ import Testing
     /// The plugin binary built with the first headers, which every host of this major version must load and use.
     struct OldPluginTests {
         let services = Services()
-        let path = packageRoot + "/Tests/PluginHostTests/ABI/0.0/first-x86_64.so"
+        let path = packageRoot + "/Tests/PluginABITests/Versions/0.0/first-x86_64.so"
 
         private func isolation() -> PluginIsolation { PluginIsolation(executable: builtProgram) }
 

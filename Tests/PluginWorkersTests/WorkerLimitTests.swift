@@ -1,6 +1,7 @@
 import Attribution
 import Foundation
 import PluginHost
+import PluginTestSupport
 import PluginWorkers
 import TestSupport
 import Testing

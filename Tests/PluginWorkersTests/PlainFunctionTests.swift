@@ -1,6 +1,7 @@
 import Attribution
 import Foundation
 import PluginHost
+import PluginTestSupport
 import PluginWorkers
 import TestSupport
 import Testing
@@ -30,12 +31,8 @@ struct PlainFunctionTests {
     /// Writes and builds a function; returns the path of its shared object.
     private func function(_ source: String, _ yaml: String) throws -> String {
         let name = UUID().uuidString
-        try source.write(toFile: folder.file(name + ".c"), atomically: true, encoding: .utf8)
         try yaml.write(toFile: folder.file(name + ".yaml"), atomically: true, encoding: .utf8)
-        let result = try run([
-            "cc", "-O2", "-shared", "-fPIC", folder.file(name + ".c"), "-o", folder.file(name + ".so"),
-        ])
-        guard result.status == 0 else { throw CompilationFailed(description: result.output) }
+        try compilePlugin(text: source, to: folder.file(name + ".so"), ["-fvisibility=default"])
         return folder.file(name + ".so")
     }
 
@@ -47,11 +44,6 @@ struct PlainFunctionTests {
         try PluginCatalog(executableFolder: "/nowhere").scorer(
             reference, services: services.value,
             isolation: isIsolated ? PluginIsolation(executable: builtProgram, timeout: 5) : nil)
-    }
-
-    private func message(_ body: () throws -> Void) -> String {
-        do { try body() } catch { return "\(error)" }
-        return "nothing failed"
     }
 
     /// -a⟨g, w⟩ in the same order of operations.

@@ -1,10 +1,11 @@
 import Attribution
 import Foundation
 import PluginHost
+import PluginTestSupport
 import PluginWorkers
 import TestSupport
 
-/// `Fixtures/misbehaving.c`, compiled once for all tests and removed when they end.
+/// `misbehaving.c`, compiled once for all tests and removed when they end.
 let misbehavingPlugin: Result<String, any Error> = Result {
     try compileMisbehavingPlugin(to: misbehavingPath)
     atexit { unlink(misbehavingPath) }
@@ -15,10 +16,7 @@ private let misbehavingPath = NSTemporaryDirectory() + "dmsae-misbehaving-\(getp
 
 /// Compiles the fixture, with `macros`, into a file at `path`.
 func compileMisbehavingPlugin(_ macros: [String] = [], to path: String) throws {
-    let result = try run(
-        ["cc", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-I", "Include"] + macros.map { "-D" + $0 }
-            + ["Tests/PluginHostTests/Fixtures/misbehaving.c", "-o", path])
-    guard result.status == 0 else { throw CompilationFailed(description: result.output) }
+    try compilePlugin("Tests/PluginTestSupport/Fixtures/misbehaving.c", to: path, macros.map { "-D" + $0 })
 }
 
 /// Tests that keep the misbehaving plugin in workers. The host that survives is the test.
@@ -45,8 +43,4 @@ extension MisbehavingPluginTests {
             isolation: isolation ?? self.isolation())
     }
 
-    func message(_ body: () throws -> Void) -> String {
-        do { try body() } catch { return "\(error)" }
-        return "nothing failed"
-    }
 }
