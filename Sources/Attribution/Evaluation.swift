@@ -88,10 +88,10 @@ public struct EvaluationSet: Sendable {
         var spliced = MeanLoss()
         var sums = ReconstructionSums(dIn: sae.dIn, dSAE: sae.dSAE, core: sae.layout.coreCount)
         let mean = Self.mean(samples, dIn: sae.dIn)
-        let pass = EncodingPass()
+        let encoder = SparseEncoder()
         let codes = SparseCodes()
         for (sample, mask) in zip(samples, averaged) {
-            try pass.encode(sample.residual, with: sae, into: codes)
+            try encoder.encode(sample.residual, with: sae, into: codes)
             let reconstruction = sae.decode(codes)
             spliced.add(
                 try model.losses(

@@ -54,7 +54,7 @@ extension EvaluationBudget {
     ///
     /// - Throws: what the model throws.
     public static func forwards(
-        in seconds: Double, _ spliced: SplicedPass, _ sample: SpliceSample, clock: () -> Double
+        in seconds: Double, _ spliced: SplicedModel, _ sample: SpliceSample, clock: () -> Double
     ) throws -> (count: Int, secondsEach: Double) {
         func run() throws -> Double {
             let start = clock()

@@ -45,7 +45,7 @@ public final class LatentInspection {
         _ sae: SparseAutoencoder, model: any LanguageModel, tokenizer: Tokenizer?,
         sample: () throws -> SpliceSample?, progress: (Int) throws -> Void
     ) throws {
-        let encoding = EncodingPass()
+        let encoding = SparseEncoder()
         var fired: FiredEntries?
         var ids: [Int32] = []
         while let next = try sample() {

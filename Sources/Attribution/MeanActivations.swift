@@ -26,7 +26,7 @@ public final class MeanActivations {
     /// Means over `sequences` sequences, of which `sample` gives the ones asked for; a few at a time, as many as `step`.
     /// Calls `progress` with the tokens of each.
     public convenience init(
-        _ spliced: SplicedPass, sequences: Int, step: Int, progress: @escaping (Int) throws -> Void = { _ in },
+        _ spliced: SplicedModel, sequences: Int, step: Int, progress: @escaping (Int) throws -> Void = { _ in },
         sample: @escaping (Range<Int>) throws -> SpliceSample
     ) {
         self.init {

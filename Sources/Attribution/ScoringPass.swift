@@ -6,7 +6,7 @@ import SparseCoding
 /// gradient and losses to a scorer.
 public final class ScoringPass {
     /// What it looks at.
-    public let spliced: SplicedPass
+    public let spliced: SplicedModel
     /// Number of candidates.
     public var candidateCount: Int { spliced.candidateCount }
     private let scorer: any AttributionScorer
@@ -23,7 +23,7 @@ public final class ScoringPass {
     /// A pass of one scorer over what `spliced` shows it. Evaluations the scorer asks for are taken from `budget`, and what
     /// it asks of the whole pass is in `means`.
     public init(
-        _ spliced: SplicedPass, scorer: any AttributionScorer, budget: EvaluationBudget = EvaluationBudget(),
+        _ spliced: SplicedModel, scorer: any AttributionScorer, budget: EvaluationBudget = EvaluationBudget(),
         means: MeanActivations? = nil
     ) {
         self.spliced = spliced
@@ -39,7 +39,7 @@ public final class ScoringPass {
         model: any LanguageModel, layer: Int, sae: SparseAutoencoder, scorer: any AttributionScorer,
         settings: ScoringSettings = ScoringSettings()
     ) throws {
-        self.init(try SplicedPass(model: model, layer: layer, sae: sae, settings: settings), scorer: scorer)
+        self.init(try SplicedModel(model: model, layer: layer, sae: sae, settings: settings), scorer: scorer)
     }
 
     /// Prepares the totals and named outputs of a scorer that has them, over `sequences` sequences of `tokens` tokens in
@@ -162,7 +162,7 @@ public final class ScoringPass {
     /// Scores one sample that was run.
     ///
     /// - Throws: what the scorer throws, and the model when it is asked; `AttributionError.scoreNotFinite`.
-    public func score(_ sample: SplicedPass.Sample) throws -> Scores {
+    public func score(_ sample: SplicedModel.Sample) throws -> Scores {
         var batch = sample.batch
         batch.firstToken = tokensSeen
         batch.firstSequence = sequencesSeen

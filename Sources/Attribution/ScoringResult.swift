@@ -3,7 +3,7 @@ import TensorFiles
 
 /// What a scorer said of the candidates of one SAE, and the core that follows from it.
 public struct ScoringResult {
-    /// A [m].
+    /// A [m], one score for each candidate: all that was said of its tokens, aggregated.
     public let scores: [Double]
     /// At the τ asked for.
     public let core: CoreSelection

@@ -158,7 +158,7 @@ extension Distillation {
     private func select(
         _ sae: SparseAutoencoder, _ t: Int, previous: Core?, _ scoring: [SpliceSample], _ name: String
     ) throws -> (Core, [Double]) {
-        let spliced = try SplicedPass(model: parts.model, layer: recipe.layer, sae: sae)
+        let spliced = try SplicedModel(model: parts.model, layer: recipe.layer, sae: sae)
         let means = MeanActivations(spliced, sequences: scoring.count, step: 1) { scoring[$0.lowerBound] }
         let pass = ScoringPass(spliced, scorer: parts.scorer, means: means)
         let aggregate = try Aggregate(recipe.aggregate)

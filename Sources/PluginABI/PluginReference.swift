@@ -17,7 +17,6 @@ public struct PluginReference: Equatable, Sendable {
         /// Its value, as written.
         public let value: String
 
-        /// A setting.
         public init(key: String, value: String) {
             self.key = key
             self.value = value

@@ -41,7 +41,7 @@ extension PluginCheck.Subject {
         if scorer.scoresTokens { return (try scorer.scores(model.asking).map(Double.init), effects) }
         var totals = [Double](repeating: 0, count: model.batch.codes.columns)
         for (e, effect) in effects.enumerated() { totals[Int(model.batch.codes.columnIndices[e])] += effect }
-        let scores = try accumulated(ModelPass(model))[0][0]
+        let scores = try accumulated(SequencePass(model))[0][0]
         let known = scores.indices.filter { !scores[$0].isNaN }
         return (known.map { scores[$0] }, known.map { totals[$0] })
     }
@@ -64,7 +64,7 @@ extension PluginCheck.Subject {
             try judge("score", try scorer.scores(model.asking).map(Double.init)) { Int(latents[$0]) }
         }
         guard let score = scorer.accumulation else { return }
-        let pass = ModelPass(model)
+        let pass = SequencePass(model)
         let results = try accumulated(pass, by: score, shards: [0..<pass.count])[0]
         for (output, values) in zip(score.outputs, results) {
             // The score, and what it is the mean of; others are in units of their own.

@@ -42,7 +42,7 @@ struct StandardError {
     private func judge(_ model: QuadraticModel, budget: Int?) throws {
         func run(_ order: [Int]) throws -> [[Double]] {
             if let budget { model.limit(to: budget) }
-            return try subject.accumulated(ModelPass(model, order: order), by: score, shards: [0..<length])[0]
+            return try subject.accumulated(SequencePass(model, order: order), by: score, shards: [0..<length])[0]
         }
         let same = try (0..<passes).map { shift in try run((0..<length).map { ($0 + shift * 3) % length }) }
         for results in same { try isAnError(results) }

@@ -3,7 +3,7 @@ import SparseCoding
 
 /// What two SAEs, which should be one, make of the same inputs.
 package struct ConversionProbe {
-    /// Inputs.
+    /// How many inputs both were applied to.
     package let rows: Int
     /// Mean active latents of an input, of the first.
     package let meanActive: Double
@@ -34,7 +34,7 @@ package struct ConversionProbe {
         let x = first.decode(SparseCodes(dense: made))
         func encoded(_ sae: SparseAutoencoder) throws -> (codes: Matrix, reconstruction: Matrix) {
             let codes = SparseCodes()
-            try EncodingPass().encode(x, with: sae, into: codes)
+            try SparseEncoder().encode(x, with: sae, into: codes)
             return (codes.dense(), sae.decode(codes))
         }
         let (a, b) = (try encoded(first), try encoded(second))

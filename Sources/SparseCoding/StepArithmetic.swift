@@ -23,7 +23,7 @@ package protocol StepArithmetic: AnyObject {
 
     /// Encodes the batch, lets the rule choose, and keeps the codes by token and by latent.
     ///
-    /// - Throws: as `EncodingPass.select`.
+    /// - Throws: as `SparseEncoder.select`.
     func select(_ context: SelectionContext) throws -> SelectionSummary
 
     /// [F] entries above 0 of each latent among the codes.
@@ -101,7 +101,7 @@ package struct StepInspection {
 
 /// All that does not change over a training and that its arithmetic has to know.
 package struct StepSetting {
-    /// Its numbers.
+    /// Its settings, resolved and checked.
     package let plan: TrainingPlan
     /// Chooses among the pre-activations.
     package let rule: any SparsityRule
@@ -112,14 +112,14 @@ package struct StepSetting {
 
     /// What the rule keeps of a centred batch, on lanes; `places` are for a rule that learns.
     func select(
-        _ centered: Matrix, with sae: SparseAutoencoder, _ context: SelectionContext, by pass: EncodingPass,
+        _ centered: Matrix, with sae: SparseAutoencoder, _ context: SelectionContext, by encoder: SparseEncoder,
         beside: RowCandidates? = nil, places: CandidatePlaces?, into codes: SparseCodes
     ) throws -> SelectionSummary {
         guard let learned, let places else {
-            return try pass.select(
+            return try encoder.select(
                 centered, with: sae, rule: rule, context, budget: plan.budget, beside: beside, into: codes)
         }
-        return try pass.selectLearned(
+        return try encoder.selectLearned(
             centered, with: sae, rule: rule, learned, context, beside: beside, places: places, into: codes)
     }
 }

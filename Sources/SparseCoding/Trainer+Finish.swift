@@ -31,11 +31,11 @@ extension Trainer {
         let centered = size > 0 ? try arithmetic.lastCentered() : Matrix(rows: 0, columns: sae.dIn)
         let context = context(.calibrate, rows: centered.rows)
         if centered.rows > 0 {
-            let pass = EncodingPass()
+            let encoder = SparseEncoder()
             _ = try setting.select(
-                centered, with: sae, context, by: pass, places: CandidatePlaces(), into: SparseCodes())
-            let candidates = pass.candidates
-            try pass.selected.withUnsafeBufferPointer {
+                centered, with: sae, context, by: encoder, places: CandidatePlaces(), into: SparseCodes())
+            let candidates = encoder.candidates
+            try encoder.selected.withUnsafeBufferPointer {
                 try inference.calibrate(
                     candidates, selected: UnsafeBufferPointer(rebasing: $0[..<candidates.count]), context, state: used)
             }

@@ -21,7 +21,7 @@ package enum TrainingPhase: CaseIterable, Sendable {
 /// the global norm → Adam → unit decoder rows. Nothing of size B×F exists at any point. With a core, the first c
 /// encoder rows are frozen: no gradient, no moments, no share in the clip norm.
 public final class Trainer {
-    /// Its numbers.
+    /// Its settings, resolved and checked.
     public let plan: TrainingPlan
     /// Chooses among the pre-activations.
     public let rule: any SparsityRule
@@ -43,7 +43,7 @@ public final class Trainer {
     /// For a rule that learns.
     var learned: LearnedGradients? { setting.learned }
 
-    /// Steps done.
+    /// How many steps have been done.
     public var step: Int { state.step }
 
     /// [F] tokens since each latent last fired.

@@ -7,7 +7,7 @@
 package struct TrainerState {
     /// The SAE being trained; its `inference` follows the training.
     package let sae: SparseAutoencoder
-    /// Steps done.
+    /// How many steps have been done.
     var step = 0
     /// How long each latent has been silent.
     var firings: Firings

@@ -160,37 +160,23 @@ package struct TorchTensor: Sendable, Equatable {
 
 /// What a `TorchFile` holds beside tensors.
 package enum TorchScalar: Sendable, Equatable {
-    /// True or False.
     case boolean(Bool)
-    /// An int.
     case integer(Int)
-    /// A float.
     case real(Double)
-    /// A str.
     case text(String)
 }
 
-/// PyTorch's storages.
+/// The types of tensors that are read, by the names of PyTorch's storages.
 package enum TorchType: String, Sendable, CaseIterable {
-    /// float64.
     case double = "DoubleStorage"
-    /// float32.
     case float = "FloatStorage"
-    /// float16.
     case half = "HalfStorage"
-    /// bfloat16.
     case bfloat16 = "BFloat16Storage"
-    /// int64.
     case long = "LongStorage"
-    /// int32.
     case int = "IntStorage"
-    /// int16.
     case short = "ShortStorage"
-    /// int8.
     case char = "CharStorage"
-    /// uint8.
     case byte = "ByteStorage"
-    /// bool.
     case bool = "BoolStorage"
 
     /// Bytes of a number.

@@ -21,7 +21,9 @@ package final class ZipArchive: Sendable {
         var checksum: UInt32
     }
 
-    /// Throws `TensorFileError`.
+    /// Maps the file and reads its directory.
+    ///
+    /// - Throws: `TensorFileError` for a file that is no such archive, or contradicts itself.
     package init(path: String) throws {
         self.path = path
         file = try MappedFile(path: path)

@@ -9,7 +9,7 @@ public final class ComparisonPass {
     /// In the order given.
     public let scorers: [ComparedScorer]
     /// What they look at.
-    public let spliced: SplicedPass
+    public let spliced: SplicedModel
     /// Of the whole pass.
     public let sequenceCount: Int
     package private(set) var fired: FiredEntries
@@ -22,7 +22,8 @@ public final class ComparisonPass {
 
     /// A pass over `sequences` sequences of `length` tokens, with `means` of all of them; `clock` gives seconds.
     public init(
-        _ spliced: SplicedPass, _ scorers: [ComparedScorer], sequences: Int, length: Int, means: MeanActivations? = nil,
+        _ spliced: SplicedModel, _ scorers: [ComparedScorer], sequences: Int, length: Int,
+        means: MeanActivations? = nil,
         clock: @escaping () -> Double
     ) {
         self.spliced = spliced
@@ -107,13 +108,14 @@ public final class ComparisonPass {
         return part
     }
 
-    private func ask(_ compared: ComparedScorer, _ pass: ScoringPass, _ shared: SplicedPass.Sample, _ first: Int) throws
+    private func ask(_ compared: ComparedScorer, _ pass: ScoringPass, _ shared: SplicedModel.Sample, _ first: Int)
+        throws
         -> ComparisonPart.Answer
     {
         var answer = ComparisonPart.Answer()
         let (start, budget) = (clock(), compared.budget)
         let before = (budget.replayedTokens, budget.gradientTokens, budget.spent)
-        func score(_ sample: SplicedPass.Sample, at sequence: Int) throws {
+        func score(_ sample: SplicedModel.Sample, at sequence: Int) throws {
             try pass.begin(sequences: sequenceCount, tokens: sequenceCount * length)
             pass.start(at: sequence, length: length)
             answer.scores = try pass.score(sample).values

@@ -9,7 +9,7 @@ private func log2OnePlus(_ n: Int) -> Double { log2(1 + Double(n)) }
 public final class FaithfulnessCurves {
     /// n: 0, the powers of 2 from `first` on, and the width.
     public let counts: [Int]
-    private let spliced: SplicedPass
+    private let spliced: SplicedModel
     private let samples: [(sample: SpliceSample, codes: SparseCodes, averaged: [UInt8])]
 
     /// Σ and number of averaged losses of each sequence.
@@ -38,7 +38,7 @@ public final class FaithfulnessCurves {
     /// Curves on samples; `policy` says which losses are averaged.
     ///
     /// - Throws: what encoding throws; `AttributionError.nothingAveraged`, `.nothingReached`.
-    public init(_ spliced: SplicedPass, samples: [SpliceSample], policy: SplicePolicy, from first: Int = 4) throws {
+    public init(_ spliced: SplicedModel, samples: [SpliceSample], policy: SplicePolicy, from first: Int = 4) throws {
         self.spliced = spliced
         self.samples = try samples.map { ($0, try spliced.codes(of: $0), policy.averaged($0.tokens)) }
         var counts = [0]

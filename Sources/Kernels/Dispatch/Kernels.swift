@@ -16,7 +16,7 @@ public enum ProcessorLevel: Int, Sendable, Comparable, CaseIterable {
     case baseline = 2
     /// AVX2 and FMA.
     case v3 = 3
-    /// With AVX-512.
+    /// AVX-512 (F, BW, CD, DQ, VL).
     case v4 = 4
 
     /// Levels compare by what they need.

@@ -8,7 +8,7 @@ import KernelTable
 private let linear: Float = 1.595_769_1
 private let cubic: Float = 0.071_354_814
 
-/// s.
+/// Of what the sigmoid is taken: z, or s.
 @inline(__always)
 private func argument(_ kind: Activation, _ z: V) -> V {
     kind == .silu ? z : z * multiplyAdd(V(repeating: linear), V(repeating: cubic), z * z)

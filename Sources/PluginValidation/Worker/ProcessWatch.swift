@@ -11,9 +11,7 @@ struct ProcessTraces: Codable, Sendable {
     var allocatedBytes: Int
     /// Bytes of memory in use, allocated by whatever means.
     var residentBytes: Int
-    /// Open descriptors.
     var descriptors: Int
-    /// Threads.
     var threads: Int
     /// Whether its threads use the processor while nothing is asked of them.
     var isBusy: Bool

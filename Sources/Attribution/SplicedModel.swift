@@ -17,7 +17,7 @@ public struct ScoringSettings: Sendable {
 
 /// Splices the prefix reconstruction into real sequences and runs them to the loss and back: what every scorer of one SAE
 /// looks at, made once for all of them.
-public final class SplicedPass {
+public final class SplicedModel {
     /// What was asked for.
     public let settings: ScoringSettings
     /// Width of the spliced prefix.
@@ -27,12 +27,12 @@ public final class SplicedPass {
     let model: any LanguageModel
     let layer: Int
     let sae: SparseAutoencoder
-    private let encoding = EncodingPass()
+    private let encoding = SparseEncoder()
     private let candidateDecoder: Matrix
     /// Of the spliced prefix's reconstruction, over all samples that were run.
     public private(set) var explainedVariance = ExplainedVariance()
 
-    /// A pass over one SAE at `layer`.
+    /// `model` with `sae` spliced in after block `layer`.
     ///
     /// - Throws: `AttributionError` for widths that do not fit.
     public init(

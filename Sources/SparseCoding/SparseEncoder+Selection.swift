@@ -20,7 +20,7 @@ public struct SelectionSummary: Sendable, Equatable {
     public init() {}
 }
 
-extension EncodingPass {
+extension SparseEncoder {
     /// A selection under way.
     private struct Selection {
         /// x − b_dec [B, D].

@@ -3,7 +3,7 @@ import LinearAlgebra
 import SparseCoding
 
 /// A pass over some sequences of a model, in an order of its own, as a host would make it one sequence a batch.
-final class ModelPass {
+final class SequencePass {
     let plan: ScoringPlan
     private let model: QuadraticModel
     private let order: [Int]
@@ -94,13 +94,14 @@ extension PluginCheck.Subject {
     }
 
     /// Every output of a pass in one process, twice finished, with a shard for each of `shards`, which are of places.
-    func accumulated(_ pass: ModelPass, shards: [Range<Int>]? = nil, finishes: Int = 1) throws -> [[[Double]]] {
+    func accumulated(_ pass: SequencePass, shards: [Range<Int>]? = nil, finishes: Int = 1) throws -> [[[Double]]] {
         let score = try accumulation()
         return try accumulated(pass, by: score, shards: shards ?? [0..<pass.count], finishes: finishes)
     }
 
     /// As above, by a scorer that is there.
-    func accumulated(_ pass: ModelPass, by score: any AccumulatingScore, shards: [Range<Int>], finishes: Int = 1) throws
+    func accumulated(_ pass: SequencePass, by score: any AccumulatingScore, shards: [Range<Int>], finishes: Int = 1)
+        throws
         -> [[[Double]]]
     {
         let size = try stateSize(score, pass.plan)

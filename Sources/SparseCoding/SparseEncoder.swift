@@ -2,26 +2,26 @@ import Kernels
 import LinearAlgebra
 
 /// What pre-activations are made of: W_encᵀ [F, D] and b_enc [1, F].
-struct Encoder {
+struct EncoderWeights {
     let weights: Matrix
     let bias: Matrix
 }
 
 extension SparseAutoencoder {
-    var encoderPart: Encoder { Encoder(weights: encoder, bias: encoderBias) }
+    var encoderPart: EncoderWeights { EncoderWeights(weights: encoder, bias: encoderBias) }
 
     /// The encoder of the latents that are exempt from selection, copied.
-    var exemptPart: Encoder {
-        let part = Encoder(
+    var exemptPart: EncoderWeights {
+        let part = EncoderWeights(
             weights: encoder.copy(rows: exemptCore), bias: Matrix(rows: 1, columns: exemptCore.count))
         part.bias.elements.update(from: encoderBias.elements, count: exemptCore.count)
         return part
     }
 }
 
-/// From activations to sparse codes; owns the scratch that a pass needs, so that a training step allocates nothing
+/// From activations to sparse codes; owns the scratch that a batch needs, so that a training step allocates nothing
 /// of the size of its batch once it is warm.
-public final class EncodingPass {
+public final class SparseEncoder {
     let lanes: Lanes
     let tiles: PreactivationTiles
     let found: [CandidateList]
@@ -43,7 +43,7 @@ public final class EncodingPass {
     /// Set by tests in the place of what the last batch suggests.
     package var forcedFloor: Float?
 
-    /// Scratch for passes on these lanes.
+    /// An encoder that works on these lanes.
     public init(lanes: Lanes = .shared) {
         self.lanes = lanes
         tiles = PreactivationTiles(lanes: lanes)
@@ -85,7 +85,7 @@ public final class EncodingPass {
     /// again. `beside` takes what it wants of each tile. Returns the largest floor that a lane ended with.
     @discardableResult
     func collect(
-        _ centered: Matrix, _ encoder: Encoder, rows: Range<Int>, thresholds: Matrix?, exempt: Int, limit: Int?,
+        _ centered: Matrix, _ encoder: EncoderWeights, rows: Range<Int>, thresholds: Matrix?, exempt: Int, limit: Int?,
         floor: Float = 0, beside: RowCandidates? = nil
     ) -> Float {
         for list in found { list.removeAll() }

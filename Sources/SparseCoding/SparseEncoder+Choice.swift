@@ -1,7 +1,7 @@
 import Kernels
 import LinearAlgebra
 
-extension EncodingPass {
+extension SparseEncoder {
     /// Lets the rule choose among what `found` holds, not below `least`, and merges the result with the core's entries.
     func choose(
         _ rule: any SparsityRule, _ context: SelectionContext, rows: Int, _ latents: Int, allowed: Int,
