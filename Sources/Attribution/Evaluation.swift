@@ -48,8 +48,8 @@ public struct EvaluationSet: Sendable {
 
     /// Runs the model on the samples, as it is and ablated.
     ///
-    /// - Throws: what the model throws; `AttributionError.nothingScored`, `.noLoss`, `.nothingReached` where there is nothing
-    ///   to average.
+    /// - Throws: what the model throws; `AttributionError.nothingScored`, `.noLoss`, `.nothingReached` where there
+    ///   is nothing to average.
     public init(
         _ samples: [SpliceSample], model: any LanguageModel, layer: Int, policy: SplicePolicy,
         progress: (Int) throws -> Void = { _ in }

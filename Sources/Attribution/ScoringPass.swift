@@ -20,8 +20,8 @@ public final class ScoringPass {
     private var accumulated: AccumulatedScore?
     private var changes: TokenLossChanges?
 
-    /// A pass of one scorer over what `spliced` shows it. Evaluations the scorer asks for are taken from `budget`, and what
-    /// it asks of the whole pass is in `means`.
+    /// A pass of one scorer over what `spliced` shows it. Evaluations the scorer asks for are taken from `budget`, and
+    /// what it asks of the whole pass is in `means`.
     public init(
         _ spliced: SplicedModel, scorer: any AttributionScorer, budget: EvaluationBudget = EvaluationBudget(),
         means: MeanActivations? = nil
@@ -42,8 +42,8 @@ public final class ScoringPass {
         self.init(try SplicedModel(model: model, layer: layer, sae: sae, settings: settings), scorer: scorer)
     }
 
-    /// Prepares the totals and named outputs of a scorer that has them, over `sequences` sequences of `tokens` tokens in
-    /// all. To be called before the first sample.
+    /// Prepares the totals and named outputs of a scorer that has them, over `sequences` sequences of `tokens` tokens
+    /// in all. To be called before the first sample.
     ///
     /// - Throws: what the scorer throws; `AttributionError.stateTooLarge`.
     public func begin(sequences: Int, tokens: Int) throws {
@@ -59,8 +59,8 @@ public final class ScoringPass {
     /// The output that the scorer's score is the mean of over sequences, sequence by sequence; nil if it has none.
     public var terms: ScorerOutput? { scorer.accumulation?.outputs.first { $0.role == .terms } }
 
-    /// Keeps what the scorer's terms are made of token by token, from the first sample of a pass over `sequences` sequences of
-    /// `length` tokens on.
+    /// Keeps what the scorer's terms are made of token by token, from the first sample of a pass over `sequences`
+    /// sequences of `length` tokens on.
     public func keepLossChanges(sequences: Int, length: Int) {
         precondition(terms != nil, "\(scorer.name) has no terms")
         changes = TokenLossChanges(latents: candidateCount, sequences: sequences, length: length)
@@ -125,8 +125,8 @@ public final class ScoringPass {
     /// - Throws: what the scorer throws.
     public func outputs() throws -> [(output: ScorerOutput, values: [Double])] { try accumulated?.results() ?? [] }
 
-    /// A [m], from the accumulator for a scorer of tokens, else the scorer's own total (its output 0), in which a latent
-    /// without evidence has 0.
+    /// A [m], from the accumulator for a scorer of tokens, else the scorer's own total (its output 0), in which a
+    /// latent without evidence has 0.
     ///
     /// - Throws: what the scorer throws; `AttributionError.nothingReached` where no loss depends on what was scored.
     public func totals(_ accumulator: ScoreAccumulator) throws -> [Double] {

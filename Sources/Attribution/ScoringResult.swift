@@ -18,8 +18,8 @@ public struct ScoringResult {
     /// [m·S, T − 1] of a scorer of totals, if they were kept.
     let lossChanges: Matrix?
 
-    /// Writes scores [m], core (indices, falling score), each output and, if they were kept, numbers of tokens; `about` becomes
-    /// the file's metadata.
+    /// Writes scores [m], core (indices, falling score), each output and, if they were kept, numbers of tokens; `about`
+    /// becomes the file's metadata.
     ///
     /// - Throws: `TensorFileError.unwritable`.
     public func write(to path: String, about: [String: String]) throws {

@@ -15,8 +15,8 @@ public struct ScoringSettings: Sendable {
     public init() {}
 }
 
-/// Splices the prefix reconstruction into real sequences and runs them to the loss and back: what every scorer of one SAE
-/// looks at, made once for all of them.
+/// Splices the prefix reconstruction into real sequences and runs them to the loss and back: what every scorer of one
+/// SAE looks at, made once for all of them.
 public final class SplicedModel {
     /// What was asked for.
     public let settings: ScoringSettings
@@ -129,7 +129,8 @@ public final class SplicedModel {
         return all
     }
 
-    /// Next-token losses [N] with a spliced prefix of the latents that `kept` [candidates] marks, the activations of others 0.
+    /// Next-token losses [N] with a spliced prefix of the latents that `kept` [candidates] marks, the
+    /// activations of others 0.
     ///
     /// - Throws: what the model throws.
     func losses(of sample: SpliceSample, codes all: SparseCodes, keeping kept: [Bool]) throws -> [Float] {

@@ -4,9 +4,9 @@ import LinearAlgebra
 extension PluginCheck.Subject {
     /// For totals: latents that trade their numbers trade their results.
     ///
-    /// One that draws may draw otherwise for other numbers. Then the means of several passes, each in another order, are
-    /// compared, to a fifth and six of the errors that they have by their spread: a factor of two on some latents stands out
-    /// against draws that scatter by a third.
+    /// One that draws may draw otherwise for other numbers. Then the means of several passes, each in another order,
+    /// are compared, to a fifth and six of the errors that they have by their spread: a factor of two on some latents
+    /// stands out against draws that scatter by a third.
     func treatsLatentsAlike() throws {
         let score = try accumulation()
         let model = QuadraticModel.ofOneMind(seed: seed, sequences: 8).model

@@ -50,8 +50,8 @@ public struct PluginCheck: Sendable {
     private static let ofScorers = scoreChecks + accumulationChecks + errorChecks + meaningChecks
     private static let ofRules = selectionChecks + learningChecks
 
-    /// All checks, in the order in which they are run: what can be made of a plugin, what its calls give, what that means,
-    /// and what it does to its process beside that.
+    /// All checks, in the order in which they are run: what can be made of a plugin, what its calls give, what that
+    /// means, and what it does to its process beside that.
     public static let all =
         ofFunctions + scoreChecks + accumulationChecks + selectionChecks + callChecks + errorChecks + meaningChecks
         + learningChecks + processChecks

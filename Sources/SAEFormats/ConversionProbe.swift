@@ -14,8 +14,8 @@ package struct ConversionProbe {
     /// Largest |difference| of reconstructions.
     package let reconstructions: Double
 
-    /// Inputs are made of the first SAE's own decoder rows, so that its latents fire: b_dec and sixteen of them, each with an activation
-    /// that exceeds its threshold.
+    /// Inputs are made of the first SAE's own decoder rows, so that its latents fire: b_dec and sixteen of them, each
+    /// with an activation that exceeds its threshold.
     ///
     /// - Throws: `SparseCodingError.thresholdUnset` for an SAE that cannot be applied to single inputs.
     package init(_ first: SparseAutoencoder, _ second: SparseAutoencoder, rows: Int = 256, seed: UInt64 = 1) throws {

@@ -2,11 +2,11 @@ import LinearAlgebra
 import SparseCoding
 import TensorFiles
 
-/// Gemma Scope 2, of Gemma 3: `params.safetensors` with w_enc, b_enc, w_dec, b_dec and threshold, and `config.json`. JumpReLU without
-/// subtraction of b_dec.
+/// Gemma Scope 2, of Gemma 3: `params.safetensors` with w_enc, b_enc, w_dec, b_dec and threshold, and `config.json`.
+/// JumpReLU without subtraction of b_dec.
 ///
-/// A folder or the file of the weights. Transcoders, which rebuild another place than they read, are refused by the hook that
-/// they name.
+/// A folder or the file of the weights. Transcoders, which rebuild another place than they read, are refused by the
+/// hook that they name.
 package struct GemmaScope2: SAEFormat {
     package let name = "gemma_scope_2"
     private static let weightsName = "params.safetensors"

@@ -3,7 +3,8 @@ import TensorFiles
 
 /// A way in which SAEs are kept on the disk: a file beside this one for each.
 ///
-/// To add one: a type of this protocol, a line in `SAEFormats.all`, a checkpoint of the tool that writes it under `Tests/Fixtures`.
+/// To add one: a type of this protocol, a line in `SAEFormats.all`, a checkpoint of the tool that
+/// writes it under `Tests/Fixtures`.
 package protocol SAEFormat: Sendable {
     /// What `--to` takes and messages say.
     var name: String { get }
@@ -16,13 +17,14 @@ package protocol SAEFormat: Sendable {
 
     /// Reads an SAE and what is said of where it comes from.
     ///
-    /// - Throws: `TensorFileError` for a broken file, `SparseCodingError.badFolder` for an SAE that computes something else than
-    ///   `SparseAutoencoder` can, and for files that contradict each other.
+    /// - Throws: `TensorFileError` for a broken file, `SparseCodingError.badFolder` for an SAE that computes something
+    ///   else than `SparseAutoencoder` can, and for files that contradict each other.
     func read(_ path: String) throws -> (sae: SparseAutoencoder, provenance: SAEProvenance)
 
     /// Writes an SAE so that the format's own readers compute the same.
     ///
-    /// - Throws: `TensorFileError` where it cannot be written, `SAEFormatError.cannotHold` for an SAE that the format cannot hold.
+    /// - Throws: `TensorFileError` where it cannot be written, `SAEFormatError.cannotHold` for an SAE that
+    ///   the format cannot hold.
     func write(_ sae: SparseAutoencoder, _ provenance: SAEProvenance, to path: String) throws
 }
 

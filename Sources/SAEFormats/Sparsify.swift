@@ -2,11 +2,11 @@ import LinearAlgebra
 import SparseCoding
 import TensorFiles
 
-/// A folder of EleutherAI's sparsify, one for each hook: `cfg.json` and `sae.safetensors` with encoder.weight [F, D], encoder.bias,
-/// W_dec [F, D] and b_dec. The k largest of ReLU((x − b_dec) W_enc + b_enc).
+/// A folder of EleutherAI's sparsify, one for each hook: `cfg.json` and `sae.safetensors` with encoder.weight [F, D],
+/// encoder.bias, W_dec [F, D] and b_dec. The k largest of ReLU((x − b_dec) W_enc + b_enc).
 ///
-/// Its folder's name is the hook: `layers.10` is the residual stream after that block. `multi_topk`, `normalize_decoder` and
-/// `expansion_factor` say how it was trained.
+/// Its folder's name is the hook: `layers.10` is the residual stream after that block. `multi_topk`,
+/// `normalize_decoder` and `expansion_factor` say how it was trained.
 package struct Sparsify: SAEFormat {
     package let name = "sparsify"
     private static let weightsName = "sae.safetensors"

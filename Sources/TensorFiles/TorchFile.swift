@@ -2,8 +2,9 @@ import LinearAlgebra
 
 /// A file of `torch.save`: a dictionary of tensors, such as a state dict, in a ZIP archive with a pickle.
 ///
-/// Nothing of the pickle is run (see `Unpickler`). Every tensor's storage, type, size and strides are checked against the file before
-/// anything is read through them; tensors may be transposed or parts of a storage, as PyTorch leaves them.
+/// Nothing of the pickle is run (see `Unpickler`). Every tensor's storage, type, size and strides are
+/// checked against the file before anything is read through them; tensors may be transposed or parts of a
+/// storage, as PyTorch leaves them.
 package final class TorchFile: Sendable {
     /// As given by the caller; for messages.
     package let path: String
@@ -62,8 +63,8 @@ package final class TorchFile: Sendable {
         for (name, tensor) in tensors { try check(tensor, name) }
     }
 
-    /// A tensor of numbers widened or rounded to `Float`: rows are the leading sizes together, columns the last; a vector is one row,
-    /// a scalar 1×1.
+    /// A tensor of numbers widened or rounded to `Float`: rows are the leading sizes together, columns the last; a
+    /// vector is one row, a scalar 1×1.
     package func matrix(_ name: String, shape: [Int]? = nil) throws -> Matrix {
         let tensor = try require(name, shape)
         let contents = try archive.contents(folder + "data/" + tensor.storage)

@@ -199,8 +199,8 @@ struct AblationTests {
             }
         }
         #expect(compared > 20, "\(compared) latents were compared")
-        // Over the latents; each ratio has a spread of about a fifth, and the linearised error is known to be small. Of four
-        // sequences seldom two are left to chance.
+        // Over the latents; each ratio has a spread of about a fifth, and the linearised error is known to be small. Of
+        // four sequences seldom two are left to chance.
         if at == "token" {
             #expect(count > 5 && (0.5...2).contains(standardised / count), "\(standardised / count) over \(count)")
         }

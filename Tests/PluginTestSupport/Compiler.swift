@@ -48,8 +48,8 @@ public func shippedPlugin(_ name: String) -> String {
     builtProgram.dropLast("dmsae".count) + "libdmsae-plugin-\(name).so"
 }
 
-/// Compiles a file of C or C++ into a shared object at `path`, with the headers of `Include`; a source's relative path counts
-/// from the package's root. Only the entry is visible, unless `flags` say `-fvisibility=default`.
+/// Compiles a file of C or C++ into a shared object at `path`, with the headers of `Include`; a source's relative path
+/// counts from the package's root. Only the entry is visible, unless `flags` say `-fvisibility=default`.
 /// - Throws: `CompilationFailed`.
 public func compilePlugin(_ source: String, to path: String, _ flags: [String] = []) throws {
     let compiler = source.hasSuffix(".cpp") ? "c++" : "cc"
@@ -66,8 +66,8 @@ public func compilePlugin(text: String, to path: String, _ flags: [String] = [])
     try compilePlugin(path + ".c", to: path, flags)
 }
 
-/// Builds a plugin of `Fixtures`, with the given macros, and returns its path. Each build is a file of its own: the loader
-/// knows a file again by its name.
+/// Builds a plugin of `Fixtures`, with the given macros, and returns its path. Each build is a file of its own: the
+/// loader knows a file again by its name.
 /// - Throws: `CompilationFailed`.
 public func fixturePlugin(
     _ source: String, _ macros: [String] = [], in folder: TemporaryFolder, name: String = UUID().uuidString

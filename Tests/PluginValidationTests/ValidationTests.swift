@@ -60,8 +60,8 @@ struct ValidationTests {
         for result in found { #expect(result.outcome != .failed, "\(result.check): \(result.reason ?? "")") }
     }
 
-    /// Written against the headers as they were, kept as they were: whatever is in `Include/` now, it builds, and does what it
-    /// did. A copy in `Versions/` is never edited; a new minor gets a folder of its own.
+    /// Written against the headers as they were, kept as they were: whatever is in `Include/` now, it builds, and does
+    /// what it did. A copy in `Versions/` is never edited; a new minor gets a folder of its own.
     @Test func `a plugin built with the headers of 0_1 keeps every promise`() throws {
         let made = try run([
             "sh", "-c",

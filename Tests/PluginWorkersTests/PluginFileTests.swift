@@ -84,7 +84,8 @@ struct PluginFileTests {
         #expect(scorer.files.map(\.name) == ["plugin.so", "libdeepest.so", "libinner.so"])
         try compile("int deepest(void) { return 2; }", to: tree + "/deep/libdeepest.so")
         for _ in 0..<2 { #expect(try scorer.scores(batch).allSatisfy { $0 == 1 }) }
-        // Another build of any of them is another plugin. (In this process the loader has a library of that name already.)
+        // Another build of any of them is another plugin. (In this process the loader has a library
+        // of that name already.)
         if isIsolated {
             let anew = try self.scorer(path)
             #expect(try anew.scores(batch).allSatisfy { $0 == 2 })

@@ -3,8 +3,8 @@ import LinearAlgebra
 import SparseCoding
 import TensorFiles
 
-/// One pass of several scorers over the same sequences: the model runs once for all of them, and a scorer that fails stops
-/// alone.
+/// One pass of several scorers over the same sequences: the model runs once for all of them, and a scorer
+/// that fails stops alone.
 public final class ComparisonPass {
     /// In the order given.
     public let scorers: [ComparedScorer]
@@ -43,8 +43,8 @@ public final class ComparisonPass {
 
     /// Refuses a pass of which nothing is to be compared.
     ///
-    /// - Throws: `AttributionError.nothingScored`; `.nothingReached` where latents fire at last positions only, which predict
-    ///   nothing.
+    /// - Throws: `AttributionError.nothingScored`; `.nothingReached` where latents fire at last positions
+    ///   only, which predict nothing.
     public func requireScores() throws {
         guard scoredTokens > 0 else { throw AttributionError.nothingScored(tokens: sequencesSeen * length) }
         guard fired.tokens.isEmpty || fired.tokens.contains(where: { Int($0) % length != length - 1 }) else {
@@ -52,7 +52,8 @@ public final class ComparisonPass {
         }
     }
 
-    /// Memory that the whole pass will take, by what it took so far, and that of every method's scores in `draws` draws.
+    /// Memory that the whole pass will take, by what it took so far, and that of every method's
+    /// scores in `draws` draws.
     public func memory(draws: Int) -> MemoryNeed {
         func whole(_ soFar: Int) -> Int {
             Int(min(1e18, Double(soFar) * Double(sequenceCount) / Double(max(1, sequencesSeen))))
@@ -160,8 +161,8 @@ public final class ComparisonPass {
         LatentInspection(sae, model: spliced.model, tokenizer: tokenizer, ids: tokens.ids, fired: fired)
     }
 
-    /// Writes what others need to aggregate and plot again: every method's scores, the codes, token by token, and every score of
-    /// a token.
+    /// Writes what others need to aggregate and plot again: every method's scores, the codes, token by token, and every
+    /// score of a token.
     ///
     /// - Throws: `TensorFileError.unwritable`.
     public func write(_ record: ComparisonRecord, to path: String) throws {

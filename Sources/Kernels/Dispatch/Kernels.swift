@@ -28,7 +28,8 @@ public enum ProcessorLevel: Int, Sendable, Comparable, CaseIterable {
     /// What is used: the level that `DMSAE_CPU` names, the best one otherwise; the program has asked `requested` first.
     public static let chosen: ProcessorLevel = {
         do { return try requested() } catch {
-            // Whoever did not ask, a test or a benchmark, must not run other kernels than it was told to without a word.
+            // Whoever did not ask, a test or a benchmark, must not run other kernels than it was told
+            // to without a word.
             let text = "Error: \(error)\n"
             _ = write(STDERR_FILENO, text, text.utf8.count)
             exit(EX_USAGE)

@@ -61,7 +61,8 @@ public final class PluginSparsityRule: SparsityRule, LoadedPlugin {
     }
 
     /// Marks the candidates to keep; see `SparsityRule`.
-    /// - Throws: `PluginCallError.failed`, `.badMark`, `.tooManySelected`, `.negativeUpperCount`, `.cancelled`, `.lost`.
+    /// - Throws: `PluginCallError.failed`, `.badMark`, `.tooManySelected`, `.negativeUpperCount`, `.cancelled`,
+    ///   `.lost`.
     public func select(
         from candidates: SparseCodes, _ context: SelectionContext, selected: UnsafeMutableBufferPointer<UInt8>
     ) throws {

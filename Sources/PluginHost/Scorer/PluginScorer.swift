@@ -14,7 +14,8 @@ public final class PluginScorer: AttributionScorer, LoadedPlugin {
     public let accumulation: (any AccumulatingScore)?
 
     /// A scorer of the given plugin.
-    /// - Throws: a `PluginReferenceError` for settings, a `PluginCallError`; `PluginABIError.missingTable` if it has neither of a scorer's tables.
+    /// - Throws: a `PluginReferenceError` for settings, a `PluginCallError`; `PluginABIError.missingTable` if it has
+    ///   neither of a scorer's tables.
     public init(
         _ plugin: PluginDescriptor, of library: PluginLibrary, parameters: [PluginReference.Parameter] = [],
         services: PluginServices

@@ -27,7 +27,8 @@ package final class IsolatedPlugin: @unchecked Sendable {
         isolation.attempts > 1 ? " twice on the same input" : ""
     }
 
-    /// - Throws: an error of the file or the call; `WorkerError.crashed` if creating it took the worker down at every attempt.
+    /// - Throws: an error of the file or the call; `WorkerError.crashed` if creating it took the worker
+    ///   down at every attempt.
     package init(_ request: CreateRequest, _ isolation: PluginIsolation, _ services: PluginServices) throws {
         // What is no plugin at all is told here, in this process, by the one who can tell it from a crash.
         let file = try PluginFile(

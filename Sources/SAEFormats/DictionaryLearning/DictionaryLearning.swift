@@ -2,7 +2,8 @@ import LinearAlgebra
 import SparseCoding
 import TensorFiles
 
-/// A folder of dictionary_learning (and of SAEBench's baselines): `ae.pt`, a state dict of torch.save, and `config.json`.
+/// A folder of dictionary_learning (and of SAEBench's baselines): `ae.pt`, a state dict
+/// of torch.save, and `config.json`.
 ///
 /// | `dict_class` | encoder | at inference |
 /// |---|---|---|
@@ -57,8 +58,8 @@ package struct DictionaryLearning: SAEFormat {
 
     // MARK: Writing
 
-    /// Writes the class that computes the same: a MatryoshkaBatchTopKSAE with one threshold, an AutoEncoderTopK, a JumpReluAutoEncoder
-    /// without subtraction of b_dec, a ReLU AutoEncoder.
+    /// Writes the class that computes the same: a MatryoshkaBatchTopKSAE with one threshold, an AutoEncoderTopK, a
+    /// JumpReluAutoEncoder without subtraction of b_dec, a ReLU AutoEncoder.
     package func write(_ sae: SparseAutoencoder, _ provenance: SAEProvenance, to path: String) throws {
         let kind = try DictionaryKind(of: sae, format: name)
         var k: Int?

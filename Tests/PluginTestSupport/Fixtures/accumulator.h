@@ -1,5 +1,5 @@
-/* What every scorer of totals among these fixtures is but for its arithmetic: a setting fault=NAME, an instance that holds it,
- * and the tables. The file that includes it defines ID, SUMMARY and FLAGS before, and the functions after. */
+/* What every scorer of totals among these fixtures is but for its arithmetic: a setting fault=NAME, an instance that holds
+ * it, and the tables. The file that includes it defines ID, SUMMARY and FLAGS before, and the functions after. */
 #include "dmsae/dmsae.h"
 
 #include <math.h>

@@ -1,6 +1,5 @@
-/* BatchTopK by a sort, with -DCALIBRATES one threshold as its form, or with -DLEARNS a threshold a latent that trains, with
- * faults that only a validator finds:
- * fault=NAME breaks one promise of the headers. Without one it keeps all. */
+/* BatchTopK by a sort, with -DCALIBRATES one threshold as its form, or with -DLEARNS a threshold a latent that trains,
+ * with faults that only a validator finds: fault=NAME breaks one promise of the headers. Without one it keeps all. */
 #define _GNU_SOURCE
 #include "dmsae/dmsae.h"
 

@@ -1,5 +1,5 @@
-// The scorer of Plugins/Template, with more of the standard library: templates whose copies are visible whatever the compiler is
-// told, in files that are built as Plugins/README.md says.
+// The scorer of Plugins/Template, with more of the standard library: templates whose copies are visible whatever the
+// compiler is told, in files that are built as Plugins/README.md says.
 #include "../../../Plugins/Template/guarded.cpp"
 
 #include <functional>

@@ -1,5 +1,5 @@
-/* A scorer of totals with all its outputs: the mean over sequences of -Σ a <g, w>, its standard error from text to text, the
- * terms it is the mean of, and how many they are. fault=NAME breaks one promise; without one it keeps all. */
+/* A scorer of totals with all its outputs: the mean over sequences of -Σ a <g, w>, its standard error from text to text,
+ * the terms it is the mean of, and how many they are. fault=NAME breaks one promise; without one it keeps all. */
 #define DMSAE_ABI_MINOR_REQUIRED 2u
 #define ID "totals"
 #define SUMMARY "Totals to first order"
