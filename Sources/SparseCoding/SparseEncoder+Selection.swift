@@ -61,7 +61,8 @@ extension SparseEncoder {
     ///
     /// `beside` is brought every tile once.
     ///
-    /// - Throws: what the rule throws, `SparseCodingError.ruleSelectedTooMany`, or `.overflowed` for an infinite pre-activation.
+    /// - Throws: what the rule throws, `SparseCodingError.ruleSelectedTooMany`, or `.overflowed`
+    ///   for an infinite pre-activation.
     package func select(
         _ centered: Matrix, with sae: SparseAutoencoder, rule: any SparsityRule, _ context: SelectionContext,
         budget: BudgetScope, beside: RowCandidates? = nil, into codes: SparseCodes
@@ -88,8 +89,8 @@ extension SparseEncoder {
             &selection.summary)
     }
 
-    /// Collects candidates above the floor that the batches before suggest, and, where that was too high to leave as many as
-    /// the rule may keep, all over again above 0. Returns how many it may keep and the floor that was reached.
+    /// Collects candidates above the floor that the batches before suggest, and, where that was too high to leave as
+    /// many as the rule may keep, all over again above 0. Returns how many it may keep and the floor that was reached.
     private func collectEnough(
         _ selection: inout Selection, _ beside: RowCandidates?
     ) throws -> (allowed: Int, floor: Float) {
@@ -116,8 +117,8 @@ extension SparseEncoder {
 
     // MARK: Row by row
 
-    /// Row by row every latent competes with few others, and a rule that looks at all of them sees all of them: both get whole
-    /// rows, a block at a time.
+    /// Row by row every latent competes with few others, and a rule that looks at all of them sees all of them: both
+    /// get whole rows, a block at a time.
     private func selectByRows(
         _ selection: inout Selection, _ beside: RowCandidates?, into codes: SparseCodes
     ) throws {
@@ -153,8 +154,8 @@ extension SparseEncoder {
     private var foundCount: Int { found.reduce(0) { $0 + $1.count } }
     private var coreCount: Int { core.reduce(0) { $0 + $1.count } }
 
-    /// The `allowed`-th largest of all that was found, 0 if there are not more, infinite if none may be kept. A rule sees
-    /// what is not below it, and says itself which of the entries that equal it belong.
+    /// The `allowed`-th largest of all that was found, 0 if there are not more, infinite if none may be kept. A rule
+    /// sees what is not below it, and says itself which of the entries that equal it belong.
     private func leastAllowed(_ allowed: Int) -> Float {
         guard allowed > 0 else { return .infinity }
         return foundCount > allowed ? lanes.rankThreshold(found.map(\.found), allowed).value : 0

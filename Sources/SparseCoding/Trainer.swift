@@ -69,8 +69,8 @@ public final class Trainer {
             frozenCount: frozenCount, on: device)
     }
 
-    /// A trainer that goes on from a state of the same plan and rule, to the same bits on the same device. The last batch, at
-    /// which some rules look when a training ends, is no part of it: one step at least has to follow.
+    /// A trainer that goes on from a state of the same plan and rule, to the same bits on the same device. The last
+    /// batch, at which some rules look when a training ends, is no part of it: one step at least has to follow.
     package init(
         _ state: TrainerState, plan: TrainingPlan, rule: any SparsityRule, frozenCount: Int? = nil,
         on device: any TrainingDevice = Lanes.shared
@@ -92,8 +92,8 @@ public final class Trainer {
     /// Whether `update` asks for the next batch while it waits for a device.
     public var preparesAhead: Bool { arithmetic.preparesAhead }
 
-    /// One step on x [B, D], already divided by the input scale; `next` gives the batch of the next step, which has to be another
-    /// matrix, and is called if the trainer prepares ahead.
+    /// One step on x [B, D], already divided by the input scale; `next` gives the batch of the next step, which has to
+    /// be another matrix, and is called if the trainer prepares ahead.
     ///
     /// - Throws: what the rule throws; `SparseCodingError` when the loss is not a number, the width is wrong, or the
     ///   core starves the rest.
