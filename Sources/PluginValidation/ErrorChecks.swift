@@ -10,9 +10,8 @@ extension PluginCheck {
             promise: "the score is what its terms, expansions and sizes add up to, of all sequences and of a sample"
         ) { subject in
             let score = try subject.accumulation()
-            guard let y = score.outputs.firstIndex(where: { $0.role == .terms }) else {
-                throw NotApplicable(reason: "it does not say what its score is made of")
-            }
+            let y = try required(
+                score.outputs.firstIndex { $0.role == .terms }, "it does not say what its score is made of")
             let e = score.outputs.firstIndex { $0.role == .expansions },
                 x = score.outputs.firstIndex { $0.role == .sizes }
             try subject.ofAllAndOfSome(sequences: 8) { pass in

@@ -71,6 +71,12 @@ func applies(_ condition: Bool, _ reason: String) throws {
     if !condition { throw PluginCheck.NotApplicable(reason: reason) }
 }
 
+/// What a check is about; it does not apply to a plugin that has none.
+func required<Value>(_ value: Value?, _ reason: String) throws -> Value {
+    guard let value else { throw PluginCheck.NotApplicable(reason: reason) }
+    return value
+}
+
 extension AttributionScorer {
     func scores(_ batch: ScoringBatch) throws -> [Float] {
         var scores = [Float](repeating: 0, count: batch.codes.count)

@@ -80,10 +80,7 @@ private final class SequenceOf: SplicedEvaluation {
 extension PluginCheck.Subject {
     /// A fresh scorer's accumulation.
     func accumulation() throws -> any AccumulatingScore {
-        guard let score = try plugin.scorer().accumulation else {
-            throw PluginCheck.NotApplicable(reason: "it does not accumulate")
-        }
-        return score
+        try required(try plugin.scorer().accumulation, "it does not accumulate")
     }
 
     /// Bytes of a state for a pass.

@@ -57,10 +57,25 @@ package enum SAEFormats {
     package static func files(_ path: String) -> [String] { format(of: path).files(path) }
 }
 
-/// The folder that a path means which may also name a file in it.
-func folderOf(file: String, _ path: String) -> String {
-    guard path == file || path.hasSuffix("/" + file) else { return path }
-    return path == file ? "." : String(path.dropLast(file.count + 1))
+/// A format of two files in a folder, which may also be named by the file of its weights.
+package protocol SAEFolderFormat: SAEFormat {
+    static var weightsName: String { get }
+    static var configurationName: String { get }
+}
+
+extension SAEFolderFormat {
+    /// The folder that a path means.
+    func folder(_ path: String) -> String {
+        let file = Self.weightsName
+        guard path == file || path.hasSuffix("/" + file) else { return path }
+        return path == file ? "." : String(path.dropLast(file.count + 1))
+    }
+
+    package func recognizes(_ path: String) -> Bool { exists(folder(path) + "/" + Self.weightsName) }
+
+    package func files(_ path: String) -> [String] {
+        [Self.configurationName, Self.weightsName].map { folder(path) + "/" + $0 }
+    }
 }
 
 /// Why an SAE is not written in a format.

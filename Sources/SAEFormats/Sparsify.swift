@@ -7,21 +7,13 @@ import TensorFiles
 ///
 /// Its folder's name is the hook: `layers.10` is the residual stream after that block. `multi_topk`,
 /// `normalize_decoder` and `expansion_factor` say how it was trained.
-package struct Sparsify: SAEFormat {
+package struct Sparsify: SAEFolderFormat {
     package let name = "sparsify"
-    private static let weightsName = "sae.safetensors"
-    private static let configurationName = "cfg.json"
+    package static let weightsName = "sae.safetensors"
+    package static let configurationName = "cfg.json"
 
     /// For `SAEFormats`, and where the format is meant by name.
     package init() {}
-
-    private func folder(_ path: String) -> String { folderOf(file: Self.weightsName, path) }
-
-    package func recognizes(_ path: String) -> Bool { exists(folder(path) + "/" + Self.weightsName) }
-
-    package func files(_ path: String) -> [String] {
-        [Self.configurationName, Self.weightsName].map { folder(path) + "/" + $0 }
-    }
 
     // MARK: Reading
 

@@ -17,21 +17,13 @@ import TensorFiles
 ///
 /// Tensors have their own types and strides: b_dec of SAEBench's Matryoshka SAEs is in
 /// bfloat16, W_enc is stored transposed.
-package struct DictionaryLearning: SAEFormat {
+package struct DictionaryLearning: SAEFolderFormat {
     package let name = "dictionary_learning"
-    static let weightsName = "ae.pt"
-    static let configurationName = "config.json"
+    package static let weightsName = "ae.pt"
+    package static let configurationName = "config.json"
 
     /// For `SAEFormats`, and where the format is meant by name.
     package init() {}
-
-    private func folder(_ path: String) -> String { folderOf(file: Self.weightsName, path) }
-
-    package func recognizes(_ path: String) -> Bool { exists(folder(path) + "/" + Self.weightsName) }
-
-    package func files(_ path: String) -> [String] {
-        [Self.configurationName, Self.weightsName].map { folder(path) + "/" + $0 }
-    }
 
     // MARK: Reading
 
