@@ -154,14 +154,33 @@ let package = Package(
             name: "SAEFormatsTests",
             dependencies: ["SAEFormats", "SparseCoding", "TensorFiles", "LinearAlgebra", "TestSupport"]),
         .testTarget(name: "AttributionTests", dependencies: ["Attribution", "LanguageModeling", "TestSupport"]),
+        // What the tests of plugins share. Each target names all that its tests import: what is not named is not built again
+        // when it changes.
+        .target(
+            name: "PluginTestSupport", dependencies: ["PluginHost", "Attribution", "LinearAlgebra", "TestSupport"],
+            path: "Tests/PluginTestSupport", exclude: ["Fixtures"]),
+        .testTarget(
+            name: "PluginABITests", dependencies: ["PluginABI", "PluginTestSupport", "TestSupport"],
+            exclude: ["Fixtures", "Versions"]),
         .testTarget(
             name: "PluginHostTests",
-            // All that its tests import: what is not named here is not built again when it changes.
             dependencies: [
-                "PluginABI", "PluginHost", "PluginWorkers", "PluginValidation", "CDMSAE", "Attribution", "SparseCoding",
-                "LanguageModeling", "LinearAlgebra", "TestSupport",
+                "PluginWorkers", "PluginHost", "PluginABI", "Attribution", "SparseCoding", "LanguageModeling",
+                "LinearAlgebra", "PluginTestSupport", "TestSupport",
+            ]),
+        .testTarget(
+            name: "PluginWorkersTests",
+            dependencies: [
+                "PluginWorkers", "PluginHost", "PluginABI", "CLinux", "Attribution", "SparseCoding", "LinearAlgebra",
+                "TensorFiles", "PluginTestSupport", "TestSupport",
             ],
-            exclude: ["ABI", "Fixtures"]),
+            exclude: ["Fixtures"]),
+        .testTarget(
+            name: "PluginValidationTests",
+            dependencies: [
+                "PluginValidation", "PluginWorkers", "PluginHost", "PluginTestSupport", "TestSupport",
+            ],
+            exclude: ["Fixtures"]),
         .testTarget(
             name: "DistillationTests",
             dependencies: ["Distillation", "Attribution", "LanguageModeling", "TensorFiles", "TestSupport"]),

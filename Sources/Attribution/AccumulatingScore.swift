@@ -56,8 +56,8 @@ public struct ScorerOutput: Sendable, Equatable, Codable {
     /// What it is to output 0, if that is made sequence by sequence.
     public var role: Role?
 
-    /// A part of what output 0 is made of, [m, S]: the mean over sequences of `terms` y; where only some were asked, the
-    /// ratio estimate (Σ x/S)·(Σ e·y)/(Σ e·x) with `sizes` x and `expansions` e.
+    /// A part of what output 0 is made of, [m, S]: the mean over sequences of `terms` y; where only some were asked,
+    /// the ratio estimate (Σ x/S)·(Σ e·y)/(Σ e·x) with `sizes` x and `expansions` e.
     public enum Role: String, Sendable, Codable {
         /// y; NaN where the sequence was not asked.
         case terms

@@ -48,8 +48,8 @@ public struct EvaluationSet: Sendable {
 
     /// Runs the model on the samples, as it is and ablated.
     ///
-    /// - Throws: what the model throws; `AttributionError.nothingScored`, `.noLoss`, `.nothingReached` where there is nothing
-    ///   to average.
+    /// - Throws: what the model throws; `AttributionError.nothingScored`, `.noLoss`, `.nothingReached` where there
+    ///   is nothing to average.
     public init(
         _ samples: [SpliceSample], model: any LanguageModel, layer: Int, policy: SplicePolicy,
         progress: (Int) throws -> Void = { _ in }
@@ -88,10 +88,10 @@ public struct EvaluationSet: Sendable {
         var spliced = MeanLoss()
         var sums = ReconstructionSums(dIn: sae.dIn, dSAE: sae.dSAE, core: sae.layout.coreCount)
         let mean = Self.mean(samples, dIn: sae.dIn)
-        let pass = EncodingPass()
+        let encoder = SparseEncoder()
         let codes = SparseCodes()
         for (sample, mask) in zip(samples, averaged) {
-            try pass.encode(sample.residual, with: sae, into: codes)
+            try encoder.encode(sample.residual, with: sae, into: codes)
             let reconstruction = sae.decode(codes)
             spliced.add(
                 try model.losses(

@@ -49,12 +49,13 @@ public final class EvaluationBudget: @unchecked Sendable {
 }
 
 extension EvaluationBudget {
-    /// Whole sequences that the model of `spliced` runs from the hook point to the losses in so many seconds here, at least 1, by
-    /// a run over `sample`, and the seconds of one. A change late in a sequence takes less, so the time is an upper bound.
+    /// Whole sequences that the model of `spliced` runs from the hook point to the losses in so many seconds here, at
+    /// least 1, by a run over `sample`, and the seconds of one. A change late in a sequence takes less, so the time
+    /// is an upper bound.
     ///
     /// - Throws: what the model throws.
     public static func forwards(
-        in seconds: Double, _ spliced: SplicedPass, _ sample: SpliceSample, clock: () -> Double
+        in seconds: Double, _ spliced: SplicedModel, _ sample: SpliceSample, clock: () -> Double
     ) throws -> (count: Int, secondsEach: Double) {
         func run() throws -> Double {
             let start = clock()

@@ -26,7 +26,8 @@ public final class LatentInspection {
         public init() {}
     }
 
-    /// Latents that fired on the sequences of the tokens `ids` [S·T]; without a tokenizer tokens are shown by their ids.
+    /// Latents that fired on the sequences of the tokens `ids` [S·T]; without a tokenizer tokens are
+    /// shown by their ids.
     package init(
         _ sae: SparseAutoencoder, model: any LanguageModel, tokenizer: Tokenizer?, ids: [Int32], fired: FiredEntries
     ) {
@@ -45,7 +46,7 @@ public final class LatentInspection {
         _ sae: SparseAutoencoder, model: any LanguageModel, tokenizer: Tokenizer?,
         sample: () throws -> SpliceSample?, progress: (Int) throws -> Void
     ) throws {
-        let encoding = EncodingPass()
+        let encoding = SparseEncoder()
         var fired: FiredEntries?
         var ids: [Int32] = []
         while let next = try sample() {

@@ -1,7 +1,7 @@
 import SparseCoding
 
-/// The mean of every candidate's activation over the scored tokens of a whole pass, gathered when it is first asked for:
-/// that takes the model up to the hook over every sequence, which most scorers have no use for.
+/// The mean of every candidate's activation over the scored tokens of a whole pass, gathered when it is first asked
+/// for: that takes the model up to the hook over every sequence, which most scorers have no use for.
 public final class MeanActivations {
     /// Means [m], silent tokens as 0, and how many tokens they are over.
     public struct Values: Equatable, Sendable {
@@ -23,10 +23,10 @@ public final class MeanActivations {
     /// Means that `gather` finds.
     public init(_ gather: @escaping () throws -> Values) { self.gather = gather }
 
-    /// Means over `sequences` sequences, of which `sample` gives the ones asked for; a few at a time, as many as `step`.
-    /// Calls `progress` with the tokens of each.
+    /// Means over `sequences` sequences, of which `sample` gives the ones asked for; a few at a time, as many as
+    /// `step`. Calls `progress` with the tokens of each.
     public convenience init(
-        _ spliced: SplicedPass, sequences: Int, step: Int, progress: @escaping (Int) throws -> Void = { _ in },
+        _ spliced: SplicedModel, sequences: Int, step: Int, progress: @escaping (Int) throws -> Void = { _ in },
         sample: @escaping (Range<Int>) throws -> SpliceSample
     ) {
         self.init {

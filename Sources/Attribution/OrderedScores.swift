@@ -1,5 +1,5 @@
-/// Scores of one latent in falling order, with the tokens where it was silent as so many zeros among them. Each score may
-/// count several times, or not at all, as in a sample of sequences drawn again.
+/// Scores of one latent in falling order, with the tokens where it was silent as so many zeros among them. Each score
+/// may count several times, or not at all, as in a sample of sequences drawn again.
 package struct OrderedScores {
     private let descending: ArraySlice<Float>
     private let weight: (Int) -> Int

@@ -2,9 +2,9 @@ import LanguageModeling
 
 /// The sequences of a pass at the hook point, made a few at a time.
 public struct SampledSequences {
-    /// S.
+    /// How many there are, S.
     public let count: Int
-    /// T.
+    /// Tokens of each, T.
     public let length: Int
     /// Sequences of a sample; the last one may have fewer.
     public let step: Int
@@ -27,7 +27,7 @@ public struct SampledSequences {
         make = { samples[$0.lowerBound / step] }
     }
 
-    /// S·T.
+    /// Tokens of all of them, S·T.
     public var tokenCount: Int { count * length }
 
     /// Some of the sequences.

@@ -30,8 +30,8 @@ public final class ScoreAccumulator {
     /// Bytes of scores that are kept exactly unless said otherwise.
     public static let standardMemory = 2 << 30
 
-    /// An accumulator for `latents` candidates over at most `tokens` tokens that keeps scores exactly as far as they fit
-    /// into `memory` bytes.
+    /// An accumulator for `latents` candidates over at most `tokens` tokens that keeps scores exactly as far as they
+    /// fit into `memory` bytes.
     public init(
         latents: Int, tokens: Int, aggregate: Aggregate = .standard, scope: AggregateScope = .all,
         isSigned: Bool = false, memory: Int = ScoreAccumulator.standardMemory
@@ -48,8 +48,8 @@ public final class ScoreAccumulator {
         switch aggregate {
         case .quantile(let q) where scope == .all:
             tailLimit = tokens - Int((Double(max(tokens, 1) - 1) * q).rounded(.down))
-        // Over active tokens the count of a latent is not known beforehand, and a trimmed mean needs both ends and what is
-        // between: all scores are kept.
+        // Over active tokens the count of a latent is not known beforehand, and a trimmed mean needs both ends and what
+        // is between: all scores are kept.
         case .quantile, .trimmedMean: tailLimit = Int.max
         case .mean, .rootMeanSquare, .maximum: tailLimit = 0
         }
@@ -91,7 +91,8 @@ public final class ScoreAccumulator {
     /// The largest relative error that results have because not all scores were kept; 0 where they were.
     public var relativeError: Double { histograms == nil ? 0 : ScoreHistogram.error }
 
-    /// From here on scores are counted instead of kept. What a trimmed tail has lost is below every rank that is asked for.
+    /// From here on scores are counted instead of kept. What a trimmed tail has lost is below every rank
+    /// that is asked for.
     private func becomeHistograms() {
         guard histograms == nil else { return }
         var made = [ScoreHistogram](repeating: ScoreHistogram(), count: tails.count)

@@ -1,11 +1,11 @@
-/// Counts of scores by sign, exponent and the first seven bits of the significand: what is kept of a latent's scores when
-/// keeping all of them would take too much memory.
+/// Counts of scores by sign, exponent and the first seven bits of the significand: what is kept of a latent's scores
+/// when keeping all of them would take too much memory.
 ///
 /// A score stands for the middle of its bin, [2ᵉ(1 + i/128), 2ᵉ(1 + (i+1)/128)), so every order statistic, and every
-/// quantile and trimmed mean made of them, is off by at most 2⁻⁸ of its value. Counts do not depend on the order of scores,
-/// so neither does anything made of them. A bin is the upper half of the float's bits, so nothing is computed to find it;
-/// DDSketch (Masson, Rim, Lee, VLDB 2019) takes a logarithm for bins of exactly equal ratio, which bounds the same error
-/// with a third fewer of them. Only exponents that occur take memory: 512 bytes each.
+/// quantile and trimmed mean made of them, is off by at most 2⁻⁸ of its value. Counts do not depend on the order of
+/// scores, so neither does anything made of them. A bin is the upper half of the float's bits, so nothing is computed
+/// to find it; DDSketch (Masson, Rim, Lee, VLDB 2019) takes a logarithm for bins of exactly equal ratio, which bounds
+/// the same error with a third fewer of them. Only exponents that occur take memory: 512 bytes each.
 struct ScoreHistogram {
     /// Counts of one sign and exponent, by the upper half of the bits without its last seven.
     private var blocks: [UInt16: [UInt32]] = [:]

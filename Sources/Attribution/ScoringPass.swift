@@ -6,7 +6,7 @@ import SparseCoding
 /// gradient and losses to a scorer.
 public final class ScoringPass {
     /// What it looks at.
-    public let spliced: SplicedPass
+    public let spliced: SplicedModel
     /// Number of candidates.
     public var candidateCount: Int { spliced.candidateCount }
     private let scorer: any AttributionScorer
@@ -20,10 +20,10 @@ public final class ScoringPass {
     private var accumulated: AccumulatedScore?
     private var changes: TokenLossChanges?
 
-    /// A pass of one scorer over what `spliced` shows it. Evaluations the scorer asks for are taken from `budget`, and what
-    /// it asks of the whole pass is in `means`.
+    /// A pass of one scorer over what `spliced` shows it. Evaluations the scorer asks for are taken from `budget`, and
+    /// what it asks of the whole pass is in `means`.
     public init(
-        _ spliced: SplicedPass, scorer: any AttributionScorer, budget: EvaluationBudget = EvaluationBudget(),
+        _ spliced: SplicedModel, scorer: any AttributionScorer, budget: EvaluationBudget = EvaluationBudget(),
         means: MeanActivations? = nil
     ) {
         self.spliced = spliced
@@ -39,11 +39,11 @@ public final class ScoringPass {
         model: any LanguageModel, layer: Int, sae: SparseAutoencoder, scorer: any AttributionScorer,
         settings: ScoringSettings = ScoringSettings()
     ) throws {
-        self.init(try SplicedPass(model: model, layer: layer, sae: sae, settings: settings), scorer: scorer)
+        self.init(try SplicedModel(model: model, layer: layer, sae: sae, settings: settings), scorer: scorer)
     }
 
-    /// Prepares the totals and named outputs of a scorer that has them, over `sequences` sequences of `tokens` tokens in
-    /// all. To be called before the first sample.
+    /// Prepares the totals and named outputs of a scorer that has them, over `sequences` sequences of `tokens` tokens
+    /// in all. To be called before the first sample.
     ///
     /// - Throws: what the scorer throws; `AttributionError.stateTooLarge`.
     public func begin(sequences: Int, tokens: Int) throws {
@@ -59,8 +59,8 @@ public final class ScoringPass {
     /// The output that the scorer's score is the mean of over sequences, sequence by sequence; nil if it has none.
     public var terms: ScorerOutput? { scorer.accumulation?.outputs.first { $0.role == .terms } }
 
-    /// Keeps what the scorer's terms are made of token by token, from the first sample of a pass over `sequences` sequences of
-    /// `length` tokens on.
+    /// Keeps what the scorer's terms are made of token by token, from the first sample of a pass over `sequences`
+    /// sequences of `length` tokens on.
     public func keepLossChanges(sequences: Int, length: Int) {
         precondition(terms != nil, "\(scorer.name) has no terms")
         changes = TokenLossChanges(latents: candidateCount, sequences: sequences, length: length)
@@ -125,8 +125,8 @@ public final class ScoringPass {
     /// - Throws: what the scorer throws.
     public func outputs() throws -> [(output: ScorerOutput, values: [Double])] { try accumulated?.results() ?? [] }
 
-    /// A [m], from the accumulator for a scorer of tokens, else the scorer's own total (its output 0), in which a latent
-    /// without evidence has 0.
+    /// A [m], from the accumulator for a scorer of tokens, else the scorer's own total (its output 0), in which a
+    /// latent without evidence has 0.
     ///
     /// - Throws: what the scorer throws; `AttributionError.nothingReached` where no loss depends on what was scored.
     public func totals(_ accumulator: ScoreAccumulator) throws -> [Double] {
@@ -162,7 +162,7 @@ public final class ScoringPass {
     /// Scores one sample that was run.
     ///
     /// - Throws: what the scorer throws, and the model when it is asked; `AttributionError.scoreNotFinite`.
-    public func score(_ sample: SplicedPass.Sample) throws -> Scores {
+    public func score(_ sample: SplicedModel.Sample) throws -> Scores {
         var batch = sample.batch
         batch.firstToken = tokensSeen
         batch.firstSequence = sequencesSeen

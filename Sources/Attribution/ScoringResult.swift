@@ -3,7 +3,7 @@ import TensorFiles
 
 /// What a scorer said of the candidates of one SAE, and the core that follows from it.
 public struct ScoringResult {
-    /// A [m].
+    /// A [m], one score for each candidate: all that was said of its tokens, aggregated.
     public let scores: [Double]
     /// At the τ asked for.
     public let core: CoreSelection
@@ -18,8 +18,8 @@ public struct ScoringResult {
     /// [m·S, T − 1] of a scorer of totals, if they were kept.
     let lossChanges: Matrix?
 
-    /// Writes scores [m], core (indices, falling score), each output and, if they were kept, numbers of tokens; `about` becomes
-    /// the file's metadata.
+    /// Writes scores [m], core (indices, falling score), each output and, if they were kept, numbers of tokens; `about`
+    /// becomes the file's metadata.
     ///
     /// - Throws: `TensorFileError.unwritable`.
     public func write(to path: String, about: [String: String]) throws {

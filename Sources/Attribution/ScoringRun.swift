@@ -1,8 +1,8 @@
 import LinearAlgebra
 import TensorFiles
 
-/// One scorer over a pass or a part of it: goes on from what was kept, keeps what it knows after every sample, leaves out what it
-/// is told to, and comes to scores and a core.
+/// One scorer over a pass or a part of it: goes on from what was kept, keeps what it knows after every sample, leaves
+/// out what it is told to, and comes to scores and a core.
 public final class ScoringRun {
     /// Where the state of a scorer of totals is kept after every sample.
     public struct Checkpoint {
@@ -49,7 +49,8 @@ public final class ScoringRun {
     /// Tokens that are left to do.
     public var remainingTokens: Int { (part.upperBound - next) * sequences.length }
 
-    /// From the first sample on, keeps every score of a token, or for a scorer of totals what each sequence's term is made of.
+    /// From the first sample on, keeps every score of a token, or for a scorer of totals what each sequence's
+    /// term is made of.
     public func keepEveryToken(of scorer: any AttributionScorer) {
         if scorer.scoresTokens {
             everyToken = Matrix(rows: sequences.tokenCount, columns: pass.candidateCount)
@@ -60,9 +61,11 @@ public final class ScoringRun {
 
     // MARK: What was kept
 
-    /// Takes the finished shards of the pass, in order, in the place of scoring; `vet` refuses a file before it is read.
+    /// Takes the finished shards of the pass, in order, in the place of scoring; `vet` refuses a file
+    /// before it is read.
     ///
-    /// - Throws: `AttributionError` for states that do not make one pass; what `vet` and the scorer throw; `TensorFileError`.
+    /// - Throws: `AttributionError` for states that do not make one pass; what `vet` and
+    ///   the scorer throw; `TensorFileError`.
     public func merge(_ paths: [String], vet: (String) throws -> Void) throws {
         for path in paths {
             try pass.merge(try state(path, vet), path: path, length: sequences.length, accumulator)
@@ -138,7 +141,8 @@ public final class ScoringRun {
 
     /// What the pass came to; `measure` says what its scores are, given the scorer's outputs.
     ///
-    /// - Throws: `AttributionError` for a pass in which nothing was scored, or of which no core follows; what the scorer throws.
+    /// - Throws: `AttributionError` for a pass in which nothing was scored, or of which no core follows;
+    ///   what the scorer throws.
     public func result(tau: Double, measure: ([ScorerOutput]) -> ScoreMeasure) throws -> ScoringResult {
         guard accumulator.tokenCount > 0 else { throw AttributionError.nothingScored(tokens: sequences.tokenCount) }
         let scores = try pass.totals(accumulator), outputs = try pass.outputs()

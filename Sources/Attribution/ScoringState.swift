@@ -1,8 +1,8 @@
 import LinearAlgebra
 import TensorFiles
 
-/// What a scorer that accumulates knows after some sequences of a pass: a checkpoint to go on from, and a part that others
-/// are merged with (DMSAE-STATE).
+/// What a scorer that accumulates knows after some sequences of a pass: a checkpoint to go on from, and a part that
+/// others are merged with (DMSAE-STATE).
 public struct ScoringState: Equatable, Sendable {
     /// All that the numbers depend on; states of another key are of another pass.
     public var key: PassKey

@@ -1,8 +1,8 @@
 import LanguageModeling
 import LinearAlgebra
 
-/// A spliced batch that suffixes can be run again of, prepared when the first is asked for: a batch nobody asks about costs
-/// nothing, and scorers that ask about the same batch share it.
+/// A spliced batch that suffixes can be run again of, prepared when the first is asked for: a batch nobody asks about
+/// costs nothing, and scorers that ask about the same batch share it.
 final class SharedReplay: @unchecked Sendable {
     let model: any LanguageModel
     let tokens: TokenBatch

@@ -6,7 +6,6 @@ extension SpliceEvaluator {
     /// Sequences that gradients are computed for at once; enough for the products, little memory.
     private static let gradientSequences = 8
 
-    /// See `SplicedEvaluation`.
     public func gradients(at points: [GradientPoint]) throws -> [Double] {
         for point in points { try batch.check(sequence: point.sequence, "point") }
         try budget.spend(points.count)
@@ -24,7 +23,6 @@ extension SpliceEvaluator {
         return losses
     }
 
-    /// See `SplicedEvaluation`.
     public func gradients(along paths: [GradientPath], alphas: [Double], weights: [Double]) throws {
         precondition(alphas.count == weights.count, "\(alphas.count) alphas, \(weights.count) weights")
         for path in paths { try batch.check(sequence: path.sequence, "path") }

@@ -12,8 +12,8 @@ public final class SpliceEvaluator: SplicedEvaluation, @unchecked Sendable {
     private let means: MeanActivations?
     private let changes: TokenLossChanges?
 
-    /// An evaluator of `batch`, whose reconstruction is the one that `replay` runs suffixes of. What the loss becomes at each
-    /// token is added to `changes`.
+    /// An evaluator of `batch`, whose reconstruction is the one that `replay` runs suffixes of. What the loss becomes
+    /// at each token is added to `changes`.
     init(
         _ replay: SharedReplay, batch: ScoringBatch, budget: EvaluationBudget = EvaluationBudget(),
         means: MeanActivations? = nil, changes: TokenLossChanges? = nil
@@ -82,7 +82,8 @@ public final class SpliceEvaluator: SplicedEvaluation, @unchecked Sendable {
         let rows: Matrix
     }
 
-    /// Runs suffixes to their losses, all in one call, and adds Σ (loss after − loss before) of each to its group's sum.
+    /// Runs suffixes to their losses, all in one call, and adds Σ (loss after − loss before) of each
+    /// to its group's sum.
     private func run(_ suffixes: [EditedSuffix], of groups: [EditGroup], addingTo sums: inout [Double]) throws {
         if suffixes.isEmpty { return }
         let rowCount = suffixes.reduce(0) { $0 + $1.rows.rows }

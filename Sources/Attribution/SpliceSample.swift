@@ -37,7 +37,8 @@ public struct SpliceSample: Sendable {
         replaced.indices.reduce(0) { $0 + ($1 % tokens.length == tokens.length - 1 ? 0 : Int(replaced[$1])) }
     }
 
-    /// Whether some loss of the mask [N] comes at a replaced position or after one, in its sequence: attention looks back.
+    /// Whether some loss of the mask [N] comes at a replaced position or after one, in its
+    /// sequence: attention looks back.
     func reaches(losses mask: [UInt8]) -> Bool {
         (0..<tokens.sequenceCount).contains { sequence in
             let positions = sequence * tokens.length..<(sequence + 1) * tokens.length

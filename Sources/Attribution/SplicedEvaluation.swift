@@ -112,7 +112,8 @@ extension ScoringBatch {
         }
     }
 
-    /// Refuses groups with tokens, latents or values that the batch does not have: what every evaluation of it does first.
+    /// Refuses groups with tokens, latents or values that the batch does not have: what every evaluation
+    /// of it does first.
     package func check(_ groups: [EditGroup]) throws {
         for (index, group) in groups.enumerated() {
             try check(sequence: group.sequence, "group")

@@ -1,10 +1,12 @@
 import LinearAlgebra
 
-/// What the loss at each token becomes when a scorer takes a latent away: Δ [m, B, T − 1], nats, position t predicting t + 1.
+/// What the loss at each token becomes when a scorer takes a latent away: Δ [m, B, T − 1], nats, position t
+/// predicting t + 1.
 ///
-/// A scorer hands out sums over sequences, its output marked `terms`; the host ran the model for it and knows what the sums
-/// are made of. What a scorer asked of one latent alone is kept under that latent, and added up if it asked several times,
-/// as for one token after the other. That this is what the scorer's terms are made of is checked and not assumed.
+/// A scorer hands out sums over sequences, its output marked `terms`; the host ran the model for it and knows what
+/// the sums are made of. What a scorer asked of one latent alone is kept under that latent, and added up if it
+/// asked several times, as for one token after the other. That this is what the scorer's terms are made of is
+/// checked and not assumed.
 package final class TokenLossChanges {
     /// Δ [m·B, T − 1], row (latent·B + sequence); NaN where nothing is known of the pair.
     package let values: Matrix
@@ -37,8 +39,8 @@ package final class TokenLossChanges {
         }
     }
 
-    /// Compares Σ_t Δ with the scorer's own `terms` [m, B] over some sequences, and makes NaN of pairs of which neither knows
-    /// anything. A pair without a term and without a question has no effect: 0.
+    /// Compares Σ_t Δ with the scorer's own `terms` [m, B] over some sequences, and makes NaN of pairs of which neither
+    /// knows anything. A pair without a term and without a question has no effect: 0.
     ///
     /// - Throws: `AttributionError.termsAreNotChanges`.
     package func settle(_ terms: [Double], of sequences: Range<Int>, scorer: String, output: String) throws {

@@ -25,8 +25,8 @@ int dmsae_memfd(const char *name) {
 }
 
 int dmsae_memfd_seal(int file) {
-    // A process that another thread is just starting has our mappings, those that are gone here too, until it executes its
-    // program: that is soon over.
+    // A process that another thread is just starting has our mappings, those that are gone here too, until it executes
+    // its program: that is soon over.
     for (int tries = 0;; tries++) {
         int result = fcntl(file, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
         if (result == 0 || errno != EBUSY || tries == 500) return result;

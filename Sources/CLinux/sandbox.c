@@ -14,8 +14,8 @@
 
 #include "call_filter.h"
 
-// Landlock as the kernel documents it (Documentation/userspace-api/landlock.rst); headers of a distribution may be older
-// than its kernel.
+// Landlock as the kernel documents it (Documentation/userspace-api/landlock.rst); headers of a distribution may be
+// older than its kernel.
 #ifndef SYS_landlock_create_ruleset
 #define SYS_landlock_create_ruleset 444
 #define SYS_landlock_add_rule 445

@@ -8,8 +8,8 @@
 // Swift's runtime and the parsers need this much; with less the program ends in a fault before it can say why.
 static const rlim_t least = 1 << 20, usual = 8 << 20;
 
-// Raises a small limit on the stack (ulimit -s) as far as it goes, before there is a thread and before anything of Swift
-// runs: the first thread's stack grows to whatever the limit is when it grows.
+// Raises a small limit on the stack (ulimit -s) as far as it goes, before there is a thread and before anything of
+// Swift runs: the first thread's stack grows to whatever the limit is when it grows.
 __attribute__((constructor)) static void require_stack(void) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_STACK, &limit) != 0 || limit.rlim_cur >= usual) return;

@@ -8,8 +8,8 @@
 #include <strings.h>
 
 /// What is used of OpenBLAS. Loaded and not linked:
-/// - its constructor starts a thread for every processor and ends the process by SIGINT where it may not, so one thread must
-///   be asked for before;
+/// - its constructor starts a thread for every processor and ends the process by SIGINT where it may not, so one thread
+///   must be asked for before;
 /// - a plugin that brings a BLAS of its own must not be given the host's in its place, so the names stay out of sight.
 struct dmsae_blas {
     void (*sgemm)(int order, int a_is, int b_is, int m, int n, int k, float alpha, const float *a, int lda, const float *b,

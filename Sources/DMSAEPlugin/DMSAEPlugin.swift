@@ -1,5 +1,5 @@
-// DMSAEPlugin.swift: the Swift face of dmsae's plugin ABI, for scorers. One file, compiled into the plugin's own module, so
-// that a plugin needs nothing but the Swift runtime and CDMSAE, the C header.
+// DMSAEPlugin.swift: the Swift face of dmsae's plugin ABI, for scorers. One file, compiled into the plugin's own
+// module, so that a plugin needs nothing but the Swift runtime and CDMSAE, the C header.
 //
 // A plugin is a type that conforms to `Scorer` and one exported function:
 //
@@ -139,8 +139,9 @@ struct Change {
 
 // Questions about the batch of the running call. A plugin that asks declares DMSAE_PLUGIN_NEEDS_EVALUATION.
 extension Host {
-    /// What each list of changes, acting together in its sequence, does to the loss: Σ (after - before) of the sequence, in
-    /// nats; removing a latent that helps gives a positive number. Many lists in one call cost less than one by one.
+    /// What each list of changes, acting together in its sequence, does to the loss: Σ (after - before) of the
+    /// sequence, in nats; removing a latent that helps gives a positive number. Many lists in one call cost less
+    /// than one by one.
     /// - Throws: `PluginFailure`; with the status DMSAE_BUDGET_EXHAUSTED if they are more than `remainingQuestions`.
     func lossChanges(_ questions: [(sequence: Int, changes: [Change])], of batch: Batch) throws -> [Double] {
         guard let eval else { throw missing(DMSAE_EVAL) }

@@ -113,7 +113,7 @@ extension Distillation {
         _ sae: SparseAutoencoder, _ t: Int, previous: Core?, _ scoring: [SpliceSample], _ name: String,
         after mark: String
     ) throws -> (Core, [Double]) {
-        let spliced = try SplicedPass(model: parts.model, layer: recipe.layer, sae: sae)
+        let spliced = try SplicedModel(model: parts.model, layer: recipe.layer, sae: sae)
         let sequences = SampledSequences(scoring)
         let means = MeanActivations(spliced, sequences: scoring.count, step: 1) { scoring[$0.lowerBound] }
         let aggregate = try Aggregate(recipe.aggregate)

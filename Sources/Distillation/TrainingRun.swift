@@ -137,7 +137,7 @@ public struct TrainingRun {
         let x = x.copy(rows: 0..<min(x.rows, 512))
         let codes = SparseCodes()
         do {
-            try EncodingPass().encode(x, with: sae, into: codes)
+            try SparseEncoder().encode(x, with: sae, into: codes)
         } catch SparseCodingError.thresholdUnset {
             return nil
         }

@@ -2,8 +2,8 @@ import Glibc
 
 /// Uninitialised memory for `count` elements at a multiple of 64 bytes; released by `free`.
 ///
-/// The one place where memory of any size comes from: where it cannot be had, the program ends with a message. It is asked
-/// before what cannot be had is taken, since Linux promises more than there is and then kills.
+/// The one place where memory of any size comes from: where it cannot be had, the program ends with a message. It is
+/// asked before what cannot be had is taken, since Linux promises more than there is and then kills.
 ///
 /// - Parameter what: what it is for, in the message.
 package func allocateAligned<Element>(

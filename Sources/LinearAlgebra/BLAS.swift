@@ -7,8 +7,8 @@ public enum BLAS {
     /// The kernels OpenBLAS uses, for run records ("Haswell", "SkylakeX"). Ends the program where there is no OpenBLAS.
     public static var core: String { loaded.core }
 
-    /// Loads it, and takes the memory that products need for every lane: OpenBLAS 0.3.21 asks for it at the first product
-    /// and, refused, asks again for ever.
+    /// Loads it, and takes the memory that products need for every lane: OpenBLAS 0.3.21 asks for it at the first
+    /// product and, refused, asks again for ever.
     ///
     /// Without this call the first product does the same, and ends the program where it cannot.
     /// - Throws: `ResourceError`.

@@ -4,8 +4,8 @@ import Glibc
 /// lanes or to lose on a restart.
 ///
 /// Philox 4×32-10 (Salmon et al., SC 2011): ten rounds of multiply and xor over a 128-bit counter under a 64-bit
-/// key. The key is the seed, the counter is (index, step, purpose). By hand, in thirty lines: the generators of libraries have
-/// a state, and results must stay the same when a library changes.
+/// key. The key is the seed, the counter is (index, step, purpose). By hand, in thirty lines: the generators of
+/// libraries have a state, and results must stay the same when a library changes.
 public struct CounterRandom: Sendable {
     /// What a stream is for: two purposes never share numbers. The raw values are part of every run's record and
     /// never change.

@@ -5,8 +5,8 @@ import Synchronization
 ///
 /// Lane 0 is the caller; the others are threads that spin for a few microseconds after a task and then sleep, since
 /// waking a sleeping thread costs more than most of our loops. Work is cut by position, never taken from a queue:
-/// the same lane count gives the same cuts and therefore the same bits. A run inside a run stays on its lane. By hand, since
-/// pools that schedule (Dispatch, OpenMP's default) promise neither.
+/// the same lane count gives the same cuts and therefore the same bits. A run inside a run stays on its lane. By hand,
+/// since pools that schedule (Dispatch, OpenMP's default) promise neither.
 public final class Lanes: Sendable {
     /// The program's lanes: `DMSAE_LANES` of them if set, else one for each processor that it may use.
     ///

@@ -1,8 +1,8 @@
-/// A matrix in memory of somebody else's, for reading: the factors of products, which are parts of matrices as often as whole
-/// ones.
+/// A matrix in memory of somebody else's, for reading: the factors of products, which are parts of matrices as
+/// often as whole ones.
 ///
-/// A value of a few words that is made at a call and holds nothing: whoever owns the memory must outlive it. Element (r, c) lies
-/// at r·stride + c, or, of a transposed one, at c·stride + r.
+/// A value of a few words that is made at a call and holds nothing: whoever owns the memory must outlive it. Element
+/// (r, c) lies at r·stride + c, or, of a transposed one, at c·stride + r.
 public struct MatrixView: @unchecked Sendable {
     /// Element (0, 0).
     public let pointer: UnsafePointer<Float>
@@ -49,8 +49,8 @@ public struct MatrixView: @unchecked Sendable {
     }
 }
 
-/// A matrix in memory of somebody else's, for writing: what products go into. As `MatrixView`, and never transposed: what would
-/// be written into Cᵀ is Bᵀ·Aᵀ into C.
+/// A matrix in memory of somebody else's, for writing: what products go into. As `MatrixView`, and never transposed:
+/// what would be written into Cᵀ is Bᵀ·Aᵀ into C.
 public struct MutableMatrixView: @unchecked Sendable {
     /// Element (0, 0).
     public let pointer: UnsafeMutablePointer<Float>

@@ -1,6 +1,7 @@
 import COpenBLAS
 
-/// C = α·A·B + β·C on the calling lane, of A `[m, k]`, B `[k, n]` and C `[m, n]`. Where β is 0, whatever C held is overwritten.
+/// C = α·A·B + β·C on the calling lane, of A `[m, k]`, B `[k, n]` and C `[m, n]`. Where β is 0, whatever
+/// C held is overwritten.
 public func multiplyOnLane(
     _ a: MatrixView, _ b: MatrixView, into c: MutableMatrixView, scale alpha: Float = 1, adding beta: Float = 0
 ) {

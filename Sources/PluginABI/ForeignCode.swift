@@ -1,8 +1,8 @@
 import Glibc
 import Synchronization
 
-/// Runs code of a plugin and puts back what it may have changed of the process and should not: rounding and denormal modes,
-/// and outside of workers the working folder and the mask of new files, on which the host's own files depend.
+/// Runs code of a plugin and puts back what it may have changed of the process and should not: rounding and denormal
+/// modes, and outside of workers the working folder and the mask of new files, on which the host's own files depend.
 package func runningForeignCode<Result>(_ body: () throws -> Result) rethrows -> Result {
     let place = ProcessPlace.current
     defer { place?.restore() }

@@ -1,6 +1,5 @@
 /// What the host calls itself to plugins.
 package enum HostIdentity {
-    /// Its name.
     package static let name = "dmsae"
     /// The version of what it offers to plugins.
     package static let version = "0.2.0"

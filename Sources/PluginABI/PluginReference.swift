@@ -17,7 +17,6 @@ public struct PluginReference: Equatable, Sendable {
         /// Its value, as written.
         public let value: String
 
-        /// A setting.
         public init(key: String, value: String) {
             self.key = key
             self.value = value
@@ -33,9 +32,9 @@ public struct PluginReference: Equatable, Sendable {
 
     /// Reads a reference.
     ///
-    /// A text with a slash, or with `.so` at the end of its place, is a path; anything else is a name. The place ends at the
-    /// first comma, or, where files of such names are there, at the first that ends the path of one: a path may hold commas, and
-    /// needs no escape. It cannot hold `.so:` other than before an id.
+    /// A text with a slash, or with `.so` at the end of its place, is a path; anything else is a name. The place ends
+    /// at the first comma, or, where files of such names are there, at the first that ends the path of one: a path may
+    /// hold commas, and needs no escape. It cannot hold `.so:` other than before an id.
     /// - Throws: `PluginReferenceError.badReference`.
     public init(_ text: String) throws {
         func bad(_ reason: String) -> PluginReferenceError { .badReference(text, reason: reason) }

@@ -98,7 +98,8 @@ public struct PluginCatalog: Sendable {
         return warning(of: folder)
     }
 
-    /// The plugin files of a folder for a search, which goes on without one that cannot be read. Says what is wrong with it.
+    /// The plugin files of a folder for a search, which goes on without one that cannot be read. Says what
+    /// is wrong with it.
     private func searched(_ folder: String, _ services: PluginServices) -> [String] {
         func warn(_ text: String) {
             services.log(PluginMessage(level: .warning, plugin: "folder \(folder)", text: text))
@@ -133,8 +134,8 @@ public struct PluginCatalog: Sendable {
             keepsLargest: id == "batchtopk" && isShipped(file.path))
     }
 
-    /// The file that a reference means, links resolved. Runs no code of a file that is given by its path or called after
-    /// its plugin; of others as `describe` does, in this process where nothing else is said.
+    /// The file that a reference means, links resolved. Runs no code of a file that is given by its path or called
+    /// after its plugin; of others as `describe` does, in this process where nothing else is said.
     /// - Throws: a `PluginReferenceError`, a `PluginFileError`.
     package func path(
         _ reference: String, services: PluginServices, describe: ((String) throws -> PluginManifest)? = nil

@@ -2,9 +2,9 @@ import Glibc
 import PluginABI
 import TensorFiles
 
-/// What of the host's environment a plugin's process has. The rule: the variables of this list and those that begin with one
-/// of these prefixes, which decide how libraries compute, where they are and how texts are read; but none with TOKEN, SECRET,
-/// PASS, CREDENTIAL, AUTH or KEY in its name, and no others than those asked for by name.
+/// What of the host's environment a plugin's process has. The rule: the variables of this list and those that begin
+/// with one of these prefixes, which decide how libraries compute, where they are and how texts are read; but none with
+/// TOKEN, SECRET, PASS, CREDENTIAL, AUTH or KEY in its name, and no others than those asked for by name.
 package enum PluginEnvironment {
     static let names: Set<String> = [
         "PATH", "HOME", "TMPDIR", "TMP", "TEMP", "USER", "LOGNAME", "SHELL", "TZ", "TERM", "LANG", "LANGUAGE",
@@ -16,8 +16,8 @@ package enum PluginEnvironment {
         "BLAS_",
         "VECLIB_", "NUMEXPR_", "NUMBA_", "PYTHON", "GFORTRAN_", "DMSAE_",
     ]
-    /// Those that are known not to change what a plugin computes: where things are, who it is and where its work goes, and
-    /// what of ours is for the host.
+    /// Those that are known not to change what a plugin computes: where things are, who it is and where its work goes,
+    /// and what of ours is for the host.
     static let harmless: Set<String> = [
         "PATH", "HOME", "TMPDIR", "TMP", "TEMP", "USER", "LOGNAME", "SHELL", "TERM", "VIRTUAL_ENV", "CONDA_PREFIX",
         "CUDA_VISIBLE_DEVICES", "DMSAE_CACHE", "DMSAE_CPU", "DMSAE_LANES", "DMSAE_PLUGIN_PATH", "DMSAE_STRICT",
@@ -36,7 +36,8 @@ package enum PluginEnvironment {
         passedOn(also).map { "\($0)=\($1)" } + ["SWIFT_BACKTRACE=enable=no"]
     }
 
-    /// What of it results are kept under: all that reaches a plugin and may decide what it computes, `also` in any case.
+    /// What of it results are kept under: all that reaches a plugin and may decide what it computes,
+    /// `also` in any case.
     package static func hashes(also: [String]) -> [VariableHash] {
         passedOn(also).filter { !harmless.contains($0.name) || also.contains($0.name) }.map { name, value in
             VariableHash(name: name, value: value)

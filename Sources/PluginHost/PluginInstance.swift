@@ -58,6 +58,10 @@ final class PluginInstance: @unchecked Sendable {
         pointer = created
     }
 
+    var identity: PluginIdentity {
+        PluginIdentity(name: plugin.id, version: plugin.version, file: library.file, parameters: parameters)
+    }
+
     deinit {
         runningForeignCode { library.functions.destroy(pointer) }
         // The host struct outlives the instance: `self.host` is released only after this body.
@@ -101,8 +105,9 @@ final class PluginInstance: @unchecked Sendable {
         }
     }
 
-    /// Calls a function of a scorer about `batch`, whose C form is `argument`. A plugin that says it asks for evaluations
-    /// may ask during the call, and then has no other call beside it: a request says nothing of the call it comes from.
+    /// Calls a function of a scorer about `batch`, whose C form is `argument`. A plugin that says it asks for
+    /// evaluations may ask during the call, and then has no other call beside it: a request says nothing of the
+    /// call it comes from.
     /// - Throws: as `call`.
     func call(
         _ function: String, about batch: ScoringBatch, _ argument: UnsafePointer<dmsae_scorer_batch>,

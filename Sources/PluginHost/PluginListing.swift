@@ -4,11 +4,10 @@ public struct PluginListing: Encodable, Equatable, Sendable {
     public var id: String?
     /// What it is for, in words.
     public var kind: String?
-    /// Its version.
     public var version: String?
     /// What it does, in a line.
     public var description: String?
-    /// The file.
+    /// The file, or the folder that could not be read.
     public var path: String
     /// Why the file did not load.
     public var error: String?

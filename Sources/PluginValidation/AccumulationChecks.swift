@@ -15,20 +15,20 @@ extension PluginCheck {
                 + "whatever the sizes"
         ) { subject in
             let model = QuadraticModel(seed: subject.seed, sequences: 4)
-            let results = try subject.accumulated(ModelPass(model), finishes: 2)
+            let results = try subject.accumulated(SequencePass(model), finishes: 2)
             try expect(areSame(results[0], results[1]), "a second finish of the same state gives other numbers")
             let score = try subject.accumulation()
             try expect(
                 results[0][0].contains { !$0.isNaN } || score.outputs.contains { $0.role == .expansions },
                 "its score is nan for every latent, and each of them fired")
             for activations: Float in [1e-38, 1e-20, 1e6] {
-                _ = try subject.accumulated(ModelPass(QuadraticModel(seed: subject.seed, activations: activations)))
+                _ = try subject.accumulated(SequencePass(QuadraticModel(seed: subject.seed, activations: activations)))
             }
             // One latent, many, none that fires: a batch without entries counts too.
             for (S, T, m, d, k) in [(1, 2, 1, 1, 1), (1, 40, 300, 3, 40), (5, 3, 7, 17, 1), (2, 5, 9, 4, 0)] {
                 let model = QuadraticModel(
                     seed: subject.seed, sequences: S, length: T, latents: m, dimensions: d, perToken: k)
-                _ = try subject.accumulated(ModelPass(model))
+                _ = try subject.accumulated(SequencePass(model))
             }
         },
         PluginCheck(
@@ -36,11 +36,11 @@ extension PluginCheck {
             promise:
                 "all it gathers is in its state: a pass begun in one process goes on in a second and ends in a third"
         ) { subject in
-            let pass = ModelPass(QuadraticModel(seed: subject.seed, sequences: 4))
+            let pass = SequencePass(QuadraticModel(seed: subject.seed, sequences: 4))
             let first = try subject.accumulation(), second = try subject.accumulation(),
                 third = try subject.accumulation()
             let size = try subject.stateSize(first, pass.plan)
-            _ = try first.stateSize(ModelPass(QuadraticModel(seed: subject.seed, sequences: 9, latents: 80)).plan)
+            _ = try first.stateSize(SequencePass(QuadraticModel(seed: subject.seed, sequences: 9, latents: 80)).plan)
             for score in [first, second] {
                 let again = try score.stateSize(pass.plan)
                 try expect(size == again, "it asks for a state of \(size) bytes, and of \(again) when asked again")
@@ -58,7 +58,7 @@ extension PluginCheck {
             id: "merge", rules: ["DMSAE-SCORER-10"], promise: "shards that are merged give what the whole pass gives",
             after: ["state-moves"]
         ) { subject in
-            let pass = ModelPass(QuadraticModel(seed: subject.seed, sequences: 5))
+            let pass = SequencePass(QuadraticModel(seed: subject.seed, sequences: 5))
             let whole = try subject.accumulated(pass)[0]
             for shards in [[0..<2, 2..<3, 3..<5], [0..<0, 0..<4, 4..<5]] {
                 let parts = try subject.accumulated(pass, shards: shards)[0]
@@ -72,13 +72,13 @@ extension PluginCheck {
             promise: "a second pass in another process and at another time gives the same bits"
         ) { subject in
             try applies(subject.has("deterministic"), "it does not say that it is deterministic")
-            let pass = ModelPass(QuadraticModel(seed: subject.seed, sequences: 3))
+            let pass = SequencePass(QuadraticModel(seed: subject.seed, sequences: 3))
             let score = try subject.accumulation()
             let first = try subject.accumulated(pass, by: score, shards: [0..<3])[0]
             waitForNextSecond()
             try expect(areSame(first, try subject.accumulated(pass)[0]), "the numbers differ")
             // What it did in between is another pass, which gives what it gives in a process of its own.
-            let other = ModelPass(QuadraticModel(seed: subject.seed &+ 1, sequences: 3))
+            let other = SequencePass(QuadraticModel(seed: subject.seed &+ 1, sequences: 3))
             let between = try subject.accumulated(other, by: score, shards: [0..<3])[0]
             try expect(
                 areSame(between, try subject.accumulated(other)[0]), "after a pass the next one gives other numbers")

@@ -23,8 +23,7 @@ struct Calibration {
     }
 
     private func inference(_ rule: any SparsityRule) throws -> any SparsityRuleInference {
-        guard let inference = rule.inference else { throw PluginCheck.NotApplicable(reason: "it names no form") }
-        return inference
+        try required(rule.inference, "it names no form")
     }
 
     /// The state after some of the batches, each shown with what the rule keeps of it.

@@ -10,9 +10,8 @@ extension PluginCheck {
             promise: "the score is what its terms, expansions and sizes add up to, of all sequences and of a sample"
         ) { subject in
             let score = try subject.accumulation()
-            guard let y = score.outputs.firstIndex(where: { $0.role == .terms }) else {
-                throw NotApplicable(reason: "it does not say what its score is made of")
-            }
+            let y = try required(
+                score.outputs.firstIndex { $0.role == .terms }, "it does not say what its score is made of")
             let e = score.outputs.firstIndex { $0.role == .expansions },
                 x = score.outputs.firstIndex { $0.role == .sizes }
             try subject.ofAllAndOfSome(sequences: 8) { pass in
@@ -35,7 +34,7 @@ extension PluginCheck {
             let score = try subject.accumulation()
             let counts = score.outputs.indices.filter { score.outputs[$0].countOf != nil }
             try applies(!counts.isEmpty, "no output counts the terms of another")
-            let results = try subject.accumulated(ModelPass(QuadraticModel(seed: subject.seed, sequences: 4)))[0]
+            let results = try subject.accumulated(SequencePass(QuadraticModel(seed: subject.seed, sequences: 4)))[0]
             for i in counts {
                 let of = results[score.outputs[i].countOf ?? 0]
                 for (j, count) in results[i].enumerated() {
@@ -74,15 +73,15 @@ extension PluginCheck {
 
 extension PluginCheck.Subject {
     /// Runs `body` on a pass without a limit, and, of a plugin that asks, on one that may ask for a third of that.
-    func ofAllAndOfSome(sequences: Int, _ body: (ModelPass) throws -> Void) throws {
+    func ofAllAndOfSome(sequences: Int, _ body: (SequencePass) throws -> Void) throws {
         let model = QuadraticModel(
             seed: seed, sequences: sequences, latents: 60, dimensions: 16, perToken: 6, activations: 1e-3,
             hasUnitRows: true)
-        try body(ModelPass(model))
+        try body(SequencePass(model))
         guard has("needs-evaluation"), model.asked > 3 else { return }
         model.limit(to: model.asked / 3)
         do {
-            try body(ModelPass(model))
+            try body(SequencePass(model))
         } catch let error where PluginFailure.answered(error) != nil {
             // It cannot do with less than everything, and says so.
         }

@@ -37,9 +37,7 @@ public struct FileCheck: Sendable {
             id: "manifest", rules: ["DMSAE-MANIFEST-01", "DMSAE-MANIFEST-03"],
             promise: "its manifest, if it has one, says what its code says"
         ) { file in
-            guard let manifest = try PluginManifest(path: file.path) else {
-                throw PluginCheck.NotApplicable(reason: "it has no manifest")
-            }
+            let manifest = try required(try PluginManifest(path: file.path), "it has no manifest")
             let differences = manifest.differences(from: try file.code.get())
             try expect(differences.isEmpty, differences.joined(separator: "; "))
         },

@@ -4,20 +4,20 @@ import LinearAlgebra
 extension PluginCheck.Subject {
     /// For totals: latents that trade their numbers trade their results.
     ///
-    /// One that draws may draw otherwise for other numbers. Then the means of several passes, each in another order, are
-    /// compared, to a fifth and six of the errors that they have by their spread: a factor of two on some latents stands out
-    /// against draws that scatter by a third.
+    /// One that draws may draw otherwise for other numbers. Then the means of several passes, each in another order,
+    /// are compared, to a fifth and six of the errors that they have by their spread: a factor of two on some latents
+    /// stands out against draws that scatter by a third.
     func treatsLatentsAlike() throws {
         let score = try accumulation()
         let model = QuadraticModel.ofOneMind(seed: seed, sequences: 8).model
         let (other, _, numbers) = model.renumbered()
         let whole = [0..<8]
-        let first = try accumulated(ModelPass(model), by: score, shards: whole)[0]
-        let second = try accumulated(ModelPass(other), by: score, shards: whole)[0]
+        let first = try accumulated(SequencePass(model), by: score, shards: whole)[0]
+        let second = try accumulated(SequencePass(other), by: score, shards: whole)[0]
         let outputs = score.outputs.indices.filter { score.outputs[$0].shape == .latent }
         if outputs.allSatisfy({ difference(first[$0], second[$0], numbers) == nil }) { return }
         // Whether it draws: then its score is another one when the sequences come in another order.
-        let turned = try accumulated(ModelPass(model, order: turn(3, of: 8)), by: score, shards: whole)[0]
+        let turned = try accumulated(SequencePass(model, order: turn(3, of: 8)), by: score, shards: whole)[0]
         let identity = Array(numbers.indices)
         guard difference(first[0], turned[0], identity) != nil else {
             for i in outputs {
@@ -30,8 +30,8 @@ extension PluginCheck.Subject {
             return
         }
         let orders = (0..<8).map { turn($0, of: 8) }
-        let here = try orders.map { try accumulated(ModelPass(model, order: $0), by: score, shards: whole)[0][0] }
-        let there = try orders.map { try accumulated(ModelPass(other, order: $0), by: score, shards: whole)[0][0] }
+        let here = try orders.map { try accumulated(SequencePass(model, order: $0), by: score, shards: whole)[0][0] }
+        let there = try orders.map { try accumulated(SequencePass(other, order: $0), by: score, shards: whole)[0][0] }
         try comparesDraws(here, there, numbers)
     }
 
@@ -40,9 +40,9 @@ extension PluginCheck.Subject {
         let score = try accumulation()
         let S = model.batch.sequenceOffsets.count - 1, m = model.batch.codes.columns
         let low = model.placed(from: 0, of: count), high = model.placed(from: count - m, of: count)
-        let first = try accumulated(ModelPass(low), by: score, shards: [0..<S])[0]
-        let turned = try accumulated(ModelPass(low, order: turn(3, of: S)), by: score, shards: [0..<S])[0]
-        let second = try accumulated(ModelPass(high), by: score, shards: [0..<S])[0]
+        let first = try accumulated(SequencePass(low), by: score, shards: [0..<S])[0]
+        let turned = try accumulated(SequencePass(low, order: turn(3, of: S)), by: score, shards: [0..<S])[0]
+        let second = try accumulated(SequencePass(high), by: score, shards: [0..<S])[0]
         for i in score.outputs.indices where score.outputs[i].shape == .latent {
             guard difference(first[i], turned[i], Array(0..<count)) == nil else { return }
             let numbers = (0..<count).map { ($0 + count - m) % count }

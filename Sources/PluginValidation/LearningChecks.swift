@@ -11,7 +11,7 @@ extension PluginCheck {
                 "floors leave in what it keeps, gradients and penalty are written and finite, the same after other calls"
         ) { subject in
             let rule = try subject.rule()
-            guard let learning = rule.learning else { throw NotApplicable(reason: "it learns nothing") }
+            let learning = try required(rule.learning, "it learns nothing")
             let selection = Selection(seed: subject.seed)
             let context = selection.context(rule), marks = try selection.marks(rule)
             var floors = [Float](repeating: 0, count: context.latentCount)
@@ -34,7 +34,7 @@ extension PluginCheck {
             promise: "gradients are those of the loss, in proportion to the gradient it is given, and of a penalty"
         ) { subject in
             let rule = try subject.rule()
-            guard let learning = rule.learning else { throw NotApplicable(reason: "it learns nothing") }
+            let learning = try required(rule.learning, "it learns nothing")
             let selection = Selection(seed: subject.seed)
             let marks = try selection.marks(rule)
             let none = try selection.gradients(learning, rule, marks, factor: 0)
@@ -61,7 +61,7 @@ extension PluginCheck {
             promise: "after rescale it keeps of scaled pre-activations what it kept before"
         ) { subject in
             let rule = try subject.rule()
-            guard let learning = rule.learning else { throw NotApplicable(reason: "it learns nothing") }
+            let learning = try required(rule.learning, "it learns nothing")
             let selection = Selection(seed: subject.seed)
             var context = selection.context(rule)
             context.mode = .infer
@@ -83,7 +83,7 @@ extension PluginCheck {
             promise: "the form in which its SAEs are used keeps what it keeps"
         ) { subject in
             let rule = try subject.rule()
-            guard let inference = rule.inference else { throw NotApplicable(reason: "it names no form") }
+            let inference = try required(rule.inference, "it names no form")
             let selection = Selection(seed: subject.seed)
             var context = selection.context(rule)
             try applies(
@@ -112,7 +112,7 @@ extension PluginCheck {
                 + "as it keeps itself"
         ) { subject in
             let rule = try subject.rule()
-            guard let inference = rule.inference else { throw NotApplicable(reason: "it names no form") }
+            let inference = try required(rule.inference, "it names no form")
             let calibration = Calibration(seed: subject.seed, areVaried: true)
             let size = try calibration.stateSize(inference)
             try applies(size > 0, "its form depends on no calibration")

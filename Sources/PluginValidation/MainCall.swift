@@ -16,9 +16,7 @@ struct MainCall {
             run = { try scorer.scores(batch).map(Double.init) }
             return
         }
-        guard let accumulation = scorer.accumulation else {
-            throw PluginCheck.NotApplicable(reason: "it scores nothing")
-        }
+        let accumulation = try required(scorer.accumulation, "it scores nothing")
         let size = try accumulation.stateSize(plan)
         try expect(size <= 1 << 30, "it asks for a state of \(size) bytes for one batch")
         name = "accumulate"

@@ -34,14 +34,15 @@ extension PluginCheck.Subject {
         try applies(has("needs-gradient") || has("needs-evaluation"), "it does not look at the loss")
     }
 
-    /// Its scores of a model, and the exact effects they stand for: of entries, or of latents where it scores no tokens.
+    /// Its scores of a model, and the exact effects they stand for: of entries, or of latents where
+    /// it scores no tokens.
     fileprivate func scoresAndEffects(_ model: QuadraticModel) throws -> ([Double], [Double]) {
         let effects = removalEffects(model.batch)
         let scorer = try plugin.scorer()
         if scorer.scoresTokens { return (try scorer.scores(model.asking).map(Double.init), effects) }
         var totals = [Double](repeating: 0, count: model.batch.codes.columns)
         for (e, effect) in effects.enumerated() { totals[Int(model.batch.codes.columnIndices[e])] += effect }
-        let scores = try accumulated(ModelPass(model))[0][0]
+        let scores = try accumulated(SequencePass(model))[0][0]
         let known = scores.indices.filter { !scores[$0].isNaN }
         return (known.map { scores[$0] }, known.map { totals[$0] })
     }
@@ -64,7 +65,7 @@ extension PluginCheck.Subject {
             try judge("score", try scorer.scores(model.asking).map(Double.init)) { Int(latents[$0]) }
         }
         guard let score = scorer.accumulation else { return }
-        let pass = ModelPass(model)
+        let pass = SequencePass(model)
         let results = try accumulated(pass, by: score, shards: [0..<pass.count])[0]
         for (output, values) in zip(score.outputs, results) {
             // The score, and what it is the mean of; others are in units of their own.
@@ -106,8 +107,9 @@ extension PluginCheck {
             let (scores, effects) = try subject.scoresAndEffects(subject.firstOrder())
             try expect(scores.count > 2, "it has a score for \(scores.count) latents only, and each of them fired")
             let correlation = spearmanCorrelation(scores, effects)
-            // Nearly 1 for all that is first order, 0.87 if a score were its sign alone. A total may be an estimate from two
-            // draws a latent, which was 0.35 at the least; chance alone reaches 0.2 in one of 16, and the other sign never.
+            // Nearly 1 for all that is first order, 0.87 if a score were its sign alone. A total may be an
+            // estimate from two draws a latent, which was 0.35 at the least; chance alone reaches 0.2 in one of
+            // 16, and the other sign never.
             let least = subject.scoresTokens ? 0.8 : 0.2
             try expect(
                 correlation >= least, "the rank correlation with the exact effect of removal is \(correlation)")

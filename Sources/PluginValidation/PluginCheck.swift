@@ -50,8 +50,8 @@ public struct PluginCheck: Sendable {
     private static let ofScorers = scoreChecks + accumulationChecks + errorChecks + meaningChecks
     private static let ofRules = selectionChecks + learningChecks
 
-    /// All checks, in the order in which they are run: what can be made of a plugin, what its calls give, what that means,
-    /// and what it does to its process beside that.
+    /// All checks, in the order in which they are run: what can be made of a plugin, what its calls give, what that
+    /// means, and what it does to its process beside that.
     public static let all =
         ofFunctions + scoreChecks + accumulationChecks + selectionChecks + callChecks + errorChecks + meaningChecks
         + learningChecks + processChecks
@@ -69,6 +69,12 @@ func expect(_ condition: Bool, _ reason: @autoclosure () -> String) throws {
 
 func applies(_ condition: Bool, _ reason: String) throws {
     if !condition { throw PluginCheck.NotApplicable(reason: reason) }
+}
+
+/// What a check is about; it does not apply to a plugin that has none.
+func required<Value>(_ value: Value?, _ reason: String) throws -> Value {
+    guard let value else { throw PluginCheck.NotApplicable(reason: reason) }
+    return value
 }
 
 extension AttributionScorer {

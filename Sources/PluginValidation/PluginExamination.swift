@@ -70,7 +70,8 @@ final class PluginExamination {
         return try ask(request, BatchHeader.blocks(batch), reply: Difference.self).number
     }
 
-    /// The first of several turns of `candidates` from which many threads at once select otherwise than one; nil if none.
+    /// The first of several turns of `candidates` from which many threads at once select otherwise than
+    /// one; nil if none.
     /// - Throws: as `select`.
     func difference(selecting candidates: SparseCodes, _ context: SelectionContext) throws -> Int? {
         let request = ExaminationRequest.selectionsTogether(SelectionHeader(context, candidates))

@@ -56,7 +56,8 @@ public struct PluginValidation: Sendable {
     public var longestCheck: Double
     private var isolation: PluginIsolation
 
-    /// A validation with workers as given. No call is made a second time: what fails once in a while is what is looked for.
+    /// A validation with workers as given. No call is made a second time: what fails once in a while is
+    /// what is looked for.
     public init(seed: UInt64, isolation: PluginIsolation) {
         self.seed = seed
         self.isolation = isolation
@@ -84,7 +85,8 @@ public struct PluginValidation: Sendable {
     /// Runs the checks on every plugin that `reference` means; calls `report` with each result as it comes.
     ///
     /// A file that cannot be loaded gives what it cannot be asked for: only the checks of the file are planned.
-    /// - Throws: `Unplannable`; `Unexaminable` where the system refuses what checks need; an error of the reference when it cannot be read or followed.
+    /// - Throws: `Unplannable`; `Unexaminable` where the system refuses what checks need; an error of the reference
+    ///   when it cannot be read or followed.
     @discardableResult
     public func run(_ reference: String, catalog: PluginCatalog, report: (CheckResult) -> Void) throws -> CheckCounts {
         let parsed = try PluginReference(reference)

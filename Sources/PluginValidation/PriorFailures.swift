@@ -11,8 +11,8 @@ struct PriorFailures {
         hung[plugin].map { "it hung in '\($0)', which was waited for once" }
     }
 
-    /// Why a failure of a check is no news: it failed on what it builds on, or as another one did. nil if it is, and then
-    /// it counts from now on.
+    /// Why a failure of a check is no news: it failed on what it builds on, or as another one did. nil if it is, and
+    /// then it counts from now on.
     mutating func reasonOld(plugin: String, check: String, foundations: [String], cause: String?) -> String? {
         if let first = foundations.first(where: { failed[plugin]?.contains($0) == true }) {
             return "'\(first)' failed, which it builds on"
@@ -26,8 +26,8 @@ struct PriorFailures {
     /// From here on nothing more is asked of `plugin`.
     mutating func hangs(_ plugin: String, in check: String) { hung[plugin] = hung[plugin] ?? check }
 
-    /// What two errors have in common that have the same cause: all but their numbers. nil for what a check found itself,
-    /// which is its own.
+    /// What two errors have in common that have the same cause: all but their numbers. nil for what a check found
+    /// itself, which is its own.
     static func cause(of error: any Error) -> String? {
         switch error {
         case is PluginCheck.Broken: nil

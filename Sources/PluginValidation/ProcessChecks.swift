@@ -91,7 +91,8 @@ extension PluginCheck {
             promise: "a long call ends within 250 ms of being asked to stop"
         ) { subject in
             var least = Double.infinity
-            // A busy machine delays a call; it does not delay five of five. A plugin that never asks is as slow each time.
+            // A busy machine delays a call; it does not delay five of five. A plugin that never asks is
+            // as slow each time.
             for _ in 0..<5 where least > 0.25 {
                 let stop = Stop()
                 let isLate = subject.plugin.services.isCancelled

@@ -3,8 +3,9 @@ import LinearAlgebra
 import SparseCoding
 
 extension QuadraticModel {
-    /// A model in which a latent does the same wherever it fires: at every token its removal raises the loss, or at every
-    /// token it lowers it. So totals have a known sign however they are made: sums, means, quantiles, of all or of a sample.
+    /// A model in which a latent does the same wherever it fires: at every token its removal raises the loss, or at
+    /// every token it lowers it. So totals have a known sign however they are made: sums, means, quantiles, of all
+    /// or of a sample.
     ///
     /// Decoder rows are orthonormal, so that latents do not share effects; where a latent is silent the gradient has no
     /// part along it, so that setting it to a small mean there does nothing. Effects are of first order.

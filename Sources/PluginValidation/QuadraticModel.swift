@@ -65,8 +65,8 @@ final class QuadraticModel: SplicedEvaluation, @unchecked Sendable {
                 for e in codes.entries(ofRow: t) { x += codes.values[e] * decoder[Int(codes.columnIndices[e]), i] }
                 if scored[t] == 0 { x = residual[t, i] }
                 reconstruction[t, i] = x
-                // Most latents help: the target is what they make, and noise. Noise alone where rows have norm 1: a gradient
-                // that all tokens share would cancel in the effect of setting to the mean.
+                // Most latents help: the target is what they make, and noise. Noise alone where rows have norm 1: a
+                // gradient that all tokens share would cancel in the effect of setting to the mean.
                 target[t, i] = (hasUnitRows ? 1 : 1.5) * x + noise[t, i]
                 gradient[t, i] = x - target[t, i]
                 loss[t] += 0.5 * gradient[t, i] * gradient[t, i]

@@ -8,8 +8,8 @@ public struct Unexaminable: Error, CustomStringConvertible {
     init(_ path: String, _ reason: String) { description = "cannot examine \(path): \(reason)" }
 }
 
-/// What checks need of the system, tried before the first: under a small limit a plugin fails as a broken one does, and nobody
-/// could tell the two apart.
+/// What checks need of the system, tried before the first: under a small limit a plugin fails as a broken one does, and
+/// nobody could tell the two apart.
 enum RoomToExamine {
     private static let threads = 24, files = 64, bytes = 1 << 30, seconds = 120, fileSize = 64 << 20
 

@@ -133,6 +133,6 @@ extension PluginCheck.Subject {
     /// Scores of tokens, or totals where there are none.
     fileprivate func scores(_ model: QuadraticModel) throws -> [Double] {
         if scoresTokens { return try perToken().scores(model.asking).map(Double.init) }
-        return try accumulated(ModelPass(model))[0][0]
+        return try accumulated(SequencePass(model))[0][0]
     }
 }

@@ -49,8 +49,8 @@ struct Selection {
         return marks
     }
 
-    /// Whether each candidate is among the `rule`'s upper count largest of its scope, the first in CSR order of those that
-    /// are equal: by sorting all.
+    /// Whether each candidate is among the `rule`'s upper count largest of its scope, the first in CSR order of those
+    /// that are equal: by sorting all.
     func largest(_ rule: any SparsityRule) throws -> [Bool] {
         let upper = try rule.upperCount(context(rule))
         var isLargest = [Bool](repeating: false, count: candidates.count)

@@ -2,7 +2,8 @@ import LinearAlgebra
 import SparseCoding
 
 // A rule may keep fewer than its upper count: the headers promise a most and no least, so that one that also asks for a
-// value above some floor is legal. That it keeps half of what it could is not found here; that it keeps nothing, ever, is.
+// value above some floor is legal. That it keeps half of what it could is not found here; that it
+// keeps nothing, ever, is.
 extension PluginCheck {
     /// What every rule does, whatever it keeps.
     static let selectionChecks = [

@@ -4,9 +4,9 @@ import PluginWorkers
 
 /// A standard error that a scorer gives, held against how its output scatters.
 ///
-/// What it is the error of is not said by the headers: of what the scorer draws, given the text, or of the text itself. So
-/// the output is looked at in passes over the same sequences in other orders, whose draws are others, and in passes over
-/// other sequences; the error has to be that of one of the two, within a factor of 1.6 over all latents together.
+/// What it is the error of is not said by the headers: of what the scorer draws, given the text, or of the text itself.
+/// So the output is looked at in passes over the same sequences in other orders, whose draws are others, and in passes
+/// over other sequences; the error has to be that of one of the two, within a factor of 1.6 over all latents together.
 struct StandardError {
     private let subject: PluginCheck.Subject
     private let score: any AccumulatingScore
@@ -42,7 +42,7 @@ struct StandardError {
     private func judge(_ model: QuadraticModel, budget: Int?) throws {
         func run(_ order: [Int]) throws -> [[Double]] {
             if let budget { model.limit(to: budget) }
-            return try subject.accumulated(ModelPass(model, order: order), by: score, shards: [0..<length])[0]
+            return try subject.accumulated(SequencePass(model, order: order), by: score, shards: [0..<length])[0]
         }
         let same = try (0..<passes).map { shift in try run((0..<length).map { ($0 + shift * 3) % length }) }
         for results in same { try isAnError(results) }
@@ -66,8 +66,8 @@ struct StandardError {
         return (1 / 2.56...2.56).contains(errors / values)
     }
 
-    /// Mean squares, over all elements for which several passes have both a value and an error; none where a draw or two is
-    /// all that most of them are from, which says little of their error.
+    /// Mean squares, over all elements for which several passes have both a value and an error; none where a draw or
+    /// two is all that most of them are from, which says little of their error.
     private func scatter(_ results: [[[Double]]]) -> (ofErrors: Double, ofValues: Double, size: Double, elements: Int) {
         var sums = (errors: 0.0, values: 0.0, size: 0.0, elements: 0)
         let draws = results.flatMap { pass in pass[value].indices.compactMap { drawn(pass, $0) } }.filter { $0 > 0 }

@@ -50,7 +50,8 @@ package struct Axis {
         case .logOnePlus:
             return ([0] + (0..<16).map { pow(4, Double($0)) }).filter(range.contains).map { ($0, Self.plain($0)) }
         case .log:
-            // Powers of ten where there are some, else 1, 2, 5; of a range still narrower, what a linear axis would have.
+            // Powers of ten where there are some, else 1, 2, 5; of a range still narrower, what a
+            // linear axis would have.
             for digits in [[1.0], [1, 2, 5]] {
                 let found = (-12..<13).flatMap { power in digits.map { $0 * pow(10, Double(power)) } }
                     .filter(range.contains)

@@ -1,6 +1,7 @@
 /// A page that stands alone: no network, no file beside it; light and dark, narrow and wide, on paper.
 ///
-/// By hand: a template library would have to be told to escape each value, and here nothing but `escape` makes text of one.
+/// By hand: a template library would have to be told to escape each value, and here nothing but `escape`
+/// makes text of one.
 struct HTMLPage {
     let title: String
     private var head = ""

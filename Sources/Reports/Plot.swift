@@ -1,6 +1,7 @@
 /// A plot of curves or points as SVG.
 ///
-/// By hand: a plotting library is a script for the page to fetch, and a page is one file that is still read in ten years.
+/// By hand: a plotting library is a script for the page to fetch, and a page is one file that is still
+/// read in ten years.
 package struct Plot {
     /// A curve, with a band and markers if it has them.
     package struct Curve {

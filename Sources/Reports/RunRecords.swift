@@ -19,8 +19,8 @@ struct RunRecords {
 
     /// Reads it.
     ///
-    /// - Throws: `DistillationError` for a step that is not as the run wrote it; `TensorFileError` for a folder that is none, or
-    ///   records that cannot be read.
+    /// - Throws: `DistillationError` for a step that is not as the run wrote it; `TensorFileError` for a folder that is
+    ///   none, or records that cannot be read.
     init(folder: String) throws {
         name = lastComponent(folder)
         steps = try FinishedSteps(folder: folder)

@@ -3,7 +3,7 @@ import SparseCoding
 
 /// What two SAEs, which should be one, make of the same inputs.
 package struct ConversionProbe {
-    /// Inputs.
+    /// How many inputs both were applied to.
     package let rows: Int
     /// Mean active latents of an input, of the first.
     package let meanActive: Double
@@ -14,8 +14,8 @@ package struct ConversionProbe {
     /// Largest |difference| of reconstructions.
     package let reconstructions: Double
 
-    /// Inputs are made of the first SAE's own decoder rows, so that its latents fire: b_dec and sixteen of them, each with an activation
-    /// that exceeds its threshold.
+    /// Inputs are made of the first SAE's own decoder rows, so that its latents fire: b_dec and sixteen of them, each
+    /// with an activation that exceeds its threshold.
     ///
     /// - Throws: `SparseCodingError.thresholdUnset` for an SAE that cannot be applied to single inputs.
     package init(_ first: SparseAutoencoder, _ second: SparseAutoencoder, rows: Int = 256, seed: UInt64 = 1) throws {
@@ -34,7 +34,7 @@ package struct ConversionProbe {
         let x = first.decode(SparseCodes(dense: made))
         func encoded(_ sae: SparseAutoencoder) throws -> (codes: Matrix, reconstruction: Matrix) {
             let codes = SparseCodes()
-            try EncodingPass().encode(x, with: sae, into: codes)
+            try SparseEncoder().encode(x, with: sae, into: codes)
             return (codes.dense(), sae.decode(codes))
         }
         let (a, b) = (try encoded(first), try encoded(second))

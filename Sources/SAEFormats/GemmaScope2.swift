@@ -2,30 +2,24 @@ import LinearAlgebra
 import SparseCoding
 import TensorFiles
 
-/// Gemma Scope 2, of Gemma 3: `params.safetensors` with w_enc, b_enc, w_dec, b_dec and threshold, and `config.json`. JumpReLU without
-/// subtraction of b_dec.
+/// Gemma Scope 2, of Gemma 3: `params.safetensors` with w_enc, b_enc, w_dec, b_dec and threshold, and `config.json`.
+/// JumpReLU without subtraction of b_dec.
 ///
-/// A folder or the file of the weights. Transcoders, which rebuild another place than they read, are refused by the hook that
-/// they name.
-package struct GemmaScope2: SAEFormat {
+/// A folder or the file of the weights. Transcoders, which rebuild another place than they read, are refused by the
+/// hook that they name.
+package struct GemmaScope2: SAEFolderFormat {
     package let name = "gemma_scope_2"
-    private static let weightsName = "params.safetensors"
+    package static let weightsName = "params.safetensors"
+    package static let configurationName = "config.json"
 
     /// For `SAEFormats`, and where the format is meant by name.
     package init() {}
 
-    private func folder(_ path: String) -> String { folderOf(file: Self.weightsName, path) }
-
-    package func recognizes(_ path: String) -> Bool { exists(folder(path) + "/" + Self.weightsName) }
-
-    package func files(_ path: String) -> [String] {
-        ["config.json", Self.weightsName].map { folder(path) + "/" + $0 }
-    }
-
     package func read(_ path: String) throws -> (sae: SparseAutoencoder, provenance: SAEProvenance) {
         let folder = folder(path)
         let configuration = try SAEMembers(
-            folder: folder, file: "config.json", name: "", value: try JSONValue(contentsOf: folder + "/config.json"))
+            folder: folder, file: Self.configurationName, name: "",
+            value: try JSONValue(contentsOf: folder + "/" + Self.configurationName))
         let provenance = try provenance(configuration)
         let file = try SafetensorsFile(path: folder + "/" + Self.weightsName)
         let shape = try file.require("w_dec", shape: [nil, nil]).shape

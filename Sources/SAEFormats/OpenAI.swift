@@ -2,11 +2,11 @@ import LinearAlgebra
 import SparseCoding
 import TensorFiles
 
-/// A `.pt` file of openai/sparse_autoencoder: pre_bias, latent_bias, encoder.weight [F, D], decoder.weight [D, F], what the latents did
-/// in training, and by name the activation. ReLU((x − pre_bias) W_enc + latent_bias).
+/// A `.pt` file of openai/sparse_autoencoder: pre_bias, latent_bias, encoder.weight [F, D], decoder.weight [D, F], what
+/// the latents did in training, and by name the activation. ReLU((x − pre_bias) W_enc + latent_bias).
 ///
-/// TopK, which the library applies to inputs that are normalised one by one, is refused: f and x̂ are then no functions that weights
-/// can hold.
+/// TopK, which the library applies to inputs that are normalised one by one, is refused: f and x̂ are then no functions
+/// that weights can hold.
 package struct OpenAI: SAEFormat {
     package let name = "openai"
 

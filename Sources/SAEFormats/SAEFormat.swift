@@ -3,7 +3,8 @@ import TensorFiles
 
 /// A way in which SAEs are kept on the disk: a file beside this one for each.
 ///
-/// To add one: a type of this protocol, a line in `SAEFormats.all`, a checkpoint of the tool that writes it under `Tests/Fixtures`.
+/// To add one: a type of this protocol, a line in `SAEFormats.all`, a checkpoint of the tool that
+/// writes it under `Tests/Fixtures`.
 package protocol SAEFormat: Sendable {
     /// What `--to` takes and messages say.
     var name: String { get }
@@ -16,13 +17,14 @@ package protocol SAEFormat: Sendable {
 
     /// Reads an SAE and what is said of where it comes from.
     ///
-    /// - Throws: `TensorFileError` for a broken file, `SparseCodingError.badFolder` for an SAE that computes something else than
-    ///   `SparseAutoencoder` can, and for files that contradict each other.
+    /// - Throws: `TensorFileError` for a broken file, `SparseCodingError.badFolder` for an SAE that computes something
+    ///   else than `SparseAutoencoder` can, and for files that contradict each other.
     func read(_ path: String) throws -> (sae: SparseAutoencoder, provenance: SAEProvenance)
 
     /// Writes an SAE so that the format's own readers compute the same.
     ///
-    /// - Throws: `TensorFileError` where it cannot be written, `SAEFormatError.cannotHold` for an SAE that the format cannot hold.
+    /// - Throws: `TensorFileError` where it cannot be written, `SAEFormatError.cannotHold` for an SAE that
+    ///   the format cannot hold.
     func write(_ sae: SparseAutoencoder, _ provenance: SAEProvenance, to path: String) throws
 }
 
@@ -55,10 +57,25 @@ package enum SAEFormats {
     package static func files(_ path: String) -> [String] { format(of: path).files(path) }
 }
 
-/// The folder that a path means which may also name a file in it.
-func folderOf(file: String, _ path: String) -> String {
-    guard path == file || path.hasSuffix("/" + file) else { return path }
-    return path == file ? "." : String(path.dropLast(file.count + 1))
+/// A format of two files in a folder, which may also be named by the file of its weights.
+package protocol SAEFolderFormat: SAEFormat {
+    static var weightsName: String { get }
+    static var configurationName: String { get }
+}
+
+extension SAEFolderFormat {
+    /// The folder that a path means.
+    func folder(_ path: String) -> String {
+        let file = Self.weightsName
+        guard path == file || path.hasSuffix("/" + file) else { return path }
+        return path == file ? "." : String(path.dropLast(file.count + 1))
+    }
+
+    package func recognizes(_ path: String) -> Bool { exists(folder(path) + "/" + Self.weightsName) }
+
+    package func files(_ path: String) -> [String] {
+        [Self.configurationName, Self.weightsName].map { folder(path) + "/" + $0 }
+    }
 }
 
 /// Why an SAE is not written in a format.

@@ -2,26 +2,18 @@ import LinearAlgebra
 import SparseCoding
 import TensorFiles
 
-/// A folder of EleutherAI's sparsify, one for each hook: `cfg.json` and `sae.safetensors` with encoder.weight [F, D], encoder.bias,
-/// W_dec [F, D] and b_dec. The k largest of ReLU((x − b_dec) W_enc + b_enc).
+/// A folder of EleutherAI's sparsify, one for each hook: `cfg.json` and `sae.safetensors` with encoder.weight [F, D],
+/// encoder.bias, W_dec [F, D] and b_dec. The k largest of ReLU((x − b_dec) W_enc + b_enc).
 ///
-/// Its folder's name is the hook: `layers.10` is the residual stream after that block. `multi_topk`, `normalize_decoder` and
-/// `expansion_factor` say how it was trained.
-package struct Sparsify: SAEFormat {
+/// Its folder's name is the hook: `layers.10` is the residual stream after that block. `multi_topk`,
+/// `normalize_decoder` and `expansion_factor` say how it was trained.
+package struct Sparsify: SAEFolderFormat {
     package let name = "sparsify"
-    private static let weightsName = "sae.safetensors"
-    private static let configurationName = "cfg.json"
+    package static let weightsName = "sae.safetensors"
+    package static let configurationName = "cfg.json"
 
     /// For `SAEFormats`, and where the format is meant by name.
     package init() {}
-
-    private func folder(_ path: String) -> String { folderOf(file: Self.weightsName, path) }
-
-    package func recognizes(_ path: String) -> Bool { exists(folder(path) + "/" + Self.weightsName) }
-
-    package func files(_ path: String) -> [String] {
-        [Self.configurationName, Self.weightsName].map { folder(path) + "/" + $0 }
-    }
 
     // MARK: Reading
 

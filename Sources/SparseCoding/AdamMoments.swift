@@ -4,9 +4,9 @@ import LinearAlgebra
 
 /// First and second moments of every parameter, and the step that uses them (Adam, arXiv:1412.6980, bias corrected).
 package struct AdamMoments {
-    /// m, in the places of the parameters.
+    /// First moments m, in the places of the parameters.
     package let first: SparseAutoencoder
-    /// v, alike.
+    /// Second moments v, alike.
     package let second: SparseAutoencoder
 
     init(_ sae: SparseAutoencoder) {

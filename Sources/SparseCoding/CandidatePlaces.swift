@@ -1,7 +1,7 @@
 import LinearAlgebra
 
-/// Where the candidates of a rule that learns are among the codes by token, and where those are among the codes by latent: the
-/// way of their gradients, there and back.
+/// Where the candidates of a rule that learns are among the codes by token, and where those are among the codes by
+/// latent: the way of their gradients, there and back.
 final class CandidatePlaces {
     private var places: [Int] = []
     private var placesByLatent: [Int] = []

@@ -3,9 +3,9 @@ import LinearAlgebra
 
 /// The two encoders of a gated SAE, which share their directions up to a positive factor, and are one with thresholds.
 ///
-/// u = (x − b_dec) W_enc; f = ReLU(e^r u + b_mag) where u + b_gate > 0 (Rajamanoharan et al., arXiv:2404.16014, section 3.2).
-/// Since e^r > 0, the gate is open where e^r u + b_mag > b_mag − e^r b_gate: that is a JumpReLU of p = e^r u + b_mag with
-/// θ = b_mag − e^r b_gate.
+/// u = (x − b_dec) W_enc; f = ReLU(e^r u + b_mag) where u + b_gate > 0 (Rajamanoharan et al., arXiv:2404.16014, section
+/// 3.2). Since e^r > 0, the gate is open where e^r u + b_mag > b_mag − e^r b_gate: that is a JumpReLU of p = e^r u +
+/// b_mag with θ = b_mag − e^r b_gate.
 package struct GatedEncoder {
     private let gateBias: Matrix
     private let magnitudeBias: Matrix

@@ -7,7 +7,7 @@ package final class LaneArithmetic: StepArithmetic {
     private let sae: SparseAutoencoder
     private let moments: AdamMoments
     private let lanes: Lanes
-    package let pass: EncodingPass
+    package let encoder: SparseEncoder
     /// f [B, F] of the last batch.
     package let codes = SparseCodes()
     package let gradients: ParameterGradients
@@ -28,7 +28,7 @@ package final class LaneArithmetic: StepArithmetic {
         self.lanes = lanes
         sae = state.sae
         moments = state.moments
-        pass = EncodingPass(lanes: lanes)
+        encoder = SparseEncoder(lanes: lanes)
         let panels = ColumnPanels(lanes: lanes)
         live = LatentMajorCodes(lanes: lanes)
         gradient = PrefixGradient(lanes: lanes, panels: panels)
@@ -37,11 +37,11 @@ package final class LaneArithmetic: StepArithmetic {
         places = setting.learned.map { _ in CandidatePlaces() }
     }
 
-    package var repeatCount: Int { pass.repeatCount }
+    package var repeatCount: Int { encoder.repeatCount }
 
     package func begin(_ x: Matrix, silent: [Int]) throws {
         if centered.rows != x.rows { centered = Matrix(rows: x.rows, columns: sae.dIn) }
-        try pass.center(x, for: sae, into: centered)
+        try encoder.center(x, for: sae, into: centered)
         (self.x, revived, hasSilent) = (x, nil, !silent.isEmpty)
         guard hasSilent else { return }
         auxiliary.begin(silent: silent, of: sae.dSAE, rows: x.rows, count: setting.plan.auxiliaryCount)
@@ -49,7 +49,7 @@ package final class LaneArithmetic: StepArithmetic {
 
     package func select(_ context: SelectionContext) throws -> SelectionSummary {
         let summary = try setting.select(
-            centered, with: sae, context, by: pass, beside: hasSilent ? auxiliary.candidates : nil, places: places,
+            centered, with: sae, context, by: encoder, beside: hasSilent ? auxiliary.candidates : nil, places: places,
             into: codes)
         if let places { places.assemble(codes, into: live) } else { live.assemble(codes) }
         return summary
@@ -61,7 +61,7 @@ package final class LaneArithmetic: StepArithmetic {
 
     package func chooseAuxiliary(dead: [Int]) {
         auxiliary.select(dead: dead, of: sae.dSAE) {
-            pass.bringTiles(of: centered, sae, to: auxiliary.candidates)
+            encoder.bringTiles(of: centered, sae, to: auxiliary.candidates)
         }
         revived = auxiliary
     }
@@ -80,8 +80,8 @@ package final class LaneArithmetic: StepArithmetic {
         _ learned: LearnedGradients, _ context: SelectionContext, dead: [Int]
     ) throws {
         guard let places else { preconditionFailure("the rule learns nothing") }
-        let candidates = pass.candidates
-        try pass.selected.withUnsafeBufferPointer { selected in
+        let candidates = encoder.candidates
+        try encoder.selected.withUnsafeBufferPointer { selected in
             let selected = UnsafeBufferPointer(rebasing: selected[..<candidates.count])
             try places.replace(candidates.count, in: live.deltas) { code, replace in
                 try learned.backward(candidates, selected, context, codeGradient: code, replace)

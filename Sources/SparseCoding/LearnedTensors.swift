@@ -1,7 +1,8 @@
 import Glibc
 import LinearAlgebra
 
-/// The tensors that a rule learns beside the SAE, and the moments of their gradients; none for a rule that learns nothing.
+/// The tensors that a rule learns beside the SAE, and the moments of their gradients; none for a
+/// rule that learns nothing.
 ///
 /// Updated by Adam with the SAE's moments' decay and its learning rate times each tensor's multiple, then clamped. They
 /// are no part of the clip norm: it is there for the SAE's gradients, and a penalty's would drown them.

@@ -7,8 +7,8 @@ import LinearAlgebra
 ///
 /// The gradient of decoder row j is its row in `decoder` times a scale, less a part along W_dec,j: see `DecoderTerms`.
 package final class ParameterGradients {
-    /// ∂L/∂W_dec,j = scale · (row j of `decoder`) − along · W_dec,j. Neither is known before all columns are done, and Adam
-    /// reads both rows anyway.
+    /// ∂L/∂W_dec,j = scale · (row j of `decoder`) − along · W_dec,j. Neither is known before all columns are done, and
+    /// Adam reads both rows anyway.
     struct DecoderTerms {
         var hasEntries = false
         var scale: Float = 1
@@ -84,8 +84,8 @@ package final class ParameterGradients {
     private static let squaredNorm = (1 + 1e-6) * (1 + 1e-6)
 
     /// ∂L/∂W_enc,j = Σ_b δ_bj (x_b − b_dec), ∂L/∂b_enc,j = Σ_b δ_bj, and −Σ_j (∂L/∂b_enc,j) W_enc,:j for b_dec, which
-    /// also enters the encoder. No latent may have entries that count in two of `codes`. Encoder rows below `frozen` get
-    /// no gradient.
+    /// also enters the encoder. No latent may have entries that count in two of `codes`. Encoder rows below
+    /// `frozen` get no gradient.
     func computeEncoder(_ centered: Matrix, _ codes: [LatentMajorCodes], frozen: Int) {
         let (d, latents) = (sae.dIn, sae.dSAE)
         panels.forEach(columns: d, rows: centered.rows, slots: 1) { panel in

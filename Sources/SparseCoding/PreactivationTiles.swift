@@ -31,7 +31,8 @@ package final class PreactivationTiles {
     }
 
     /// Computes input [B, D] times encoder [F, D] transposed, for the given rows and latents. On each lane, rows
-    /// come in blocks of ascending rows and, within a block, latents ascending. No tile crosses one of `bounds`, so a caller can treat a range of latents differently.
+    /// come in blocks of ascending rows and, within a block, latents ascending. No tile crosses one of `bounds`, so a
+    /// caller can treat a range of latents differently.
     package func forEach(
         input: Matrix, rows: Range<Int>, encoder: Matrix, bounds: [Int] = [],
         _ body: (Tile) -> Void

@@ -33,8 +33,8 @@ package final class RowCandidates {
 
     package init(lanes: Lanes) { self.lanes = lanes }
 
-    /// Room of a row that is cut when it holds more than so many entries, twice the limit or all there can be: what one more tile
-    /// may bring comes on top.
+    /// Room of a row that is cut when it holds more than so many entries, twice the limit or all there can be: what one
+    /// more tile may bring comes on top.
     static func room(for entries: Int) -> Int { (entries + PreactivationTiles.latents + 15) / 16 * 16 }
 
     /// Rows that had more than they keep, for tests.
@@ -109,8 +109,8 @@ package final class RowCandidates {
         return at
     }
 
-    /// The k largest of each row among `dead`, ties to lower columns, into `codes` [rows, F]. When a row is short, `again`
-    /// must bring all tiles once more.
+    /// The k largest of each row among `dead`, ties to lower columns, into `codes` [rows, F]. When a row is short,
+    /// `again` must bring all tiles once more.
     package func largest(
         _ k: Int, among dead: [Int], of latentCount: Int, into codes: SparseCodes, again: () -> Void
     ) {

@@ -8,8 +8,8 @@ enum SAEArchitecture: Equatable {
     case topK(Int)
     /// Two encoders with the same directions, see `GatedEncoder`.
     case gated
-    /// p > θ, one for all: BatchTopK and its Matryoshka, as they are saved for going on with their training. SAELens itself makes
-    /// a jumprelu SAE of them at the end.
+    /// p > θ, one for all: BatchTopK and its Matryoshka, as they are saved for going on with their training. SAELens
+    /// itself makes a jumprelu SAE of them at the end.
     case batchTopK
 
     /// As messages name it.
@@ -45,7 +45,8 @@ enum SAEArchitecture: Equatable {
 
     /// The architecture that `cfg.json` names.
     ///
-    /// - Parameter isOld: written by SAELens before version 6, which had activation functions and called TopK one of them.
+    /// - Parameter isOld: written by SAELens before version 6, which had activation functions and called
+    ///   TopK one of them.
     init(_ root: SAEMembers, isOld: Bool) throws {
         let activation = try root.text("activation_fn") ?? root.text("activation_fn_str")
         let settings = try root.object("activation_fn_kwargs")

@@ -3,7 +3,8 @@ import TensorFiles
 /// What the `cfg.json` of an SAELens folder says, every key of it understood, harmless or refused.
 ///
 /// SAELens itself drops keys it does not know; here that could mean another function without a word. `metadata` is free
-/// form by SAELens's definition (nothing in it is read when the SAE is applied): only the members named here are looked at.
+/// form by SAELens's definition (nothing in it is read when the SAE is applied): only the members named
+/// here are looked at.
 struct SAEConfiguration {
     let architecture: SAEArchitecture
     let subtractsDecoderBias: Bool
@@ -13,7 +14,8 @@ struct SAEConfiguration {
     let prefixes: [Int]?
     /// Active latents of a token that it was trained for, where the file says so.
     let k: Double?
-    /// Whether p is multiplied by the norm of its decoder row before it is selected, and f divided by it before decoding.
+    /// Whether p is multiplied by the norm of its decoder row before it is selected, and f divided
+    /// by it before decoding.
     let rescalesByDecoderNorm: Bool
     /// Whether inputs are multiplied by the number in `activation_scaler.json`.
     let scalesInputs: Bool
@@ -23,8 +25,8 @@ struct SAEConfiguration {
     let remarks: [String]
     private let widths: (dIn: Int?, dSAE: Int?)
 
-    /// Keys that describe where an SAE comes from and say nothing of what it computes: those of SAELens before 6 stand at
-    /// the top, with `dtype`, in which weights were stored and which is single precision here whatever it is there.
+    /// Keys that describe where an SAE comes from and say nothing of what it computes: those of SAELens before 6 stand
+    /// at the top, with `dtype`, in which weights were stored and which is single precision here whatever it is there.
     private static let harmless: Set = [
         "device", "model_name", "model_class_name", "context_size", "dataset_path", "dataset_trust_remote_code",
         "sae_lens_version", "sae_lens_training_version", "neuronpedia_id", "exclude_special_tokens",

@@ -8,8 +8,8 @@ extension SAEFolder {
     /// Reads a folder written by this program or by SAELens: standard, jumprelu, topk and gated, and batchtopk and
     /// matryoshka_batchtopk as they are saved for going on with their training.
     ///
-    /// - Throws: `TensorFileError` for a broken file, `SparseCodingError.badFolder` for an SAE of another kind, one of another
-    ///   place in the model than the residual stream after a block, or files that contradict each other.
+    /// - Throws: `TensorFileError` for a broken file, `SparseCodingError.badFolder` for an SAE of another kind, one of
+    ///   another place in the model than the residual stream after a block, or files that contradict each other.
     public static func read(_ folder: String) throws -> (sae: SparseAutoencoder, provenance: SAEProvenance) {
         let path = folder + "/" + configurationName
         let configuration = try SAEConfiguration(folder: folder, file: path)
@@ -76,7 +76,8 @@ extension SAEFolder {
         }
     }
 
-    /// The layout that `cfg.json` states. What is wrong with it is a fault of the file, whatever a training would be told.
+    /// The layout that `cfg.json` states. What is wrong with it is a fault of the file, whatever a
+    /// training would be told.
     private static func readLayout(
         _ configuration: SAEConfiguration, _ own: OwnConfiguration?, width: Int, folder: String
     ) throws -> PrefixLayout {

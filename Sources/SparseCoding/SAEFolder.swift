@@ -23,8 +23,8 @@ public enum SAEFolder {
     /// The file that says what they are.
     public static func configuration(in folder: String) -> String { folder + "/" + configurationName }
 
-    /// Writes the folder. Everything is on the disk before the first file gets its name; of an older SAE `cfg.json`, without
-    /// which there is no SAE, goes first and comes last, so that no kill leaves parts of two.
+    /// Writes the folder. Everything is on the disk before the first file gets its name; of an older SAE `cfg.json`,
+    /// without which there is no SAE, goes first and comes last, so that no kill leaves parts of two.
     ///
     /// - Parameter log: committed with the SAE that it tells of.
     /// - Throws: `TensorFileError` when the folder cannot be written.

@@ -70,7 +70,8 @@ struct SAEFolderTensors {
         }
     }
 
-    /// θ of a jumprelu SAE, [1, F]. An infinite threshold switches a latent off; NaN would do so without anyone having meant it.
+    /// θ of a jumprelu SAE, [1, F]. An infinite threshold switches a latent off; NaN would do so without
+    /// anyone having meant it.
     func thresholds() throws -> Matrix {
         let name = shapes["threshold"] == nil ? "log_threshold" : "threshold"
         let stored = try file.matrix(name)

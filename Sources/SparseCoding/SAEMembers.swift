@@ -1,7 +1,7 @@
 import TensorFiles
 
-/// The members of an object in a `cfg.json`, or another file that says what an SAE is, each taken as exactly the kind it must be: 0 and "False" are no truth values,
-/// 8.0 is no whole number.
+/// The members of an object in a `cfg.json`, or another file that says what an SAE is, each taken as exactly the kind
+/// it must be: 0 and "False" are no truth values, 8.0 is no whole number.
 package struct SAEMembers {
     private let folder: String
     /// The file's name, for messages.

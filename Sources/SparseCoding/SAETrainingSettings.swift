@@ -1,5 +1,5 @@
-/// Keys of a `cfg.json` that say how SAELens trained an SAE and nothing of what it computes: SAELens writes them where it saves
-/// an SAE for going on with its training, and before version 3 it wrote the whole configuration of the run.
+/// Keys of a `cfg.json` that say how SAELens trained an SAE and nothing of what it computes: SAELens writes them where
+/// it saves an SAE for going on with its training, and before version 3 it wrote the whole configuration of the run.
 enum SAETrainingSettings {
     static let keys: Set = losses.union(schedule).union(text).union(run)
 

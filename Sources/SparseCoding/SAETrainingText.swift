@@ -1,7 +1,7 @@
 import TensorFiles
 
-/// Keys of a `cfg.json` that say on which text, and with a model loaded how, an SAE was trained. They change nothing of what
-/// it computes, but another text or model gives it other activations than it knows.
+/// Keys of a `cfg.json` that say on which text, and with a model loaded how, an SAE was trained. They change nothing of
+/// what it computes, but another text or model gives it other activations than it knows.
 enum SAETrainingText {
     static let keys: Set = ["prepend_bos", "seqpos_slice", "model_from_pretrained_kwargs"]
 
@@ -43,8 +43,8 @@ enum SAETrainingText {
         }
     }
 
-    /// Arguments of TransformerLens's `from_pretrained` that leave the residual stream of a model without mean-centring norms
-    /// as it is, and those of transformers that say where and in which precision it is loaded.
+    /// Arguments of TransformerLens's `from_pretrained` that leave the residual stream of a model without mean-centring
+    /// norms as it is, and those of transformers that say where and in which precision it is loaded.
     private static let harmless: Set = [
         "center_writing_weights", "center_unembed", "fold_ln", "fold_value_biases", "refactor_factored_attn_matrices",
         "dtype", "torch_dtype", "device", "device_map", "n_devices", "move_to_device", "low_cpu_mem_usage",

@@ -19,8 +19,8 @@ public struct DecoderNorms: Equatable, Sendable {
 }
 
 extension SparseAutoencoder {
-    /// A row that was divided by its norm in single precision is as close to 1 as this, and is a unit row: what was trained
-    /// here keeps its bits.
+    /// A row that was divided by its norm in single precision is as close to 1 as this, and is a unit row: what was
+    /// trained here keeps its bits.
     private static let roundings = 0x1p-19
 
     /// [F] in Double.
@@ -41,15 +41,16 @@ extension SparseAutoencoder {
         return DecoderNorms(latents: latents, range: least...most)
     }
 
-    /// Makes every decoder row a unit row and leaves the function as it is: W_dec,j / n, with W_enc,j, b_enc,j and θ_j times
-    /// n = ‖W_dec,j‖ (Gao et al., arXiv:2406.04093; SAELens: fold_W_dec_norm). What ranks latents by their activations, or by
-    /// activations and directions, would otherwise depend on a scale that the function does not have.
+    /// Makes every decoder row a unit row and leaves the function as it is: W_dec,j / n, with W_enc,j, b_enc,j
+    /// and θ_j times n = ‖W_dec,j‖ (Gao et al., arXiv:2406.04093; SAELens: fold_W_dec_norm). What ranks latents
+    /// by their activations, or by activations and directions, would otherwise depend on a scale that the
+    /// function does not have.
     ///
-    /// In Double, once; unit rows and rows of zeros keep their bits. A shared θ becomes one a latent. Returns the norms that
-    /// were folded, nil if there were none. After an error the SAE is not to be used.
+    /// In Double, once; unit rows and rows of zeros keep their bits. A shared θ becomes one a latent. Returns the norms
+    /// that were folded, nil if there were none. After an error the SAE is not to be used.
     ///
-    /// - Throws: `SparseCodingError.cannotFold` where the result would be another function: of an SAE that keeps the k largest
-    ///   activations of a token, unless all norms are the same; and where a number becomes too large.
+    /// - Throws: `SparseCodingError.cannotFold` where the result would be another function: of an SAE that keeps the k
+    ///   largest activations of a token, unless all norms are the same; and where a number becomes too large.
     @discardableResult
     public func foldDecoderNorms() throws -> DecoderNorms? {
         var factors = rowNorms
@@ -84,8 +85,8 @@ extension SparseAutoencoder {
     }
 
     /// Multiplies p by the norm of its decoder row before it is selected, and divides f by it before decoding (SAELens:
-    /// rescale_acts_by_decoder_norm): W_dec,j / n with W_enc,j and b_enc,j times n, and thresholds and k as they are, since they
-    /// are of what was multiplied. A latent without a decoder row never fires.
+    /// rescale_acts_by_decoder_norm): W_dec,j / n with W_enc,j and b_enc,j times n, and thresholds and k as they are,
+    /// since they are of what was multiplied. A latent without a decoder row never fires.
     ///
     /// - Throws: `SparseCodingError.cannotFold` where a number becomes too large.
     func rescaleByDecoderNorms() throws {
@@ -96,11 +97,11 @@ extension SparseAutoencoder {
         }
     }
 
-    /// Makes an SAE that reads s x and whose reconstructions are divided by s one that reads x, with the same activations:
-    /// W_enc s, W_dec / s, b_dec / s (SAELens: fold_activation_norm_scaling_factor).
+    /// Makes an SAE that reads s x and whose reconstructions are divided by s one that reads x, with the same
+    /// activations: W_enc s, W_dec / s, b_dec / s (SAELens: fold_activation_norm_scaling_factor).
     ///
-    /// - Parameter keepingRank: whether latents are about to be multiplied by the norms of their decoder rows, thresholds being
-    ///   of what that makes of them: those are divided by s, as the rows are.
+    /// - Parameter keepingRank: whether latents are about to be multiplied by the norms of their decoder rows,
+    ///   thresholds being of what that makes of them: those are divided by s, as the rows are.
     /// - Throws: `SparseCodingError.cannotFold` where a number becomes too large.
     func foldInputFactor(_ s: Double, keepingRank: Bool) throws {
         try scale(encoder.elements, encoder.count, s, "an encoder vector")

@@ -81,8 +81,8 @@ public final class SparseAutoencoder: @unchecked Sendable {
         inference = inference?.scaled(by: s)
     }
 
-    /// A copy in memory of its own, the form in which it is used included; of as many latents in other groups or with another
-    /// core, if that is asked for.
+    /// A copy in memory of its own, the form in which it is used included; of as many latents in other groups or with
+    /// another core, if that is asked for.
     public func copy(layout other: PrefixLayout? = nil, coreIsDense isDense: Bool? = nil) -> SparseAutoencoder {
         precondition(other == nil || other?.latentCount == dSAE, "a layout of another width")
         let result = SparseAutoencoder(

@@ -91,8 +91,8 @@ public protocol SparsityRule: AnyObject, Sendable {
     /// Ties go to the lower row, then to the lower column.
     func select(
         from candidates: SparseCodes, _ context: SelectionContext, selected: UnsafeMutableBufferPointer<UInt8>) throws
-    /// Whether it always keeps just the `upperCount` largest of the candidates that it is shown, all of them if they are
-    /// fewer: then a device may choose in its place.
+    /// Whether it always keeps just the `upperCount` largest of the candidates that it is shown, all of them if they
+    /// are fewer: then a device may choose in its place.
     var keepsLargest: Bool { get }
     /// What the rule learns, if it does.
     var learning: (any SparsityRuleLearning)? { get }

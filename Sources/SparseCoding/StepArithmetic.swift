@@ -1,12 +1,12 @@
 import KernelTable
 import LinearAlgebra
 
-/// All of a training step that is of size B·d, F·d or k·B, on whatever machine holds the SAE; what decides (schedules, budgets,
-/// which latents are dead, thresholds, records) is `Trainer`'s, in small arrays of the host.
+/// All of a training step that is of size B·d, F·d or k·B, on whatever machine holds the SAE; what decides (schedules,
+/// budgets, which latents are dead, thresholds, records) is `Trainer`'s, in small arrays of the host.
 ///
-/// A step is `begin`, `select`, `chooseAuxiliary` where latents are dead, `computeLosses`, `replaceCodeGradients` where the rule
-/// learns, `computeEncoderGradients`, `results`, `update`. An implementation may work behind a call and wait only where one
-/// returns numbers. Everything runs on the caller's thread.
+/// A step is `begin`, `select`, `chooseAuxiliary` where latents are dead, `computeLosses`, `replaceCodeGradients` where
+/// the rule learns, `computeEncoderGradients`, `results`, `update`. An implementation may work behind a call and wait
+/// only where one returns numbers. Everything runs on the caller's thread.
 package protocol StepArithmetic: AnyObject {
     /// Begins a step with x [B, D], which stays as it is until the next; `silent` are latents that are dead unless they
     /// fire in it, ascending, those the auxiliary loss may be about.
@@ -23,22 +23,22 @@ package protocol StepArithmetic: AnyObject {
 
     /// Encodes the batch, lets the rule choose, and keeps the codes by token and by latent.
     ///
-    /// - Throws: as `EncodingPass.select`.
+    /// - Throws: as `SparseEncoder.select`.
     func select(_ context: SelectionContext) throws -> SelectionSummary
 
     /// [F] entries above 0 of each latent among the codes.
     func countActive(into counts: UnsafeMutableBufferPointer<Int32>) throws
 
-    /// Chooses what `dead` latents, some of the silent ones and at least one, reconstruct with: the `auxiliaryCount` largest of
-    /// a token, of equal ones those of the lower latents.
+    /// Chooses what `dead` latents, some of the silent ones and at least one, reconstruct with: the `auxiliaryCount`
+    /// largest of a token, of equal ones those of the lower latents.
     func chooseAuxiliary(dead: [Int]) throws
 
-    /// The losses' residuals and the gradients of decoder, decoder bias and codes. With `projecting`, those of decoder rows lose
-    /// their part along the row.
+    /// The losses' residuals and the gradients of decoder, decoder bias and codes. With `projecting`, those of decoder
+    /// rows lose their part along the row.
     func computeLosses(projecting: Bool) throws
 
-    /// For a rule that learns: brings it ∂L/∂f of its candidates, and takes ∂(L + penalty)/∂p in their place. Candidates of
-    /// `dead` latents get no gradient: what could revive them comes from the auxiliary loss.
+    /// For a rule that learns: brings it ∂L/∂f of its candidates, and takes ∂(L + penalty)/∂p in their place.
+    /// Candidates of `dead` latents get no gradient: what could revive them comes from the auxiliary loss.
     func replaceCodeGradients(_ learned: LearnedGradients, _ context: SelectionContext, dead: [Int]) throws
 
     /// Gradients of encoder, encoder bias and, through the encoder, decoder bias.
@@ -101,7 +101,7 @@ package struct StepInspection {
 
 /// All that does not change over a training and that its arithmetic has to know.
 package struct StepSetting {
-    /// Its numbers.
+    /// Its settings, resolved and checked.
     package let plan: TrainingPlan
     /// Chooses among the pre-activations.
     package let rule: any SparsityRule
@@ -112,21 +112,22 @@ package struct StepSetting {
 
     /// What the rule keeps of a centred batch, on lanes; `places` are for a rule that learns.
     func select(
-        _ centered: Matrix, with sae: SparseAutoencoder, _ context: SelectionContext, by pass: EncodingPass,
+        _ centered: Matrix, with sae: SparseAutoencoder, _ context: SelectionContext, by encoder: SparseEncoder,
         beside: RowCandidates? = nil, places: CandidatePlaces?, into codes: SparseCodes
     ) throws -> SelectionSummary {
         guard let learned, let places else {
-            return try pass.select(
+            return try encoder.select(
                 centered, with: sae, rule: rule, context, budget: plan.budget, beside: beside, into: codes)
         }
-        return try pass.selectLearned(
+        return try encoder.selectLearned(
             centered, with: sae, rule: rule, learned, context, beside: beside, places: places, into: codes)
     }
 }
 
 /// Where trainings are computed.
 package protocol TrainingDevice: Sendable {
-    /// What a run's record says of it, by name: "device", "precision", "driver" …; two runs of other records may differ in bits.
+    /// What a run's record says of it, by name: "device", "precision", "driver" …; two runs of other records
+    /// may differ in bits.
     var record: [String: String] { get }
     /// The memory that a training asks this machine for, besides the host's, nil if none.
     func memory(dIn: Int, layout: PrefixLayout, k: Double, batch: Int) -> MemoryNeed?

@@ -1,11 +1,11 @@
 import LinearAlgebra
 
 extension Trainer {
-    /// Starts from the form in which the SAE is used until now: its thresholds or the number it keeps of each row. To be
-    /// called before the first step, the SAE being in the units of the training.
+    /// Starts from the form in which the SAE is used until now: its thresholds or the number it keeps of each row. To
+    /// be called before the first step, the SAE being in the units of the training.
     ///
-    /// A rule that ends in a form of its own starts there, if it has one tensor and says that the tensor is the thresholds;
-    /// without one, one threshold for all is the start of the moving average.
+    /// A rule that ends in a form of its own starts there, if it has one tensor and says that the tensor is the
+    /// thresholds; without one, one threshold for all is the start of the moving average.
     ///
     /// - Throws: `SparseCodingError.formNotContinued` for a form that the rule cannot go on from; what the rule throws.
     public func continueForm() throws {

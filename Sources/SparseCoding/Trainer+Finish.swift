@@ -1,11 +1,11 @@
 import LinearAlgebra
 
 extension Trainer {
-    /// Ends the training: the SAE takes the form in which it is used without the rule, and reads raw activations, that is
-    /// those it was trained on times `inputScale`. To be called once, after the last step.
+    /// Ends the training: the SAE takes the form in which it is used without the rule, and reads raw activations, that
+    /// is those it was trained on times `inputScale`. To be called once, after the last step.
     ///
-    /// - Throws: what the rule throws; `SparseCodingError.badSetting` for a form that a dense core cannot have. The SAE then reads
-    ///   raw activations all the same, and has no form yet: what was trained is not lost.
+    /// - Throws: what the rule throws; `SparseCodingError.badSetting` for a form that a dense core cannot have. The SAE
+    ///   then reads raw activations all the same, and has no form yet: what was trained is not lost.
     public func finish(inputScale: Float) throws {
         try arithmetic.export()
         let form = Result { try rule.inference.map { try self.form($0) } }
@@ -31,11 +31,11 @@ extension Trainer {
         let centered = size > 0 ? try arithmetic.lastCentered() : Matrix(rows: 0, columns: sae.dIn)
         let context = context(.calibrate, rows: centered.rows)
         if centered.rows > 0 {
-            let pass = EncodingPass()
+            let encoder = SparseEncoder()
             _ = try setting.select(
-                centered, with: sae, context, by: pass, places: CandidatePlaces(), into: SparseCodes())
-            let candidates = pass.candidates
-            try pass.selected.withUnsafeBufferPointer {
+                centered, with: sae, context, by: encoder, places: CandidatePlaces(), into: SparseCodes())
+            let candidates = encoder.candidates
+            try encoder.selected.withUnsafeBufferPointer {
                 try inference.calibrate(
                     candidates, selected: UnsafeBufferPointer(rebasing: $0[..<candidates.count]), context, state: used)
             }

@@ -21,7 +21,7 @@ package enum TrainingPhase: CaseIterable, Sendable {
 /// the global norm → Adam → unit decoder rows. Nothing of size B×F exists at any point. With a core, the first c
 /// encoder rows are frozen: no gradient, no moments, no share in the clip norm.
 public final class Trainer {
-    /// Its numbers.
+    /// Its settings, resolved and checked.
     public let plan: TrainingPlan
     /// Chooses among the pre-activations.
     public let rule: any SparsityRule
@@ -43,7 +43,7 @@ public final class Trainer {
     /// For a rule that learns.
     var learned: LearnedGradients? { setting.learned }
 
-    /// Steps done.
+    /// How many steps have been done.
     public var step: Int { state.step }
 
     /// [F] tokens since each latent last fired.
@@ -67,8 +67,8 @@ public final class Trainer {
             frozenCount: frozenCount, on: device)
     }
 
-    /// A trainer that goes on from a state of the same plan and rule, to the same bits on the same device. The last batch, at
-    /// which some rules look when a training ends, is no part of it: one step at least has to follow.
+    /// A trainer that goes on from a state of the same plan and rule, to the same bits on the same device. The last
+    /// batch, at which some rules look when a training ends, is no part of it: one step at least has to follow.
     package init(
         _ state: TrainerState, plan: TrainingPlan, rule: any SparsityRule, frozenCount: Int? = nil,
         on device: any TrainingDevice = Lanes.shared
@@ -98,8 +98,8 @@ public final class Trainer {
     /// Whether `update` asks for the next batch while it waits for a device.
     public var preparesAhead: Bool { arithmetic.preparesAhead }
 
-    /// One step on x [B, D], already divided by the input scale; `next` gives the batch of the next step, which has to be another
-    /// matrix, and is called if the trainer prepares ahead.
+    /// One step on x [B, D], already divided by the input scale; `next` gives the batch of the next step, which has to
+    /// be another matrix, and is called if the trainer prepares ahead.
     ///
     /// - Throws: what the rule throws; `SparseCodingError` when the loss is not a number, the width is wrong, or the
     ///   core starves the rest.

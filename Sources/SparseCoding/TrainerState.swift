@@ -1,13 +1,13 @@
-/// All that decides how a training goes on from where it is: what a checkpoint holds, and nothing else. The rest of a trainer is
-/// scratch, or a guess about speed.
+/// All that decides how a training goes on from where it is: what a checkpoint holds, and nothing else. The rest of a
+/// trainer is scratch, or a guess about speed.
 ///
-/// Tensors of single precision are the SAE's four, the two moments of each and what the rule learns; of double precision the
-/// moments of that. The other numbers are the step, the streak of starved ones, a count a latent, and the SAE's running
-/// threshold.
+/// Tensors of single precision are the SAE's four, the two moments of each and what the rule learns; of double
+/// precision the moments of that. The other numbers are the step, the streak of starved ones, a count a latent, and
+/// the SAE's running threshold.
 package struct TrainerState {
     /// The SAE being trained; its `inference` follows the training.
     package let sae: SparseAutoencoder
-    /// Steps done.
+    /// How many steps have been done.
     package internal(set) var step = 0
     /// How long each latent has been silent.
     var firings: Firings

@@ -4,10 +4,10 @@ extension TrainingPlan {
     /// What a training takes at its largest, while the SAE is written: to be asked for before anything is made.
     ///
     /// With F latents of D inputs, B tokens a step, L lanes and n prefixes, in bytes:
-    /// parameters, gradients and both moments 4·8·F·D, the copy that is written 4·F·D; a few counters a latent and lane;
-    /// two batches, a tile of pre-activations a lane and the panels of n + 3 matrices [B, 64] a lane; k·B entries as candidates,
-    /// by token and by latent, once a lane; and what revives dead latents: D/2 of them a token, and the room of those they are
-    /// chosen from, as they come and those of them that are dead.
+    /// parameters, gradients and both moments 4·8·F·D, the copy that is written 4·F·D; a few counters a latent and
+    /// lane; two batches, a tile of pre-activations a lane and the panels of n + 3 matrices [B, 64] a lane; k·B entries
+    /// as candidates, by token and by latent, once a lane; and what revives dead latents: D/2 of them a token, and the
+    /// room of those they are chosen from, as they come and those of them that are dead.
     ///
     /// - Parameters:
     ///   - dIn: D.

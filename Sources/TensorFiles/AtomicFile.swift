@@ -51,8 +51,8 @@ public final class AtomicFile {
         }
     }
 
-    /// A rename would put a file in the place of /dev/null as readily as of another file, and say only then that the name is
-    /// too long.
+    /// A rename would put a file in the place of /dev/null as readily as of another file, and say only then that the
+    /// name is too long.
     private static func requireReplaceable(_ path: String) throws {
         var status = stat()
         if stat(path, &status) != 0 {
@@ -98,8 +98,8 @@ public final class AtomicFile {
 
     /// Syncs the contents and gives the file its name, replacing what had it, a link as well.
     ///
-    /// - Throws: `TensorFileError.unwritable`; `.unusable` where the folder is another now than when the file was opened: what
-    ///   was asked for would not be where it was asked for.
+    /// - Throws: `TensorFileError.unwritable`; `.unusable` where the folder is another now than when the file was
+    ///   opened: what was asked for would not be where it was asked for.
     /// - Parameter syncingFolder: false where another file of the same folder is committed right after.
     public func commit(syncingFolder: Bool = true) throws {
         if !isSynced { try sync() }

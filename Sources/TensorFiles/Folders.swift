@@ -27,7 +27,8 @@ public func createFolder(_ path: String) throws {
     }
 }
 
-/// The names in a folder, sorted, without "." and "..". One that is not UTF-8 is repaired, and is then the name of nothing.
+/// The names in a folder, sorted, without "." and "..". One that is not UTF-8 is repaired, and is then
+/// the name of nothing.
 ///
 /// - Throws: `TensorFileError.unreadable` with the system's reason.
 public func namesInFolder(_ path: String) throws -> [String] {

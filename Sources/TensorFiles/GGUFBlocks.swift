@@ -1,7 +1,7 @@
 /// What the elements of a block are, by the formulas of ggml's reference code (`ggml-quants.c`).
 ///
-/// Each product and sum is one single-precision operation, in the reference's order, so that a model has the same bits here as
-/// elsewhere. d and m are stored in half precision:
+/// Each product and sum is one single-precision operation, in the reference's order, so that a model has the same bits
+/// here as elsewhere. d and m are stored in half precision:
 ///
 ///     Q4_0   d (q − 8)            Q4_1   d q + m
 ///     Q5_0   d (q − 16)           Q5_1   d q + m           Q8_0   d q
@@ -56,8 +56,8 @@ enum GGUFBlocks {
         }
     }
 
-    /// 16 bytes of scale (low) and minimum (high), 64 of quants, d, m. Of each 128 elements 32 bytes hold element i + 32 k in
-    /// bits 2k and 2k + 1 of byte i.
+    /// 16 bytes of scale (low) and minimum (high), 64 of quants, d, m. Of each 128 elements 32 bytes hold element i +
+    /// 32 k in bits 2k and 2k + 1 of byte i.
     private static func expandQ2K(_ block: UnsafeRawPointer, into output: UnsafeMutablePointer<Float>) {
         let (d, m) = (half(block, 80), half(block, 82))
         for group in 0..<16 {
@@ -69,8 +69,8 @@ enum GGUFBlocks {
         }
     }
 
-    /// 32 bytes of third bits, 64 of quants as in Q2_K, 12 of scales, d. The third bit of element i of a half's quarter k is
-    /// bit k (second half: 4 + k) of byte i mod 32; where it is not set, 4 is taken off.
+    /// 32 bytes of third bits, 64 of quants as in Q2_K, 12 of scales, d. The third bit of element i of a half's quarter
+    /// k is bit k (second half: 4 + k) of byte i mod 32; where it is not set, 4 is taken off.
     private static func expandQ3K(_ block: UnsafeRawPointer, into output: UnsafeMutablePointer<Float>) {
         let d = half(block, 108)
         for group in 0..<16 {
@@ -94,8 +94,8 @@ enum GGUFBlocks {
         }
     }
 
-    /// d, m, 12 bytes of scales and minima of 6 bits, then for Q5_K 32 of fifth bits, then 128 of nibbles: 32 bytes for 64
-    /// elements, the low nibbles first. The fifth bit of element i of group k is bit k of byte i.
+    /// d, m, 12 bytes of scales and minima of 6 bits, then for Q5_K 32 of fifth bits, then 128 of nibbles: 32 bytes for
+    /// 64 elements, the low nibbles first. The fifth bit of element i of group k is bit k of byte i.
     private static func expandQ4K(
         _ block: UnsafeRawPointer, into output: UnsafeMutablePointer<Float>, quants: Int, fifthBits: Int?
     ) {
@@ -112,8 +112,9 @@ enum GGUFBlocks {
         }
     }
 
-    /// Scale and minimum k of eight, of 6 bits each in 12 bytes: those of the first four groups in the low bits of bytes 0–3 and
-    /// 4–7; of the last four, the lower nibbles of both in bytes 8–11 and the upper two bits on top of the first four's.
+    /// Scale and minimum k of eight, of 6 bits each in 12 bytes: those of the first four groups in the low bits of
+    /// bytes 0–3 and 4–7; of the last four, the lower nibbles of both in bytes 8–11 and the upper two bits on top
+    /// of the first four's.
     @inline(__always)
     private static func sixBits(_ bytes: UnsafeRawPointer, _ k: Int) -> (scale: UInt8, minimum: UInt8) {
         if k < 4 { return (byte(bytes, k) & 63, byte(bytes, k + 4) & 63) }
@@ -121,8 +122,8 @@ enum GGUFBlocks {
         return (low & 15 | (byte(bytes, k - 4) >> 6) << 4, low >> 4 | (byte(bytes, k) >> 6) << 4)
     }
 
-    /// 128 bytes of low nibbles, 64 of upper bits, 16 signed scales, d. Of each 128 elements, element i + 32 k has its nibble in
-    /// byte i + 32 (k mod 2), the upper one for k ≥ 2, and its other two bits at 2 k of byte i.
+    /// 128 bytes of low nibbles, 64 of upper bits, 16 signed scales, d. Of each 128 elements, element i + 32 k has its
+    /// nibble in byte i + 32 (k mod 2), the upper one for k ≥ 2, and its other two bits at 2 k of byte i.
     private static func expandQ6K(_ block: UnsafeRawPointer, into output: UnsafeMutablePointer<Float>) {
         let d = half(block, 208)
         for half in 0..<2 {

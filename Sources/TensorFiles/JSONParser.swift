@@ -1,7 +1,7 @@
 /// A recursive-descent reader of RFC 8259.
 ///
-/// By hand, since Foundation's passes over repeated keys and gives no place for what is wrong: two readers of one header must
-/// not see two files.
+/// By hand, since Foundation's passes over repeated keys and gives no place for what is wrong: two readers of one
+/// header must not see two files.
 struct JSONParser {
     /// Deeper nesting is refused: each level is a stack frame, and no file we read has more than a dozen.
     static let deepest = 128

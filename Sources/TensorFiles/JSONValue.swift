@@ -18,8 +18,8 @@ public enum JSONValue: Sendable, Equatable {
 
     /// Parses a document; throws `JSONSyntaxError`.
     ///
-    /// - Parameter listed: keys whose objects are read as lists of key, value, key, value, … in their order, for vocabularies, where
-    ///   two spellings of one character are two keys. A repetition is then the caller's to find.
+    /// - Parameter listed: keys whose objects are read as lists of key, value, key, value, … in their order, for
+    ///   vocabularies, where two spellings of one character are two keys. A repetition is then the caller's to find.
     public init(parsing bytes: UnsafeRawBufferPointer, listing listed: Set<String> = []) throws {
         var parser = JSONParser(bytes: bytes, listed: listed)
         self = try parser.document()

@@ -5,9 +5,9 @@ import LinearAlgebra
 /// A file's bytes, mapped read-only for as long as this object lives.
 ///
 /// A file that another process shortens while it is mapped, or that its disk no longer gives, is a SIGBUS at the next
-/// access; copying every model to guard against that would double the memory. So every mapping is remembered with its name,
-/// and the signal ends the program with a message that says which file it was (`dmsae_settle_signals`). One that is
-/// replaced or removed stays readable as it was.
+/// access; copying every model to guard against that would double the memory. So every mapping is remembered with its
+/// name, and the signal ends the program with a message that says which file it was (`dmsae_settle_signals`). One that
+/// is replaced or removed stays readable as it was.
 package final class MappedFile: Sendable {
     /// As given by the caller; for messages.
     package let path: String
@@ -66,7 +66,8 @@ package final class MappedFile: Sendable {
     }
 }
 
-/// Has the kernel read mapped memory that is needed soon, and returns at once. Only a hint: that it failed would not matter.
+/// Has the kernel read mapped memory that is needed soon, and returns at once. Only a hint: that it
+/// failed would not matter.
 package func readAhead(_ address: UnsafeRawPointer, _ byteCount: Int) {
     let page = Int(sysconf(Int32(_SC_PAGESIZE)))
     let before = Int(bitPattern: address) % page

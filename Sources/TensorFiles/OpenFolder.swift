@@ -1,8 +1,8 @@
 import CLinux
 import Glibc
 
-/// A folder held by a descriptor: what is made, renamed and removed through it stays in that folder, wherever it is moved
-/// meanwhile and whatever has its name then.
+/// A folder held by a descriptor: what is made, renamed and removed through it stays in that folder, wherever it is
+/// moved meanwhile and whatever has its name then.
 final class OpenFolder: Sendable {
     /// As given by the caller; "." for the current one.
     let path: String
@@ -37,8 +37,8 @@ final class OpenFolder: Sendable {
         return now
     }
 
-    /// Makes names that were given in it last. One that may not be read, or a file system without such a thing, leaves that
-    /// guarantee out.
+    /// Makes names that were given in it last. One that may not be read, or a file system without such a thing,
+    /// leaves that guarantee out.
     func sync() {
         let readable = openat(descriptor, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard readable >= 0 else { return }

@@ -18,7 +18,8 @@ public final class OutputLock: Sendable {
 
     /// Locks a folder, which is made if it is not there, and clears what a killed program left half written in it.
     ///
-    /// - Parameter advice: what to do where the folder, or the lock in it, is moved while it is written; gets its new path.
+    /// - Parameter advice: what to do where the folder, or the lock in it, is moved while it is written;
+    ///   gets its new path.
     /// - Throws: `OutputLockError.inUse`; `TensorFileError.unwritable`.
     public static func folder(
         _ path: String, advice: @escaping @Sendable (_ now: String) -> String = { _ in "run the command again" }
@@ -69,7 +70,8 @@ public final class OutputLock: Sendable {
 
     /// Opens and locks the file. One that another program removed in between is not it any more: once more then.
     ///
-    /// Another user's, left by a kill, can be read at most; a lock on it is as good, and only bears no process id of ours.
+    /// Another user's, left by a kill, can be read at most; a lock on it is as good, and only bears no
+    /// process id of ours.
     private static func lockedFile(_ path: String, of output: String) throws -> (descriptor: Int32, isOurs: Bool) {
         let flags = O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
         while true {
@@ -101,8 +103,8 @@ public final class OutputLock: Sendable {
             next: "remove it if no program of theirs is writing there, or write elsewhere")
     }
 
-    /// Throws unless this lock is still the one at its place: asked before everything that is written by path, so that a
-    /// folder that was moved or removed meanwhile, and another program's that has its name now, is left alone.
+    /// Throws unless this lock is still the one at its place: asked before everything that is written by path, so that
+    /// a folder that was moved or removed meanwhile, and another program's that has its name now, is left alone.
     ///
     /// - Throws: `OutputLockError.moved`, `.unlocked`, `.removed`.
     public func requireInPlace() throws {

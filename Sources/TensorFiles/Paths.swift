@@ -1,5 +1,5 @@
-/// Paths are text as the user gave it, since messages show them so. Of swift-system's `FilePath`, which tidies them up, these three
-/// would be all that is used, for a package to build.
+/// Paths are text as the user gave it, since messages show them so. Of swift-system's `FilePath`, which tidies them up,
+/// these three would be all that is used, for a package to build.
 
 /// The folder that a path is in: "." for a bare name, "/" for what lies at the root.
 public func parentFolder(of path: String) -> String {

@@ -2,8 +2,8 @@
 /// show other text than is there is written out, as in "\u{1B}", and of a megabyte the two ends are left.
 public func printable(_ text: String) -> String { escaped(shortened(text, most: 2000)) { $0.deceives } }
 
-/// A text of at most about so many characters. Of a longer one the middle is left out: a message says first what failed and
-/// last what to do, and the huge value that it quotes stands between.
+/// A text of at most about so many characters. Of a longer one the middle is left out: a message says first what failed
+/// and last what to do, and the huge value that it quotes stands between.
 public func shortened(_ text: String, most: Int) -> String {
     guard text.utf8.count > most else { return text }
     let characters = text.unicodeScalars
@@ -37,9 +37,9 @@ private func escaped(_ text: String, _ isEscaped: (Unicode.Scalar) -> Bool) -> S
 }
 
 extension Unicode.Scalar {
-    /// Whether a reader cannot see that this is here: controls (ESC, CR, DEL, the C1 set), line and paragraph separators,
-    /// what turns the direction of text, what has no width, tags. Joiners and variation selectors stay: Persian, the
-    /// scripts of India and emoji are written with them.
+    /// Whether a reader cannot see that this is here: controls (ESC, CR, DEL, the C1 set), line and paragraph
+    /// separators, what turns the direction of text, what has no width, tags. Joiners and variation selectors stay:
+    /// Persian, the scripts of India and emoji are written with them.
     package var deceives: Bool {
         if value < 0x7F { return value < 0x20 }
         if value < 0x300 { return value < 0xA0 || value == 0xAD }

@@ -3,8 +3,8 @@ import Glibc
 /// Hashes of large files from run to run: `hashes` in the cache folder, one line a file, the last ones first, so that a
 /// model of 16 GB is not read twice to start once.
 ///
-/// A file is known again by device, inode, size and the times of its last changes in nanoseconds: no write leaves all of
-/// them as they were. A cache that cannot be read or written is none.
+/// A file is known again by device, inode, size and the times of its last changes in nanoseconds: no write leaves all
+/// of them as they were. A cache that cannot be read or written is none.
 package struct RememberedHashes: Sendable {
     /// Smaller files are hashed faster than they are looked up worth a line.
     let leastSize: Int

@@ -2,8 +2,9 @@ import LinearAlgebra
 
 /// A file of `torch.save`: a dictionary of tensors, such as a state dict, in a ZIP archive with a pickle.
 ///
-/// Nothing of the pickle is run (see `Unpickler`). Every tensor's storage, type, size and strides are checked against the file before
-/// anything is read through them; tensors may be transposed or parts of a storage, as PyTorch leaves them.
+/// Nothing of the pickle is run (see `Unpickler`). Every tensor's storage, type, size and strides are
+/// checked against the file before anything is read through them; tensors may be transposed or parts of a
+/// storage, as PyTorch leaves them.
 package final class TorchFile: Sendable {
     /// As given by the caller; for messages.
     package let path: String
@@ -62,8 +63,8 @@ package final class TorchFile: Sendable {
         for (name, tensor) in tensors { try check(tensor, name) }
     }
 
-    /// A tensor of numbers widened or rounded to `Float`: rows are the leading sizes together, columns the last; a vector is one row,
-    /// a scalar 1×1.
+    /// A tensor of numbers widened or rounded to `Float`: rows are the leading sizes together, columns the last; a
+    /// vector is one row, a scalar 1×1.
     package func matrix(_ name: String, shape: [Int]? = nil) throws -> Matrix {
         let tensor = try require(name, shape)
         let contents = try archive.contents(folder + "data/" + tensor.storage)
@@ -160,37 +161,23 @@ package struct TorchTensor: Sendable, Equatable {
 
 /// What a `TorchFile` holds beside tensors.
 package enum TorchScalar: Sendable, Equatable {
-    /// True or False.
     case boolean(Bool)
-    /// An int.
     case integer(Int)
-    /// A float.
     case real(Double)
-    /// A str.
     case text(String)
 }
 
-/// PyTorch's storages.
+/// The types of tensors that are read, by the names of PyTorch's storages.
 package enum TorchType: String, Sendable, CaseIterable {
-    /// float64.
     case double = "DoubleStorage"
-    /// float32.
     case float = "FloatStorage"
-    /// float16.
     case half = "HalfStorage"
-    /// bfloat16.
     case bfloat16 = "BFloat16Storage"
-    /// int64.
     case long = "LongStorage"
-    /// int32.
     case int = "IntStorage"
-    /// int16.
     case short = "ShortStorage"
-    /// int8.
     case char = "CharStorage"
-    /// uint8.
     case byte = "ByteStorage"
-    /// bool.
     case bool = "BoolStorage"
 
     /// Bytes of a number.

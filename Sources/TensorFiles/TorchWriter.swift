@@ -1,8 +1,8 @@
 import CZlib
 import LinearAlgebra
 
-/// Writes a file that `torch.load` reads, with weights_only and mapped too: a state dict in a ZIP archive, stored, every tensor at a
-/// multiple of 64 bytes.
+/// Writes a file that `torch.load` reads, with weights_only and mapped too: a state dict in a ZIP archive, stored,
+/// every tensor at a multiple of 64 bytes.
 package struct TorchWriter {
     private struct Tensor {
         var name: String

@@ -32,10 +32,11 @@ final class PickleDictionary {
     }
 }
 
-/// Reads pickles (protocols 2 to 5) that consist of data and of calls from a closed list, and refuses all others by name: no code
-/// runs, nothing is imported.
+/// Reads pickles (protocols 2 to 5) that consist of data and of calls from a closed list, and refuses all others by
+/// name: no code runs, nothing is imported.
 ///
-/// `globals` are the names that may occur; `persistent` and `call` say what a persistent id and a call of one of them stand for.
+/// `globals` are the names that may occur; `persistent` and `call` say what a persistent id and a call of one
+/// of them stand for.
 struct Unpickler {
     let path: String
     let globals: Set<String>

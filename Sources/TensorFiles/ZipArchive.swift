@@ -1,10 +1,12 @@
 import CZlib
 import LinearAlgebra
 
-/// A mapped ZIP archive (PKWARE APPNOTE 6.3), as PyTorch and NumPy write them: stored or deflated entries, 64-bit sizes.
+/// A mapped ZIP archive (PKWARE APPNOTE 6.3), as PyTorch and NumPy write them: stored or
+/// deflated entries, 64-bit sizes.
 ///
 /// The directory is checked whole before anything is read: every entry lies in the file, none overlaps another or the
-/// directory, what stands before an entry's bytes agrees with what the directory says. Checksums are checked when an entry is read.
+/// directory, what stands before an entry's bytes agrees with what the directory says. Checksums are checked when
+/// an entry is read.
 package final class ZipArchive: Sendable {
     /// As given by the caller; for messages.
     package let path: String
@@ -21,7 +23,9 @@ package final class ZipArchive: Sendable {
         var checksum: UInt32
     }
 
-    /// Throws `TensorFileError`.
+    /// Maps the file and reads its directory.
+    ///
+    /// - Throws: `TensorFileError` for a file that is no such archive, or contradicts itself.
     package init(path: String) throws {
         self.path = path
         file = try MappedFile(path: path)
@@ -52,8 +56,8 @@ package final class ZipArchive: Sendable {
 
     /// The bytes of an entry: where they are mapped, or inflated into memory.
     ///
-    /// - Throws: `TensorFileError` for an entry that is not there or whose bytes are not those that were put in; `ResourceError` for
-    ///   more than there is memory for.
+    /// - Throws: `TensorFileError` for an entry that is not there or whose bytes are not those that were put in;
+    ///   `ResourceError` for more than there is memory for.
     package func contents(_ name: String) throws -> Contents {
         guard let entry = entries[name] else {
             throw TensorFileError.malformed(file: path, what: "it has no entry \"\(name)\"", next: "fetch it again")

@@ -41,10 +41,10 @@ struct EncodeCommand: ParsableCommand {
         _ = try file.require("x", shape: [nil, autoencoder.dIn])
         let x = try file.finiteMatrix("x")
         let codes = SparseCodes()
-        let pass = EncodingPass()
+        let encoder = SparseEncoder()
         var used: Double?
         switch mode {
-        case .inference: try pass.encode(x, with: autoencoder, into: codes)
+        case .inference: try encoder.encode(x, with: autoencoder, into: codes)
         case .batch:
             used = k ?? autoencoder.rowTopK.map(Double.init) ?? provenance.plan?.k ?? provenance.k
             guard let k = used else { throw ValidationError("\(sae) records no k; give --k") }
@@ -55,8 +55,8 @@ struct EncodeCommand: ParsableCommand {
                 throw SparseCodingError.tooManyActive(k: k, width: autoencoder.dSAE)
             }
             let centered = Matrix(rows: x.rows, columns: x.columns)
-            try pass.center(x, for: autoencoder, into: centered)
-            _ = try pass.select(
+            try encoder.center(x, for: autoencoder, into: centered)
+            _ = try encoder.select(
                 centered, with: autoencoder,
                 rule: try PluginCatalog().sparsityRule("batchtopk", services: PluginOptions.services),
                 SelectionContext(.infer, of: autoencoder, rows: x.rows, meanActive: k),

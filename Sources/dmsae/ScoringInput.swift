@@ -52,7 +52,7 @@ struct ScoringInput: ParsableArguments {
         let policy: SplicePolicy
         /// Sequences of a pass through the model.
         let step: Int
-        let spliced: SplicedPass
+        let spliced: SplicedModel
         var layer: Int { place.value }
 
         /// Warns where the SAE does not fit what it was spliced into.
@@ -96,7 +96,7 @@ struct ScoringInput: ParsableArguments {
         settings.prefix = prefix
         settings.errorTerm = errorTerm
         settings.allCandidates = allCandidates
-        let spliced = try SplicedPass(model: loaded, layer: place.value, sae: autoencoder, settings: settings)
+        let spliced = try SplicedModel(model: loaded, layer: place.value, sae: autoencoder, settings: settings)
         return Loaded(
             sae: autoencoder, model: loaded, tokenizer: tokenizer, place: place, scale: scale, tokens: batch,
             policy: splice.policy(loaded.configuration, tokenizer: tokenizer), step: sequences, spliced: spliced)

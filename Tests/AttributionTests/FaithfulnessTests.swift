@@ -12,11 +12,11 @@ import Testing
 
     init() throws { splice = try GoldenSplice() }
 
-    private func spliced(errorTerm: Bool = false) throws -> SplicedPass {
+    private func spliced(errorTerm: Bool = false) throws -> SplicedModel {
         var settings = ScoringSettings()
         settings.prefix = 32
         settings.errorTerm = errorTerm
-        return try SplicedPass(model: splice.model, layer: 1, sae: try splice.sae(), settings: settings)
+        return try SplicedModel(model: splice.model, layer: 1, sae: try splice.sae(), settings: settings)
     }
 
     private func sum(_ losses: FaithfulnessCurves.SequenceLosses) -> Double { losses.sums.reduce(0, +) }

@@ -72,7 +72,7 @@ struct ScoringThroughput {
         let sample = try SpliceSample(tokens.sequences(0..<2), model: model, layer: layer, policy: policy)
         let budget = EvaluationBudget()
         let pass = ScoringPass(
-            try SplicedPass(model: model, layer: layer, sae: sae),
+            try SplicedModel(model: model, layer: layer, sae: sae),
             scorer: try PluginCatalog().scorer("ablation", services: services), budget: budget)
         try pass.begin(sequences: 2, tokens: sample.tokenCount)
         var rounds = Rounds()
@@ -123,7 +123,7 @@ struct ScoringThroughput {
             sae.decoderBias[c] = Float((0..<x.rows).reduce(0.0) { $0 + Double(x[$1, c]) } / Double(x.rows))
         }
         let centered = Matrix(rows: x.rows, columns: x.columns)
-        try EncodingPass().center(x, for: sae, into: centered)
+        try SparseEncoder().center(x, for: sae, into: centered)
         let p = Matrix(rows: sae.dSAE, columns: x.rows)
         Lanes.shared.multiply(sae.encoder.view, centered.view.transposed, into: p.mutableView)
         let thresholds = Matrix(rows: 1, columns: sae.dSAE)

@@ -348,7 +348,7 @@ import Testing
         let compiled = try run(
             "/usr/bin/env",
             ["cc", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-I", "\(root)/Include"]
-                + ["\(root)/Tests/PluginHostTests/Fixtures/faulty.c", "-o", library])
+                + ["\(root)/Tests/PluginTestSupport/Fixtures/faulty.c", "-o", library])
         #expect(compiled.status == 0, "\(compiled.errors)")
         try fail(
             score("--scorer", library), saying: "holds several plugins of kind scorer: 'first', 'second'; name one")

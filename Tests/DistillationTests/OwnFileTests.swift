@@ -76,7 +76,7 @@ import Testing
             let (sae, provenance) = try SAEFolder.read(folder.path)
             if let plan = provenance.plan { _ = (0..<3).map { plan.learningRate(at: $0) } }
             let x = randomMatrix(4, 8, seed: 1)
-            try EncodingPass().encode(x, with: sae, into: SparseCodes())
+            try SparseEncoder().encode(x, with: sae, into: SparseCodes())
         }
     }
 

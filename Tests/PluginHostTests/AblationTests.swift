@@ -2,6 +2,7 @@ import Attribution
 import LanguageModeling
 import LinearAlgebra
 import PluginHost
+import PluginTestSupport
 import SparseCoding
 import TestSupport
 import Testing
@@ -74,7 +75,7 @@ struct AblationTests {
         }
         var settings = ScoringSettings()
         settings.prefix = 32
-        let spliced = try SplicedPass(model: splice.model, layer: 1, sae: try splice.sae(), settings: settings)
+        let spliced = try SplicedModel(model: splice.model, layer: 1, sae: try splice.sae(), settings: settings)
         let budget = EvaluationBudget()
         let pass = ScoringPass(spliced, scorer: try scorer("ablation"), budget: budget)
         try pass.begin(sequences: 4, tokens: 96)
@@ -198,8 +199,8 @@ struct AblationTests {
             }
         }
         #expect(compared > 20, "\(compared) latents were compared")
-        // Over the latents; each ratio has a spread of about a fifth, and the linearised error is known to be small. Of four
-        // sequences seldom two are left to chance.
+        // Over the latents; each ratio has a spread of about a fifth, and the linearised error is known to be small. Of
+        // four sequences seldom two are left to chance.
         if at == "token" {
             #expect(count > 5 && (0.5...2).contains(standardised / count), "\(standardised / count) over \(count)")
         }
@@ -218,7 +219,7 @@ struct AblationTests {
     }
 
     @Test func `without the whole pass a draw says what is missing`() throws {
-        let spliced = try SplicedPass(model: splice.model, layer: 1, sae: try splice.sae())
+        let spliced = try SplicedModel(model: splice.model, layer: 1, sae: try splice.sae())
         let pass = ScoringPass(spliced, scorer: try scorer("ablation,draws=2"))
         try pass.begin(sequences: 4, tokens: 96)
         #expect(throws: (any Error).self) { try pass.score(try splice.sample()) }

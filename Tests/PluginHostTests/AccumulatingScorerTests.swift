@@ -2,6 +2,7 @@ import Attribution
 import Foundation
 import LinearAlgebra
 import PluginHost
+import PluginTestSupport
 import TestSupport
 import Testing
 
@@ -11,18 +12,9 @@ struct AccumulatingScorerTests {
     let folder = TemporaryFolder()
 
     private func fixture(_ fault: String, macros: [String] = []) throws -> any AttributionScorer & LoadedPlugin {
-        let path = folder.file(UUID().uuidString + ".so")
-        let result = try run(
-            ["cc", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-I", "Include"] + macros.map { "-D" + $0 }
-                + ["Tests/PluginHostTests/Fixtures/accumulating.c", "-o", path])
-        guard result.status == 0 else { throw CompilationFailed(description: result.output) }
+        let path = try fixturePlugin("accumulating.c", macros, in: folder)
         return try PluginCatalog(executableFolder: folder.path)
             .scorer(fault.isEmpty ? path : "\(path),fault=\(fault)", services: services.value)
-    }
-
-    private func message(_ body: () throws -> Void) -> String {
-        do { try body() } catch { return "\(error)" }
-        return "nothing failed"
     }
 
     @Test func `frequency counts what fires, whatever the batches are`() throws {
@@ -66,6 +58,29 @@ struct AccumulatingScorerTests {
         }
         try scorer.merge(plan, state: first, other: UnsafeRawBufferPointer(second))
         #expect(whole.elementsEqual(first))
+    }
+
+    @Test func `a pass that goes on from its stored state has the results of the whole, bit for bit`() throws {
+        let (splice, key) = (try GoldenSplice(), PassKey(["layer": "1"]))
+        let whole = try splice.sample()
+        func sample(_ sequences: Range<Int>) -> SpliceSample {
+            let rows = sequences.lowerBound * 24..<sequences.upperBound * 24
+            return SpliceSample(
+                tokens: splice.tokens.sequences(sequences), residual: whole.residual.copy(rows: rows),
+                replaced: Array(whole.replaced[rows]))
+        }
+        func begun() throws -> ScoringPass {
+            let pass = try splice.pass(try PluginCatalog().scorer("frequency", services: services.value), prefix: 32)
+            try pass.begin(sequences: 4, tokens: 96)
+            return pass
+        }
+        let (first, second) = (try begun(), try begun())
+        let counts = ScoreAccumulator(latents: 32, tokens: 96)
+        _ = try first.score(sample(0..<3))
+        try second.resume(first.state(key: key, from: 0, counts), path: "state", length: 24, counts)
+        for pass in [first, second] { _ = try pass.score(sample(3..<4)) }
+        let (expected, found) = (try first.outputs(), try second.outputs())
+        #expect(expected.map(\.values) == found.map(\.values) && expected.contains { $0.values.contains { $0 > 0 } })
     }
 
     // MARK: What the host refuses

@@ -1,9 +1,10 @@
 import Attribution
 import Foundation
-import TestSupport
 import LinearAlgebra
 import PluginHost
+import PluginTestSupport
 import SparseCoding
+import TestSupport
 import Testing
 
 /// Every fault of a call, each made by a real plugin.

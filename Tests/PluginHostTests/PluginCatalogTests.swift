@@ -1,6 +1,7 @@
 import Foundation
 import PluginABI
 import PluginHost
+import PluginTestSupport
 import PluginWorkers
 import TestSupport
 import Testing

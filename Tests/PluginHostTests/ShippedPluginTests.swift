@@ -1,9 +1,10 @@
 import Attribution
 import Foundation
-import TestSupport
 import LinearAlgebra
 import PluginHost
+import PluginTestSupport
 import SparseCoding
+import TestSupport
 import Testing
 
 /// The shipped plugins, found as a user finds them: beside the executable.
@@ -15,11 +16,6 @@ struct ShippedPluginTests {
 
     private func scorer(_ reference: String) throws -> any AttributionScorer & LoadedPlugin {
         try catalog.scorer(reference, services: services.value)
-    }
-
-    private func message(_ body: () throws -> Void) -> String {
-        do { try body() } catch { return "\(error)" }
-        return "nothing failed"
     }
 
     // MARK: Gradient × activation
@@ -200,9 +196,7 @@ struct ShippedPluginTests {
         "ablation", "batchtopk", "frequency", "gxa", "ig", "jumprelu", "random", "reconstruction", "topk",
     ])
     func `a shipped plugin exports its entry and nothing else`(name: String) throws {
-        let result = try run([
-            "nm", "-D", "--defined-only", "\(catalog.executableFolder)/libdmsae-plugin-\(name).so",
-        ])
+        let result = try run(["nm", "-D", "--defined-only", shippedPlugin(name)])
         #expect(result.status == 0, "\(result.output)")
         let symbols = result.output.split(separator: "\n").compactMap { $0.split(separator: " ").last.map(String.init) }
         // The linker's own marks are in every Swift-linked library.

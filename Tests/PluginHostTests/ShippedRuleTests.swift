@@ -1,6 +1,7 @@
 import Foundation
 import LinearAlgebra
 import PluginHost
+import PluginTestSupport
 import SparseCoding
 import TestSupport
 import Testing
@@ -221,7 +222,7 @@ struct ShippedRuleTests {
         #expect(Set(thresholds).count > 64 && sae.inference == .thresholds(thresholds))
         #expect(thresholds == trainer.learnables[0].values)
         let codes = SparseCodes()
-        try EncodingPass().encode(x, with: sae, into: codes)
+        try SparseEncoder().encode(x, with: sae, into: codes)
         #expect((4.0...8.0).contains(Double(codes.count) / Double(x.rows)))
     }
 
@@ -235,18 +236,18 @@ struct ShippedRuleTests {
     @Test func `a top k SAE is used without the plugin, from its folder too`() throws {
         let (sae, _, x, records) = try trained("topk")
         #expect(sae.inference == .rowTopK(6) && records.last!.meanActiveNonCore <= 6)
-        let (folder, pass) = (TemporaryFolder(), EncodingPass())
+        let (folder, encoder) = (TemporaryFolder(), SparseEncoder())
         try SAEFolder.write(sae, SAEProvenance(), to: folder.path)
         let read = try SAEFolder.read(folder.path).sae
         #expect(read.inference == .rowTopK(6))
         let (a, b, selected) = (SparseCodes(), SparseCodes(), SparseCodes())
-        try pass.encode(x, with: sae, into: a)
-        try pass.encode(x, with: read, into: b)
+        try encoder.encode(x, with: sae, into: a)
+        try encoder.encode(x, with: read, into: b)
         #expect(a.dense().values == b.dense().values)
         // As the rule selects.
         let centered = Matrix(rows: x.rows, columns: x.columns)
-        try pass.center(x, for: sae, into: centered)
-        _ = try pass.select(
+        try encoder.center(x, for: sae, into: centered)
+        _ = try encoder.select(
             centered, with: sae, rule: try rule("topk"),
             SelectionContext(.infer, of: sae, rows: x.rows, meanActive: 6), budget: .total, into: selected)
         #expect(a.dense().values == selected.dense().values)

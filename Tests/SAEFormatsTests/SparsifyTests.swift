@@ -83,7 +83,7 @@ import Testing
 func checkRecorded(_ sae: SparseAutoencoder, _ path: String) throws {
     let io = try SafetensorsFile(path: path)
     let codes = SparseCodes()
-    try EncodingPass().encode(try io.matrix("x"), with: sae, into: codes)
+    try SparseEncoder().encode(try io.matrix("x"), with: sae, into: codes)
     let (dense, wanted) = (codes.dense(), try io.matrix("encode"))
     #expect(codes.count > 50 && (0..<dense.count).allSatisfy { (dense[$0] > 0) == (wanted[$0] > 0) })
     checkClose(dense.values, wanted.values, tolerance: 1e-5, "encode")

@@ -33,7 +33,7 @@ import Testing
 
     private func codes(_ sae: SparseAutoencoder) throws -> SparseCodes {
         let codes = SparseCodes()
-        try EncodingPass().encode(x, with: sae, into: codes)
+        try SparseEncoder().encode(x, with: sae, into: codes)
         return codes
     }
 

@@ -105,7 +105,7 @@ import SparseCoding
         #expect(sae.subtractsDecoderBias == (name != "jumprelu_no_sub"))
         #expect(sae.layout.prefixes == (name.contains("matryoshka") ? [8, 32, 64, 128] : [128]))
         let codes = SparseCodes()
-        try EncodingPass().encode(try golden.matrix("x"), with: sae, into: codes)
+        try SparseEncoder().encode(try golden.matrix("x"), with: sae, into: codes)
         for (found, name) in [(codes.dense(), "encode"), (sae.decode(codes), "decode")] {
             let expected = try golden.expected(name)
             #expect(found.count == expected.count)
@@ -121,7 +121,7 @@ import SparseCoding
         let golden = try Golden("saelens/jumprelu_no_sub/io.safetensors")
         let read = try roundTrip(try SAEFolder.read(fixture("saelens/jumprelu_no_sub")).sae)
         let codes = SparseCodes()
-        try EncodingPass().encode(try golden.matrix("x"), with: read, into: codes)
+        try SparseEncoder().encode(try golden.matrix("x"), with: read, into: codes)
         #expect(largestDifference(codes.dense().values, try golden.expected("encode")) <= 1e-5)
     }
 
@@ -268,8 +268,8 @@ import SparseCoding
         )
         for i in 0..<scaled.count { scaled[i] *= 0.375 }
         let (own, other) = (SparseCodes(), SparseCodes())
-        try EncodingPass().encode(scaled, with: sae, into: own)
-        try EncodingPass().encode(x, with: folded, into: other)
+        try SparseEncoder().encode(scaled, with: sae, into: own)
+        try SparseEncoder().encode(x, with: folded, into: other)
         let wanted = sae.decode(own)
         for i in 0..<wanted.count { wanted[i] /= 0.375 }
         #expect(own.count > 100)

@@ -93,7 +93,7 @@ import SparseCoding
         return (result, summary)
     }
 
-    /// Runs a selection twice on one pass (scratch is reused) and returns how often lists were pruned; `repeats` is how
+    /// Runs a selection twice with one encoder (scratch is reused) and returns how often lists were pruned; `repeats` is how
     /// often a floor was too high.
     @discardableResult
     private func check(
@@ -108,14 +108,14 @@ import SparseCoding
         sourceLocation: SourceLocation = #_sourceLocation
     ) throws -> Int {
         let sae = try sae(s)
-        let pass = EncodingPass(lanes: Lanes(count: s.lanes))
-        if let slack = s.slack { pass.pruningSlack = slack }
-        pass.forcedFloor = s.floor
-        defer { repeats = pass.repeatCount }
+        let encoder = SparseEncoder(lanes: Lanes(count: s.lanes))
+        if let slack = s.slack { encoder.pruningSlack = slack }
+        encoder.forcedFloor = s.floor
+        defer { repeats = encoder.repeatCount }
         let codes = SparseCodes()
         for seed: UInt64 in [3, 4] {
             let x = wholeMatrix(s.batch, 8, seed: seed, bound: s.bound)
-            let summary = try pass.select(
+            let summary = try encoder.select(
                 x, with: sae, rule: rule, context(sae, s.batch, k: s.k), budget: s.budget, into: codes)
             let (wanted, wantedSummary) = expected(x, sae, s, rule)
             expectSame(codes.dense().values, wanted.values, "codes", sourceLocation: sourceLocation)
@@ -128,7 +128,7 @@ import SparseCoding
                     sourceLocation: sourceLocation)
             }
         }
-        return pass.pruningCount
+        return encoder.pruningCount
     }
 
     @Test func batchTopKIsAFullSortWhereListsArePruned() throws {
@@ -183,20 +183,20 @@ import SparseCoding
     @Test func theFloorFollowsTheBatchesAndIsSeldomTooHigh() throws {
         let setting = Setting(batch: 512, latents: 2000, k: 20)
         let sae = try sae(setting)
-        let pass = EncodingPass(lanes: Lanes(count: 2))
+        let encoder = SparseEncoder(lanes: Lanes(count: 2))
         let codes = SparseCodes()
         func select(_ seed: UInt64, scale: Float) throws {
             let x = wholeMatrix(setting.batch, 8, seed: seed, bound: setting.bound)
             for i in 0..<x.count { x[i] *= scale }
-            let summary = try pass.select(
+            let summary = try encoder.select(
                 x, with: sae, rule: NaiveBatchTopK(), context(sae, setting.batch, k: 20), budget: .nonCore, into: codes)
             #expect(summary.selectedEntries == 20 * setting.batch && codes.count == 20 * setting.batch)
         }
         for seed: UInt64 in 10..<20 { try select(seed, scale: 1) }
-        #expect(pass.repeatCount == 0)
+        #expect(encoder.repeatCount == 0)
         // Inputs of half the size: nothing reaches the floor, and the next batch knows.
         for seed: UInt64 in 20..<25 { try select(seed, scale: 0.5) }
-        #expect(pass.repeatCount == 1)
+        #expect(encoder.repeatCount == 1)
     }
 
     @Test(arguments: BudgetScope.allCases, [true, false])
@@ -253,7 +253,7 @@ import SparseCoding
         for (scope, selected, allowed) in [(SelectionScope.batch, tied, 3), (.row, positive.count, 3 * 64)] {
             #expect(
                 message {
-                    _ = try EncodingPass(lanes: Lanes(count: 2)).select(
+                    _ = try SparseEncoder(lanes: Lanes(count: 2)).select(
                         x, with: sae, rule: Greedy(scope), context(sae, 64, k: 2), budget: .nonCore,
                         into: SparseCodes())
                 } == "sparsity rule greedy selected \(selected) entries after promising at most \(allowed); "
@@ -275,7 +275,7 @@ import SparseCoding
     ) throws {
         let setting = Setting(batch: 1300, latents: 2400, bound: bound)
         let sae = try sae(setting)
-        let pass = EncodingPass(lanes: Lanes(count: 2))
+        let encoder = SparseEncoder(lanes: Lanes(count: 2))
         let candidates = RowCandidates(lanes: Lanes(count: 2))
         candidates.margin = c.margin
         let silent = (0..<2400).filter { $0 % 2 == 1 }
@@ -283,11 +283,11 @@ import SparseCoding
         for seed: UInt64 in [3, 4] {
             let x = wholeMatrix(setting.batch, 8, seed: seed, bound: bound)
             candidates.begin(silent, of: 2400, rows: setting.batch, k: c.k)
-            pass.bringTiles(of: x, sae, to: candidates)
+            encoder.bringTiles(of: x, sae, to: candidates)
             #expect((candidates.cutRowCount > 0) == c.cut)
             let codes = SparseCodes()
             candidates.largest(c.k, among: dead, of: 2400, into: codes) {
-                pass.bringTiles(of: x, sae, to: candidates)
+                encoder.bringTiles(of: x, sae, to: candidates)
             }
             let p = preactivations(x, sae)
             let wanted = Matrix(rows: setting.batch, columns: 2400)
@@ -306,10 +306,10 @@ import SparseCoding
         let sae = try sae(setting)
         let x = wholeMatrix(setting.batch, 8, seed: 3, bound: setting.bound)
         let looked = Array(100..<600)
-        func largest(_ bring: (EncodingPass, RowCandidates) throws -> Void) throws -> [Float] {
+        func largest(_ bring: (SparseEncoder, RowCandidates) throws -> Void) throws -> [Float] {
             let candidates = RowCandidates(lanes: Lanes(count: 2))
             candidates.begin(looked, of: 700, rows: setting.batch, k: 20)
-            try bring(EncodingPass(lanes: Lanes(count: 2)), candidates)
+            try bring(SparseEncoder(lanes: Lanes(count: 2)), candidates)
             let codes = SparseCodes()
             candidates.largest(20, among: looked, of: 700, into: codes) { Issue.record("no row is short") }
             return codes.dense().values
@@ -319,12 +319,12 @@ import SparseCoding
             (NaiveBatchTopK(), nil), (NaiveBatchTopK(), .infinity), (NaiveTopK(), nil), (FixedThreshold(2000), nil),
         ]
         for (rule, floor) in rules {
-            let found = try largest { pass, candidates in
-                pass.forcedFloor = floor
-                _ = try pass.select(
+            let found = try largest { encoder, candidates in
+                encoder.forcedFloor = floor
+                _ = try encoder.select(
                     x, with: sae, rule: rule, context(sae, setting.batch, k: 7), budget: .nonCore, beside: candidates,
                     into: SparseCodes())
-                #expect((pass.repeatCount > 0) == (floor != nil))
+                #expect((encoder.repeatCount > 0) == (floor != nil))
             }
             expectSame(found, wanted, rule.name)
         }
@@ -339,7 +339,7 @@ import SparseCoding
         candidates.margin = 5
         let x = wholeMatrix(40, 8, seed: 3, bound: 40)
         candidates.begin(Array(0..<2400), of: 2400, rows: 40, k: 3)
-        EncodingPass(lanes: Lanes(count: 2)).bringTiles(of: x, sae, to: candidates)
+        SparseEncoder(lanes: Lanes(count: 2)).bringTiles(of: x, sae, to: candidates)
         let codes = SparseCodes()
         candidates.largest(3, among: Array(2..<2400), of: 2400, into: codes) { Issue.record("no row is short") }
         #expect((0..<40).allSatisfy { codes.entries(ofRow: $0).map { codes.columnIndices[$0] } == [2, 3, 4] })
@@ -354,16 +354,16 @@ import SparseCoding
         let threshold = p.values.filter { $0 > 500 }.sorted()[1000]
         sae.inference = .threshold(threshold)
         let codes = SparseCodes()
-        try EncodingPass(lanes: Lanes(count: 3)).encode(x, with: sae, into: codes)
+        try SparseEncoder(lanes: Lanes(count: 3)).encode(x, with: sae, into: codes)
         for i in 0..<p.count where p[i] <= (i % 1500 < 5 ? 0 : threshold) { p[i] = 0 }
         expectSame(codes.dense().values, p.values)
         sae.inference = nil
         #expect(throws: SparseCodingError.thresholdUnset) {
-            try EncodingPass().encode(x, with: sae, into: codes)
+            try SparseEncoder().encode(x, with: sae, into: codes)
         }
         #expect(throws: SparseCodingError.inputWidth(found: 9, wanted: 8)) {
             sae.inference = .threshold(1)
-            try EncodingPass().encode(Matrix(rows: 2, columns: 9), with: sae, into: codes)
+            try SparseEncoder().encode(Matrix(rows: 2, columns: 9), with: sae, into: codes)
         }
     }
 }

@@ -182,14 +182,14 @@ import SparseCoding
         sae.inference = form
         let x = randomMatrix(50, 20, seed: 6)
         let (before, after) = (SparseCodes(), SparseCodes())
-        try EncodingPass().encode(x, with: sae, into: before)
+        try SparseEncoder().encode(x, with: sae, into: before)
         let reconstruction = sae.decode(before)
         // A power of two rounds nothing, so that equality is exact.
         for (s, tolerance) in [(Float(8), 0.0), (17.3, 1e-5)] {
             let folded = sae.copy()
             folded.fold(inputScale: s)
             let scaled = Matrix(rows: 50, columns: 20, x.values.map { $0 * s })
-            try EncodingPass().encode(scaled, with: folded, into: after)
+            try SparseEncoder().encode(scaled, with: folded, into: after)
             #expect(after.dense().values.map { $0 > 0 } == before.dense().values.map { $0 > 0 })
             checkClose(
                 after.dense().values, before.dense().values.map { Double($0 * s) }, tolerance: tolerance, "f")

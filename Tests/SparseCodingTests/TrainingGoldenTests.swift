@@ -53,7 +53,7 @@ import SparseCoding
         }
         try golden.check("loss_per_step", losses, tolerance: 2e-5)
         let codes = SparseCodes()
-        try EncodingPass().encode(try TrainingGolden.batch(golden, 0), with: sae, into: codes)
+        try SparseEncoder().encode(try TrainingGolden.batch(golden, 0), with: sae, into: codes)
         try golden.check("final.encode_threshold", codes.dense().values, tolerance: 1e-4)
         try golden.check("final.decode", sae.decode(codes).values, tolerance: 1e-4)
     }

@@ -2,8 +2,8 @@ import Testing
 
 /// How far one row of numbers is from another.
 public struct Closeness: Equatable {
-    /// The largest |a − b|; ∞ where a value is not finite, where the counts differ and where there is nothing to compare,
-    /// so that `difference < tolerance` is never true of them.
+    /// The largest |a − b|; ∞ where a value is not finite, where the counts differ and where there is nothing to
+    /// compare, so that `difference < tolerance` is never true of them.
     public let difference: Double
     /// The largest |b|.
     public let scale: Double
@@ -56,8 +56,8 @@ public func isNear(_ found: Double, _ expected: Double, within tolerance: Double
     found.isFinite && expected.isFinite && abs(found - expected) <= tolerance * max(1, abs(expected))
 }
 
-/// `checkClose` of rows in which NaN stands for what is not known: NaNs must be at the same places, something must be known,
-/// and what is known be close.
+/// `checkClose` of rows in which NaN stands for what is not known: NaNs must be at the same places, something must be
+/// known, and what is known be close.
 public func checkCloseWhereKnown<Found: BinaryFloatingPoint, Expected: BinaryFloatingPoint>(
     _ found: [Found], _ expected: [Expected], tolerance: Double, _ what: String,
     sourceLocation: SourceLocation = #_sourceLocation

@@ -1,8 +1,8 @@
 import Glibc
 import TensorFiles
 
-/// The path of a file or folder under Tests/Fixtures: of the sources, or beside the program's folder, where it was unpacked
-/// on a machine without sources (`make dist`).
+/// The path of a file or folder under Tests/Fixtures: of the sources, or beside the program's folder, where it was
+/// unpacked on a machine without sources (`make dist`).
 public func fixture(_ name: String, here: String = #filePath) -> String {
     let tests = here.split(separator: "/", omittingEmptySubsequences: false).dropLast(2).joined(separator: "/")
     let folder = access(tests, F_OK) == 0 ? tests : builtProgram.dropLast("dmsae".count) + "../Tests"

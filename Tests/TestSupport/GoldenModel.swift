@@ -3,8 +3,8 @@ import LinearAlgebra
 import TensorFiles
 import Testing
 
-/// A model and what PyTorch computes with it, every quantity in Double where the file has it; `recorded` names the folder with the
-/// numbers.
+/// A model and what PyTorch computes with it, every quantity in Double where the file has it; `recorded` names the
+/// folder with the numbers.
 ///
 /// Tolerances: 2e-5 of the largest entry for activations, logits and losses, 1e-4 for gradients. PyTorch's own
 /// single precision differs from its Double by a tenth of that.

@@ -48,7 +48,7 @@ public struct GoldenSplice {
         var settings = ScoringSettings()
         settings.prefix = prefix
         settings.errorTerm = errorTerm
-        let spliced = try SplicedPass(model: model, layer: 1, sae: try sae(), settings: settings)
+        let spliced = try SplicedModel(model: model, layer: 1, sae: try sae(), settings: settings)
         let sample = try sample()
         return ScoringPass(
             spliced, scorer: scorer, budget: EvaluationBudget(groups: budget),

@@ -25,8 +25,8 @@ public func mutatedJSON(_ text: String, _ seed: Int) -> String {
     return lines.joined(separator: "\n")
 }
 
-/// Reads a file of JSON `rounds` times, each time changed in another way: the reader throws or goes on, and does not stop
-/// the program.
+/// Reads a file of JSON `rounds` times, each time changed in another way: the reader throws or goes on, and does
+/// not stop the program.
 public func fuzzJSON(_ path: String, rounds: Int = 300, _ read: () throws -> Void) throws {
     let whole = String(decoding: contents(of: path), as: UTF8.self)
     try read()

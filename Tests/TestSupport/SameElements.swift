@@ -1,7 +1,7 @@
 import Testing
 
-/// Records an issue unless the arrays are equal, naming the first difference: `#expect` would print all of both. Nothing is
-/// not the same as nothing: what was to be compared is missing on both sides.
+/// Records an issue unless the arrays are equal, naming the first difference: `#expect` would print all of both.
+/// Nothing is not the same as nothing: what was to be compared is missing on both sides.
 public func expectSame<Element: Equatable>(
     _ found: [Element], _ expected: [Element], _ what: String = "", sourceLocation: SourceLocation = #_sourceLocation
 ) {
@@ -17,8 +17,8 @@ public func expectSame<Element: Equatable>(
     }
 }
 
-/// `zip` for what must be of one length: it records an issue where the counts differ, since `zip` would leave the rest of
-/// the longer one unseen, and where there is nothing to look at.
+/// `zip` for what must be of one length: it records an issue where the counts differ, since `zip` would leave the rest
+/// of the longer one unseen, and where there is nothing to look at.
 public func paired<A, B>(_ a: [A], _ b: [B], sourceLocation: SourceLocation = #_sourceLocation) -> Zip2Sequence<
     [A], [B]
 > {

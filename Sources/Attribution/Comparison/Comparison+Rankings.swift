@@ -39,7 +39,8 @@ extension Comparison {
         }
     }
 
-    /// The total, with the pairs that it is made of as its evidence, and every other output of (latent, sequence) pairs.
+    /// The total, with the pairs that it is made of as its evidence, and every other output
+    /// of (latent, sequence) pairs.
     private func sequenceRankings(_ results: TotalResults, _ sequences: Int) -> [Ranking] {
         let terms = results[.terms].map {
             SequenceEvidence(
@@ -105,7 +106,8 @@ private struct TotalResults {
     /// Whether some pair was not asked, or stands for others; nil for a scorer that does not say.
     private var wasDrawn: Bool? {
         guard let expansions = self[.expansions]?.values, let sizes = self[.sizes]?.values else { return nil }
-        // A pair of size 0 has no effect for sure, and is not asked. The quotient of a pair that was is 1 but for roundings.
+        // A pair of size 0 has no effect for sure, and is not asked. The quotient of a pair that was is
+        // 1 but for roundings.
         return zip(expansions, sizes).contains { $1 > 0 && abs($0 - 1) > 1e-9 }
     }
 }

@@ -117,7 +117,8 @@ extension ComparisonPart {
         return nil
     }
 
-    /// What is wrong with what a scorer is said to have said; nil if nothing is. One that failed may have stopped anywhere.
+    /// What is wrong with what a scorer is said to have said; nil if nothing is. One that failed
+    /// may have stopped anywhere.
     private func disorder(_ answer: Answer, of compared: ComparedScorer, _ pass: ComparisonPass) throws -> String? {
         if answer.failure != nil {
             return answer.scores.isEmpty && answer.states.isEmpty ? nil : "it has numbers of a scorer that failed"

@@ -3,13 +3,13 @@ import LinearAlgebra
 import SparseCoding
 import TensorFiles
 
-/// One pass of several scorers over the same sequences: the model runs once for all of them, and a scorer that fails stops
-/// alone.
+/// One pass of several scorers over the same sequences: the model runs once for all of them, and a scorer
+/// that fails stops alone.
 public final class ComparisonPass {
     /// In the order given.
     public let scorers: [ComparedScorer]
     /// What they look at.
-    public let spliced: SplicedPass
+    public let spliced: SplicedModel
     /// Of the whole pass.
     public let sequenceCount: Int
     package private(set) var fired: FiredEntries
@@ -22,7 +22,8 @@ public final class ComparisonPass {
 
     /// A pass over `sequences` sequences of `length` tokens, with `means` of all of them; `clock` gives seconds.
     public init(
-        _ spliced: SplicedPass, _ scorers: [ComparedScorer], sequences: Int, length: Int, means: MeanActivations? = nil,
+        _ spliced: SplicedModel, _ scorers: [ComparedScorer], sequences: Int, length: Int,
+        means: MeanActivations? = nil,
         clock: @escaping () -> Double
     ) {
         self.spliced = spliced
@@ -42,8 +43,8 @@ public final class ComparisonPass {
 
     /// Refuses a pass of which nothing is to be compared.
     ///
-    /// - Throws: `AttributionError.nothingScored`; `.nothingReached` where latents fire at last positions only, which predict
-    ///   nothing.
+    /// - Throws: `AttributionError.nothingScored`; `.nothingReached` where latents fire at last positions
+    ///   only, which predict nothing.
     public func requireScores() throws {
         guard scoredTokens > 0 else { throw AttributionError.nothingScored(tokens: sequencesSeen * length) }
         guard fired.tokens.isEmpty || fired.tokens.contains(where: { Int($0) % length != length - 1 }) else {
@@ -51,7 +52,8 @@ public final class ComparisonPass {
         }
     }
 
-    /// Memory that the whole pass will take, by what it took so far, and that of every method's scores in `draws` draws.
+    /// Memory that the whole pass will take, by what it took so far, and that of every method's
+    /// scores in `draws` draws.
     public func memory(draws: Int) -> MemoryNeed {
         func whole(_ soFar: Int) -> Int {
             Int(min(1e18, Double(soFar) * Double(sequenceCount) / Double(max(1, sequencesSeen))))
@@ -107,13 +109,14 @@ public final class ComparisonPass {
         return part
     }
 
-    private func ask(_ compared: ComparedScorer, _ pass: ScoringPass, _ shared: SplicedPass.Sample, _ first: Int) throws
+    private func ask(_ compared: ComparedScorer, _ pass: ScoringPass, _ shared: SplicedModel.Sample, _ first: Int)
+        throws
         -> ComparisonPart.Answer
     {
         var answer = ComparisonPart.Answer()
         let (start, budget) = (clock(), compared.budget)
         let before = (budget.replayedTokens, budget.gradientTokens, budget.spent)
-        func score(_ sample: SplicedPass.Sample, at sequence: Int) throws {
+        func score(_ sample: SplicedModel.Sample, at sequence: Int) throws {
             try pass.begin(sequences: sequenceCount, tokens: sequenceCount * length)
             pass.start(at: sequence, length: length)
             answer.scores = try pass.score(sample).values
@@ -158,8 +161,8 @@ public final class ComparisonPass {
         LatentInspection(sae, model: spliced.model, tokenizer: tokenizer, ids: tokens.ids, fired: fired)
     }
 
-    /// Writes what others need to aggregate and plot again: every method's scores, the codes, token by token, and every score of
-    /// a token.
+    /// Writes what others need to aggregate and plot again: every method's scores, the codes, token by token, and every
+    /// score of a token.
     ///
     /// - Throws: `TensorFileError.unwritable`.
     public func write(_ record: ComparisonRecord, to path: String) throws {

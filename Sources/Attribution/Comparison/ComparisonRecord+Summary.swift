@@ -1,8 +1,8 @@
 import TensorFiles
 
 extension ComparisonRecord {
-    /// The findings in sentences, for the head of a report: whether any method beats the controls and which does best, how
-    /// far methods agree, and what could not be had. Made from the numbers alone.
+    /// The findings in sentences, for the head of a report: whether any method beats the controls and which does best,
+    /// how far methods agree, and what could not be had. Made from the numbers alone.
     public func findings() -> [String] {
         var sentences: [String] = []
         let ranked = methods.filter { $0.faithfulness != nil }
@@ -74,7 +74,8 @@ extension ComparisonRecord {
         return text + "."
     }
 
-    /// The two methods whose agreement is told first: the gradient's and ablation if both are there, else the first two.
+    /// The two methods whose agreement is told first: the gradient's and ablation if both are there,
+    /// else the first two.
     private var leadingPair: Pair? {
         let scorers = Set(methods.map(\.name).filter { !Self.isControl($0) })
         let told = pairs.filter { scorers.contains($0.first) && scorers.contains($0.second) }

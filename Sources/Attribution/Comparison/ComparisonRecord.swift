@@ -87,7 +87,8 @@ public struct ComparisonRecord: Codable, Sendable {
         public var cost: ScoringCost?
         /// Mean standard error over mean score of the core latents, where the scorer gives one.
         public var relative_standard_error: Double?
-        /// Whether the scorer was asked of some of the pairs of latent and sequence only, drawn; nil where it does not say.
+        /// Whether the scorer was asked of some of the pairs of latent and sequence only, drawn; nil where
+        /// it does not say.
         public var was_drawn: Bool?
 
         package init() {}
@@ -129,7 +130,8 @@ public struct ComparisonRecord: Codable, Sendable {
         public var removed: [Interval]
         /// Mean over x = log₂(1 + n)/log₂(1 + m) of (loss(0) − loss(n))/(loss(0) − loss(m)): 1 is best.
         public var kept_area: Interval
-        /// Mean over x of (loss without the top n − loss(m))/(loss(0) − loss(m)): the higher, the more the top ones matter.
+        /// Mean over x of (loss without the top n − loss(m))/(loss(0) − loss(m)): the higher, the more
+        /// the top ones matter.
         public var removed_area: Interval
         /// Area of the removal curve less that of each other method on the same sequences, by name.
         public var removed_area_over: [String: Interval]

@@ -1,7 +1,7 @@
 import TensorFiles
 
-/// A comparison with a folder of its parts: what it holds of this comparison is taken up, and what is new is put there, so that one
-/// that was cut short goes on.
+/// A comparison with a folder of its parts: what it holds of this comparison is taken up, and what is new is put there,
+/// so that one that was cut short goes on.
 public struct ComparisonRun {
     /// The scorers and what they said so far.
     public let pass: ComparisonPass
@@ -21,8 +21,8 @@ public struct ComparisonRun {
         self.watch = watch
     }
 
-    /// Runs the sequences that no part holds. `vet` refuses a part before it is read, and what `isFatal` says of a scorer's error
-    /// decides whether it ends all or that scorer alone.
+    /// Runs the sequences that no part holds. `vet` refuses a part before it is read, and what `isFatal` says of a
+    /// scorer's error decides whether it ends all or that scorer alone.
     ///
     /// - Throws: what the model throws, and `watch` to stop; `ResourceError` where the memory for all is not there;
     ///   `TensorFileError`; `AttributionError.otherPass`.
@@ -87,8 +87,8 @@ public struct ComparisonRun {
         return result
     }
 
-    /// A number of forwards that was measured under this name when the comparison began, so that one which goes on has the same;
-    /// measured now where none is kept.
+    /// A number of forwards that was measured under this name when the comparison began, so that one which goes on has
+    /// the same; measured now where none is kept.
     ///
     /// - Throws: what `measure` throws; `TensorFileError` for a number that is none.
     public static func keptForwards(_ name: String, in parts: String, measure: () throws -> Int) throws -> Int {

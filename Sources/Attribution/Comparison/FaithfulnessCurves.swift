@@ -4,12 +4,12 @@ import LinearAlgebra
 
 private func log2OnePlus(_ n: Int) -> Double { log2(1 + Double(n)) }
 
-/// What becomes of the loss when only the top n latents of a ranking are kept in the spliced prefix, and when just those are
-/// removed: a method that knows which latents matter makes the first fall fast and the second rise fast.
+/// What becomes of the loss when only the top n latents of a ranking are kept in the spliced prefix, and when just
+/// those are removed: a method that knows which latents matter makes the first fall fast and the second rise fast.
 public final class FaithfulnessCurves {
     /// n: 0, the powers of 2 from `first` on, and the width.
     public let counts: [Int]
-    private let spliced: SplicedPass
+    private let spliced: SplicedModel
     private let samples: [(sample: SpliceSample, codes: SparseCodes, averaged: [UInt8])]
 
     /// Σ and number of averaged losses of each sequence.
@@ -38,7 +38,7 @@ public final class FaithfulnessCurves {
     /// Curves on samples; `policy` says which losses are averaged.
     ///
     /// - Throws: what encoding throws; `AttributionError.nothingAveraged`, `.nothingReached`.
-    public init(_ spliced: SplicedPass, samples: [SpliceSample], policy: SplicePolicy, from first: Int = 4) throws {
+    public init(_ spliced: SplicedModel, samples: [SpliceSample], policy: SplicePolicy, from first: Int = 4) throws {
         self.spliced = spliced
         self.samples = try samples.map { ($0, try spliced.codes(of: $0), policy.averaged($0.tokens)) }
         var counts = [0]
@@ -132,8 +132,8 @@ public struct CurvePoints: Codable, Equatable, Sendable {
         self.removed = removed
     }
 
-    /// Mean over x = log₂(1 + n)/log₂(1 + m), by trapezoids, of the loss as a share of the way from every latent (0) to none
-    /// (1); `kept` turned round, so that 1 is best there too.
+    /// Mean over x = log₂(1 + n)/log₂(1 + m), by trapezoids, of the loss as a share of the way from every latent (0) to
+    /// none (1); `kept` turned round, so that 1 is best there too.
     package func areas(_ counts: [Int], _ weights: [Int]) -> (kept: Double, removed: Double) {
         let (none, every) = (kept[0].mean(weights), kept[kept.count - 1].mean(weights))
         let x = counts.map { log2OnePlus($0) / log2OnePlus(counts[counts.count - 1]) }

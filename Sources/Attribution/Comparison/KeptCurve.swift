@@ -12,8 +12,8 @@ public struct KeptCurve: Codable {
         sha256 = Self.digest(points, self.key)
     }
 
-    /// The points in a file, if it is of this key: a comparison may go on with other aggregates of the same scores. There must
-    /// be one for each of `curves`, of its sequences.
+    /// The points in a file, if it is of this key: a comparison may go on with other aggregates of the same scores.
+    /// There must be one for each of `curves`, of its sequences.
     ///
     /// - Throws: `TensorFileError` for a file that is damaged.
     public static func read(_ path: String, key: PassKey, of curves: FaithfulnessCurves) throws -> CurvePoints? {

@@ -29,9 +29,9 @@ package func pearsonCorrelation(_ a: [Double], _ b: [Double]) -> Double {
 /// Spearman's ρ: Pearson's r of the ranks, ties sharing theirs.
 package func spearmanCorrelation(_ a: [Double], _ b: [Double]) -> Double { pearsonCorrelation(ranks(a), ranks(b)) }
 
-/// Kendall's τ_b = (P − Q)/√((n₀ − n₁)(n₀ − n₂)), with P concordant and Q discordant pairs of n₀, n₁ and n₂ of them tied in
-/// a and in b; NaN where all are. In O(n log n): sorted by a, discordant pairs are the exchanges that sorting by b takes
-/// (Knight, JASA 61, 1966).
+/// Kendall's τ_b = (P − Q)/√((n₀ − n₁)(n₀ − n₂)), with P concordant and Q discordant pairs of n₀, n₁ and n₂ of them
+/// tied in a and in b; NaN where all are. In O(n log n): sorted by a, discordant pairs are the exchanges that sorting
+/// by b takes (Knight, JASA 61, 1966).
 package func kendallCorrelation(_ a: [Double], _ b: [Double]) -> Double {
     precondition(a.count == b.count, "\(a.count) and \(b.count) values")
     let order = a.indices.sorted { (a[$0], b[$0]) < (a[$1], b[$1]) }

@@ -76,7 +76,8 @@ package final class SequenceEvidence: ScoreEvidence {
         sequenceCount = sequences
     }
 
-    /// (Σ w x/Σ w)·(Σ w e y)/(Σ w e x), sums over sequences; without e and x the mean Σ w y/Σ w. 0 where nothing is known.
+    /// (Σ w x/Σ w)·(Σ w e y)/(Σ w e x), sums over sequences; without e and x the mean Σ w y/Σ w. 0
+    /// where nothing is known.
     package func scores(weights: [Int]) -> [Double] {
         let total = Double(max(1, weights.reduce(0, +)))
         return (0..<values.count / max(1, sequenceCount)).map { j in

@@ -6,8 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/// From now on the file `name` of the folder behind a descriptor, which stays open until then, is removed if the process
-/// ends by a signal or by `dmsae_end`. A slot for `dmsae_forget_temporary`; -1 where there is no room, and then it stays.
+/// From now on the file `name` of the folder behind a descriptor, which stays open until then, is removed if the
+/// process ends by a signal or by `dmsae_end`. A slot for `dmsae_forget_temporary`; -1 where there is no room,
+/// and then it stays.
 int dmsae_remember_temporary(int folder, const char *name);
 
 /// The file of a slot has its name, or is gone.
@@ -27,12 +28,13 @@ _Noreturn void dmsae_end(const char *message, int status);
 /// line, copied, cut after 1000 bytes.
 void dmsae_set_memory_message(const char *message);
 
-/// Gives every signal the meaning that `Interruption` documents, whatever was inherited: to be called once, before there
-/// is a second thread. Standard streams that were closed become ones that fail, so that no file takes their numbers.
+/// Gives every signal the meaning that `Interruption` documents, whatever was inherited: to be called once,
+/// before there is a second thread. Standard streams that were closed become ones that fail, so that no
+/// file takes their numbers.
 void dmsae_settle_signals(void);
 
-/// From now on the signals that ask to stop call `on_stop` with their number; a second one ends the process at once. One
-/// that was ignored when the program started stays ignored (nohup), except SIGTERM.
+/// From now on the signals that ask to stop call `on_stop` with their number; a second one ends the process at once.
+/// One that was ignored when the program started stays ignored (nohup), except SIGTERM.
 void dmsae_stop_politely(void (*on_stop)(int));
 
 /// Processors that this process may run on (sched_getaffinity); 1 where nobody can say.

@@ -1,6 +1,6 @@
-/// What Linux offers for keeping another process in its place (how this one ends is in ending.h), where the C functions are variadic, macros, or hidden behind
-/// _GNU_SOURCE, and so out of Swift's sight. Without that macro here: it changes the fields of structs that other C
-/// modules show Swift too.
+/// What Linux offers for keeping another process in its place (how this one ends is in ending.h), where the C functions
+/// are variadic, macros, or hidden behind _GNU_SOURCE, and so out of Swift's sight. Without that macro here: it changes
+/// the fields of structs that other C modules show Swift too.
 #ifndef DMSAE_LINUX_H
 #define DMSAE_LINUX_H
 
@@ -41,8 +41,8 @@ int dmsae_no_new_privileges(void);
 /// Keeps this process, and all it starts from now on, in its process group, so that the group ends as a whole. -1 with
 /// errno on a kernel that cannot; then only what stays there by itself does.
 ///
-/// setsid is refused (EPERM). setpgid changes nothing and returns 0: Foundation's Process and some shells ask for a group
-/// of each child without need, and would not start it otherwise.
+/// setsid is refused (EPERM). setpgid changes nothing and returns 0: Foundation's Process and some shells ask for a
+/// group of each child without need, and would not start it otherwise.
 int dmsae_stay_in_group(void);
 
 /// How a process was when a signal ended it.
@@ -69,9 +69,9 @@ struct dmsae_companion {
     const char *name;
 };
 
-/// Loads the shared object behind the descriptor `file`, which then stays open for good, as if it lay at `path`: dladdr and
-/// debuggers name that. Its symbols are its own before they are anybody else's (RTLD_DEEPBIND) unless `shares_symbols`.
-/// Null with the reason in dlerror. One at a time.
+/// Loads the shared object behind the descriptor `file`, which then stays open for good, as if it lay at `path`: dladdr
+/// and debuggers name that. Its symbols are its own before they are anybody else's (RTLD_DEEPBIND) unless
+/// `shares_symbols`. Null with the reason in dlerror. One at a time.
 ///
 /// `companions` [count] are the libraries to take for the names under which it asks for them.
 void *dmsae_load(int file, const char *path, const struct dmsae_companion *companions, size_t count, int shares_symbols);
@@ -82,12 +82,13 @@ int dmsae_file_contains(int file, const char *text);
 /// Whether another library than libc allocates memory here, as a sanitizer or a preloaded allocator does.
 int dmsae_malloc_is_replaced(void);
 
-/// A symbol that a loaded object exports and that another one in this process takes from it; null if it has all its own.
-/// `owner` is then that other object's file.
+/// A symbol that a loaded object exports and that another one in this process takes from it; null if it has all its
+/// own. `owner` is then that other object's file.
 const char *dmsae_taken_symbol(void *handle, const char **owner);
 
-/// Writes how this process stands with the kernel, a line "NAME=VALUE" for each thing that it can change of itself and that
-/// code of others in it would feel: limits, priority, processors, timers, streams. Cut to `capacity`, ended by a zero byte.
+/// Writes how this process stands with the kernel, a line "NAME=VALUE" for each thing that it can change of itself
+/// and that code of others in it would feel: limits, priority, processors, timers, streams. Cut to `capacity`, ended
+/// by a zero byte.
 void dmsae_process_state(char *text, size_t capacity);
 
 #endif

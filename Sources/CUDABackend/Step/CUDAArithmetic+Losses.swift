@@ -38,10 +38,10 @@ extension CUDAArithmetic {
             try kernel("gatherDeltas", "differentiate"), blocks, threads: 256, selection.deltas, selection.places,
             shown.places, shown.count, gradients)
         let code = try gradients.values()
-        try pass.selected.withUnsafeBufferPointer { selected in
+        try sparseEncoder.selected.withUnsafeBufferPointer { selected in
             try code.withUnsafeBufferPointer { code in
                 try learned.backward(
-                    pass.candidates, UnsafeBufferPointer(rebasing: selected[..<shown.count]), context,
+                    sparseEncoder.candidates, UnsafeBufferPointer(rebasing: selected[..<shown.count]), context,
                     codeGradient: code
                 ) { replaced in
                     try gradients.upload(replaced.baseAddress!, shown.count)

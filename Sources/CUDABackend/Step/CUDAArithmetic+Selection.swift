@@ -214,9 +214,10 @@ extension CUDAArithmetic {
             marks: try DeviceArray(count, on: device), places: try DeviceArray(count, on: device), count: count)
         try writeRows(withCore: false, offsets: offsets, shown.columns, shown.values, counts: nil)
         try SelectionArrays.read(
-            pass.candidates, rows: rows, latents: latents, offsets: try offsets.values(), shown.columns, shown.values)
-        try pass.mark(setting.rule, context, allowed: allowed, &summary)
-        try pass.selected.withUnsafeBufferPointer { (marks) throws(CUDAError) in
+            sparseEncoder.candidates, rows: rows, latents: latents, offsets: try offsets.values(), shown.columns,
+            shown.values)
+        try sparseEncoder.mark(setting.rule, context, allowed: allowed, &summary)
+        try sparseEncoder.selected.withUnsafeBufferPointer { (marks) throws(CUDAError) in
             if count > 0 { try shown.marks.upload(marks.baseAddress!, count) }
             try device.synchronize()
         }

@@ -34,7 +34,7 @@ package final class CUDAArithmetic: StepArithmetic {
     var selection: SelectionArrays
     var rows = 0
     /// What the host reads of a selection: candidates and marks, of a rule that is asked.
-    let pass = EncodingPass()
+    let sparseEncoder = SparseEncoder()
     package internal(set) var repeatCount = 0
     var startingFloor = StartingFloor()
     /// Tests set it in the place of what the last batch suggests.

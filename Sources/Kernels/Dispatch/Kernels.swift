@@ -16,7 +16,7 @@ public enum ProcessorLevel: Int, Sendable, Comparable, CaseIterable {
     case baseline = 2
     /// AVX2 and FMA.
     case v3 = 3
-    /// With AVX-512.
+    /// AVX-512 (F, BW, CD, DQ, VL).
     case v4 = 4
 
     /// Levels compare by what they need.
@@ -28,7 +28,8 @@ public enum ProcessorLevel: Int, Sendable, Comparable, CaseIterable {
     /// What is used: the level that `DMSAE_CPU` names, the best one otherwise; the program has asked `requested` first.
     public static let chosen: ProcessorLevel = {
         do { return try requested() } catch {
-            // Whoever did not ask, a test or a benchmark, must not run other kernels than it was told to without a word.
+            // Whoever did not ask, a test or a benchmark, must not run other kernels than it was told
+            // to without a word.
             let text = "Error: \(error)\n"
             _ = write(STDERR_FILENO, text, text.utf8.count)
             exit(EX_USAGE)

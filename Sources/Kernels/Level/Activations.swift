@@ -1,14 +1,15 @@
 import KernelTable
 
-// SiLU is z·σ(z). GELU by tanh is z·σ(s) with s = 2√(2/π)·(z + 0.044715 z³), since (1 + tanh u)/2 = σ(2u): the same function of
-// another argument. GELU proper is z·Φ(z), Φ of the normal distribution.
+// SiLU is z·σ(z). GELU by tanh is z·σ(s) with s = 2√(2/π)·(z + 0.044715 z³), since (1 + tanh u)/2 = σ(2u): the same
+// function of another argument. GELU proper is z·Φ(z), Φ of the normal distribution.
 //
-// What is not inlined is not private: the compiler would make weak code of it, of which the linker may keep the wrong copy.
+// What is not inlined is not private: the compiler would make weak code of it, of which the linker may
+// keep the wrong copy.
 
 private let linear: Float = 1.595_769_1
 private let cubic: Float = 0.071_354_814
 
-/// s.
+/// Of what the sigmoid is taken: z, or s.
 @inline(__always)
 private func argument(_ kind: Activation, _ z: V) -> V {
     kind == .silu ? z : z * multiplyAdd(V(repeating: linear), V(repeating: cubic), z * z)

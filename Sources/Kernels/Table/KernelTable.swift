@@ -39,8 +39,8 @@ public struct KernelTable: Sendable {
             _ y: Target, _ strideY: Int, _ entries: LatentEntries, _ x: Source, _ strideX: Int, _ count: Int,
             _ squares: UnsafeMutablePointer<Double>
         ) -> Void
-    /// As `sumRowsByLatent`, and products[e] += ⟨x[rows[e]], w[j]⟩; rows of w are `strideY` apart. Products are in single
-    /// precision like any of the dense ones, in 16 partial sums of 64 columns at most.
+    /// As `sumRowsByLatent`, and products[e] += ⟨x[rows[e]], w[j]⟩; rows of w are `strideY` apart. Products are in
+    /// single precision like any of the dense ones, in 16 partial sums of 64 columns at most.
     public var sumRowsByLatentWithProducts:
         @Sendable (
             _ y: Target, _ strideY: Int, _ entries: LatentEntries, _ x: Source, _ strideX: Int, _ count: Int,
@@ -170,8 +170,8 @@ public struct LatentEntries: @unchecked Sendable {
 }
 
 /// The scalars of one Adam step (arXiv:1412.6980, as PyTorch computes it):
-/// g ← gradientScale·g − along·p; m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; p ← p − stepSize·m / (√v·inverseRootCorrection + ε),
-/// with stepSize = lr/(1−β₁ᵗ) and inverseRootCorrection = 1/√(1−β₂ᵗ).
+/// g ← gradientScale·g − along·p; m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; p ← p − stepSize·m / (√v·inverseRootCorrection
+/// + ε), with stepSize = lr/(1−β₁ᵗ) and inverseRootCorrection = 1/√(1−β₂ᵗ).
 public struct AdamStep: Sendable {
     /// β₁ in [0, 1).
     public var beta1: Float

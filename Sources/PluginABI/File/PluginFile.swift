@@ -24,11 +24,12 @@ public struct VariableHash: Codable, Equatable, Sendable {
     }
 }
 
-/// A plugin file as it was when it was read: a copy that nobody can change, with its SHA-256, so that whatever loads it later,
-/// in this process or in a fresh worker, runs the bytes that results are recorded under, whatever became of the file.
+/// A plugin file as it was when it was read: a copy that nobody can change, with its SHA-256, so that whatever
+/// loads it later, in this process or in a fresh worker, runs the bytes that results are recorded under, whatever
+/// became of the file.
 ///
-/// With it the libraries beside it, those that it is linked with by way of $ORIGIN; and the file that describes a plain function.
-/// Libraries of the system are not copied.
+/// With it the libraries beside it, those that it is linked with by way of $ORIGIN; and the file that describes a plain
+/// function. Libraries of the system are not copied.
 public final class PluginFile: @unchecked Sendable {
     /// A shared object, copied.
     package struct Part: Codable {
@@ -66,8 +67,8 @@ public final class PluginFile: @unchecked Sendable {
     }
 
     /// Copies the file at `path`, which is to run with `variables`.
-    /// - Throws: `PluginFileError.unreadable`, `.worldWritable`, `.notASharedObject`, `.wrongMachine`, `.refused`; `.badFunction`
-    ///   for a description of a plain function that cannot be read.
+    /// - Throws: `PluginFileError.unreadable`, `.worldWritable`, `.notASharedObject`, `.wrongMachine`, `.refused`;
+    ///   `.badFunction` for a description of a plain function that cannot be read.
     public init(path given: String, variables: [VariableHash] = []) throws {
         guard let resolved = realpath(given, nil) else {
             throw PluginFileError.unreadable(path: given, reason: String(cString: strerror(errno)))

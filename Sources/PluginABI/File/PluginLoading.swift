@@ -5,18 +5,19 @@ import Synchronization
 extension PluginFile {
     /// Loads the copies, each once in a process and for good, and returns the handle of the file itself.
     ///
-    /// What a plugin defines is what it gets, though the host has a function of the same name, as OpenBLAS brings `sdot_`,
-    /// and whether or not the plugin hides its own: RTLD_DEEPBIND. The other ways: dlmopen gives the plugin a libc of its own,
-    /// a Swift one no longer fits beside it after a dozen, and nothing may be freed across; a worker without OpenBLAS would still
-    /// have libffi, libstdc++ and Foundation, and says nothing of plugins in this process.
+    /// What a plugin defines is what it gets, though the host has a function of the same name, as OpenBLAS brings
+    /// `sdot_`, and whether or not the plugin hides its own: RTLD_DEEPBIND. The other ways: dlmopen gives the plugin a
+    /// libc of its own, a Swift one no longer fits beside it after a dozen, and nothing may be freed across; a worker
+    /// without OpenBLAS would still have libffi, libstdc++ and Foundation, and says nothing of plugins in this process.
     ///
-    /// The price of RTLD_DEEPBIND is that it reaches past an allocator that was put before libc's (LD_PRELOAD, a sanitizer): what
-    /// libc allocates by one the plugin would free by the other. There it is left out, and a file that would not get all of its
-    /// own symbols is refused. C++ exceptions, type names and streams are those of one libstdc++ either way, and the program has no
-    /// copies of libc's variables (`environ`, `stdout`) that a plugin could miss.
+    /// The price of RTLD_DEEPBIND is that it reaches past an allocator that was put before libc's (LD_PRELOAD, a
+    /// sanitizer): what libc allocates by one the plugin would free by the other. There it is left out, and a
+    /// file that would not get all of its own symbols is refused. C++ exceptions, type names and streams are
+    /// those of one libstdc++ either way, and the program has no copies of libc's variables (`environ`, `stdout`)
+    /// that a plugin could miss.
     ///
-    /// RTLD_LOCAL: no plugin sees another's. RTLD_NODELETE: closing a library whose runtime keeps caches or threads, a Swift
-    /// one above all, crashes the host later, in code that has nothing to do with it.
+    /// RTLD_LOCAL: no plugin sees another's. RTLD_NODELETE: closing a library whose runtime keeps caches or threads, a
+    /// Swift one above all, crashes the host later, in code that has nothing to do with it.
     ///
     /// - Throws: `PluginFileError.notLoaded`, `.symbolTaken`.
     package func load() throws -> UnsafeMutableRawPointer { try Self.loaded.withLock { try $0.handle(of: self) } }
@@ -28,8 +29,8 @@ extension PluginFile {
         loaded.withLock { $0.handles.values.contains(library) }
     }
 
-    /// The libraries that the loader looks for while it loads a part: those the part needs and, since it goes through the
-    /// needs of what is loaded already once more, those that they need.
+    /// The libraries that the loader looks for while it loads a part: those the part needs and, since it goes through
+    /// the needs of what is loaded already once more, those that they need.
     private func companions(of part: Part) -> [Companion] {
         var all: [Companion] = []
         var rest = part.companions

@@ -9,8 +9,8 @@ extension SharedObject {
         package let isShared: Bool
     }
 
-    /// What the file behind a descriptor, whose headers these are, exports. What a table points at may lie outside the file, and
-    /// is then not there.
+    /// What the file behind a descriptor, whose headers these are, exports. What a table points at may lie outside the
+    /// file, and is then not there.
     /// - Throws: `PluginFileError.unreadable`.
     package func exports(in file: Int32, path: String) throws -> [Symbol] {
         let bytes = try Bytes(file, path: path)

@@ -1,7 +1,7 @@
 import Glibc
 
-/// The headers of a file, as far as they say whether it can be a plugin here, what loading it would do, the notes they lead to
-/// and the libraries that it is linked with: 64-bit, little-endian ELF.
+/// The headers of a file, as far as they say whether it can be a plugin here, what loading it would do, the notes they
+/// lead to and the libraries that it is linked with: 64-bit, little-endian ELF.
 ///
 /// The dynamic loader refuses such files too, but says "invalid ELF header" of a text file and of an object for
 /// another processor alike.

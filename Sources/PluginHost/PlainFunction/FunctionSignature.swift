@@ -10,8 +10,8 @@ import Yams
 ///     args: ["entries:i64", "activations:f32*", "scores:f32*"]
 ///     returns: i32
 ///
-/// An argument is NAME:TYPE. Scalars are passed by value (`i64`, `i32`) or, as Fortran has them, by reference (`i64*`, `i32*`);
-/// arrays have one type each. `returns` is "void" or "i32", where anything but 0 is an error.
+/// An argument is NAME:TYPE. Scalars are passed by value (`i64`, `i32`) or, as Fortran has them, by reference (`i64*`,
+/// `i32*`); arrays have one type each. `returns` is "void" or "i32", where anything but 0 is an error.
 package struct FunctionSignature: Equatable {
     var version: Int
     package var symbol: String

@@ -9,19 +9,9 @@ import PluginABI
 ///
 /// That a signature is the function's own cannot be checked: a wrong one is what isolation is for.
 public final class PlainFunction: AttributionScorer, LoadedPlugin {
-    /// The function's symbol.
-    public let name: String
-    public let version: String
-    /// The shared object.
-    public var path: String { file.path }
-    /// Its SHA-256, and that of its description.
-    public var files: [FileHash] { file.hashes }
-    /// What of the environment may decide what it computes.
-    public var variables: [VariableHash] { file.variables }
-    /// A plain function has none.
-    public let parameters: [PluginReference.Parameter] = []
+    /// Named by its symbol, without settings.
+    public let identity: PluginIdentity
     let signature: FunctionSignature
-    private let file: PluginFile
     nonisolated(unsafe) private let function: UnsafeMutableRawPointer
 
     /// The function that the file beside `file` describes.
@@ -44,9 +34,8 @@ public final class PlainFunction: AttributionScorer, LoadedPlugin {
         }
         self.function = function
         self.signature = signature
-        self.file = file
-        name = signature.symbol
-        version = "\(signature.version)"
+        identity = PluginIdentity(
+            name: signature.symbol, version: "\(signature.version)", file: file, parameters: [])
     }
 
     /// Scores a batch; see `AttributionScorer`.

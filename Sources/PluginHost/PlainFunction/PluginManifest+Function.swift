@@ -1,7 +1,8 @@
 import PluginABI
 
 extension PluginManifest {
-    /// What the file at `path` says of itself without being run, in a note or, for a plain function, beside it; nil for nothing.
+    /// What the file at `path` says of itself without being run, in a note or, for a plain function, beside
+    /// it; nil for nothing.
     /// - Throws: `PluginABIError.badManifest`, `.badFunction`; a `PluginFileError`.
     public init?(path: String) throws {
         let file = try PluginFile(path: path)
@@ -12,8 +13,8 @@ extension PluginManifest {
         }
     }
 
-    /// What the code of a file says, as a manifest; of a plain function, what the file beside it says once the function was
-    /// found.
+    /// What the code of a file says, as a manifest; of a plain function, what the file beside it says once
+    /// the function was found.
     ///
     /// Loads the file, so it runs its code in this process.
     /// - Throws: an error of the file or of what it exports.

@@ -44,20 +44,8 @@ public final class PluginSparsityRule: SparsityRule, LoadedPlugin {
             plugin.extensions.contains(DMSAE_SPARSITY_RULE_INFERENCE) ? try PluginRuleInference(instance) : nil
     }
 
-    /// The plugin's id.
-    public var name: String { instance.plugin.id }
-    /// The plugin's version.
-    public var version: String { instance.plugin.version }
-    /// All that the plugin says about itself.
-    public var plugin: PluginDescriptor { instance.plugin }
-    /// The file it is in.
-    public var path: String { instance.library.path }
-    /// SHA-256 of it and of the libraries beside it.
-    public var files: [FileHash] { instance.library.file.hashes }
-    /// What of the environment may decide what it computes.
-    public var variables: [VariableHash] { instance.library.file.variables }
-    /// Its settings, in the order given.
-    public var parameters: [PluginReference.Parameter] { instance.parameters }
+    /// What the plugin is.
+    public var identity: PluginIdentity { instance.identity }
 
     /// The most the rule will select in one scope, never more than the scope has entries.
     /// - Throws: `PluginCallError.failed`, `.negativeUpperCount`, `.cancelled`, `.lost`.
@@ -73,7 +61,8 @@ public final class PluginSparsityRule: SparsityRule, LoadedPlugin {
     }
 
     /// Marks the candidates to keep; see `SparsityRule`.
-    /// - Throws: `PluginCallError.failed`, `.badMark`, `.tooManySelected`, `.negativeUpperCount`, `.cancelled`, `.lost`.
+    /// - Throws: `PluginCallError.failed`, `.badMark`, `.tooManySelected`, `.negativeUpperCount`, `.cancelled`,
+    ///   `.lost`.
     public func select(
         from candidates: SparseCodes, _ context: SelectionContext, selected: UnsafeMutableBufferPointer<UInt8>
     ) throws {

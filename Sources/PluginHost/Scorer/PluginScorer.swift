@@ -14,7 +14,8 @@ public final class PluginScorer: AttributionScorer, LoadedPlugin {
     public let accumulation: (any AccumulatingScore)?
 
     /// A scorer of the given plugin.
-    /// - Throws: a `PluginReferenceError` for settings, a `PluginCallError`; `PluginABIError.missingTable` if it has neither of a scorer's tables.
+    /// - Throws: a `PluginReferenceError` for settings, a `PluginCallError`; `PluginABIError.missingTable` if it has
+    ///   neither of a scorer's tables.
     public init(
         _ plugin: PluginDescriptor, of library: PluginLibrary, parameters: [PluginReference.Parameter] = [],
         services: PluginServices
@@ -29,20 +30,8 @@ public final class PluginScorer: AttributionScorer, LoadedPlugin {
             : try instance.table(DMSAE_SCORER_PER_TOKEN, dmsae_scorer_per_token.self, notNull: [("score", \.score)])
     }
 
-    /// The plugin's id.
-    public var name: String { instance.plugin.id }
-    /// The plugin's version.
-    public var version: String { instance.plugin.version }
-    /// All that the plugin says about itself.
-    public var plugin: PluginDescriptor { instance.plugin }
-    /// The file it is in.
-    public var path: String { instance.library.path }
-    /// SHA-256 of it and of the libraries beside it.
-    public var files: [FileHash] { instance.library.file.hashes }
-    /// What of the environment may decide what it computes.
-    public var variables: [VariableHash] { instance.library.file.variables }
-    /// Its settings, in the order given.
-    public var parameters: [PluginReference.Parameter] { instance.parameters }
+    /// What the plugin is.
+    public var identity: PluginIdentity { instance.identity }
     /// Whether it has scores of tokens.
     public var scoresTokens: Bool { table != nil }
 

@@ -19,8 +19,8 @@ final class ConcurrentCalls: Sendable {
     /// The number of the first call, of `count`, that gave other bytes among others than alone; nil if none did.
     ///
     /// - Parameters:
-    ///   - seconds: how long to look. With fewer processors than threads the calls meet where the system takes turns, every few
-    ///     milliseconds, so a tenth of a second is many meetings.
+    ///   - seconds: how long to look. With fewer processors than threads the calls meet where the system takes turns,
+    ///     every few milliseconds, so a tenth of a second is many meetings.
     ///   - call: what the call of a number gives.
     /// - Throws: what a call throws.
     static func difference(

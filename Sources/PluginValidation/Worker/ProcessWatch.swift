@@ -11,9 +11,7 @@ struct ProcessTraces: Codable, Sendable {
     var allocatedBytes: Int
     /// Bytes of memory in use, allocated by whatever means.
     var residentBytes: Int
-    /// Open descriptors.
     var descriptors: Int
-    /// Threads.
     var threads: Int
     /// Whether its threads use the processor while nothing is asked of them.
     var isBusy: Bool
@@ -21,8 +19,8 @@ struct ProcessTraces: Codable, Sendable {
 
 /// Remembers how a worker was, so that what a plugin changes in it can be told.
 ///
-/// Standard output and error become files that nobody reads, so that what is written there is known to the byte, up to a
-/// MiB, when they are full; a crash of a watched plugin has no last words.
+/// Standard output and error become files that nobody reads, so that what is written there is known to the byte, up to
+/// a MiB, when they are full; a crash of a watched plugin has no last words.
 final class ProcessWatch {
     private let before: [String: String]
     private let output: [(name: String, file: Int32)]
@@ -43,7 +41,8 @@ final class ProcessWatch {
         before = Self.state()
     }
 
-    /// From here on floating-point modes count: a library built by `-ffast-math` may change them merely by being loaded.
+    /// From here on floating-point modes count: a library built by `-ffast-math` may change them
+    /// merely by being loaded.
     func libraryIsLoaded() { modesAtStart = changedModes.load(ordering: .relaxed) }
 
     /// How the process is now.
@@ -75,8 +74,8 @@ final class ProcessWatch {
         (dmsae_allocated(), entries("/proc/self/fd"), entries("/proc/self/task"))
     }
 
-    /// Whether this process uses the processor while this thread sleeps. Threads may wait awake for more work for a while, as
-    /// those of OpenMP do for a fifth of a second: a whole second without one quiet twentieth is no waiting.
+    /// Whether this process uses the processor while this thread sleeps. Threads may wait awake for more work for a
+    /// while, as those of OpenMP do for a fifth of a second: a whole second without one quiet twentieth is no waiting.
     private static func isBusy() -> Bool {
         func used() -> Int {
             var time = timespec()

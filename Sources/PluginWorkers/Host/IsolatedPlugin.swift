@@ -8,7 +8,7 @@ import Synchronization
 /// one: once, since the machine may have been at fault. If that ends too the input is kept and the caller is told.
 package final class IsolatedPlugin: @unchecked Sendable {
     /// What every worker runs.
-    let file: PluginFile
+    private let file: PluginFile
     package let created: CreateReply
     private let request: CreateRequest
     package let isolation: PluginIsolation
@@ -27,7 +27,8 @@ package final class IsolatedPlugin: @unchecked Sendable {
         isolation.attempts > 1 ? " twice on the same input" : ""
     }
 
-    /// - Throws: an error of the file or the call; `WorkerError.crashed` if creating it took the worker down at every attempt.
+    /// - Throws: an error of the file or the call; `WorkerError.crashed` if creating it took the worker
+    ///   down at every attempt.
     package init(_ request: CreateRequest, _ isolation: PluginIsolation, _ services: PluginServices) throws {
         // What is no plugin at all is told here, in this process, by the one who can tell it from a crash.
         let file = try PluginFile(
@@ -52,9 +53,10 @@ package final class IsolatedPlugin: @unchecked Sendable {
 
     var path: String { file.path }
     var name: String { created.id }
-    var version: String { created.version }
-    var parameters: [PluginReference.Parameter] {
-        created.parameters.map { PluginReference.Parameter(key: $0[0], value: $0[1]) }
+    var identity: PluginIdentity {
+        PluginIdentity(
+            name: name, version: created.version, file: file,
+            parameters: created.parameters.map { PluginReference.Parameter(key: $0[0], value: $0[1]) })
     }
 
     private func warn(_ text: String) {

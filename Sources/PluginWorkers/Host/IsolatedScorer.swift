@@ -15,12 +15,7 @@ package final class IsolatedScorer: AttributionScorer, LoadedPlugin {
         }
     }
 
-    package var name: String { worker.name }
-    package var version: String { worker.version }
-    package var path: String { worker.path }
-    package var files: [FileHash] { worker.file.hashes }
-    package var variables: [VariableHash] { worker.file.variables }
-    package var parameters: [PluginReference.Parameter] { worker.parameters }
+    package var identity: PluginIdentity { worker.identity }
     package var scoresTokens: Bool { worker.created.scoresTokens }
 
     package func score(_ batch: ScoringBatch, into scores: UnsafeMutableBufferPointer<Float>) throws {

@@ -23,12 +23,7 @@ package final class IsolatedSparsityRule: SparsityRule, LoadedPlugin {
         }
     }
 
-    package var name: String { worker.name }
-    package var version: String { worker.version }
-    package var path: String { worker.path }
-    package var files: [FileHash] { worker.file.hashes }
-    package var variables: [VariableHash] { worker.file.variables }
-    package var parameters: [PluginReference.Parameter] { worker.parameters }
+    package var identity: PluginIdentity { worker.identity }
 
     package func upperCount(_ context: SelectionContext) throws -> Int {
         let reply = try worker.ask(

@@ -48,7 +48,8 @@ extension PluginCatalog {
 
     /// The scorer that a reference such as `gxa` or `./scorer.so,alpha=2` names.
     ///
-    /// - Parameter isolation: how to run what was not shipped beside the executable; nil runs everything in this process.
+    /// - Parameter isolation: how to run what was not shipped beside the executable; nil runs
+    ///   everything in this process.
     /// - Throws: an error of the reference, the file or what it exports; a `PluginCallError`, a `WorkerError`.
     public func scorer(
         _ reference: String, services: PluginServices, isolation: PluginIsolation?

@@ -83,8 +83,8 @@ package final class ProcessGroup: @unchecked Sendable {
     /// Becomes readable when the process has ended; for `poll` beside other descriptors.
     package var endDescriptor: Int32 { descriptor }
 
-    /// How it ended, waiting for at most `milliseconds`; -1 waits for ever. nil: it still runs. When it has ended, so has
-    /// its group.
+    /// How it ended, waiting for at most `milliseconds`; -1 waits for ever. nil: it still runs. When it has ended,
+    /// so has its group.
     package func wait(milliseconds: Int32) -> End? {
         if let end { return end }
         var watched = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)

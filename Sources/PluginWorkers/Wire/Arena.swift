@@ -125,7 +125,6 @@ package struct ArenaBlocks {
     private(set) var list: [UnsafeRawBufferPointer] = []
     private var kept: [Any] = []
 
-    /// None yet.
     package init() {}
 
     /// Adds an array of plain values.

@@ -5,7 +5,6 @@ struct EvaluationRequest: Codable {
     /// An edit; a float as its bits, which JSON keeps.
     struct Change: Codable {
         var tokens: Range<Int>
-        /// A `dmsae_edit_operation`.
         var operation: dmsae_edit_operation.RawValue
         var latent: Int
         var value: UInt32

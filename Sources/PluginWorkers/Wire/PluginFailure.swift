@@ -24,7 +24,8 @@ public enum PluginFailure: Error, Equatable, Codable, Sendable, CustomStringConv
             }
     }
 
-    /// The error of the call. What the worker was refused stays a failure of the worker: the host is not short of anything.
+    /// The error of the call. What the worker was refused stays a failure of the worker: the host is
+    /// not short of anything.
     var error: any Error {
         switch self {
         case .reference(let error): error
@@ -35,8 +36,8 @@ public enum PluginFailure: Error, Equatable, Codable, Sendable, CustomStringConv
         }
     }
 
-    /// What a plugin's process answered, of the error of a call; nil for another one: a crash, a wish to stop, what the host
-    /// was refused.
+    /// What a plugin's process answered, of the error of a call; nil for another one: a crash, a wish to stop, what
+    /// the host was refused.
     public static func answered(_ error: any Error) -> PluginFailure? {
         switch error {
         case let failure as PluginFailure: failure

@@ -1,7 +1,7 @@
 import LinearAlgebra
 import SparseCoding
 
-/// A selection.
+/// What a rule is asked about a selection: its context, and where the codes lie if it is shown any.
 package struct SelectionHeader: Codable {
     package var codes: CodesHeader?
     var mode: Int32

@@ -9,8 +9,8 @@ import SparseCoding
 /// The other side of isolation: a process that loads one plugin and does what the host asks, one request at a time.
 ///
 /// It runs the same code as a plugin in the host would, checks included, so both modes agree bit for bit. It has the
-/// host's line as descriptor 3, what they share as descriptor 4 and the plugin's file from 5 on. Processes that the plugin starts stay in its process
-/// group and end with it.
+/// host's line as descriptor 3, what they share as descriptor 4 and the plugin's file from 5 on. Processes that the
+/// plugin starts stay in its process group and end with it.
 package final class PluginWorker {
     package let channel: WorkerChannel
     private let pages: SharedPages

@@ -82,7 +82,8 @@ struct DictionaryConfiguration {
     }
 }
 
-/// `config.json` of a dictionary that we write, with the keys that dictionary_learning's and SAEBench's readers ask for.
+/// `config.json` of a dictionary that we write, with the keys that dictionary_learning's and
+/// SAEBench's readers ask for.
 struct WrittenDictionary: Codable {
     struct Trainer: Codable {
         var trainer_class: String

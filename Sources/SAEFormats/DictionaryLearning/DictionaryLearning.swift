@@ -2,7 +2,8 @@ import LinearAlgebra
 import SparseCoding
 import TensorFiles
 
-/// A folder of dictionary_learning (and of SAEBench's baselines): `ae.pt`, a state dict of torch.save, and `config.json`.
+/// A folder of dictionary_learning (and of SAEBench's baselines): `ae.pt`, a state dict
+/// of torch.save, and `config.json`.
 ///
 /// | `dict_class` | encoder | at inference |
 /// |---|---|---|
@@ -16,21 +17,13 @@ import TensorFiles
 ///
 /// Tensors have their own types and strides: b_dec of SAEBench's Matryoshka SAEs is in
 /// bfloat16, W_enc is stored transposed.
-package struct DictionaryLearning: SAEFormat {
+package struct DictionaryLearning: SAEFolderFormat {
     package let name = "dictionary_learning"
-    static let weightsName = "ae.pt"
-    static let configurationName = "config.json"
+    package static let weightsName = "ae.pt"
+    package static let configurationName = "config.json"
 
     /// For `SAEFormats`, and where the format is meant by name.
     package init() {}
-
-    private func folder(_ path: String) -> String { folderOf(file: Self.weightsName, path) }
-
-    package func recognizes(_ path: String) -> Bool { exists(folder(path) + "/" + Self.weightsName) }
-
-    package func files(_ path: String) -> [String] {
-        [Self.configurationName, Self.weightsName].map { folder(path) + "/" + $0 }
-    }
 
     // MARK: Reading
 
@@ -57,8 +50,8 @@ package struct DictionaryLearning: SAEFormat {
 
     // MARK: Writing
 
-    /// Writes the class that computes the same: a MatryoshkaBatchTopKSAE with one threshold, an AutoEncoderTopK, a JumpReluAutoEncoder
-    /// without subtraction of b_dec, a ReLU AutoEncoder.
+    /// Writes the class that computes the same: a MatryoshkaBatchTopKSAE with one threshold, an AutoEncoderTopK, a
+    /// JumpReluAutoEncoder without subtraction of b_dec, a ReLU AutoEncoder.
     package func write(_ sae: SparseAutoencoder, _ provenance: SAEProvenance, to path: String) throws {
         let kind = try DictionaryKind(of: sae, format: name)
         var k: Int?
