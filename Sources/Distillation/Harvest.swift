@@ -61,7 +61,7 @@ public struct Harvest {
         try createFolder(folder)
         var shard = ShardWriter(
             folder: folder, dIn: model.configuration.dModel, settings: settings, lock: lock)
-        var (tokens, special, sinks, length) = (0, 0, 0, 0)
+        var (tokens, special, sinks, padding, length) = (0, 0, 0, 0, 0)
         var square = 0.0
         progress.begin("harvest", total: settings.tokens, unit: "tokens")
         while tokens < settings.tokens, let batch = try next() {
@@ -72,7 +72,8 @@ public struct Harvest {
             var noSinks = policy
             noSinks.sinkRatio = nil
             let unspecial = noSinks.replaced(batch, residual: x)
-            for r in 0..<x.rows {
+            padding += batch.paddingCount
+            for r in 0..<x.rows where !batch.isPadding(r) {
                 if replaced[r] != 0 {
                     square += Double(kernels.dot(x.row(r), x.row(r), x.columns))
                     try shard.append(x.row(r))
@@ -98,7 +99,8 @@ public struct Harvest {
         let record = ActivationStoreRecord(
             dIn: model.configuration.dModel, rows: rows, shardRows: shard.writtenRows, shardHashes: shard.hashes,
             inputScale: scale, tokens: tokens, skippedTokens: settings.skippedTokens, droppedSpecial: special,
-            droppedSinks: sinks, keepFirst: policy.keepFirst, specialTokens: policy.specialTokens.sorted(),
+            droppedSinks: sinks, droppedPadding: padding > 0 ? padding : nil, keepFirst: policy.keepFirst,
+            specialTokens: policy.specialTokens.sorted(),
             sinkRatio: policy.sinkRatio, model: settings.modelName, layer: layer, contextLength: length,
             seed: settings.seed, hashes: settings.hashes, settings: settings.others)
         try lock?.requireInPlace()

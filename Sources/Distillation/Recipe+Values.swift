@@ -1,4 +1,5 @@
 import Attribution
+import LanguageModeling
 import SparseCoding
 import TensorFiles
 import Yams
@@ -43,7 +44,7 @@ extension String: RecipeValue {
     /// Quoted where YAML would read something else, as in a path with " #" in it.
     var recipeYAML: String {
         let isPlain =
-            !unicodeScalars.contains(where: \.deceives)
+            !unicodeScalars.contains(where: \.deceives) && !contains(where: ",[]{}".contains)
             && ((try? Yams.compose(yaml: "key: " + self))?.mapping?["key"]?.scalar?.string == self)
         return isPlain ? self : "\"" + unicodeScalars.map(Self.escaped).joined() + "\""
     }
@@ -76,6 +77,7 @@ extension Array: RecipeValue where Element: RecipeValue {
         self = values
     }
     var recipeText: String { "[" + map(\.recipeText).joined(separator: ", ") + "]" }
+    var recipeYAML: String { "[" + map(\.recipeYAML).joined(separator: ", ") + "]" }
     static var wanted: String { "a list, each \(Element.wanted)" }
 }
 
@@ -117,6 +119,7 @@ extension DecayStart: RecipeValue {
 }
 
 extension BudgetScope: RecipeValue {}
+extension TokenWidth: RecipeValue {}
 extension AggregateScope: RecipeValue {}
 extension CoreDecoderStart: RecipeValue {}
 
