@@ -8,15 +8,23 @@ public struct SampledSequences {
     public let length: Int
     /// Sequences of a sample; the last one may have fewer.
     public let step: Int
-    private let make: (TokenBatch) throws -> SpliceSample
-    private let tokens: TokenBatch
+    private let make: (Range<Int>) throws -> SpliceSample
 
     /// The sequences of `tokens`, of which `make` runs the model up to the hook.
     public init(_ tokens: TokenBatch, step: Int, _ make: @escaping (TokenBatch) throws -> SpliceSample) {
         (count, length) = (tokens.sequenceCount, tokens.length)
-        self.tokens = tokens
         self.step = step
-        self.make = make
+        self.make = { try make(tokens.sequences($0)) }
+    }
+
+    /// The sequences of samples that are in memory, at least one and of one size but for the last, which may have fewer sequences.
+    public init(_ samples: [SpliceSample]) {
+        precondition(!samples.isEmpty, "no samples")
+        let step = samples[0].tokens.sequenceCount
+        count = samples.reduce(0) { $0 + $1.tokens.sequenceCount }
+        length = samples[0].tokens.length
+        self.step = step
+        make = { samples[$0.lowerBound / step] }
     }
 
     /// S·T.
@@ -25,7 +33,7 @@ public struct SampledSequences {
     /// Some of the sequences.
     ///
     /// - Throws: what the model throws.
-    public func sample(_ sequences: Range<Int>) throws -> SpliceSample { try make(tokens.sequences(sequences)) }
+    public func sample(_ sequences: Range<Int>) throws -> SpliceSample { try make(sequences) }
 
     /// All of them, a sample after the other.
     ///

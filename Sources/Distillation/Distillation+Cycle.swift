@@ -1,4 +1,5 @@
 import Attribution
+import Glibc
 import LinearAlgebra
 import SparseCoding
 import TensorFiles
@@ -28,8 +29,8 @@ extension Distillation {
         }
         let (sae, record) = try trainOne(
             name, k: recipe.k, seed: seed(t), core: encoder, budget: recipe.cycleBudget, store, evaluation,
-            folder: name + "/sae")
-        var (core, scores) = try select(sae, t, previous: frozen, scoring, name)
+            folder: name + "/sae", after: mark)
+        var (core, scores) = try select(sae, t, previous: frozen, scoring, name, after: mark)
         _ = try place(name)
         let origin = try scoringSettings(of: folder + "/sae")
         core.origin = origin
@@ -45,6 +46,7 @@ extension Distillation {
         try JSONRecord.write(cycle, to: folder + "/metrics.json")
         try lock?.requireInPlace()
         mark = try StepMark.write(Self.cycleFiles, of: folder, run: identity, after: mark)
+        unlink(scoringState(name))
         return (cycle, core)
     }
 
@@ -94,91 +96,39 @@ extension Distillation {
         }
     }
 
-    /// Trains, folds, evaluates and saves one SAE.
-    func trainOne(
-        _ name: String, k: Double, seed: UInt64, core: Matrix?, budget: BudgetScope, _ store: ActivationStore,
-        _ evaluation: EvaluationSet, folder: String
-    ) throws -> (SparseAutoencoder, SAERecord) {
-        let layout = try PrefixLayout(
-            groups: recipe.resolvedGroups, width: recipe.width, coreCount: core?.rows ?? 0)
-        let plan = try TrainingPlan(
-            recipe.trainingSettings(k: k, budget: budget), dIn: store.record.dIn, layout: layout)
-        if budget == .total, let core, let warning = FailureSignature.beforeTotalBudget(core: core.rows, k: k) {
-            progress.warn("\(name): \(warning)")
-        }
-        let sae = SparseAutoencoder(dIn: store.record.dIn, layout: layout)
-        sae.initialize(seed: seed, core: core, coreDecoder: recipe.coreDecoder)
-        let trainer = try Trainer(sae, plan: plan, rule: parts.rule, on: parts.device)
-        let reader = try store.reader(batch: plan.batchSize, seed: seed)
-        let scale = Float(store.record.inputScale)
-        let training = TrainingRun(name: name, steps: plan.steps, progress: progress, stop: stop, lock: lock)
-        let provenance = provenance(plan, store.record, seed: seed)
-        let outcome: TrainingOutcome
-        do {
-            outcome = try training.train(
-                trainer, from: { reader.read(step: $0, scale: scale, into: $1) }, log: log, inputScale: scale)
-        } catch let error as TrainedWithoutForm {
-            let kept = try place(folder)
-            try SAEFolder.write(sae, provenance, to: kept)
-            throw error.kept(in: kept)
-        }
-        if let warning = outcome.warning(rule: parts.rule) { progress.warn("\(name): \(warning)") }
-        progress.begin("evaluate \(name)", total: recipe.evaluationTokens, unit: "tokens")
-        let metrics = try evaluation.evaluate(sae) {
-            try stop.check()
-            progress.advance(by: $0, detail: "")
-        }
-        progress.end()
-        try SAEFolder.write(sae, provenance, to: try place(folder))
-        let record = SAERecord(
-            seed: seed, frozenCore: layout.coreCount, lastStep: outcome.last,
-            deadLatents: trainer.tokensSinceFired.count { $0 >= plan.deadAfterTokens }, width: sae.dSAE,
-            evaluation: metrics)
-        return (sae, record)
-    }
+    /// Where the state of a cycle's scorer is while it scores.
+    private func scoringState(_ name: String) -> String { "\(run.path)/\(name)/scoring.safetensors" }
 
-    private func provenance(_ plan: TrainingPlan, _ store: ActivationStoreRecord, seed: UInt64) -> SAEProvenance {
-        var provenance = SAEProvenance()
-        provenance.model = parts.modelName
-        provenance.layer = recipe.layer
-        provenance.contextLength = recipe.context
-        provenance.seed = seed
-        provenance.inputScale = store.inputScale
-        provenance.rule = "\(parts.rule.name) \(parts.rule.version)"
-        provenance.ruleSettings = parts.ruleSettings
-        provenance.settings = [
-            "core decoder start": recipe.coreDecoder.rawValue, "input scale": "measured", "order": "shuffled",
-        ].merging(parts.device.record) { $1 }
-        provenance.hashes = parts.hashes.filter { !$0.key.hasPrefix("scorer") && !$0.key.hasPrefix("evaluation text") }
-        provenance.plan = plan
-        provenance.steps = plan.steps
-        return provenance
-    }
-
+    /// Scores the candidates and selects among them. A scorer of totals, which may take hours, goes on from its last state.
     private func select(
-        _ sae: SparseAutoencoder, _ t: Int, previous: Core?, _ scoring: [SpliceSample], _ name: String
+        _ sae: SparseAutoencoder, _ t: Int, previous: Core?, _ scoring: [SpliceSample], _ name: String,
+        after mark: String
     ) throws -> (Core, [Double]) {
         let spliced = try SplicedPass(model: parts.model, layer: recipe.layer, sae: sae)
+        let sequences = SampledSequences(scoring)
         let means = MeanActivations(spliced, sequences: scoring.count, step: 1) { scoring[$0.lowerBound] }
-        let pass = ScoringPass(spliced, scorer: parts.scorer, means: means)
         let aggregate = try Aggregate(recipe.aggregate)
+        let pass = ScoringPass(spliced, scorer: parts.scorer, means: means)
         let accumulator = ScoreAccumulator(
-            latents: pass.candidateCount, tokens: scoring.reduce(0) { $0 + $1.tokenCount }, aggregate: aggregate,
-            scope: recipe.over, isSigned: recipe.signed)
-        try pass.begin(
-            sequences: scoring.reduce(0) { $0 + $1.tokens.sequenceCount },
-            tokens: scoring.reduce(0) { $0 + $1.tokenCount })
-        progress.begin("score \(name)", total: recipe.scoreTokens, unit: "tokens")
-        defer { progress.end() }
-        for sample in scoring {
-            try stop.check()
-            try pass.accumulate([sample], into: accumulator) { progress.advance(by: $0, detail: "") }
+            latents: pass.candidateCount, tokens: sequences.tokenCount, aggregate: aggregate, scope: recipe.over,
+            isSigned: recipe.signed)
+        let scoringRun = try ScoringRun(
+            pass, accumulator, over: sequences, key: PassKey(["run": identity, "step": name, "after": mark]))
+        var checkpoint: ScoringRun.Checkpoint?
+        if let lock, parts.scorer.accumulation != nil, !parts.scorer.scoresTokens {
+            let kept = ScoringRun.Checkpoint(scoringState(name), lock)
+            try scoringRun.resume(kept) { _ in }
+            checkpoint = kept
         }
-        let scores = try pass.totals(accumulator)
-        let selection = try CoreSelection(
-            scores, fraction: recipe.tau, tokens: accumulator.tokenCount,
-            measure: parts.scorer.scoresTokens
-                ? .aggregate(aggregate, recipe.over, isSigned: recipe.signed) : .total(parts.scorer.name))
-        return (Core(selection, scores: scores, cycle: t, previous: previous), scores)
+        progress.begin("score \(name)", total: scoringRun.remainingTokens, unit: "tokens")
+        defer { progress.end() }
+        let (stop, progress) = (stop, progress)
+        try scoringRun.run(
+            keeping: checkpoint, watch: PassWatch(check: stop.check, advance: progress.advance(by:detail:)))
+        let result = try scoringRun.result(tau: recipe.tau) { _ in
+            parts.scorer.scoresTokens
+                ? .aggregate(aggregate, recipe.over, isSigned: recipe.signed) : .total(parts.scorer.name)
+        }
+        return (Core(result.core, scores: result.scores, cycle: t, previous: previous), result.scores)
     }
 }

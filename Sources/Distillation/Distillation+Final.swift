@@ -39,15 +39,16 @@ extension Distillation {
             let seed = seed(recipe.cycles + 1)
             let (_, dmsae) = try trainOne(
                 name + "/dmsae", k: k, seed: seed, core: frozen, budget: recipe.finalBudget, store, evaluation,
-                folder: name + "/dmsae")
+                folder: name + "/dmsae", after: mark)
             let (_, baseline) = try trainOne(
                 name + "/baseline", k: k, seed: seed, core: nil, budget: .nonCore, store, evaluation,
-                folder: name + "/baseline")
+                folder: name + "/baseline", after: mark)
             var record = FinalRecord(k: k, dmsae: dmsae, baseline: baseline)
             for (control, encoder) in controls {
                 let part = name + "/" + control.rawValue
                 record[control] = try trainOne(
-                    part, k: k, seed: seed, core: encoder, budget: recipe.finalBudget, store, evaluation, folder: part
+                    part, k: k, seed: seed, core: encoder, budget: recipe.finalBudget, store, evaluation, folder: part,
+                    after: mark
                 ).1
             }
             for (part, title) in record.named {

@@ -34,6 +34,8 @@ public struct DistillationParts: Sendable {
     public var version: String
     /// Where trainings are computed.
     package var device: any TrainingDevice = Lanes.shared
+    /// How often the state of a training is kept.
+    public var checkpoints = CheckpointRhythm()
 
     public init(
         model: any LanguageModel, modelName: String, specialTokens: Set<Int32>,

@@ -20,6 +20,10 @@ public enum DistillationError: Error, CustomStringConvertible, Equatable {
     case nothingToResume(folder: String)
     /// A resumed run whose recipe is another.
     case recipeChanged(folder: String, key: String, was: String, now: String)
+    /// Something that was cut short, where it is to be begun.
+    case cutShort(what: String, folder: String, after: String, kept: String)
+    /// Something that was cut short, gone on with from other beginnings.
+    case startedOtherwise(what: String, folder: String, key: String, was: String, now: String)
     /// A finished step of a run whose files do not fit together.
     case badStep(folder: String, reason: String)
     /// What of a finished step is not as it was written.
@@ -74,6 +78,11 @@ public enum DistillationError: Error, CustomStringConvertible, Equatable {
         case .recipeChanged(let folder, let key, let was, let now):
             "the run in \(folder) was started with \(key) = \(was), now it is \(now); "
                 + "resume it with its own recipe or choose another --out"
+        case .cutShort(let what, let folder, let after, let kept):
+            "a \(what) into \(folder) was cut short after \(after); go on with it by --resume, or delete \(kept) to begin again"
+        case .startedOtherwise(let what, let folder, let key, let was, let now):
+            "the \(what) into \(folder) was started with \(key) = \(was), now it is \(now); resume it with what it was started "
+                + "with, or choose another --out"
         case .stepDiffers(let reason): reason
         case .badStep(let folder, let reason):
             "\(folder) cannot be read back: \(reason). Delete \(folder) and resume: it is made again"

@@ -10,6 +10,8 @@ public final class EventLog {
     private let path: String
     /// Of a log that replaces an older one: what it is written to until it is committed.
     public let replacement: AtomicFile?
+    /// What was written to the replacement, for a checkpoint of what it is the log of; empty without one.
+    private(set) var text = ""
 
     /// The first line of a run's log.
     private struct RunEvent: Codable {
@@ -75,8 +77,18 @@ public final class EventLog {
     ///
     /// - Throws: `TensorFileError.unwritable`.
     public func append(_ event: some Encodable) throws {
-        let line = Array((try JSONRecord.text(event, pretty: false) + "\n").utf8)
-        if let replacement { return try line.withUnsafeBytes { try replacement.write($0) } }
+        try append(lines: try JSONRecord.text(event, pretty: false) + "\n")
+    }
+
+    /// Appends whole lines, those of a log that was cut short.
+    ///
+    /// - Throws: `TensorFileError.unwritable`.
+    func append(lines: String) throws {
+        let line = Array(lines.utf8)
+        if let replacement {
+            text += lines
+            return try line.withUnsafeBytes { try replacement.write($0) }
+        }
         let written = line.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
         guard written == line.count else {
             // Cut short by a limit, the next write would say so.

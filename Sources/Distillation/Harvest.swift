@@ -1,4 +1,5 @@
 import Attribution
+import Glibc
 import Kernels
 import LanguageModeling
 import LinearAlgebra
@@ -49,55 +50,75 @@ public struct Harvest {
         self.settings = settings
     }
 
-    /// Harvests until `next` has no more batches or enough tokens are in.
+    /// Whole shards of a harvest into `folder` that was cut short; nil where there is none.
+    public static func shardsLeft(in folder: String) -> Int? {
+        let path = HarvestedShards.path(in: folder)
+        guard !ActivationStore.isAt(folder), exists(path) else { return nil }
+        return (try? JSONRecord.read(HarvestedShards.self, from: path))?.marks.count ?? 0
+    }
+
+    /// Harvests until `next` has no more batches or enough tokens are in; goes on after the shards that a harvest of the same left
+    /// in the folder.
     ///
-    /// - Parameter lock: of the folder or the one around it; nil where nobody else can write there.
+    /// - Parameters:
+    ///   - next: batches from the start of the text, the same each time.
+    ///   - lock: of the folder or the one around it; nil where nobody else can write there.
     /// - Throws: what the model and the file system throw; `DistillationError.interrupted`, `.textTooShort`,
-    ///   `.nothingHarvested`; `OutputLockError` when the folder is not the one it was.
+    ///   `.nothingHarvested`, `.startedOtherwise`; `OutputLockError` when the folder is not the one it was.
     public func run(
         next: () throws -> TokenBatch?, to folder: String, lock: OutputLock? = nil, progress: any ProgressSink,
         stop: StopRequest
     ) throws -> ActivationStore {
         try createFolder(folder)
-        var shard = ShardWriter(
-            folder: folder, dIn: model.configuration.dModel, settings: settings, lock: lock)
-        var (tokens, special, sinks, padding, length) = (0, 0, 0, 0, 0)
-        var square = 0.0
+        let left = try HarvestedShards.left(in: folder, causes: causes, warn: progress.warn)
+        var shards = ShardWriter(
+            folder: folder, dIn: model.configuration.dModel, settings: settings, lock: lock, left: left)
+        let start = left.last
+        var (tokens, special, sinks, padding, length) = (0, start.special, start.sinks, 0, 0)
+        var square = start.square
         progress.begin("harvest", total: settings.tokens, unit: "tokens")
         while tokens < settings.tokens, let batch = try next() {
             try stop.check()
+            defer {
+                tokens += batch.ids.count
+                padding += batch.paddingCount
+                length = batch.length
+                progress.advance(by: batch.ids.count, detail: "")
+            }
+            if tokens + batch.ids.count <= start.tokens { continue }
             let x = try model.residual(of: batch, afterLayer: layer)
             guard x.isFinite else { throw DistillationError.notFinite(layer: layer, token: tokens) }
             let replaced = policy.replaced(batch, residual: x)
             var noSinks = policy
             noSinks.sinkRatio = nil
             let unspecial = noSinks.replaced(batch, residual: x)
-            padding += batch.paddingCount
-            for r in 0..<x.rows where !batch.isPadding(r) {
+            for r in (tokens == start.tokens ? start.position : 0)..<x.rows where !batch.isPadding(r) {
                 if replaced[r] != 0 {
+                    if shards.isFull {
+                        try shards.flush(
+                            HarvestedShards.Mark(
+                                tokens: tokens, position: r, special: special, sinks: sinks, square: square))
+                    }
                     square += Double(kernels.dot(x.row(r), x.row(r), x.columns))
-                    try shard.append(x.row(r))
+                    shards.append(x.row(r))
                 } else if unspecial[r] == 0 {
                     special += 1
                 } else {
                     sinks += 1
                 }
             }
-            tokens += batch.ids.count
-            length = batch.length
-            progress.advance(by: batch.ids.count, detail: "")
         }
         progress.end()
         guard tokens >= settings.tokens || !settings.needsAllTokens else {
             throw DistillationError.textTooShort(wanted: settings.tokens, found: tokens, purpose: "harvesting")
         }
-        try shard.flush()
-        let rows = shard.writtenRows.reduce(0, +)
+        try shards.flush(nil)
+        let rows = shards.rows.reduce(0, +)
         guard rows > 0 else { throw DistillationError.nothingHarvested(tokens: tokens) }
         let scale = (square / Double(rows)).squareRoot()
         guard scale > 0, scale.isFinite else { throw DistillationError.allZero(file: folder) }
         let record = ActivationStoreRecord(
-            dIn: model.configuration.dModel, rows: rows, shardRows: shard.writtenRows, shardHashes: shard.hashes,
+            dIn: model.configuration.dModel, rows: rows, shardRows: shards.rows, shardHashes: shards.hashes,
             inputScale: scale, tokens: tokens, skippedTokens: settings.skippedTokens, droppedSpecial: special,
             droppedSinks: sinks, droppedPadding: padding > 0 ? padding : nil, keepFirst: policy.keepFirst,
             specialTokens: policy.specialTokens.sorted(),
@@ -105,7 +126,19 @@ public struct Harvest {
             seed: settings.seed, hashes: settings.hashes, settings: settings.others)
         try lock?.requireInPlace()
         try JSONRecord.write(try record.sealed(), to: folder + "/store.json")
+        unlink(HarvestedShards.path(in: folder))
         return try ActivationStore(folder)
+    }
+
+    /// All that the rows depend on.
+    private var causes: Causes {
+        let settings = settings
+        return Causes(settings.hashes.merging(Causes.machine) { $1 }).with(settings.others).with([
+            "layer": "\(layer)", "tokens": "\(settings.tokens)", "rows of a shard": "\(settings.shardRows)",
+            "seed": "\(settings.seed)", "skipped tokens": "\(settings.skippedTokens)",
+            "first positions left out": "\(policy.keepFirst)",
+            "special tokens": "\(policy.specialTokens.sorted())", "ratio of sinks": "\(policy.sinkRatio ?? 0)",
+        ])
     }
 }
 
@@ -115,28 +148,34 @@ private struct ShardWriter {
     let dIn: Int
     let settings: HarvestSettings
     let lock: OutputLock?
-    private(set) var writtenRows: [Int] = []
-    private(set) var hashes: [String] = []
+    private(set) var rows: [Int]
+    private(set) var hashes: [String]
+    private var done: HarvestedShards
     private let buffer: Matrix
     private var filled = 0
 
-    init(folder: String, dIn: Int, settings: HarvestSettings, lock: OutputLock?) {
+    /// A writer of what comes after the shards that are there.
+    init(folder: String, dIn: Int, settings: HarvestSettings, lock: OutputLock?, left: HarvestedShards) {
         self.folder = folder
         self.lock = lock
         self.dIn = dIn
         self.settings = settings
+        done = left
+        (rows, hashes) = (left.marks.map(\.rows), left.marks.map(\.sha256))
         buffer = Matrix(rows: min(settings.shardRows, settings.tokens), columns: dIn)
     }
 
-    mutating func append(_ row: UnsafePointer<Float>) throws {
-        if filled == buffer.rows { try flush() }
+    var isFull: Bool { filled == buffer.rows }
+
+    mutating func append(_ row: UnsafePointer<Float>) {
         buffer.row(filled).update(from: row, count: dIn)
         filled += 1
     }
 
-    mutating func flush() throws {
+    /// Writes the shard, and where the harvest is then; nil for its end.
+    mutating func flush(_ mark: HarvestedShards.Mark?) throws {
         guard filled > 0 else { return }
-        let index = writtenRows.count
+        let index = rows.count
         let order = CounterRandom(seed: settings.seed, purpose: .storeShuffle, step: UInt32(index))
             .permutation(filled)
         let path = ActivationStore.shardPath(folder, index)
@@ -145,7 +184,12 @@ private struct ShardWriter {
         for source in order { try stream.append(buffer.row(Int(source)), rows: 1, to: "x") }
         try stream.finish()
         hashes.append(try SHA256.hexadecimal(ofFile: path))
-        writtenRows.append(filled)
+        rows.append(filled)
+        if var mark {
+            (mark.rows, mark.sha256) = (filled, hashes[index])
+            done.marks.append(mark)
+            try done.write(to: folder)
+        }
         filled = 0
     }
 }

@@ -44,10 +44,11 @@ extension String: RecipeValue {
     /// Quoted where YAML would read something else, as in a path with " #" in it.
     var recipeYAML: String {
         let isPlain =
-            !unicodeScalars.contains(where: \.deceives) && !contains(where: ",[]{}".contains)
+            !unicodeScalars.contains(where: \.deceives)
             && ((try? Yams.compose(yaml: "key: " + self))?.mapping?["key"]?.scalar?.string == self)
-        return isPlain ? self : "\"" + unicodeScalars.map(Self.escaped).joined() + "\""
+        return isPlain ? self : quoted
     }
+    fileprivate var quoted: String { "\"" + unicodeScalars.map(Self.escaped).joined() + "\"" }
     private static func escaped(_ scalar: Unicode.Scalar) -> String {
         if scalar == "\\" || scalar == "\"" { return "\\\(scalar)" }
         guard scalar.deceives else { return String(scalar) }
@@ -77,7 +78,16 @@ extension Array: RecipeValue where Element: RecipeValue {
         self = values
     }
     var recipeText: String { "[" + map(\.recipeText).joined(separator: ", ") + "]" }
-    var recipeYAML: String { "[" + map(\.recipeYAML).joined(separator: ", ") + "]" }
+    /// What divides a list is quoted in its elements.
+    var recipeYAML: String {
+        let elements = map { element in
+            guard let text = element as? String, text.contains(where: ",[]{}".contains) else {
+                return element.recipeYAML
+            }
+            return text.quoted
+        }
+        return "[" + elements.joined(separator: ", ") + "]"
+    }
     static var wanted: String { "a list, each \(Element.wanted)" }
 }
 

@@ -88,7 +88,7 @@ public struct RunFolder: Sendable {
     /// Takes back the start of a run that has harvested nothing: its record and log, and the store's folder.
     func abandon() {
         guard !has("store/store.json") else { return }
-        for name in ["events.jsonl", "run.json"] { unlink(path + "/" + name) }
+        for name in ["events.jsonl", "run.json", "store/harvest.json"] { unlink(path + "/" + name) }
         rmdir(path + "/store")
     }
 

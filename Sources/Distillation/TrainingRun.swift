@@ -58,6 +58,8 @@ public struct TrainingRun {
     public var logEvery: Int
     /// Looked at whenever a step is logged: a training whose folder is gone need not go on.
     public var lock: OutputLock?
+    /// Where its state is kept from time to time and when it is stopped; nil for a training that is lost then.
+    public var checkpoints: TrainingCheckpoints?
     private let progress: any ProgressSink
     private let stop: StopRequest
 
@@ -70,7 +72,7 @@ public struct TrainingRun {
         logEvery = max(1, steps / 100)
     }
 
-    /// Trains to the end of the plan, and brings the SAE into the form in which it is used on activations `inputScale` times
+    /// Trains from where the trainer is to the end of the plan, and brings the SAE into the form in which it is used on activations `inputScale` times
     /// those of the source.
     ///
     /// - Throws: what the trainer, the source and the log throw; `DistillationError.interrupted`; `OutputLockError`;
@@ -78,15 +80,22 @@ public struct TrainingRun {
     public func train(
         _ trainer: Trainer, from source: BatchSource, log: EventLog?, inputScale: Float
     ) throws -> TrainingOutcome {
-        let plan = trainer.plan
+        let (plan, first) = (trainer.plan, trainer.step)
+        guard first < plan.steps else {
+            throw DistillationError.startedOtherwise(
+                what: "training", folder: name, key: "steps", was: "more than the \(first) that are done",
+                now: "\(plan.steps)")
+        }
         var batch = try trainer.makeBatch()
         var spare = trainer.preparesAhead ? try trainer.makeBatch() : batch
-        progress.begin("train \(name)", total: plan.steps, unit: "steps")
+        progress.begin(
+            "train \(name)" + (first > 0 ? " from step \(first)" : ""), total: plan.steps - first, unit: "steps")
         defer { progress.end() }
         var last: StepRecord?
-        for step in 0..<plan.steps {
+        for step in first..<plan.steps {
+            if step > first { try keepState(of: trainer, log) }
             try stop.check()
-            if step == 0 || !trainer.preparesAhead { try source(step, batch) }
+            if step == first || !trainer.preparesAhead { try source(step, batch) }
             let record = try trainer.update(batch) {
                 guard step + 1 < plan.steps else { return nil }
                 try source(step + 1, spare)
@@ -109,6 +118,17 @@ public struct TrainingRun {
         return TrainingOutcome(
             last: last, trainedActive: last.meanActiveCore + last.meanActiveNonCore,
             finalActive: try active(batch, trainer.sae))
+    }
+
+    /// A checkpoint, where it is time for one or the training is about to be stopped. A disk that is full now may have room at
+    /// the end, so that alone ends no training; at a stop it has to be said.
+    private func keepState(of trainer: Trainer, _ log: EventLog?) throws {
+        guard let checkpoints, stop.isRaised || checkpoints.isDue else { return }
+        do {
+            try checkpoints.keep(trainer, events: log?.text ?? "")
+        } catch let error as TensorFileError where !stop.isRaised {
+            progress.warn("no checkpoint of \(name) at step \(trainer.step): \(error)")
+        }
     }
 
     /// Mean active latents of an SAE on x [B, d]; nil while its threshold is unset. Rows enough for a mean, and few enough

@@ -23,7 +23,7 @@ struct LearnedTensors {
         second = first
     }
 
-    private init(values: [Matrix], first: [[Double]], second: [[Double]]) {
+    init(values: [Matrix], first: [[Double]], second: [[Double]]) {
         (self.values, self.first, self.second) = (values, first, second)
     }
 

@@ -55,15 +55,13 @@ public final class Trainer {
     /// After this many steps in a row in which the core left nothing, training stops.
     public static let starvationLimit = 50
 
-    /// A trainer at step 0; `frozenCount` encoder rows stay as they are (the core's). Decoder rows are scaled to unit
-    /// norm, which every step relies on.
+    /// A trainer at step 0; `frozenCount` encoder rows stay as they are (the core's).
     ///
     /// - Throws: what the device throws; lanes never do.
     package convenience init(
         _ sae: SparseAutoencoder, plan: TrainingPlan, rule: any SparsityRule, frozenCount: Int? = nil,
         tokensSinceFired: [Int]? = nil, on device: any TrainingDevice = Lanes.shared
     ) throws {
-        for j in 0..<sae.dSAE { normalizeRow(sae.decoder.row(j), sae.dIn) }
         try self.init(
             TrainerState(sae, rule: rule, tokensSinceFired: tokensSinceFired), plan: plan, rule: rule,
             frozenCount: frozenCount, on: device)
@@ -84,6 +82,14 @@ public final class Trainer {
             frozenCount: self.frozenCount)
         active = [Int32](repeating: 0, count: state.sae.dSAE)
         arithmetic = try device.arithmetic(state, setting)
+    }
+
+    /// The state with matrices that are up to date, as a checkpoint needs them.
+    ///
+    /// - Throws: what the device throws; lanes never do.
+    package func exportedState() throws -> TrainerState {
+        try arithmetic.export()
+        return state
     }
 
     /// A matrix [B, D] to read batches into; `update` takes others too.

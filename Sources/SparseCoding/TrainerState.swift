@@ -8,7 +8,7 @@ package struct TrainerState {
     /// The SAE being trained; its `inference` follows the training.
     package let sae: SparseAutoencoder
     /// Steps done.
-    var step = 0
+    package internal(set) var step = 0
     /// How long each latent has been silent.
     var firings: Firings
     /// Steps in a row in which the core used the whole budget.
@@ -18,8 +18,9 @@ package struct TrainerState {
     /// What the rule learns, and its moments.
     var learned: LearnedTensors
 
-    /// Before the first step.
-    init(_ sae: SparseAutoencoder, rule: any SparsityRule, tokensSinceFired: [Int]?) {
+    /// Before the first step. Decoder rows are scaled to unit norm, which every step relies on.
+    package init(_ sae: SparseAutoencoder, rule: any SparsityRule, tokensSinceFired: [Int]? = nil) {
+        for j in 0..<sae.dSAE { normalizeRow(sae.decoder.row(j), sae.dIn) }
         self.sae = sae
         firings = Firings(tokensSinceFired ?? [Int](repeating: 0, count: sae.dSAE))
         moments = AdamMoments(sae)

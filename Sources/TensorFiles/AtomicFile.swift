@@ -185,7 +185,7 @@ public final class AtomicFile {
     }
 
     /// Removes the temporary files in a folder that is this program's to write, but for those that are being written.
-    static func removeLeftovers(in folder: String) {
+    package static func removeLeftovers(in folder: String) {
         for name in temporaryNames(in: folder) { removeUnlessOwned(folder + "/" + name) }
     }
 

@@ -21,8 +21,9 @@ struct DistillCommand: ParsableCommand {
     var out: String?
     @Option(help: ArgumentHelp("Change one key of the recipe; may be repeated.", valueName: "KEY=VALUE"))
     var set: [String] = []
-    @Flag(help: "Continue the run in the folder at its last finished cycle.")
+    @Flag(help: "Continue the run in the folder: after its finished cycles, at the last checkpoint of a training.")
     var resume = false
+    @OptionGroup var checkpoints: CheckpointOptions
     @Flag(help: "Print the recipe with every key, its meaning and its value, and stop.")
     var printRecipe = false
     @OptionGroup var place: DeviceOptions
@@ -35,7 +36,7 @@ struct DistillCommand: ParsableCommand {
         if printRecipe { return print(recipe.documented(), terminator: "") }
         let folder = out ?? "runs/" + name
         Interruption.install(
-            advice: "interrupted; finished cycles are in \(folder), continue with: "
+            advice: "interrupted; what is done is in \(folder), continue with: "
                 + (["dmsae distill \(self.recipe)"] + set.map { "--set '\($0)'" } + ["--out \(folder) --resume"])
                 .joined(separator: " "))
         try recipe.validate()
@@ -48,6 +49,7 @@ struct DistillCommand: ParsableCommand {
         var parts = try DistillationParts(
             recipe, plugins, on: place, folder: folder, corpora: &corpora)
         parts.device = device
+        parts.checkpoints = checkpoints.rhythm
         let distillation = try Distillation(
             recipe, parts: parts, folder: folder, progress: terminal, stop: Interruption.request)
         let record = try distillation.distill(resuming: resume) { cycle in

@@ -9,7 +9,8 @@ struct HarvestCommand: ParsableCommand {
         commandName: "harvest", abstract: "Run text through a model and store its residual stream after a block.",
         discussion: """
             First positions, special tokens and attention sinks are left out; how many is recorded in store.json. Of a text \
-            with fewer tokens than asked for, all are stored, with a warning.
+            with fewer tokens than asked for, all are stored, with a warning. A harvest that is stopped or killed goes on after its \
+            last whole shard (65,536 rows) with the same command and --resume.
 
             Example: dmsae harvest --model smollm2.gguf --layer 15 --text wiki.jsonl --tokens 100000 --out store
             """)
@@ -25,6 +26,8 @@ struct HarvestCommand: ParsableCommand {
     @OptionGroup var corpus: CorpusOptions
     @Option(help: "Seed of the shuffle.")
     var seed = 1
+    @Flag(help: "Go on with the harvest into --out that was cut short.")
+    var resume = false
     @OptionGroup var splice: SpliceOptions
     @OptionGroup var place: DeviceOptions
     @OptionGroup var output: OutputOptions
@@ -36,7 +39,7 @@ struct HarvestCommand: ParsableCommand {
 
     func run() throws {
         output.apply()
-        Interruption.install(advice: "interrupted; \(out) is incomplete, harvest it again")
+        Interruption.install(advice: "interrupted; nothing of \(out) is finished, harvest it again")
         try Surroundings.prepareToCompute(advice: "lower --sequences or --context")
         try OutputPlace.requireFolder(out, holdingOnly: "store.json")
         let lock = try OutputLock.folder(out)
@@ -44,6 +47,12 @@ struct HarvestCommand: ParsableCommand {
         if exists(out + "/store.json") {
             throw DistillationError.storeExists(folder: out)
         }
+        let left = Harvest.shardsLeft(in: out)
+        if let left, !resume {
+            throw DistillationError.cutShort(
+                what: "harvest", folder: out, after: "\(left) shard\(left == 1 ? "" : "s")", kept: out)
+        }
+        if left == nil && resume { throw DistillationError.nothingToResume(folder: out) }
         let text = try corpus.open()
         let tokenizer = try corpus.tokenizer(model: model, for: text)
         let loaded = try place.languageModel(model)
@@ -51,7 +60,10 @@ struct HarvestCommand: ParsableCommand {
         var settings = HarvestSettings(tokens: tokens, seed: UInt64(seed), modelName: lastComponent(model))
         settings.skippedTokens = corpus.skip
         settings.needsAllTokens = false
-        settings.others = ["sequences": "\(corpus.sequences)", "skip bad lines": "\(corpus.reading.skipBadLines)"]
+        settings.others = [
+            "context": "\(corpus.context)", "sequences": "\(corpus.sequences)",
+            "skip bad lines": "\(corpus.reading.skipBadLines)",
+        ]
         settings.others.merge(corpus.tokens.recorded) { $1 }
         settings.others.merge(corpus.reading.recorded) { $1 }
         settings.others.merge(try splice.excluded(loaded.configuration, tokenizer: tokenizer)) { $1 }
@@ -60,9 +72,19 @@ struct HarvestCommand: ParsableCommand {
         let harvest = Harvest(
             model: loaded, layer: layer, policy: try splice.policy(loaded.configuration, tokenizer: tokenizer),
             settings: settings)
-        let store = try harvest.run(
-            next: { try data.nextBatch(sequences: corpus.sequences) }, to: out, lock: lock,
-            progress: Terminal.shared, stop: Interruption.request)
+        let store: ActivationStore
+        do {
+            store = try harvest.run(
+                next: { try data.nextBatch(sequences: corpus.sequences) }, to: out, lock: lock,
+                progress: Terminal.shared, stop: Interruption.request)
+        } catch DistillationError.interrupted {
+            if let shards = Harvest.shardsLeft(in: out) {
+                Interruption.advise(
+                    "interrupted after \(shards) shard\(shards == 1 ? "" : "s"); the same command with --resume goes on "
+                        + "from there")
+            }
+            throw DistillationError.interrupted
+        }
         corpus.warn(of: text, data, tokens: tokens, "stored")
         Terminal.shared.warn(skippedIn: text)
         let record = store.record

@@ -32,9 +32,12 @@ enum Interruption {
     /// The first thing a program does.
     static func settleSignals() { dmsae_settle_signals() }
 
+    /// What the user is told from now on when a signal stops the task.
+    static func advise(_ text: String) { advice = text }
+
     /// From now on signals stop the task, and `advice` is what the user is told then.
     static func install(advice text: String) {
-        advice = text
+        advise(text)
         isInstalled = true
         // Made now: the handler only stores.
         number.store(SIGINT, ordering: .relaxed)

@@ -17,6 +17,20 @@ struct OutputOptions: ParsableArguments {
     func apply() { if quiet { Terminal.shared.silence() } }
 }
 
+/// Options of commands that train.
+struct CheckpointOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Keep the state of a training every so many minutes, and when it is stopped, to go on from with --resume.",
+            valueName: "MINUTES"))
+    var checkpointEvery = 10.0
+
+    /// As the trainings want it.
+    var rhythm: CheckpointRhythm { CheckpointRhythm(seconds: 60 * checkpointEvery) }
+
+    func validate() throws { try require("--checkpoint-every", checkpointEvery, in: 0...1e6) }
+}
+
 /// Options of commands that splice into a language model.
 struct SpliceOptions: ParsableArguments {
     @Option(help: "The first n positions of every sequence keep the model's own activation and are not scored.")

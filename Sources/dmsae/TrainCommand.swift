@@ -11,6 +11,9 @@ struct TrainCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "train", abstract: "Train one Matryoshka SAE, with or without a frozen core.",
         discussion: """
+            A training that is stopped or killed goes on with the same command and --resume, to the same bits. Only --steps may \
+            be another then, if the rate is constant (--decay-start none).
+
             Example: dmsae train --activations store --width 4096 --k 64 --steps 1000 --batch 1024 --out sae
             """)
 
@@ -70,6 +73,9 @@ struct TrainCommand: ParsableCommand {
     var seed = 1
     @Flag(help: "Go on although the core leaves nothing for the other latents.")
     var allowStarvation = false
+    @Flag(help: "Go on with the training into --out that was cut short, at its last checkpoint.")
+    var resume = false
+    @OptionGroup var checkpoints: CheckpointOptions
     @OptionGroup var place: DeviceOptions
     @OptionGroup var plugins: PluginOptions
     @OptionGroup var output: OutputOptions
@@ -87,6 +93,11 @@ struct TrainCommand: ParsableCommand {
     func run() throws {
         output.apply()
         Interruption.install(advice: "interrupted; no SAE was written to \(out), start again")
+        let kept = TrainingCheckpoints.place(in: out), cut = TrainingCheckpoints.newestStep(in: kept)
+        if resume && cut == nil { throw DistillationError.nothingToResume(folder: out) }
+        if let cut, !resume {
+            throw DistillationError.cutShort(what: "training", folder: out, after: "step \(cut)", kept: kept)
+        }
         try Surroundings.prepareToCompute(advice: "lower --width or --batch")
         let device = try place.trainingDevice()
         let rule = try plugins.rule(sparsity, output: out)
@@ -102,26 +113,39 @@ struct TrainCommand: ParsableCommand {
         {
             Terminal.shared.warn(warning)
         }
-        let trainer = try Trainer(sae, plan: plan, rule: rule, on: device)
-        if self.`init` != nil { try trainer.continueForm() }
         let provenance = try provenance(plan, source, rule, start, device)
         try OutputPlace.requireFolder(out, holdingOnly: "sae_weights.safetensors")
         let lock = try OutputLock.folder(out)
         defer { withExtendedLifetime(lock) {} }
         let log = try EventLog(replacing: out + "/events.jsonl")
-        let training = TrainingRun(
+        var training = TrainingRun(
             name: out, steps: steps, progress: Terminal.shared, stop: Interruption.request, lock: lock)
+        let checkpoints = try TrainingCheckpoints(
+            of: provenance, into: out, version: DMSAE.version, rhythm: checkpoints.rhythm, lock: lock)
+        training.checkpoints = checkpoints
+        var state = TrainerState(sae, rule: rule)
+        let isResumed = try checkpoints.restore(&state, log: log, warn: Terminal.shared.warn)
+        let trainer = try Trainer(state, plan: plan, rule: rule, on: device)
+        if self.`init` != nil && !isResumed { try trainer.continueForm() }
         let outcome: TrainingOutcome
         do {
             outcome = try training.train(trainer, from: source.read, log: log, inputScale: source.scale)
         } catch let error as TrainedWithoutForm {
             try lock.requireInPlace()
             try SAEFolder.write(sae, provenance, to: out, log: log.replacement)
+            checkpoints.clear()
             throw error.kept(in: out)
+        } catch DistillationError.interrupted {
+            if let step = TrainingCheckpoints.newestStep(in: kept) {
+                Interruption.advise(
+                    "interrupted after step \(step); the same command with --resume goes on from there")
+            }
+            throw DistillationError.interrupted
         }
         let last = outcome.last
         try lock.requireInPlace()
         try SAEFolder.write(sae, provenance, to: out, log: log.replacement)
+        checkpoints.clear()
         if let warning = outcome.warning(rule: rule) { Terminal.shared.warn(warning) }
         if output.json { return print(try JSONRecord.text(last)) }
         print(

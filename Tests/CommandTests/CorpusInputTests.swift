@@ -1,5 +1,7 @@
 import Distillation
 import Foundation
+import LinearAlgebra
+import SparseCoding
 import TensorFiles
 import TestSupport
 import Testing
@@ -171,5 +173,33 @@ import Testing
         #expect(store.shardHashes == other.shardHashes)
         try fail(
             ["distill", recipe, "--out", again, "--set", "pack=false", "--resume", "--quiet"], saying: "exclude_tokens")
+    }
+
+    @Test func shardsOfOtherProgramsAreTrainedOnAndRecorded() throws {
+        let pattern = corpus("x*.npy")
+        let numbers = (0..<1600).map { (i: Int) -> Float in Float(i * 37 % 257 - 128) / 32 }
+        try write("x", Matrix(rows: 200, columns: 8, numbers), to: folder.file("x"))
+        func train(_ activations: String, _ out: String, _ more: String...) throws -> SafetensorsFile {
+            try succeed(
+                ["train", "--activations", activations, "--width", "32", "--k", "4", "--batch", "64", "--steps", "6"]
+                    + ["--input-scale", "none", "--out", folder.file(out), "--quiet"] + more)
+            return try SafetensorsFile(path: folder.file(out) + "/sae_weights.safetensors")
+        }
+        // In their order they are the rows of one file.
+        let one = try train(folder.file("x"), "a", "--no-shuffle"), shards = try train(pattern, "b", "--no-shuffle")
+        for name in ["W_enc", "W_dec", "b_enc", "b_dec"] {
+            #expect(try one.matrix(name).values == shards.matrix(name).values)
+        }
+        let hashes = try SAEFolder.read(folder.file("b")).provenance.hashes ?? [:]
+        for name in ["x0.npy", "x1.npy", "x2.npy"] {
+            #expect(hashes["activations \(name)"] == (try SHA256.hexadecimal(ofFile: corpus(name))))
+        }
+        // Shuffled, the seed decides.
+        let first = try train(pattern, "c").matrix("W_enc").values
+        #expect(try train(pattern, "d").matrix("W_enc").values == first)
+        #expect(try train(pattern, "e", "--seed", "2").matrix("W_enc").values != first)
+        try fail(
+            ["train", "--activations", folder.file("*.npy"), "--width", "32", "--k", "4", "--steps", "2", "--out"]
+                + [folder.file("f")], saying: "*.npy: no .npy and no .safetensors file is there; give a store")
     }
 }

@@ -14,7 +14,7 @@ import Testing
     }
 
     private func onCard(_ arguments: [String], memory: Int? = nil) throws -> ProgramResult {
-        var environment = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("DMSAE_") }
+        var environment = startingEnvironment.filter { !$0.key.hasPrefix("DMSAE_") }
         environment["DMSAE_CUDA_PATH"] = builtProgram.dropLast("dmsae".count) + "libdmsae-cuda-emulation.so"
         if let memory { environment["DMSAE_EMULATED_MEMORY"] = "\(memory)" }
         return try run(builtProgram, arguments, environment: environment)

@@ -8,7 +8,7 @@ import Testing
     private static let emulation = String(builtProgram.dropLast("dmsae".count)) + "libdmsae-cuda-emulation.so"
 
     private func dmsae(_ arguments: [String], _ variables: [String: String] = [:]) throws -> ProgramResult {
-        var environment = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("DMSAE_") }
+        var environment = startingEnvironment.filter { !$0.key.hasPrefix("DMSAE_") }
         environment.merge(variables) { $1 }
         return try run(builtProgram, arguments, environment: environment)
     }

@@ -80,7 +80,7 @@ struct ForeignPluginTests {
                 return syscall(SYS_write, file, bytes, count);
             }
             """, to: "full")
-        var environment = ProcessInfo.processInfo.environment
+        var environment = startingEnvironment
         environment["LD_PRELOAD"] = folder.file("full.so")
         let result = try run(builtProgram, arguments, environment: environment)
         #expect(result.status == 1)

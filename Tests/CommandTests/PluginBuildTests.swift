@@ -151,7 +151,7 @@ struct PluginBuildTests {
                 }
                 DMSAE_SINGLE_SCORER("asks", "1", "MIT", "Asks", 0, score)
                 """, to: plugin)
-        var environment = ProcessInfo.processInfo.environment
+        var environment = startingEnvironment
         for name in ["OWN", "OMP_NUM_THREADS", "MY_TOKEN"] { environment[name] = "1" }
         let words = score("--scorer", plugin)
         #expect(try run(builtProgram, words + ["--plugin-env", "OWN"], environment: environment).status == 0)
@@ -163,7 +163,7 @@ struct PluginBuildTests {
     // MARK: The environment
 
     private func environment(_ variables: [String: String?]) -> [String: String] {
-        var environment = ProcessInfo.processInfo.environment
+        var environment = startingEnvironment
         for (name, value) in variables { environment[name] = value }
         return environment
     }
@@ -283,7 +283,7 @@ struct PluginBuildTests {
             #expect(text.contains("returns i32; arguments: entries:i64, activations:f32*, scores:f32*"))
             #expect(text.contains("no settings"))
         }
-        var environment = ProcessInfo.processInfo.environment
+        var environment = startingEnvironment
         environment["DMSAE_PLUGIN_PATH"] = folder.path
         let list = try run(builtProgram, ["plugin", "list"], environment: environment)
         #expect(list.output.contains("activation") && !list.output.contains("not loaded"), "\(list.output)")

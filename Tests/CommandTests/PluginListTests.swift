@@ -34,7 +34,7 @@ struct PluginListTests {
     }
 
     private func list(_ path: String, _ arguments: [String] = []) throws -> (output: String, errors: String) {
-        var environment = ProcessInfo.processInfo.environment
+        var environment = startingEnvironment
         environment["DMSAE_PLUGIN_PATH"] = path
         let result = try run(builtProgram, ["plugin", "list"] + arguments, environment: environment)
         #expect(result.status == 0, "\(result.errors)")
@@ -71,7 +71,7 @@ struct PluginListTests {
     }
 
     @Test func `the doctor says what the sandbox takes away and where plugins are`() throws {
-        var environment = ProcessInfo.processInfo.environment
+        var environment = startingEnvironment
         environment["DMSAE_PLUGIN_PATH"] = "/nowhere"
         let result = try run(builtProgram, ["doctor"], environment: environment)
         #expect(result.status == 0, "\(result.errors)")

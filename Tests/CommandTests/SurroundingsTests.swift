@@ -18,7 +18,7 @@ import Testing
     }
 
     private func run(_ arguments: [String], with variable: String, _ value: String) throws -> ProgramResult {
-        var environment = ProcessInfo.processInfo.environment
+        var environment = startingEnvironment
         environment[variable] = value
         return try TestSupport.run(builtProgram, arguments, environment: environment)
     }
@@ -47,7 +47,7 @@ import Testing
 
     @Test func aBenchmarkRunsNoOtherKernelsThanItWasToldTo() throws {
         let program = URL(filePath: builtProgram).deletingLastPathComponent().path + "/Benchmarks"
-        var environment = ProcessInfo.processInfo.environment
+        var environment = startingEnvironment
         environment["DMSAE_CPU"] = "9"
         let result = try TestSupport.run(program, [], environment: environment)
         #expect(

@@ -39,6 +39,37 @@ func randomTokens(sequences: Int, length: Int, from first: Int = 0, count: Int =
             stop: StopRequest())
     }
 
+    /// Stopped in the batch `cut`, and gone on with.
+    @Test(arguments: [0, 7, 10, 18, 19]) func aHarvestThatIsCutShortGoesOnAfterItsLastWholeShard(_ cut: Int) throws {
+        let elsewhere = TemporaryFolder(), stop = StopRequest()
+        func harvest(_ folder: String, stopIn cut: Int? = nil) throws -> ActivationStore {
+            var settings = HarvestSettings(tokens: 1600, seed: 5, modelName: "llama")
+            settings.shardRows = 500
+            let source = randomTokens(sequences: 4, length: 20)
+            var batch = 0
+            return try Harvest(model: model, layer: 1, policy: policy, settings: settings).run(
+                next: {
+                    if batch == cut { stop.raise() }
+                    batch += 1
+                    return try source()
+                }, to: folder, progress: SilentProgress(), stop: cut == nil ? StopRequest() : stop)
+        }
+        let whole = try harvest(elsewhere.path).record
+        #expect(whole.shardRows.count == 3)
+        #expect(throws: DistillationError.interrupted) { try harvest(folder.path, stopIn: cut) }
+        let shards = Harvest.shardsLeft(in: folder.path)
+        #expect(shards == [0: nil, 7: nil, 10: 1, 18: 2, 19: 2][cut])
+        if cut == 18 {
+            // The second shard is not what was written: it is made again.
+            var bytes = contents(of: folder.file("shard-00001.safetensors"))
+            bytes[bytes.count - 1] ^= 1
+            try AtomicFile.write(bytes, to: folder.file("shard-00001.safetensors"))
+        }
+        #expect(try harvest(folder.path).record == whole)
+        try ActivationStore(folder.path).verify(progress: SilentProgress(), stop: StopRequest())
+        #expect(Harvest.shardsLeft(in: folder.path) == nil && !exists(folder.file("harvest.json")))
+    }
+
     private func rows(_ x: Matrix) -> [[UInt32]] {
         (0..<x.rows).map { r in (0..<x.columns).map { x[r, $0].bitPattern } }
     }

@@ -1,5 +1,6 @@
 import LinearAlgebra
 import SparseCoding
+import TensorFiles
 import TestSupport
 import Testing
 
@@ -66,11 +67,23 @@ private final class LearningRule: SparsityRule, SparsityRuleLearning {
             .flatMap { $0.values.map(\.bitPattern) }
     }
 
-    @Test(arguments: [false, true]) func aTrainerThatGoesOnFromACopyTakesTheSameSteps(_ learns: Bool) throws {
+    /// By way of a file, a state that is taken into that of a trainer which has gone elsewhere.
+    private func stateInAFile(_ trainer: Trainer, _ rule: any SparsityRule) throws -> TrainerState {
+        let folder = TemporaryFolder()
+        try trainer.exportedState().file(at: folder.file("state"), metadata: [:]).commit()
+        let other = try self.trainer(rule)
+        for step in 0..<3 { _ = try other.update(batch(90 + step)) }
+        var state = try other.exportedState()
+        try state.restore(try SafetensorsFile(path: folder.file("state")))
+        return state
+    }
+
+    @Test(arguments: [false, true], [false, true])
+    func aTrainerThatGoesOnFromACopyTakesTheSameSteps(_ learns: Bool, inAFile: Bool) throws {
         let rule: any SparsityRule = learns ? LearningRule() : NaiveBatchTopK()
         let whole = try trainer(rule)
         for step in 0..<17 { _ = try whole.update(batch(step)) }
-        let copy = whole.state.copy()
+        let copy = inAFile ? try stateInAFile(whole, rule) : whole.state.copy()
         let rest = try (17..<40).map { try whole.update(batch($0)) }
         // The copy is not touched by what follows.
         let again = try Trainer(copy, plan: whole.plan, rule: rule, on: Lanes(count: 2))
@@ -80,6 +93,16 @@ private final class LearningRule: SparsityRule, SparsityRuleLearning {
         #expect(again.tokensSinceFired == whole.tokensSinceFired && again.sae.inference == whole.sae.inference)
         #expect(rest.contains { $0.auxiliaryLoss > 0 }, "dead latents were there")
         #expect(learns ? rest.last?.penalty == 0.5 : rest.last?.threshold != nil)
+    }
+
+    @Test func aStateOfAnotherShapeIsRefused() throws {
+        let folder = TemporaryFolder()
+        let path = folder.file("state")
+        try trainer(NaiveBatchTopK()).exportedState().file(at: path, metadata: [:]).commit()
+        var state = TrainerState(try smallSAE(dIn: 20, groups: [16, 32]), rule: NaiveBatchTopK())
+        #expect(message { try state.restore(try SafetensorsFile(path: path)) }.contains("sae.encoder"))
+        var learning = try trainer(LearningRule()).state
+        #expect(message { try learning.restore(try SafetensorsFile(path: path)) }.contains("learned.0"))
     }
 
     /// 25 starved steps on either side of the cut are fifty.

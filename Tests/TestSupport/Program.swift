@@ -18,14 +18,28 @@ public let builtProgram: String = {
         .joined(separator: "/") + "/dmsae"
 }()
 
-/// Runs a program to its end with nothing on standard input; `environment` replaces the inherited one.
+/// The environment that the tests were started with: what a test sets in this process is for that test alone, and not for
+/// programs that another one starts meanwhile.
+public let startingEnvironment: [String: String] = {
+    guard let bytes = FileManager.default.contents(atPath: "/proc/self/environ"), !bytes.isEmpty else {
+        fatalError("the tests do not know what they were started with")
+    }
+    let entries = bytes.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
+    return Dictionary(
+        entries.map { entry in
+            let parts = entry.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+            return (parts[0], parts.count > 1 ? parts[1] : "")
+        }, uniquingKeysWith: { first, _ in first })
+}()
+
+/// Runs a program to its end with nothing on standard input, in `startingEnvironment` unless another is given.
 public func run(_ program: String, _ arguments: [String], environment: [String: String]? = nil) throws -> ProgramResult
 {
     let folder = TemporaryFolder()
     let process = Process()
     process.executableURL = URL(fileURLWithPath: program)
     process.arguments = arguments
-    if let environment { process.environment = environment }
+    process.environment = environment ?? startingEnvironment
     process.standardInput = FileHandle.nullDevice
     // Files, not pipes: two pipes read one after the other can stop the program for good.
     for name in ["out", "err"] { _ = FileManager.default.createFile(atPath: folder.file(name), contents: nil) }

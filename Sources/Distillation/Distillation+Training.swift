@@ -1,0 +1,104 @@
+import Attribution
+import LinearAlgebra
+import SparseCoding
+import TensorFiles
+
+extension Distillation {
+    private static let trainedFiles = ["metrics.json"] + SAEFolder.files
+
+    /// Trains, folds, evaluates and saves one SAE into `folder` of the run; read back if that is done already, gone on with from
+    /// its last checkpoint if it was cut short.
+    ///
+    /// - Parameter mark: SHA-256 of the mark of the step before the one that this is a part of.
+    func trainOne(
+        _ name: String, k: Double, seed: UInt64, core: Matrix?, budget: BudgetScope, _ store: ActivationStore,
+        _ evaluation: EvaluationSet, folder: String, after mark: String
+    ) throws -> (SparseAutoencoder, SAERecord) {
+        let path = try place(folder)
+        let checkpoints = TrainingCheckpoints(
+            into: path, causes: Causes(["run": identity, "training": name, "step before": mark]),
+            rhythm: parts.checkpoints, lock: lock)
+        if run.has(folder + "/" + StepMark.name) {
+            checkpoints.clear()
+            return try finishedTraining(path, seed: seed, dIn: store.record.dIn, after: mark)
+        }
+        let layout = try PrefixLayout(
+            groups: recipe.resolvedGroups, width: recipe.width, coreCount: core?.rows ?? 0)
+        let plan = try TrainingPlan(
+            recipe.trainingSettings(k: k, budget: budget), dIn: store.record.dIn, layout: layout)
+        if budget == .total, let core, let warning = FailureSignature.beforeTotalBudget(core: core.rows, k: k) {
+            progress.warn("\(name): \(warning)")
+        }
+        let sae = SparseAutoencoder(dIn: store.record.dIn, layout: layout)
+        sae.initialize(seed: seed, core: core, coreDecoder: recipe.coreDecoder)
+        var state = TrainerState(sae, rule: parts.rule)
+        _ = try checkpoints.restore(&state, log: nil, warn: progress.warn)
+        let trainer = try Trainer(state, plan: plan, rule: parts.rule, on: parts.device)
+        let reader = try store.reader(batch: plan.batchSize, seed: seed)
+        let scale = Float(store.record.inputScale)
+        var training = TrainingRun(name: name, steps: plan.steps, progress: progress, stop: stop, lock: lock)
+        training.checkpoints = checkpoints
+        let provenance = provenance(plan, store.record, seed: seed)
+        let outcome: TrainingOutcome
+        do {
+            outcome = try training.train(
+                trainer, from: { reader.read(step: $0, scale: scale, into: $1) }, log: log, inputScale: scale)
+        } catch let error as TrainedWithoutForm {
+            let kept = try place(folder)
+            try SAEFolder.write(sae, provenance, to: kept)
+            throw error.kept(in: kept)
+        }
+        if let warning = outcome.warning(rule: parts.rule) { progress.warn("\(name): \(warning)") }
+        progress.begin("evaluate \(name)", total: recipe.evaluationTokens, unit: "tokens")
+        let metrics = try evaluation.evaluate(sae) {
+            try stop.check()
+            progress.advance(by: $0, detail: "")
+        }
+        progress.end()
+        try SAEFolder.write(sae, provenance, to: try place(folder))
+        let record = SAERecord(
+            seed: seed, frozenCore: layout.coreCount, lastStep: outcome.last,
+            deadLatents: trainer.tokensSinceFired.count { $0 >= plan.deadAfterTokens }, width: sae.dSAE,
+            evaluation: metrics)
+        try JSONRecord.write(record, to: path + "/metrics.json")
+        try lock?.requireInPlace()
+        try StepMark.write(Self.trainedFiles, of: path, run: identity, after: mark)
+        checkpoints.clear()
+        return (sae, record)
+    }
+
+    /// A training that was finished in a step that was not.
+    private func finishedTraining(
+        _ path: String, seed: UInt64, dIn: Int, after mark: String
+    ) throws -> (SparseAutoencoder, SAERecord) {
+        do {
+            _ = try StepMark.check(Self.trainedFiles, of: path, run: identity, after: mark)
+            let record = try JSONRecord.read(SAERecord.self, from: path + "/metrics.json")
+            let sae = try SAEFolder.read(path).sae
+            guard record.seed == seed, record.width == recipe.width, sae.dSAE == recipe.width, sae.dIn == dIn else {
+                throw DistillationError.stepDiffers("\(path) is of another seed or shape")
+            }
+            return (sae, record)
+        } catch {
+            throw DistillationError.badStep(folder: path, reason: "\(error)")
+        }
+    }
+
+    private func provenance(_ plan: TrainingPlan, _ store: ActivationStoreRecord, seed: UInt64) -> SAEProvenance {
+        var provenance = SAEProvenance()
+        provenance.model = parts.modelName
+        provenance.layer = recipe.layer
+        provenance.contextLength = recipe.context
+        provenance.seed = seed
+        provenance.inputScale = store.inputScale
+        provenance.rule = "\(parts.rule.name) \(parts.rule.version)"
+        provenance.ruleSettings = parts.ruleSettings
+        provenance.settings = [
+            "core decoder start": recipe.coreDecoder.rawValue, "input scale": "measured", "order": "shuffled",
+        ].merging(parts.device.record) { $1 }
+        provenance.hashes = parts.hashes.filter { !$0.key.hasPrefix("scorer") && !$0.key.hasPrefix("evaluation text") }
+        provenance.plan = plan
+        provenance.steps = plan.steps
+        return provenance
+    }
+}

@@ -1,0 +1,75 @@
+import Glibc
+import TensorFiles
+
+/// The shards of a harvest that is not finished, and where in the text each became full; `harvest.json`, written after every shard
+/// and removed with the last. A harvest that was cut short goes on after the last of them that is as it was written.
+struct HarvestedShards: Codable {
+    /// How far a harvest was when a shard was full.
+    struct Mark: Codable {
+        /// Tokens of the batches that were gone through.
+        var tokens = 0
+        /// Positions that were gone through of the batch after them.
+        var position = 0
+        /// Positions left out as first or special.
+        var special = 0
+        /// Positions left out as attention sinks.
+        var sinks = 0
+        /// Σ ‖x‖² over the rows.
+        var square = 0.0
+        /// Rows of the shard.
+        var rows = 0
+        /// SHA-256 of the shard's file.
+        var sha256 = ""
+    }
+
+    /// All that the rows depend on.
+    var causes: Causes
+    /// In the order of the shards.
+    var marks: [Mark] = []
+    /// SHA-256 of this without this line.
+    var seal = ""
+
+    init(causes: Causes) { self.causes = causes }
+
+    /// Where it lies in a store's folder.
+    static func path(in folder: String) -> String { folder + "/harvest.json" }
+
+    /// Where a harvest goes on: after the last of its shards, or at the start of the text.
+    var last: Mark { marks.last ?? Mark() }
+
+    private func sealed() throws -> HarvestedShards {
+        var result = self
+        result.seal = ""
+        result.seal = SHA256.hexadecimal(SHA256.digest(of: try JSONRecord.text(result)))
+        return result
+    }
+
+    /// - Throws: `TensorFileError.unwritable`.
+    func write(to folder: String) throws { try JSONRecord.write(try sealed(), to: Self.path(in: folder)) }
+
+    /// What a harvest that was cut short left in `folder`, up to the first shard that is not as it was written; nothing where it
+    /// left nothing.
+    ///
+    /// - Throws: `DistillationError.startedOtherwise`.
+    static func left(in folder: String, causes: Causes, warn: (String) -> Void) throws -> HarvestedShards {
+        let path = path(in: folder)
+        guard exists(path) else { return HarvestedShards(causes: causes) }
+        guard var left = try? JSONRecord.read(HarvestedShards.self, from: path),
+            (try? left.sealed().seal) == left.seal
+        else {
+            warn("\(path) is not as the harvest wrote it; harvesting from the start of the text")
+            return HarvestedShards(causes: causes)
+        }
+        if let (key, was, now) = causes.difference(from: left.causes) {
+            throw DistillationError.startedOtherwise(what: "harvest", folder: folder, key: key, was: was, now: now)
+        }
+        for (index, mark) in left.marks.enumerated() {
+            let shard = ActivationStore.shardPath(folder, index)
+            guard (try? SHA256.hexadecimal(ofFile: shard)) != mark.sha256 else { continue }
+            warn("\(shard) is not as the harvest wrote it; harvesting from there on")
+            left.marks.removeSubrange(index...)
+            break
+        }
+        return left
+    }
+}

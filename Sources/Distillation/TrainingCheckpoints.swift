@@ -1,0 +1,142 @@
+import Glibc
+import LinearAlgebra
+import SparseCoding
+import TensorFiles
+
+/// How often the state of what takes long is kept, and by which clock.
+public struct CheckpointRhythm: Sendable {
+    /// Seconds between two checkpoints, 0 or more.
+    public var seconds: Double
+    /// Seconds of a clock that only runs forwards.
+    public var clock: @Sendable () -> Double
+
+    /// Every so many seconds: ten minutes of a training are lost at most.
+    public init(seconds: Double = 600, clock: @escaping @Sendable () -> Double = monotonicSeconds) {
+        (self.seconds, self.clock) = (seconds, clock)
+    }
+}
+
+/// The last two checkpoints of a training: `step-N.safetensors`, its `TrainerState`, and `step-N.json`, written after it, with the
+/// SHA-256 of the first and all that the training depends on.
+///
+/// Two, since the last may be the one that a failing disk spoilt. Where in the stream of batches the training is follows
+/// from the step, and nothing random is drawn on the way, so that a training that goes on takes the steps that it would have.
+public final class TrainingCheckpoints {
+    private struct Record: Codable {
+        var sha256: String
+        var causes: Causes
+    }
+
+    private let folder: String
+    private let training: String
+    private let causes: Causes
+    private let changeable: Set<String>
+    private let rhythm: CheckpointRhythm
+    private let lock: OutputLock?
+    private var last: Double
+
+    /// Checkpoints of a training into the folder `output`, in a folder there that is made with the first; of `causes`, those named
+    /// in `changeable` may be others when it goes on.
+    init(
+        into output: String, causes: Causes, changeable: Set<String> = [], rhythm: CheckpointRhythm, lock: OutputLock?
+    ) {
+        (folder, training, self.causes, self.changeable) = (Self.place(in: output), output, causes, changeable)
+        (self.rhythm, self.lock) = (rhythm, lock)
+        last = rhythm.clock()
+    }
+
+    /// Checkpoints of a training by itself. All that its SAE's record says decides about it, and what the bits depend on: only the
+    /// number of steps may be another when it goes on, where no rate depends on it.
+    ///
+    /// - Parameter version: of the program.
+    public convenience init(
+        of provenance: SAEProvenance, into output: String, version: String, rhythm: CheckpointRhythm, lock: OutputLock
+    ) throws {
+        let isConstant = provenance.plan.map { $0.decayStart == nil } ?? false
+        self.init(
+            into: output, causes: try Causes(of: provenance).with(Causes.machine).with(["dmsae": version]),
+            changeable: isConstant ? ["plan.steps", "steps"] : [], rhythm: rhythm, lock: lock)
+    }
+
+    /// Where those of a training into the folder `output` lie.
+    public static func place(in output: String) -> String { output + "/checkpoint" }
+
+    /// The step of the newest checkpoint in a folder; nil if there is none.
+    public static func newestStep(in folder: String) -> Int? { steps(in: folder).last }
+
+    /// Steps that have a record, ascending.
+    private static func steps(in folder: String) -> [Int] {
+        ((try? namesInFolder(folder)) ?? []).compactMap { name in
+            guard name.hasPrefix("step-"), name.hasSuffix(".json") else { return nil }
+            return Int(name.dropFirst(5).dropLast(5))
+        }.sorted()
+    }
+
+    private func path(_ step: Int) -> String { "\(folder)/step-\(step)" }
+
+    // MARK: Going on
+
+    /// Takes the newest checkpoint that is as it was written into `state`.
+    ///
+    /// - Parameter log: gets the events that the training had logged in it until then, if it replaces another.
+    /// - Returns: whether there was one; without, the training begins at step 0.
+    /// - Throws: `DistillationError.startedOtherwise`; `TensorFileError`.
+    package func restore(_ state: inout TrainerState, log: EventLog?, warn: (String) -> Void) throws -> Bool {
+        for step in Self.steps(in: folder).reversed() {
+            let weights = path(step) + ".safetensors"
+            guard let record = try? JSONRecord.read(Record.self, from: path(step) + ".json"),
+                (try? SHA256.hexadecimal(ofFile: weights)) == record.sha256
+            else {
+                warn("\(path(step)).json or .safetensors is not as it was written; going on from before it")
+                continue
+            }
+            if let (key, was, now) = causes.difference(from: record.causes, except: changeable) {
+                throw DistillationError.startedOtherwise(
+                    what: "training", folder: training, key: key, was: was, now: now)
+            }
+            let file = try SafetensorsFile(path: weights)
+            try state.restore(file)
+            if let events = file.metadata["events"], !events.isEmpty { try log?.append(lines: events) }
+            return true
+        }
+        return false
+    }
+
+    // MARK: Keeping
+
+    /// Whether it is time for another.
+    var isDue: Bool { rhythm.clock() - last >= rhythm.seconds }
+
+    /// Keeps the trainer as it is, and of those before only the last. To be called between two steps.
+    ///
+    /// - Throws: `TensorFileError.unwritable`, with the checkpoints before untouched; `OutputLockError`; what the device throws.
+    func keep(_ trainer: Trainer, events: String) throws {
+        // Also after a failure: a full disk is not tried again at every step.
+        last = rhythm.clock()
+        try lock?.requireInPlace()
+        try createFolder(folder)
+        AtomicFile.removeLeftovers(in: folder)
+        let state = try trainer.exportedState()
+        let weights = path(state.step) + ".safetensors"
+        try state.file(at: weights, metadata: ["events": events]).commit()
+        let record = Record(sha256: try SHA256.hexadecimal(ofFile: weights), causes: causes)
+        try JSONRecord.write(record, to: path(state.step) + ".json")
+        removeAll(but: Self.steps(in: folder).filter { $0 < state.step }.suffix(1) + [state.step])
+        last = rhythm.clock()
+    }
+
+    /// Removes all: the training is done, and what came of it is written.
+    public func clear() {
+        removeAll(but: [])
+        AtomicFile.removeLeftovers(in: folder)
+        rmdir(folder)
+    }
+
+    /// Records first: weights without one are none.
+    private func removeAll(but kept: [Int]) {
+        let names = ((try? namesInFolder(folder)) ?? []).filter { name in
+            name.hasPrefix("step-") && !kept.contains { name.hasPrefix("step-\($0).") }
+        }
+        for name in names.filter({ $0.hasSuffix(".json") }) + names { unlink(folder + "/" + name) }
+    }
+}
