@@ -48,6 +48,7 @@ let package = Package(
         .systemLibrary(name: "CProcessor"),
         .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+        .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
         .systemLibrary(name: "COpenBLAS"),
 
         .target(name: "CLinux"),
@@ -70,7 +71,7 @@ let package = Package(
         // What calls kernels names their table too: it is re-exported by Kernels, and without this a build would not notice
         // that its layout changed.
         .target(name: "LinearAlgebra", dependencies: ["Kernels", "KernelTable", "COpenBLAS", "CLinux"]),
-        .target(name: "TensorFiles", dependencies: ["LinearAlgebra", "CLinux", "CCrypto", "CZlib"]),
+        .target(name: "TensorFiles", dependencies: ["LinearAlgebra", "CLinux", "CCrypto", "CZlib", "CZstd"]),
         .target(name: "LanguageModeling", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels", "KernelTable"]),
         .target(
             name: "SparseCoding", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels", "KernelTable"]),

@@ -26,8 +26,7 @@ public final class LatentInspection {
         public init() {}
     }
 
-    /// Latents that fired on the sequences of the tokens `ids` [S·T]; without a tokenizer tokens are
-    /// shown by their ids.
+    /// Latents that fired on the sequences of the tokens `ids` [S·T], −1 for padding; without a tokenizer tokens are shown by their ids.
     package init(
         _ sae: SparseAutoencoder, model: any LanguageModel, tokenizer: Tokenizer?, ids: [Int32], fired: FiredEntries
     ) {
@@ -55,7 +54,7 @@ public final class LatentInspection {
             var entries = fired ?? FiredEntries(latentCount: sae.dSAE, length: next.tokens.length)
             entries.add(codes.restricted(toColumnsBelow: sae.dSAE, rows: next.replaced), scored: next.replaced)
             fired = entries
-            ids += next.tokens.ids
+            ids += next.tokens.idsOrPadding
             try progress(next.tokenCount)
         }
         guard let fired, fired.scoredTokens.contains(where: { $0 > 0 }) else {
@@ -116,7 +115,8 @@ public final class LatentInspection {
             uniqueKeysWithValues: entries.map { (Int(fired.tokens[$0]), Double(fired.activations[$0])) })
         let contexts = peaks.prefix(extent.contexts).map { peak in
             let (at, first) = (Int(fired.tokens[peak]), fired.sequence(peak) * fired.length)
-            let shown = max(first, at - extent.radius)..<min(first + fired.length, at + extent.radius + 1)
+            let reach = max(first, at - extent.radius)..<min(first + fired.length, at + extent.radius + 1)
+            let shown = reach.prefix { ids[$0] >= 0 }
             return LatentRecord.Context(
                 tokens: shown.map { text(ids[$0]) }, activations: shown.map { activations[$0] ?? 0 },
                 peak: at - shown.lowerBound)

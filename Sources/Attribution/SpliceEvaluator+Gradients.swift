@@ -59,10 +59,8 @@ extension SpliceEvaluator {
     private func run(_ spliced: [(sequence: Int, rows: UnsafePointer<Float>)]) throws -> ([Double], Matrix) {
         let (T, d) = (length, dimension)
         let residual = Matrix(rows: spliced.count * T, columns: d)
-        var ids: [Int32] = []
         for (i, (sequence, rows)) in spliced.enumerated() {
             let from = sequence * T
-            ids += tokens.ids[from..<from + T]
             for t in 0..<T {
                 let source =
                     batch.scored[from + t] != 0 ? rows + t * d : UnsafePointer(batch.reconstruction.row(from + t))
@@ -70,7 +68,7 @@ extension SpliceEvaluator {
             }
         }
         let (losses, gradient) = try replay.model.lossesAndGradient(
-            of: TokenBatch(ids: ids, sequenceCount: spliced.count, length: T), residual: residual,
+            of: tokens.sequences(spliced.map(\.sequence)), residual: residual,
             afterLayer: replay.layer)
         budget.gradientTokens += spliced.count * T
         for (i, (sequence, _)) in spliced.enumerated() {

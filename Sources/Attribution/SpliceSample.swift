@@ -34,7 +34,7 @@ public struct SpliceSample: Sendable {
 
     /// Replaced positions that some loss comes at or after: all but the last of each sequence, which predicts nothing.
     var reachingCount: Int {
-        replaced.indices.reduce(0) { $0 + ($1 % tokens.length == tokens.length - 1 ? 0 : Int(replaced[$1])) }
+        zip(replaced, tokens.targets).reduce(0) { $0 + ($1.1 < 0 ? 0 : Int($1.0)) }
     }
 
     /// Whether some loss of the mask [N] comes at a replaced position or after one, in its

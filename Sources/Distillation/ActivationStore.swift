@@ -24,6 +24,8 @@ public struct ActivationStoreRecord: Codable, Sendable, Equatable {
     public var droppedSpecial: Int
     /// Positions left out as attention sinks.
     public var droppedSinks: Int
+    /// Positions that are padding, where documents were not joined; nil for none.
+    public var droppedPadding: Int?
     /// First positions of each sequence that are left out.
     public var keepFirst: Int
     /// Token ids that are left out, ascending.

@@ -77,7 +77,7 @@ public struct Harvest {
             folder: folder, dIn: model.configuration.dModel, settings: settings, lock: lock, left: left)
         let start = left.last
         var kept = settings.checkpoints.clock()
-        var (tokens, special, sinks, length) = (0, start.special, start.sinks, 0)
+        var (tokens, special, sinks, padding, length) = (0, start.special, start.sinks, 0, 0)
         var square = start.square
         progress.begin("harvest", total: settings.tokens, unit: "tokens")
         while tokens < settings.tokens, let batch = try next() {
@@ -91,6 +91,7 @@ public struct Harvest {
             try stop.check()
             defer {
                 tokens += batch.ids.count
+                padding += batch.paddingCount
                 length = batch.length
                 progress.advance(by: batch.ids.count, detail: "")
             }
@@ -101,7 +102,7 @@ public struct Harvest {
             var noSinks = policy
             noSinks.sinkRatio = nil
             let unspecial = noSinks.replaced(batch, residual: x)
-            for r in (tokens == start.tokens ? start.position : 0)..<x.rows {
+            for r in (tokens == start.tokens ? start.position : 0)..<x.rows where !batch.isPadding(r) {
                 if replaced[r] != 0 {
                     if shards.isFull {
                         try shards.flush(
@@ -129,7 +130,8 @@ public struct Harvest {
         let record = ActivationStoreRecord(
             dIn: model.configuration.dModel, rows: rows, shardRows: shards.rows, shardHashes: shards.hashes,
             inputScale: scale, tokens: tokens, skippedTokens: settings.skippedTokens, droppedSpecial: special,
-            droppedSinks: sinks, keepFirst: policy.keepFirst, specialTokens: policy.specialTokens.sorted(),
+            droppedSinks: sinks, droppedPadding: padding > 0 ? padding : nil, keepFirst: policy.keepFirst,
+            specialTokens: policy.specialTokens.sorted(),
             sinkRatio: policy.sinkRatio, model: settings.modelName, layer: layer, contextLength: length,
             seed: settings.seed, hashes: settings.hashes, settings: settings.others)
         try lock?.requireInPlace()

@@ -37,14 +37,24 @@ extension Recipe {
         RecipeKey(
             "model", \.model, "Language model: a Hugging Face folder, a .gguf file, or demo (see `dmsae fetch demo`)."),
         RecipeKey(
-            "text", \.text, "Text to harvest and to score: .jsonl with a \"text\" key, .txt, a folder of them, or demo."
+            "text", \.text,
+            "Text to harvest and to score: .jsonl, .txt (packed too: .gz, .zst), token ids (.npy, .safetensors, .bin), a folder of them, or demo."
         ),
+        RecipeKey("text_key", \.textKey, "The member of a line of .jsonl that holds the text."),
+        RecipeKey("token_type", \.tokenType, "Numbers that .bin files of token ids consist of; auto: there are none."),
         RecipeKey(
             "skip_bad_lines", \.skipBadLines,
             "Pass over lines of the texts that cannot be read, and say how many; otherwise the first one ends the run."),
         RecipeKey(
             "bos", \.begins,
             "Begin sequences with the beginning-of-sequence token; auto: as the model's tokenizer says."),
+        RecipeKey(
+            "pack", \.pack,
+            "Join documents, the end-of-text token between them; false: each in sequences of its own, the last of them padded."
+        ),
+        RecipeKey(
+            "exclude_tokens", \.excludeTokens,
+            "Tokens whose positions count nowhere, like those of special ones: a list of ids or texts; auto: none."),
         RecipeKey(
             "parse_special", \.parseSpecial,
             "Take a special token spelled out in the texts as that token, and not as text."),

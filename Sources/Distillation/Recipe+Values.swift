@@ -1,4 +1,5 @@
 import Attribution
+import LanguageModeling
 import SparseCoding
 import TensorFiles
 import Yams
@@ -45,8 +46,9 @@ extension String: RecipeValue {
         let isPlain =
             !unicodeScalars.contains(where: \.deceives)
             && ((try? Yams.compose(yaml: "key: " + self))?.mapping?["key"]?.scalar?.string == self)
-        return isPlain ? self : "\"" + unicodeScalars.map(Self.escaped).joined() + "\""
+        return isPlain ? self : quoted
     }
+    fileprivate var quoted: String { "\"" + unicodeScalars.map(Self.escaped).joined() + "\"" }
     private static func escaped(_ scalar: Unicode.Scalar) -> String {
         if scalar == "\\" || scalar == "\"" { return "\\\(scalar)" }
         guard scalar.deceives else { return String(scalar) }
@@ -76,6 +78,16 @@ extension Array: RecipeValue where Element: RecipeValue {
         self = values
     }
     var recipeText: String { "[" + map(\.recipeText).joined(separator: ", ") + "]" }
+    /// What divides a list is quoted in its elements.
+    var recipeYAML: String {
+        let elements = map { element in
+            guard let text = element as? String, text.contains(where: ",[]{}".contains) else {
+                return element.recipeYAML
+            }
+            return text.quoted
+        }
+        return "[" + elements.joined(separator: ", ") + "]"
+    }
     static var wanted: String { "a list, each \(Element.wanted)" }
 }
 
@@ -117,6 +129,7 @@ extension DecayStart: RecipeValue {
 }
 
 extension BudgetScope: RecipeValue {}
+extension TokenWidth: RecipeValue {}
 extension AggregateScope: RecipeValue {}
 extension CoreDecoderStart: RecipeValue {}
 extension CoreBiasStart: RecipeValue {}

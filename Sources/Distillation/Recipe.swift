@@ -1,4 +1,5 @@
 import Attribution
+import LanguageModeling
 import SparseCoding
 
 /// Everything a distillation is told. Every key has a default and a line of documentation in `Recipe.keys`; optional
@@ -16,6 +17,14 @@ public struct Recipe: Sendable {
     public var evaluationText: String?
     /// Whether lines of the texts that cannot be read are passed over.
     public var skipBadLines = false
+    /// The member of a line of .jsonl that holds the text.
+    public var textKey = "text"
+    /// What .bin files of token ids consist of.
+    public var tokenType: TokenWidth?
+    /// Whether documents are joined; else each is in sequences of its own.
+    public var pack = true
+    /// Tokens whose positions count nowhere, by ids or text; nil for none.
+    public var excludeTokens: [String]?
     /// Whether sequences begin with the beginning-of-sequence token; nil for as the model's tokenizer says.
     public var begins: Bool?
     /// Whether a special token spelled out in the texts is that token.

@@ -2,7 +2,7 @@ import Kernels
 import LinearAlgebra
 import TensorFiles
 
-/// Rows to train on: those of a store, or of a file of activations.
+/// Rows to train on: those of a store, or of files of activations.
 public struct TrainingRows {
     /// In which order a file is read; a store has its own.
     public enum Order: Equatable, Sendable {
@@ -18,10 +18,12 @@ public struct TrainingRows {
     public let scale: Float
     /// Of a store.
     public let record: ActivationStoreRecord?
+    /// What they were read from; of a store its record, which has the hashes of all else.
+    public let files: [String]
     /// Fills a batch.
     public let read: BatchSource
 
-    /// Batches of `batch` rows of a store folder, or of a safetensors file with x [N, d].
+    /// Batches of `batch` rows of a store folder, of a safetensors file with x [N, d], or of what `ActivationFiles` finds.
     ///
     /// - Throws: `TensorFileError` and `DistillationError` for activations that are not there, damaged, too few or no numbers;
     ///   `DistillationError.interrupted`.
@@ -30,9 +32,21 @@ public struct TrainingRows {
     ) throws {
         if ActivationStore.isAt(path) {
             try self.init(store: path, batch: batch, order: order, isScaled: isScaled, progress: progress, stop: stop)
+        } else if ActivationFiles.areAt(path) {
+            let files = try ActivationFiles(path)
+            let norm = try files.rootMeanSquareNorm(progress: progress, stop: stop)
+            try self.init(files, batch: batch, order: order, scale: isScaled ? Float(norm) : 1)
         } else {
             try self.init(file: path, batch: batch, order: order, isScaled: isScaled)
         }
+    }
+
+    private init(_ activations: ActivationFiles, batch: Int, order: Order, scale: Float) throws {
+        dIn = activations.dIn
+        self.scale = scale
+        record = nil
+        files = activations.files
+        read = try activations.batches(of: batch, order, scale: scale)
     }
 
     private init(
@@ -51,6 +65,7 @@ public struct TrainingRows {
         dIn = store.record.dIn
         scale = factor
         record = store.record
+        files = [path + "/store.json"]
         read = { reader.read(step: $0, scale: factor, into: $1) }
     }
 
@@ -71,6 +86,7 @@ public struct TrainingRows {
         dIn = shape[1]
         scale = factor
         record = nil
+        files = [path]
         var shuffled: [Int32] = []
         var epoch = -1
         read = { step, target in

@@ -1,10 +1,10 @@
-import Glibc
 import TensorFiles
 
-/// Reads a file line by line through a buffer, whatever its size; a byte-order mark at its start is passed over.
+/// Reads a file line by line through a buffer, whatever its size, unpacked where it is packed; a byte-order mark at its start is passed
+/// over.
 struct LineReader {
     private let path: String
-    private let file: FileDescriptorOwner
+    private let bytes: ByteStream
     private var buffer: [UInt8] = []
     private var start = 0
     private var ended = false
@@ -25,14 +25,11 @@ struct LineReader {
     }
 
     /// Throws `TextError.unreadable`, also for text that begins as other encodings than UTF-8 do. With `requiresUTF8` every
-    /// byte is looked at as it is read, and reading throws `TextError.notUTF8`.
+    /// byte is looked at as it is read, and reading throws `TextError.notUTF8`. What a damaged file is unpacked to throws
+    /// `TensorFileError.malformed`.
     init(path: String, requiresUTF8: Bool) throws {
         self.path = path
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else {
-            throw TextError.unreadable(path: path, reason: String(cString: strerror(errno)))
-        }
-        file = FileDescriptorOwner(descriptor)
+        bytes = try TextError.ofText { try ByteStream(path: path) }
         while buffer.count < 4, !ended { try fill() }
         if let other = unreadableEncoding(buffer) {
             throw TextError.unreadable(path: path, reason: "it is \(other) text, not UTF-8: convert or unpack it")
@@ -110,20 +107,22 @@ struct LineReader {
         start = 0
         let present = buffer.count
         buffer.append(contentsOf: repeatElement(0, count: Self.chunk))
-        var count = 0
-        repeat {
-            count = buffer.withUnsafeMutableBytes { read(file.descriptor, $0.baseAddress! + present, Self.chunk) }
-        } while count < 0 && errno == EINTR
-        guard count >= 0 else { throw TextError.unreadable(path: path, reason: String(cString: strerror(errno))) }
+        let count = try TextError.ofText {
+            try buffer.withUnsafeMutableBytes {
+                try bytes.read(into: UnsafeMutableRawBufferPointer(rebasing: $0[present...]))
+            }
+        }
         buffer.removeLast(Self.chunk - count)
         ended = count == 0
         try check(buffer[present...])
     }
 }
 
-/// Closes a descriptor when the last reader of it goes.
-private final class FileDescriptorOwner: Sendable {
-    let descriptor: Int32
-    init(_ descriptor: Int32) { self.descriptor = descriptor }
-    deinit { close(descriptor) }
+extension TextError {
+    /// Does `work`, and has what cannot be read be a text.
+    static func ofText<Result>(_ work: () throws -> Result) throws -> Result {
+        do { return try work() } catch TensorFileError.unreadable(let path, let reason) {
+            throw TextError.unreadable(path: path, reason: reason)
+        }
+    }
 }

@@ -1,61 +1,45 @@
-import Glibc
 import TensorFiles
 
-/// Documents in files: `.jsonl` with a member "text" on every line, `.txt` with lines holding only `<|endoftext|>`
-/// between documents, or a folder of such files, read in the order of their names.
+/// Documents in files: `.jsonl` with a text in a member of every line, `.txt` with lines holding only `<|endoftext|>`
+/// between documents, either of them packed (`.gz`, `.zst`), or folders of such files, read in the order of their names.
 ///
 /// Read as a stream: memory does not grow with the corpus. A byte-order mark at the start of a file is no text.
 public struct TextCorpus: Sendable {
-    /// As given by the caller.
-    public let path: String
-    /// The files, in the order they are read.
-    public let files: [String]
+    /// Where it lies.
+    public let source: CorpusFiles
+    /// The member of a line of .jsonl that holds the text.
+    public let textKey: String
     /// Where lines of .jsonl that cannot be read are counted; nil where the first one is an error.
     let skipped: SkippedLines?
+
+    /// As given by the caller.
+    public var path: String { source.path }
+    /// The files, in the order they are read.
+    public var files: [String] { source.files }
 
     /// How many lines were passed over, each counted once however often the corpus is read, and what was wrong with the
     /// first of them.
     public var skippedLines: (count: Int, first: TextError?) { skipped?.summary ?? (0, nil) }
 
-    /// Finds the files; their contents are looked at when they are read.
+    /// A file or a folder of text; contents are looked at when they are read.
     ///
-    /// Throws `TextError.unreadable` for a missing path, an unknown kind of file or a folder without text.
+    /// Throws `TextError.unreadable` for what `CorpusFiles` cannot find, and for token ids.
     public init(path: String, skipsBadLines: Bool = false) throws {
-        self.path = path
-        skipped = skipsBadLines ? SkippedLines() : nil
-        var status = stat()
-        guard stat(path, &status) == 0 else {
-            throw TextError.unreadable(path: path, reason: String(cString: strerror(errno)))
-        }
-        if status.st_mode & S_IFMT == S_IFDIR {
-            files = try Self.texts(in: path).map { path + "/" + $0 }
-            if files.isEmpty { throw TextError.unreadable(path: path, reason: "no .jsonl or .txt file is in it") }
-        } else {
-            guard Self.isText(path) else {
-                throw TextError.unreadable(path: path, reason: "its name ends in neither .jsonl nor .txt")
-            }
-            files = [path]
-        }
+        let files = try CorpusFiles([path])
+        guard files.content == .text else { throw TextError.unreadable(path: path, reason: "it holds no text") }
+        var reading = CorpusReading()
+        reading.skipsBadLines = skipsBadLines
+        self.init(files, reading)
+    }
+
+    init(_ files: CorpusFiles, _ reading: CorpusReading) {
+        source = files
+        textKey = reading.textKey
+        skipped = reading.skipsBadLines ? SkippedLines() : nil
     }
 
     /// The documents from the first on, piece by piece.
     public func pieces() -> TextPieces { TextPieces(corpus: self) }
-
-    private static func isText(_ name: String) -> Bool { name.hasSuffix(".jsonl") || name.hasSuffix(".txt") }
-
-    /// - Throws: `TextError.unreadable`, also for a text whose name is not UTF-8: a repaired name is that of no file.
-    private static func texts(in folder: String) throws -> [String] {
-        let names: [String]
-        do {
-            names = try namesInFolder(folder).filter { isText($0) && !$0.hasPrefix(".") }
-        } catch TensorFileError.unreadable(_, let reason) {
-            throw TextError.unreadable(path: folder, reason: reason)
-        }
-        if let bad = names.first(where: { $0.contains("\u{FFFD}") && !exists(folder + "/" + $0) }) {
-            throw TextError.unreadable(path: folder, reason: "the name of a text in it, \(bad), is not UTF-8")
-        }
-        return names
-    }
 }
 
 /// A document or, of one that is longer than a mebibyte, a part.
@@ -71,6 +55,7 @@ public struct TextPiece: Sendable, Equatable {
 /// The pieces of a corpus, in order. Documents without a character are passed over.
 public struct TextPieces {
     private let corpus: TextCorpus
+    private let files: [String]
     private var nextFile = 0
     private var reader: LineReader?
     private var readsJSON = false
@@ -83,7 +68,10 @@ public struct TextPieces {
     /// all lanes but one idle.
     package static let longestPiece = 1 << 20
 
-    init(corpus: TextCorpus) { self.corpus = corpus }
+    init(corpus: TextCorpus) {
+        self.corpus = corpus
+        files = corpus.files
+    }
 
     /// The next piece; nil after the last.
     ///
@@ -105,13 +93,13 @@ public struct TextPieces {
     }
 
     private mutating func openNext() throws -> Bool {
-        guard nextFile < corpus.files.count else {
+        guard nextFile < files.count else {
             if !foundText { throw TextError.empty(path: corpus.path) }
             return false
         }
-        let path = corpus.files[nextFile]
+        let path = files[nextFile]
         nextFile += 1
-        readsJSON = path.hasSuffix(".jsonl")
+        readsJSON = Packing.unpackedName(path).hasSuffix(".jsonl")
         // Of .jsonl each line is looked at by itself.
         reader = try LineReader(path: path, requiresUTF8: !readsJSON)
         return true
@@ -135,13 +123,16 @@ public struct TextPieces {
 
     private func textMember(_ line: ArraySlice<UInt8>) throws -> String {
         func malformed(_ what: String) -> TextError {
-            .malformedLine(file: corpus.files[nextFile - 1], line: reader!.lineNumber, what: what)
+            .malformedLine(file: files[nextFile - 1], line: reader!.lineNumber, what: what)
         }
         do {
             let value = try line.withUnsafeBytes { try JSONValue(parsing: $0) }
             guard value.object != nil else { throw malformed("it is \(value.shown), not an object") }
-            guard let text = value["text"] else { throw malformed("there is no member \"text\"") }
-            guard let string = text.string else { throw malformed("the member \"text\" is not a text") }
+            let key = corpus.textKey
+            guard let text = value[key] else {
+                throw malformed("there is no member \"\(key)\" (--text-key, in a recipe text_key, names another)")
+            }
+            guard let string = text.string else { throw malformed("the member \"\(key)\" is not a text") }
             return string
         } catch let error as JSONSyntaxError { throw malformed("not JSON: \(error)") }
     }

@@ -8,10 +8,18 @@ public enum TextError: Error, Sendable, Equatable {
     case unsupportedTokenizer(file: String, found: String, supported: String)
     /// A token id that the vocabulary does not have.
     case unknownToken(id: Int32, vocabularySize: Int)
+    /// What a user named is no token.
+    case noSuchToken(name: String, reason: String)
     /// The tokenizer has no token to put between documents.
     case noEndOfText(file: String)
     /// The tokenizer names no token to begin a sequence with.
     case noBeginningOfText(file: String)
+    /// A corpus that cannot be cut into sequences without a tokenizer, and a model that has none.
+    case noTokenizer(path: String)
+    /// Rows of token ids that are not as long as sequences are to be.
+    case rowsOfOtherLength(path: String, found: Int, wanted: Int)
+    /// Token ids, and settings that say how text becomes some.
+    case idsAreGiven(path: String)
     /// A corpus that cannot be opened or read.
     case unreadable(path: String, reason: String)
     /// A text with a byte, counted from 0, that no character of UTF-8 has there.
@@ -47,14 +55,24 @@ extension TextError: CustomStringConvertible {
         case .unknownToken(let id, let vocabularySize):
             "token id \(id) is not in the vocabulary of \(vocabularySize) tokens; "
                 + "check that ids and tokenizer belong to the same model"
+        case .noSuchToken(let name, let reason):
+            "no token \"\(name)\": \(reason); dmsae lm tokenize shows the ids of a text"
         case .noEndOfText(let file):
             "\(file): the tokenizer names no end-of-text token to put between documents; "
                 + "add \(file.hasSuffix(".gguf") ? "tokenizer.ggml.eos_token_id to its metadata" : "\"eos_token\" to tokenizer_config.json")"
         case .noBeginningOfText(let file):
             "\(file): the tokenizer names no beginning-of-sequence token; leave out --bos yes (in a recipe bos: true)"
+        case .noTokenizer(let path):
+            "\(path): the model has no tokenizer, and this needs one; put tokenizer.json beside its weights, or give rows of token ids"
+        case .rowsOfOtherLength(let path, let found, let wanted):
+            "\(path) holds rows of \(found) tokens, and sequences are to have \(wanted); give --context \(found) (in a recipe context)"
+        case .idsAreGiven(let path):
+            "\(path) holds token ids, which are taken as they are; leave out --parse-special, and with rows --bos (in a recipe "
+                + "parse_special, bos)"
         case .unreadable(let path, let reason):
             "cannot read \(path): \(reason); "
-                + SystemAdvice.reading(reason, else: "give a .jsonl file, a .txt file or a folder of them")
+                + SystemAdvice.reading(
+                    reason, else: "give a .jsonl file, a .txt file, files of token ids, or a folder of them")
         case .notUTF8(let path, let offset):
             "\(path): not UTF-8 at byte \(offset); convert it, as with iconv -f LATIN1 -t UTF-8, or give other text"
         case .malformedLine(let file, let line, let what):

@@ -1,47 +1,99 @@
 import LinearAlgebra
 
-/// A corpus as rows of token ids: its documents joined by the end-of-text token and cut every `length` tokens. Where the model's
-/// texts begin with a token of their own, every row does, and is cut one token earlier.
+/// A corpus as rows of token ids: its documents joined by the end-of-text token and cut every `length` tokens, or each in rows of its
+/// own; or the rows that files of ids hold. Where the model's texts begin with a token of their own, every row does that is made here, and
+/// is cut one token earlier.
 ///
-/// Attention is not masked across documents, so that a row is a plain sequence to the model. Tokens that do not fill
-/// a row at the end are left out. Disjoint parts for training, scoring and evaluation come from `skip` and `limit`.
-/// One consumer at a time.
+/// Tokens that do not fill a row at the end are left out where documents are joined. Disjoint parts for training, scoring and
+/// evaluation come from `skip` and `limit`. One consumer at a time.
 public final class TokenDataset {
+    /// How rows are cut.
+    public struct Cut: Sendable {
+        /// T, tokens in a row.
+        public var length: Int
+        /// Positions of the rows to leave out first.
+        public var skip = 0
+        /// Positions of all rows, at most; nil for no end.
+        public var limit: Int?
+        /// Whether rows begin with the beginning-of-sequence token; nil for as the model was trained.
+        public var begins: Bool?
+        /// Whether a special token spelled out in the text is that token.
+        public var allowsSpecial = false
+        /// Whether documents are joined; else each is alone, and its last row padded.
+        public var joins = true
+
+        /// Joined documents in rows of `length`, all of them.
+        public init(length: Int) { self.length = length }
+    }
+
     /// Tokens in a row.
     public let length: Int
-    /// Tokens of the rows given out so far.
+    /// Tokens of the rows given out so far, padding included: a row has `length`.
     public private(set) var deliveredTokenCount = 0
 
-    private let corpus: TextCorpus
-    private let skip: Int
-    private let limit: Int?
-    private let beginning: Int32?
-    private var stream: TokenStream
-    private var buffer: [Int32] = []
-    private var start = 0
-    private var passed = 0
-    private var ended = false
+    private let path: String
+    private let cut: Cut
+    private var rows: any TokenRows
 
-    /// Rows of `length` tokens from the part of the corpus that begins after `skip` tokens, at most `limit` tokens of rows. A part that
-    /// skips as many tokens as another has in rows does not overlap with it.
-    ///
-    /// `begins` says whether rows begin with the beginning-of-sequence token; nil for as the model was trained. With `allowsSpecial`,
-    /// a special token spelled out in the text is that token.
+    /// Rows of text. A part that skips as many tokens as another has in rows does not overlap with it.
     ///
     /// Throws `TextError.noEndOfText` if the tokenizer has no token to put between documents, `noBeginningOfText` for none to begin with.
-    public init(
+    public convenience init(
         corpus: TextCorpus, tokenizer: Tokenizer, length: Int, skip: Int = 0, limit: Int? = nil, begins: Bool? = nil,
         allowsSpecial: Bool = false
     ) throws {
-        precondition(length > 0 && skip >= 0 && limit ?? 0 >= 0, "rows of \(length), skip \(skip)")
-        guard tokenizer.endOfText != nil else { throw TextError.noEndOfText(file: tokenizer.path) }
-        self.corpus = corpus
-        self.length = length
-        self.skip = skip
-        self.limit = limit
-        let token = try tokenizer.beginning(begins)
-        beginning = length > 1 ? token : nil
-        stream = TokenStream(corpus: corpus, tokenizer: tokenizer, allowsSpecial: allowsSpecial)
+        var cut = Cut(length: length)
+        (cut.skip, cut.limit, cut.begins, cut.allowsSpecial) = (skip, limit, begins, allowsSpecial)
+        try self.init(.text(corpus), tokenizer, vocabularySize: tokenizer.vocabularySize, cut)
+    }
+
+    /// Rows of a corpus for a model of `vocabularySize` tokens. Text needs a tokenizer; without one, rows of ids begin with no token of
+    /// their own.
+    ///
+    /// Throws `TextError.noTokenizer`, `.noEndOfText`, `.noBeginningOfText`, `.rowsOfOtherLength`, `.idsAreGiven`.
+    public init(_ corpus: Corpus, _ tokenizer: Tokenizer?, vocabularySize: Int, _ cut: Cut) throws {
+        precondition(
+            cut.length > 0 && cut.skip >= 0 && cut.limit ?? 0 >= 0, "rows of \(cut.length), skip \(cut.skip)")
+        self.cut = cut
+        length = cut.length
+        path = corpus.files.path
+        rows = try Self.rows(corpus, tokenizer, vocabularySize, cut)
+    }
+
+    private static func rows(
+        _ corpus: Corpus, _ tokenizer: Tokenizer?, _ vocabularySize: Int, _ cut: Cut
+    ) throws -> any TokenRows {
+        let path = corpus.files.path
+        let skippedRows = (cut.skip + cut.length - 1) / cut.length
+        var stream: TokenStream
+        switch corpus {
+        case .text(let text):
+            guard let tokenizer else { throw TextError.noTokenizer(path: path) }
+            guard tokenizer.endOfText != nil else { throw TextError.noEndOfText(file: tokenizer.path) }
+            stream = TokenStream(corpus: text, tokenizer: tokenizer, allowsSpecial: cut.allowsSpecial)
+        case .tokens(let files):
+            guard !cut.allowsSpecial, cut.begins == nil || files.rowLength == nil else {
+                throw TextError.idsAreGiven(path: path)
+            }
+            if let length = files.rowLength {
+                guard length == cut.length else {
+                    throw TextError.rowsOfOtherLength(path: path, found: length, wanted: cut.length)
+                }
+                return GivenRows(files, vocabularySize: vocabularySize, skip: skippedRows)
+            }
+            stream = TokenStream(files, vocabularySize: vocabularySize, endOfText: tokenizer?.endOfText)
+        }
+        guard tokenizer != nil || cut.begins != true && cut.joins else { throw TextError.noTokenizer(path: path) }
+        let beginning = try tokenizer?.beginning(cut.begins)
+        if cut.joins {
+            return JoinedRows(length: cut.length, beginning: beginning, skip: cut.skip) { try stream.next() }
+        }
+        guard let padding = tokenizer?.endOfText else {
+            throw TextError.noEndOfText(file: tokenizer?.path ?? path)
+        }
+        return DocumentRows(length: cut.length, beginning: beginning, padding: padding, skip: skippedRows) {
+            try stream.nextPieces()
+        }
     }
 
     /// The next rows, `sequences` of them or the fewer that are left; nil when there are none.
@@ -49,41 +101,18 @@ public final class TokenDataset {
     /// Throws `TextError`: what reading the corpus throws, and `tooShort` if not even the first row is full.
     public func nextBatch(sequences: Int) throws -> TokenBatch? {
         precondition(sequences > 0, "a batch of \(sequences) sequences")
-        let room = limit.map { ($0 - deliveredTokenCount) / length } ?? sequences
-        let cut = beginning == nil ? length : length - 1
+        let room = cut.limit.map { ($0 - deliveredTokenCount) / length } ?? sequences
         // No text fills as many rows as there are numbers.
-        let wanted = min(sequences, room, Int.max / length) * cut
-        while buffer.count - start < wanted, !ended { try tokenizeMore() }
-        let rows = min(wanted, buffer.count - start) / cut
-        guard rows > 0 else {
+        let wanted = min(sequences, room, Int.max / length)
+        guard wanted > 0, let batch = try rows.next(wanted) else {
             if deliveredTokenCount == 0 {
                 throw TextError.tooShort(
-                    path: corpus.path, tokenCount: ended ? passed + buffer.count : nil, skipped: skip, limit: limit,
+                    path: path, tokenCount: wanted > 0 ? rows.found : nil, skipped: cut.skip, limit: cut.limit,
                     length: length)
             }
             return nil
         }
-        var ids: [Int32] = []
-        ids.reserveCapacity(rows * length)
-        for row in 0..<rows {
-            if let beginning { ids.append(beginning) }
-            ids += buffer[start + row * cut..<start + (row + 1) * cut]
-        }
-        start += rows * cut
-        deliveredTokenCount += ids.count
-        return TokenBatch(ids: ids, sequenceCount: rows, length: length)
-    }
-
-    private func tokenizeMore() throws {
-        buffer.removeSubrange(..<start)
-        start = 0
-        guard let tokens = try stream.next() else {
-            ended = true
-            return
-        }
-        if buffer.isEmpty { buffer = tokens } else { buffer += tokens }
-        let dropped = min(skip - passed, buffer.count)
-        buffer.removeFirst(dropped)
-        passed += dropped
+        deliveredTokenCount += batch.tokenCount
+        return batch
     }
 }

@@ -43,10 +43,10 @@ public final class SafetensorsFile: Sendable {
     public func matrix(_ name: String) throws -> Matrix {
         let tensor = try require(name)
         try requireType(tensor, tensor.type.isFloatingPoint, wanted: "F64, F32, F16 or BF16")
-        let source = bytes(name)
+        let array = try array(name)
         let result = Matrix(rows: tensor.rows, columns: tensor.columns)
         Lanes.shared.forRanges(result.count, grain: 4096) { _, range in
-            widen(source, tensor.type, range, into: result.elements)
+            array.widen(range, into: result.elements + range.lowerBound)
         }
         return result
     }
@@ -62,33 +62,12 @@ public final class SafetensorsFile: Sendable {
     }
 
     /// A tensor of whole numbers or truth values, row-major.
-    public func integers(_ name: String) throws -> [Int64] {
+    public func integers(_ name: String) throws -> [Int64] { try array(name).integers() }
+
+    /// A tensor where it lies.
+    package func array(_ name: String) throws -> StoredArray {
         let tensor = try require(name)
-        let source = bytes(name)
-        func read<Element: FixedWidthInteger>(_: Element.Type) throws -> [Int64] {
-            try (0..<tensor.count).map {
-                let value = source.loadUnaligned(
-                    fromByteOffset: $0 * MemoryLayout<Element>.size, as: Element.self)
-                guard let result = Int64(exactly: value) else {
-                    throw TensorFileError.malformed(
-                        file: path, what: "tensor \"\(name)\" holds \(value)", next: "values must fit 64 signed bits")
-                }
-                return result
-            }
-        }
-        switch tensor.type {
-        case .i64: return try read(Int64.self)
-        case .i32: return try read(Int32.self)
-        case .i16: return try read(Int16.self)
-        case .i8: return try read(Int8.self)
-        case .u64: return try read(UInt64.self)
-        case .u32: return try read(UInt32.self)
-        case .u16: return try read(UInt16.self)
-        case .u8, .bool: return try read(UInt8.self)
-        case .f64, .f32, .f16, .bf16:
-            throw TensorFileError.wrongType(
-                file: path, name: name, found: tensor.type.rawValue, wanted: "whole numbers")
-        }
+        return StoredArray(name, tensor.type, tensor.shape, of: file, at: ranges[name]!.lowerBound)
     }
 
     /// The elements of an F32 tensor in the map itself; valid while this object lives.
@@ -113,29 +92,6 @@ public final class SafetensorsFile: Sendable {
             throw TensorFileError.wrongType(
                 file: path, name: tensor.name, found: tensor.type.rawValue, wanted: wanted)
         }
-    }
-}
-
-/// Elements `range` of a floating-point tensor, as `Float`.
-private func widen(
-    _ source: UnsafeRawPointer, _ type: TensorType, _ range: Range<Int>, into target: UnsafeMutablePointer<Float>
-) {
-    switch type {
-    case .f32:
-        UnsafeMutableRawPointer(target + range.lowerBound).copyMemory(
-            from: source + range.lowerBound * 4, byteCount: range.count * 4)
-    case .f64:
-        for i in range { target[i] = Float(source.loadUnaligned(fromByteOffset: i * 8, as: Double.self)) }
-    case .bf16:
-        for i in range {
-            let upper = source.loadUnaligned(fromByteOffset: i * 2, as: UInt16.self)
-            target[i] = Float(bitPattern: UInt32(upper) << 16)
-        }
-    case .f16:
-        for i in range {
-            target[i] = widenHalf(source.loadUnaligned(fromByteOffset: i * 2, as: UInt16.self))
-        }
-    default: preconditionFailure("\(type) is not floating point")
     }
 }
 

@@ -50,7 +50,7 @@ struct DistillCommand: ParsableCommand {
         try Surroundings.prepareToCompute(
             advice: "lower sae.width, train.batch, context, sequences or score.tokens of the recipe")
         let terminal = Terminal.shared
-        var corpora: [TextCorpus] = []
+        var corpora: [Corpus] = []
         let device = try place.trainingDevice()
         var parts = try DistillationParts(
             recipe, plugins, on: place, folder: folder, corpora: &corpora)

@@ -10,7 +10,7 @@ extension DistillationParts {
     /// - Throws: what is missing or broken, before any work.
     init(
         _ recipe: Recipe, _ plugins: PluginOptions, on device: DeviceOptions, folder: String,
-        corpora: inout [TextCorpus]
+        corpora: inout [Corpus]
     ) throws {
         func place(_ name: String, _ demo: (DemoCache) -> String) throws -> String {
             name == "demo" ? demo(try DemoCache()) : name
@@ -31,30 +31,39 @@ extension DistillationParts {
         // Plugins first: a typo there should not cost the load of a model.
         let rule = try plugins.rule(recipe.sparsity, output: folder)
         let scorer = try plugins.scorer(recipe.scorer, output: folder)
-        let corpus = try TextCorpus(path: textPath, skipsBadLines: recipe.skipBadLines)
-        let evaluationCorpus = try evaluationPath.map { try TextCorpus(path: $0, skipsBadLines: recipe.skipBadLines) }
+        var reading = CorpusReading()
+        (reading.skipsBadLines, reading.textKey) = (recipe.skipBadLines, recipe.textKey)
+        reading.tokenWidth = recipe.tokenType
+        let corpus = try Corpus([textPath], reading)
+        let evaluationCorpus = try evaluationPath.map { try Corpus([$0], reading) }
         corpora = [corpus] + (evaluationCorpus.map { [$0] } ?? [])
-        let tokenizer = try loadTokenizer(model: modelPath)
+        var needsTokenizer = hasTokenizer(modelPath)
+        for case .text in corpora { needsTokenizer = true }
+        let tokenizer = needsTokenizer ? try loadTokenizer(model: modelPath) : nil
         let model = try device.languageModel(modelPath)
-        @Sendable func source(_ corpus: TextCorpus, skip: Int, limit: Int) throws -> TokenSource {
-            let data = try TokenDataset(
-                corpus: corpus, tokenizer: tokenizer, length: recipe.context, skip: skip, limit: limit,
-                begins: recipe.begins, allowsSpecial: recipe.parseSpecial)
+        let vocabularySize = model.configuration.vocabularySize
+        @Sendable func source(_ corpus: Corpus, skip: Int, limit: Int) throws -> TokenSource {
+            var cut = TokenDataset.Cut(length: recipe.context)
+            (cut.skip, cut.limit, cut.joins) = (skip, limit, recipe.pack)
+            (cut.begins, cut.allowsSpecial) = (recipe.begins, recipe.parseSpecial)
+            let data = try TokenDataset(corpus, tokenizer, vocabularySize: vocabularySize, cut)
             return { try data.nextBatch(sequences: recipe.sequences) }
         }
         var evaluationText: (@Sendable (_ limit: Int) throws -> TokenSource)?
         if let evaluationCorpus { evaluationText = { try source(evaluationCorpus, skip: 0, limit: $0) } }
-        var hashes = try fileHashes([
-            ("model", modelFiles(modelPath)), ("text", corpus.files),
-            ("evaluation text", evaluationCorpus?.files ?? []), ("cycle 0", recipe.cycle0.map(SAEFormats.files) ?? []),
-        ])
+        let excluded = try Tokenizer.tokens(
+            named: recipe.excludeTokens ?? [], of: tokenizer, vocabularySize: vocabularySize)
+        var hashes = try fileHashes(
+            [("model", modelFiles(modelPath))] + corpus.roles("text")
+                + (evaluationCorpus?.roles("evaluation text") ?? [])
+                + [("cycle 0", recipe.cycle0.map(SAEFormats.files) ?? [])])
         hashes.merge(rule.hashes("sparsity rule")) { $1 }
         hashes.merge(scorer.hashes("scorer")) { $1 }
         // It is wanted at the end of a cycle, when a refusal would cost the training.
         _ = try rule.inference?.stateSize(latentCount: recipe.width)
         self.init(
             model: model, modelName: lastComponent(modelPath),
-            specialTokens: model.configuration.specialTokens(with: tokenizer),
+            specialTokens: model.configuration.specialTokens(with: tokenizer).union(excluded),
             text: { try source(corpus, skip: $0, limit: $1) },
             evaluationText: evaluationText, rule: rule, ruleSettings: rule.settings, scorer: scorer,
             scorerSettings: scorer.settings, hashes: hashes,
@@ -110,7 +119,7 @@ func modelHash(_ path: String) throws -> String? {
 }
 
 /// SHA-256 by what a file is for, of several files with their names. No paths, and no name for what is one file: what is
-/// moved or renamed stays what it is. Shown as progress: a model may take a while.
+/// moved or renamed stays what it is. Files of one name in several folders are numbered. Shown as progress: a model may take a while.
 ///
 /// - Throws: `TensorFileError.unreadable`; `DistillationError.interrupted`.
 func fileHashes(_ files: [(role: String, paths: [String])]) throws -> [String: String] {
@@ -118,8 +127,10 @@ func fileHashes(_ files: [(role: String, paths: [String])]) throws -> [String: S
     Terminal.shared.begin("hash files", total: 0, unit: "bytes")
     defer { Terminal.shared.end() }
     for (role, paths) in files {
-        for path in paths {
-            let name = paths.count == 1 ? role : "\(role) \(lastComponent(path))"
+        let isNumbered = Set(paths.map(lastComponent)).count < paths.count
+        for (index, path) in paths.enumerated() {
+            let number = isNumbered ? "\(index + 1) " : ""
+            let name = paths.count == 1 ? role : "\(role) \(number)\(lastComponent(path))"
             result[name] = try SHA256.hexadecimal(ofFile: path) { count in
                 try Interruption.request.check()
                 Terminal.shared.advance(by: count, detail: "")

@@ -42,13 +42,13 @@ struct EvalCommand: ParsableCommand {
         let place = try SAELayer(asked: layer, provenance, sae: sae, model: model)
         let layer = place.value
         let text = try corpus.open()
-        let tokenizer = try loadTokenizer(model: model)
+        let tokenizer = try corpus.tokenizer(model: model, for: text)
         let loaded = try device.languageModel(model)
         guard autoencoder.dIn == loaded.configuration.dModel else {
             throw AttributionError.widthsDiffer(sae: autoencoder.dIn, model: loaded.configuration.dModel)
         }
-        let policy = splice.policy(loaded.configuration, tokenizer: tokenizer)
-        let data = try corpus.dataset(of: text, tokenizer, tokens: tokens)
+        let policy = try splice.policy(loaded.configuration, tokenizer: tokenizer)
+        let data = try corpus.dataset(of: text, tokenizer, loaded, tokens: tokens)
         var samples: [SpliceSample] = []
         Terminal.shared.begin("run the model", total: 2 * tokens, unit: "tokens")
         while let batch = try data.nextBatch(sequences: corpus.sequences) {
@@ -61,17 +61,14 @@ struct EvalCommand: ParsableCommand {
             Terminal.shared.advance(by: count, detail: "")
         }
         Terminal.shared.end()
-        if data.deliveredTokenCount < tokens {
-            Terminal.shared.warn(
-                "\(corpus.text) has \(data.deliveredTokenCount) of the \(tokens) tokens asked for; those are evaluated")
-        }
+        corpus.warn(of: text, data, tokens: tokens, "evaluated")
         Terminal.shared.begin("evaluate", total: tokens, unit: "tokens")
         let record = try evaluation.evaluate(autoencoder) { count in
             try Interruption.request.check()
             Terminal.shared.advance(by: count, detail: "")
         }
         Terminal.shared.end()
-        corpus.warnOfSkippedLines(text)
+        Terminal.shared.warn(skippedIn: text)
         place.warn(explainedVariance: record.explained_variance)
         let json = try JSONRecord.text(record)
         if output.json { return print(json) }

@@ -54,19 +54,24 @@ struct HarvestCommand: ParsableCommand {
         }
         if left == nil && resume { throw DistillationError.nothingToResume(folder: out) }
         let text = try corpus.open()
-        let tokenizer = try loadTokenizer(model: model)
+        let tokenizer = try corpus.tokenizer(model: model, for: text)
         let loaded = try place.languageModel(model)
-        let data = try corpus.dataset(of: text, tokenizer, tokens: tokens)
+        let data = try corpus.dataset(of: text, tokenizer, loaded, tokens: tokens)
         var settings = HarvestSettings(tokens: tokens, seed: UInt64(seed), modelName: lastComponent(model))
         settings.skippedTokens = corpus.skip
         settings.checkpoints = checkpoints.rhythm
         settings.needsAllTokens = false
-        settings.others = ["sequences": "\(corpus.sequences)", "skip bad lines": "\(corpus.lines.skipBadLines)"]
+        settings.others = [
+            "context": "\(corpus.context)", "sequences": "\(corpus.sequences)",
+            "skip bad lines": "\(corpus.reading.skipBadLines)",
+        ]
         settings.others.merge(corpus.tokens.recorded) { $1 }
+        settings.others.merge(corpus.reading.recorded) { $1 }
+        settings.others.merge(try splice.excluded(loaded.configuration, tokenizer: tokenizer)) { $1 }
         settings.others.merge(loaded.deviceRecord) { $1 }
-        settings.hashes = try fileHashes([("model", modelFiles(model)), ("text", text.files)])
+        settings.hashes = try fileHashes([("model", modelFiles(model))] + text.roles("text"))
         let harvest = Harvest(
-            model: loaded, layer: layer, policy: splice.policy(loaded.configuration, tokenizer: tokenizer),
+            model: loaded, layer: layer, policy: try splice.policy(loaded.configuration, tokenizer: tokenizer),
             settings: settings)
         let store: ActivationStore
         do {
@@ -80,17 +85,15 @@ struct HarvestCommand: ParsableCommand {
             }
             throw DistillationError.interrupted
         }
-        if data.deliveredTokenCount < tokens {
-            Terminal.shared.warn(
-                "\(corpus.text) has \(data.deliveredTokenCount) of the \(tokens) tokens asked for; those are stored")
-        }
-        corpus.warnOfSkippedLines(text)
+        corpus.warn(of: text, data, tokens: tokens, "stored")
+        Terminal.shared.warn(skippedIn: text)
         let record = store.record
         if output.json { return print(try JSONRecord.text(record)) }
         print(
             "\(record.rows) rows of \(record.dIn) from \(record.tokens) tokens "
                 + "(\(record.shardRows.count) shard\(record.shardRows.count == 1 ? "" : "s")), "
                 + "RMS norm \(decimals(record.inputScale, 2)); left out \(record.droppedSpecial) first or special "
-                + "positions and \(record.droppedSinks) attention sinks")
+                + "positions and \(record.droppedSinks) attention sinks"
+                + (record.droppedPadding.map { ", \($0) of padding" } ?? ""))
     }
 }

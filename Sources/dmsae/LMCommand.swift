@@ -26,7 +26,10 @@ struct LMCommand: ParsableCommand {
         var model: String
         @Option(help: "Block whose output is traced, counted from 0.")
         var layer: Int
-        @Option(help: "Safetensors file with input_ids [B, T].")
+        @Option(
+            help:
+                "Token ids [B, T]: a safetensors file with input_ids (and attention_mask where rows are padded), or .npy."
+        )
         var tokens: String
         @Option(help: "Safetensors file to write.")
         var out: String
@@ -89,7 +92,8 @@ struct LMCommand: ParsableCommand {
                 writer.add("logits", everyLogit, shape: [b, t, model.configuration.vocabularySize])
             }
             try writer.write(to: out)
-            let mean = losses.reduce(0.0) { $0 + Double($1) } / Double(max(1, b * (t - 1)))
+            // Each sequence predicts all its tokens but the first.
+            let mean = losses.reduce(0.0) { $0 + Double($1) } / Double(max(1, b * (t - 1) - batch.paddingCount))
             if output.json {
                 print(try JSONRecord.text(["sequences": Double(b), "length": Double(t), "loss_mean": mean]))
             } else {
@@ -105,16 +109,21 @@ struct LMCommand: ParsableCommand {
             discussion: """
                 The text comes from standard input unless --text names a corpus. Its documents are joined by the \
                 end-of-text token; with --out they are cut into rows of --context tokens and written as input_ids [B, T]. \
-                What is printed, and every row, begins with the beginning-of-sequence token where the model's tokenizer says \
-                so (Gemma, Llama), unless --bos says otherwise.
+                With --pack no a document is printed on a line and written in rows of its own, the last one padded, and \
+                attention_mask [B, T] says with what. What is printed, and every row, begins with the beginning-of-sequence \
+                token where the model's tokenizer says so (Gemma, Llama), unless --bos says otherwise. Files of token ids are \
+                printed and cut likewise. --exclude-tokens says which ids it means, and how many positions have them.
 
                 Example: echo "The quick brown fox" | dmsae lm tokenize --model smollm2.gguf
                 """)
 
         @Option(help: "Hugging Face folder or .gguf file.")
         var model: String
-        @Option(help: "Corpus: .jsonl with a \"text\" key, .txt, or a folder of them; standard input without.")
-        var text: String?
+        @Option(
+            help:
+                "Corpus: .jsonl or .txt, also packed (.gz, .zst); token ids as .npy, .safetensors or .bin; or a folder of them. May be repeated. Standard input without."
+        )
+        var text: [String] = []
         @Option(help: "Safetensors file to write.")
         var out: String?
         @Option(help: "Tokens per row with --out; default 256.")
@@ -127,16 +136,24 @@ struct LMCommand: ParsableCommand {
         var skip: Int?
         @Flag(help: ArgumentHelp("The older name of --parse-special.", visibility: .hidden))
         var special = false
-        @OptionGroup var tokens: SpecialTokenOptions
-        @OptionGroup var lines: BadLineOptions
+        @Option(
+            help: ArgumentHelp(
+                "Say which ids these are, and at how many positions: ids with commas between, or one token by its text. May be repeated.",
+                valueName: "TOKENS"))
+        var excludeTokens: [String] = []
+        @OptionGroup var tokens: SequenceOptions
+        @OptionGroup var reading: ReadingOptions
         @OptionGroup var output: OutputOptions
 
         func validate() throws {
             if let length = length ?? context { try require("--context", length, in: OptionRange.context) }
             if let rows { try require("--rows", rows, in: OptionRange.sequences) }
             if let skip { try require("--skip", skip, in: OptionRange.skip) }
-            guard out == nil || text != nil else { throw ValidationError("--out needs --text") }
-            guard text != nil || !lines.skipBadLines else { throw ValidationError("--skip-bad-lines needs --text") }
+            guard out == nil || !text.isEmpty else { throw ValidationError("--out needs --text") }
+            guard !text.isEmpty || !reading.skipBadLines else { throw ValidationError("--skip-bad-lines needs --text") }
+            if text.isEmpty, let key = reading.recorded.keys.first {
+                throw ValidationError("--\(key.replacing("_", with: "-")) needs --text")
+            }
             let ofRows = [("--context", context), ("--length", length), ("--rows", rows), ("--skip", skip)]
             if out == nil, let (name, _) = ofRows.first(where: { $0.1 != nil }) {
                 throw ValidationError("\(name) is about the rows of --out; without it all ids are printed")
@@ -146,34 +163,41 @@ struct LMCommand: ParsableCommand {
         func run() throws {
             output.apply()
             let tokenizer = try loadTokenizer(model: model)
-            guard let text else {
-                var ids: [Int32]? =
-                    try beginning(tokenizer)
-                    + tokenizer.encode(bytes: try standardInput(), allowSpecial: allowsSpecial)
-                return try printIds {
-                    defer { ids = nil }
-                    return ids
-                }
+            let excluded = try Tokenizer.tokens(
+                named: excludeTokens, of: tokenizer, vocabularySize: tokenizer.vocabularySize)
+            guard !text.isEmpty else {
+                let ids = tokenizer.encode(bytes: try standardInput(), allowSpecial: allowsSpecial)
+                return try printIds([ids], tokenizer, excluded)
             }
-            if let out { try OutputPlace.requireFile(out, reading: [model, text]) }
-            let corpus = try lines.corpus(text)
-            guard let out else { return try printIds(of: corpus, tokenizer) }
+            if let out { try OutputPlace.requireFile(out, reading: [model] + text) }
+            let corpus = try reading.corpus(text)
+            guard let out else { return try printIds(try sequences(of: corpus, tokenizer), tokenizer, excluded) }
             let context = length ?? context ?? 256
-            let data = try TokenDataset(
-                corpus: corpus, tokenizer: tokenizer, length: context, skip: skip ?? 0, begins: tokens.begins,
-                allowsSpecial: allowsSpecial)
+            var cut = tokens.cut(length: context)
+            (cut.skip, cut.allowsSpecial) = (skip ?? 0, allowsSpecial)
+            let data = try TokenDataset(corpus, tokenizer, vocabularySize: tokenizer.vocabularySize, cut)
             guard let batch = try data.nextBatch(sequences: rows ?? 64) else {
-                throw TextError.empty(path: text)
+                throw TextError.empty(path: corpus.files.path)
             }
-            lines.warn(corpus)
-            var options = ["context": "\(context)", "skip": "\(skip ?? 0)", "skip_bad_lines": "\(lines.skipBadLines)"]
+            Terminal.shared.warn(skippedIn: corpus)
+            var options = [
+                "context": "\(context)", "skip": "\(skip ?? 0)", "skip_bad_lines": "\(reading.skipBadLines)",
+            ]
             options.merge(tokens.recorded) { $1 }
+            options.merge(reading.recorded) { $1 }
             if special { options["parse_special"] = "true" }
             var writer = SafetensorsWriter(
-                metadata: try origin([("model", tokenizerFiles(model)), ("text", corpus.files)], options))
+                metadata: try origin([("model", tokenizerFiles(model))] + corpus.roles("text"), options))
             writer.add("input_ids", widening: batch.ids, shape: [batch.sequenceCount, context])
+            if let counts = batch.counts {
+                let marks = counts.flatMap { count in (0..<context).map { $0 < count ? Int32(1) : 0 } }
+                writer.add("attention_mask", widening: marks, shape: [batch.sequenceCount, context])
+            }
             try writer.write(to: out)
-            print("\(batch.sequenceCount) rows of \(context) tokens written to \(out)")
+            note(excluded, among: batch.idsOrPadding, tokenizer)
+            print(
+                "\(batch.sequenceCount) rows of \(context) tokens written to \(out)"
+                    + (batch.counts == nil ? "" : ", \(batch.paddingCount) positions of padding"))
         }
 
         /// What of a model decides about its ids: of a folder, weights do not.
@@ -184,33 +208,61 @@ struct LMCommand: ParsableCommand {
 
         private var allowsSpecial: Bool { tokens.parseSpecial || special }
 
-        private func beginning(_ tokenizer: Tokenizer) throws -> [Int32] {
-            try tokenizer.beginning(tokens.begins).map { [$0] } ?? []
-        }
-
-        private func printIds(of corpus: TextCorpus, _ tokenizer: Tokenizer) throws {
-            var stream = TokenStream(corpus: corpus, tokenizer: tokenizer, allowsSpecial: allowsSpecial)
-            // A bad line far down must not leave half a result behind, and the first ids are of no use without the rest.
-            var stretches = [try beginning(tokenizer)]
-            while let ids = try stream.next() { stretches.append(ids) }
-            lines.warn(corpus)
-            var rest = stretches.makeIterator()
-            try printIds { rest.next() }
-        }
-
-        /// Prints stretches of ids as one list.
-        private func printIds(_ next: () -> [Int32]?) throws {
-            print(output.json ? "{\"input_ids\":[" : "", terminator: "")
-            var separator = ""
-            while let ids = next() {
-                for first in stride(from: 0, to: ids.count, by: 4096) {
-                    let line = ids[first..<min(first + 4096, ids.count)].map(String.init).joined(
-                        separator: output.json ? "," : " ")
-                    print(separator + line, terminator: "")
-                    separator = output.json ? "," : " "
+        /// The documents, each its ids; one stream of all where they are joined. All of them, since a bad line far down must not leave half a
+        /// result behind, and the first ids are of no use without the rest.
+        private func sequences(of corpus: Corpus, _ tokenizer: Tokenizer) throws -> [[Int32]] {
+            var stream =
+                switch corpus {
+                case .text(let text):
+                    TokenStream(corpus: text, tokenizer: tokenizer, allowsSpecial: allowsSpecial)
+                case .tokens(let files):
+                    TokenStream(files, vocabularySize: tokenizer.vocabularySize, endOfText: tokenizer.endOfText)
                 }
+            var result: [[Int32]] = []
+            if tokens.pack == .yes {
+                var stretches: [[Int32]] = []
+                while let ids = try stream.next() { stretches.append(ids) }
+                result = [Array(stretches.joined())]
+            } else {
+                var begins = true
+                while let pieces = try stream.nextPieces() {
+                    for piece in pieces {
+                        if begins { result.append([]) }
+                        result[result.count - 1] += piece.ids
+                        begins = piece.endsDocument
+                    }
+                }
+                result.removeAll(where: \.isEmpty)
             }
-            print(output.json ? "]}" : "")
+            Terminal.shared.warn(skippedIn: corpus)
+            return result
+        }
+
+        /// Prints each sequence on a line, or as a list in a list; of joined documents there is one.
+        private func printIds(_ sequences: [[Int32]], _ tokenizer: Tokenizer, _ excluded: Set<Int32>) throws {
+            let beginning = try tokenizer.beginning(tokens.bos.map { $0 == .yes }).map { [$0] } ?? []
+            let separator = output.json ? "," : " "
+            let isList = output.json && tokens.pack == .no
+            if output.json { print("{\"input_ids\":" + (isList ? "[" : ""), terminator: "") }
+            for (index, sequence) in sequences.enumerated() {
+                let ids = beginning + sequence
+                if output.json { print((index > 0 ? "," : "") + "[", terminator: "") }
+                for first in stride(from: 0, to: ids.count, by: 4096) {
+                    let line = ids[first..<min(first + 4096, ids.count)].map(String.init).joined(separator: separator)
+                    print((first > 0 ? separator : "") + line, terminator: "")
+                }
+                print(output.json ? "]" : "\n", terminator: "")
+            }
+            if output.json { print((isList ? "]" : "") + "}") }
+            note(excluded, among: sequences.joined(), tokenizer)
+        }
+
+        private func note(_ excluded: Set<Int32>, among ids: some Sequence<Int32>, _ tokenizer: Tokenizer) {
+            if excluded.isEmpty { return }
+            let count = ids.reduce(0) { $0 + (excluded.contains($1) ? 1 : 0) }
+            let names = excluded.sorted().map { "\($0) \(tokenizer.tokenString($0).map { "\"\($0)\"" } ?? "")" }
+            Terminal.shared.note(
+                "excluded: \(printable(names.joined(separator: ", "))), at \(count) position\(count == 1 ? "" : "s")")
         }
 
         /// - Throws: `TextError.notUTF8`, `.unreadable`: a text of which the rest is missing has other tokens.
@@ -235,31 +287,22 @@ struct LMCommand: ParsableCommand {
     }
 }
 
-/// `input_ids` [B, T] of a safetensors file.
+/// Token ids [B, T] of a file.
 ///
 /// - Throws: `TensorFileError`.
 func readTokens(_ path: String) throws -> TokenBatch {
-    let file = try SafetensorsFile(path: path)
-    let shape = try file.require("input_ids", shape: [nil, nil]).shape
-    // Padding would be taken for text.
-    if let other = ["attention_mask", "position_ids", "token_type_ids"].first(where: { file.tensors[$0] != nil }) {
-        throw TensorFileError.unsupported(
-            file: path, what: "it holds \(other) beside input_ids, which would be passed over",
-            next: "give whole rows without padding, and input_ids alone")
-    }
-    guard shape[0] > 0, shape[1] > 1 else {
+    let file = path.hasSuffix(".bin") ? nil : try TokenFile(path: path)
+    guard let file, let length = file.rowLength else {
         throw TensorFileError.unusable(
-            file: path, what: "input_ids has shape \(shape), and nothing is predicted in it",
+            file: path, what: "it is a stream of token ids and no rows of them",
+            next: "cut it: dmsae lm tokenize --text FILE --context 256 --out rows.safetensors")
+    }
+    guard length > 1 else {
+        throw TensorFileError.unusable(
+            file: path, what: "input_ids has shape [\(file.rowCount), 1], and nothing is predicted in it",
             next: "give at least one row of two tokens")
     }
-    let ids = try file.integers("input_ids").map { id in
-        guard let small = Int32(exactly: id) else {
-            throw TensorFileError.malformed(
-                file: path, what: "token id \(id) does not fit in 32 bits", next: "check how input_ids was made")
-        }
-        return small
-    }
-    return TokenBatch(ids: ids, sequenceCount: shape[0], length: shape[1])
+    return try file.rows(0..<file.rowCount)
 }
 
 /// Losses [B, T] without the last position of each sequence, which predicts nothing: [B, T − 1].

@@ -54,7 +54,7 @@ struct LatentsCommand: ParsableCommand {
         output.apply()
         Interruption.install(advice: "interrupted; run the same command again to look from the start")
         try Surroundings.prepareToCompute(advice: "lower --tokens, --count, --sequences or --context")
-        if let html { try OutputPlace.requireFile(html, reading: [model, sae, corpus.text]) }
+        if let html { try OutputPlace.requireFile(html, reading: [model, sae] + corpus.text) }
         let (autoencoder, provenance, scale) = try scaling.read(sae)
         let layer = try SAELayer(asked: layer, provenance, sae: sae, model: model).value
         let asked = try listed(of: autoencoder)
@@ -64,8 +64,8 @@ struct LatentsCommand: ParsableCommand {
         guard autoencoder.dIn == loaded.configuration.dModel else {
             throw AttributionError.widthsDiffer(sae: autoencoder.dIn, model: loaded.configuration.dModel)
         }
-        let policy = splice.policy(loaded.configuration, tokenizer: tokenizer)
-        let data = try corpus.dataset(of: text, tokenizer, tokens: tokens)
+        let policy = try splice.policy(loaded.configuration, tokenizer: tokenizer)
+        let data = try corpus.dataset(of: text, tokenizer, loaded, tokens: tokens)
         Terminal.shared.begin("look", total: tokens, unit: "tokens")
         let inspection = try LatentInspection(
             autoencoder, model: loaded, tokenizer: tokenizer,
@@ -79,13 +79,10 @@ struct LatentsCommand: ParsableCommand {
                 Terminal.shared.advance(by: $0, detail: "")
             })
         Terminal.shared.end()
-        corpus.warnOfSkippedLines(text)
+        Terminal.shared.warn(skippedIn: text)
         var extent = LatentInspection.Extent()
         extent.contexts = contexts
-        if data.deliveredTokenCount < tokens {
-            Terminal.shared.warn(
-                "\(corpus.text) has \(data.deliveredTokenCount) of the \(tokens) tokens asked for; those are looked at")
-        }
+        corpus.warn(of: text, data, tokens: tokens, "looked at")
         guard inspection.tokenCount > 0 else { throw AttributionError.nothingScored(tokens: data.deliveredTokenCount) }
         let found = asked ?? inspection.byFrequency
         guard !found.isEmpty else {
@@ -96,7 +93,9 @@ struct LatentsCommand: ParsableCommand {
             var facts = [
                 ComparisonRecord.Fact("model", lastComponent(model)), .init("SAE", lastComponent(sae)),
                 .init("layer", "\(layer)"),
-                .init("text", "\(lastComponent(corpus.text)), \(inspection.tokenCount) tokens"),
+                .init(
+                    "text", "\(corpus.text.map(lastComponent).joined(separator: ", ")), \(inspection.tokenCount) tokens"
+                ),
                 .init("decoder norms", scale.rawValue), .init("dmsae", DMSAE.version),
             ]
             facts += loaded.deviceRecord.sorted { $0.key < $1.key }.map { .init($0.key, $0.value) }

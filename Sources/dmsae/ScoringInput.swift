@@ -14,7 +14,9 @@ struct ScoringInput: ParsableArguments {
     var sae: String
     @Option(help: "Block whose output the SAE reads, counted from 0; the SAE's own if it names one.")
     var layer: Int?
-    @Option(help: "Safetensors file with input_ids [B, T].")
+    @Option(
+        help: "Token ids [B, T]: a safetensors file with input_ids (and attention_mask where rows are padded), or .npy."
+    )
     var tokens: String
     @Option(help: "Width of the reconstruction that is spliced in; default the innermost prefix.")
     var prefix: Int?
@@ -99,7 +101,7 @@ struct ScoringInput: ParsableArguments {
         let spliced = try SplicedModel(model: loaded, layer: place.value, sae: autoencoder, settings: settings)
         return Loaded(
             sae: autoencoder, model: loaded, tokenizer: tokenizer, place: place, scale: scale, tokens: batch,
-            policy: splice.policy(loaded.configuration, tokenizer: tokenizer), step: sequences, spliced: spliced)
+            policy: try splice.policy(loaded.configuration, tokenizer: tokenizer), step: sequences, spliced: spliced)
     }
 
     /// All that scores depend on, but for the scorer: what is kept of one pass is not taken up by another, and what is written
@@ -120,7 +122,8 @@ struct ScoringInput: ParsableArguments {
         for path in SAEFormats.files(sae).dropFirst().dropLast() {
             key["SAE_\(path.split(separator: "/").last ?? "").sha256"] = try SHA256.hexadecimal(ofFile: path)
         }
-        for (name, value) in loaded.model.deviceRecord { key[name] = value }
+        let excluded = try splice.excluded(loaded.model.configuration, tokenizer: loaded.tokenizer)
+        for (name, value) in excluded.merging(loaded.model.deviceRecord, uniquingKeysWith: { $1 }) { key[name] = value }
         return key
     }
 }

@@ -31,93 +31,6 @@ struct CheckpointOptions: ParsableArguments {
     func validate() throws { try require("--checkpoint-every", checkpointEvery, in: 0...1e6) }
 }
 
-/// Options of commands that read text as rows of tokens.
-struct CorpusOptions: ParsableArguments {
-    @Option(help: "Corpus: .jsonl with a \"text\" key, .txt, or a folder of them.")
-    var text: String
-
-    @Option(help: "Tokens per sequence.")
-    var context = 256
-
-    @Option(help: "Sequences per pass through the model.")
-    var sequences = 8
-
-    @Option(help: "Tokens of the corpus to pass over first.")
-    var skip = 0
-
-    @OptionGroup var lines: BadLineOptions
-    @OptionGroup var tokens: SpecialTokenOptions
-
-    func validate() throws {
-        try require("--context", context, in: OptionRange.context)
-        try require("--sequences", sequences, in: OptionRange.sequences)
-        try require("--skip", skip, in: OptionRange.skip)
-    }
-
-    /// The corpus.
-    ///
-    /// - Throws: `TextError`.
-    func open() throws -> TextCorpus { try lines.corpus(text) }
-
-    func warnOfSkippedLines(_ corpus: TextCorpus) { lines.warn(corpus) }
-
-    /// `tokens` tokens, rounded up to whole sequences.
-    ///
-    /// - Throws: `TextError`.
-    func dataset(of corpus: TextCorpus, _ tokenizer: Tokenizer, tokens: Int) throws -> TokenDataset {
-        try TokenDataset(
-            corpus: corpus, tokenizer: tokenizer, length: context, skip: skip,
-            limit: (tokens + context - 1) / context * context, begins: self.tokens.begins,
-            allowsSpecial: self.tokens.parseSpecial)
-    }
-}
-
-/// What becomes of lines that are not what a corpus says they are.
-struct BadLineOptions: ParsableArguments {
-    @Flag(help: "Pass over lines of .jsonl that cannot be read, and say how many there were.")
-    var skipBadLines = false
-
-    /// - Throws: `TextError`.
-    func corpus(_ path: String) throws -> TextCorpus { try TextCorpus(path: path, skipsBadLines: skipBadLines) }
-
-    func warn(_ corpus: TextCorpus) { Terminal.shared.warn(skippedIn: corpus) }
-}
-
-extension Terminal {
-    /// Says how many lines of a corpus were passed over, and what was wrong with the first.
-    func warn(skippedIn corpus: TextCorpus) {
-        let (count, first) = corpus.skippedLines
-        guard count > 0, let first else { return }
-        warn("\(count) bad line\(count == 1 ? " was" : "s were") passed over, the first: \(first.cause)")
-    }
-}
-
-/// An answer on the command line.
-enum Choice: String, ExpressibleByArgument, CaseIterable { case yes, no }
-
-/// Options about tokens that stand for no text.
-struct SpecialTokenOptions: ParsableArguments {
-    @Option(
-        help: ArgumentHelp(
-            "Begin sequences with the beginning-of-sequence token; default as the model's tokenizer says.",
-            valueName: "yes|no"))
-    var bos: Choice?
-
-    @Flag(help: "Take a special token spelled out in the text as that token, and not as text.")
-    var parseSpecial = false
-
-    /// nil for as the tokenizer says.
-    var begins: Bool? { bos.map { $0 == .yes } }
-
-    /// What was asked for, for records.
-    var recorded: [String: String] {
-        var result: [String: String] = [:]
-        if let bos { result["bos"] = bos.rawValue }
-        if parseSpecial { result["parse_special"] = "true" }
-        return result
-    }
-}
-
 /// Options of commands that splice into a language model.
 struct SpliceOptions: ParsableArguments {
     @Option(help: "The first n positions of every sequence keep the model's own activation and are not scored.")
@@ -131,6 +44,12 @@ struct SpliceOptions: ParsableArguments {
             "Positions with a norm above this multiple of the median are attention sinks and kept; off for none.",
             valueName: "RATIO|off"))
     var sinks: SinkRatio = SinkRatio(value: 10)
+
+    @Option(
+        help: ArgumentHelp(
+            "Positions of these tokens count nowhere, like those of special ones: ids with commas between, or one token by its text. May "
+                + "be repeated.", valueName: "TOKENS"))
+    var excludeTokens: [String] = []
 
     struct SinkRatio: ExpressibleByArgument {
         let value: Float?
@@ -155,11 +74,25 @@ struct SpliceOptions: ParsableArguments {
     }
 
     /// The policy for a model; special tokens are the tokenizer's, where there is one, and the configuration's.
-    func policy(_ configuration: ModelConfiguration, tokenizer: Tokenizer?) -> SplicePolicy {
+    ///
+    /// - Throws: `TextError.noSuchToken`.
+    func policy(_ configuration: ModelConfiguration, tokenizer: Tokenizer?) throws -> SplicePolicy {
         SplicePolicy(
             keepFirst: keepFirst,
-            specialTokens: keepSpecial == .yes ? configuration.specialTokens(with: tokenizer) : [],
+            specialTokens: (keepSpecial == .yes ? configuration.specialTokens(with: tokenizer) : []).union(
+                try Tokenizer.tokens(
+                    named: excludeTokens, of: tokenizer, vocabularySize: configuration.vocabularySize)),
             sinkRatio: sinks.value)
+    }
+
+    /// What was excluded, for records.
+    ///
+    /// - Throws: `TextError.noSuchToken`.
+    func excluded(_ configuration: ModelConfiguration, tokenizer: Tokenizer?) throws -> [String: String] {
+        if excludeTokens.isEmpty { return [:] }
+        let ids = try Tokenizer.tokens(
+            named: excludeTokens, of: tokenizer, vocabularySize: configuration.vocabularySize)
+        return ["exclude_tokens": ids.sorted().map(String.init).joined(separator: ",")]
     }
 }
 

@@ -18,7 +18,10 @@ struct TrainCommand: ParsableCommand {
             Example: dmsae train --activations store --width 4096 --k 64 --steps 1000 --batch 1024 --out sae
             """)
 
-    @Option(help: "Activation store, or a safetensors file with x [N, d].")
+    @Option(
+        help:
+            "Activation store; a safetensors file with x [N, d]; or .npy or safetensors shards: a file, a folder or a quoted pattern ('shards/*.npy')."
+    )
     var activations: String
     @Option(help: "Folder to write.")
     var out: String
@@ -176,7 +179,7 @@ struct TrainCommand: ParsableCommand {
 
     private func rows() throws -> TrainingRows {
         guard !noShuffle || !ActivationStore.isAt(activations) else {
-            throw ValidationError("--no-shuffle needs a safetensors file, not a store")
+            throw ValidationError("--no-shuffle needs files of activations, not a store")
         }
         return try TrainingRows(
             activations, batch: batch, order: noShuffle ? .ofFile : .shuffled(seed: UInt64(seed)),
@@ -230,7 +233,7 @@ struct TrainCommand: ParsableCommand {
     /// those of what it was harvested from.
     private func hashes(_ source: TrainingRows, _ rule: any LoadedPlugin) throws -> [String: String] {
         var hashes = try fileHashes([
-            ("activations", [source.record == nil ? activations : activations + "/store.json"]),
+            ("activations", source.files),
             ("start", self.`init`.map(SAEFormats.files) ?? []),
             ("core", core.map { [Core.encoderFile(at: $0)] } ?? []),
         ])

@@ -35,6 +35,19 @@ import Testing
         #expect(SplicePolicy(specialTokens: [9, 8]).averaged(tokens) == [0, 0, 1, 0, 0, 1, 1, 0])
     }
 
+    @Test func paddingIsReplacedNowhereAndNoMeasureOfSinks() {
+        let padded = TokenBatch(ids: [5, 9, 5, 7, 8, 5, 2, 5], counts: [2, 4], length: 4)
+        #expect(SplicePolicy(specialTokens: []).averaged(padded) == [1, 0, 0, 0, 1, 1, 1, 0])
+        #expect(SplicePolicy(specialTokens: [8]).averaged(padded) == [1, 0, 0, 0, 0, 1, 1, 0])
+        let policy = SplicePolicy(keepFirst: 0, specialTokens: [], sinkRatio: 10)
+        // The median norm of the six tokens is 2, and 3 with padding.
+        let x = rows([1, 2, 90, 95, 1, 2, 25, 3])
+        #expect(policy.replaced(padded, residual: x) == [1, 1, 0, 0, 1, 1, 0, 1])
+        #expect(policy.replaced(tokens, residual: x) == [1, 1, 0, 0, 1, 1, 1, 1])
+        let sample = SpliceSample(tokens: padded, residual: x, replaced: policy.replaced(padded, residual: x))
+        #expect(sample.replacedCount == 5)
+    }
+
     @Test func aSpliceReplacesTheRowsMarkedAndNoOthers() {
         let x = rows([1, 2, 3, 4, 5, 6, 7, 8])
         let sample = SpliceSample(tokens: tokens, residual: x, replaced: [0, 1, 1, 0, 0, 0, 1, 1])

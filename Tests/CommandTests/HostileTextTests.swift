@@ -78,7 +78,7 @@ private let hostile = "a\u{1B}[2J\rb\u{7F}\u{9B}31m\u{202E}c\u{2028}\u{200B}\nEr
         try AtomicFile.write("model: \"\\e[2J\\u202e\\n/nowhere\"", to: folder.file("value.yaml"))
         try AtomicFile.write("{\"text\": 1, \"\\u001b[2J\": NaN}\n", to: folder.file("text.jsonl"))
         var writer = SafetensorsWriter()
-        writer.add(hostile, integers: [1, 2], shape: [1, 2])
+        writer.add(hostile, integers: [1, 2], shape: [1, 1, 2])
         try writer.write(to: folder.file("ids"))
         for arguments in [
             ["lm", "trace", "--model", tiny.model, "--layer", "1", "--tokens", folder.file("ids"), "--out", path],

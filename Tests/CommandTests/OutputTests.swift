@@ -265,13 +265,33 @@ import Testing
     }
 
     @Test func paddingIsNotScoredAsText() throws {
-        var writer = SafetensorsWriter()
-        writer.add("input_ids", integers: (0..<64).map { $0 * 4 }, shape: [2, 32])
-        writer.add("attention_mask", integers: [Int64](repeating: 0, count: 64), shape: [2, 32])
-        try writer.write(to: ids)
+        func write(_ name: String, _ marks: [Int64], padding: Int64 = 0) throws {
+            var writer = SafetensorsWriter()
+            writer.add(
+                "input_ids", integers: (0..<64).map { marks[$0] == 1 ? Int64($0) * 4 : padding }, shape: [2, 32])
+            writer.add(name, integers: marks, shape: [2, 32])
+            try writer.write(to: ids)
+        }
+        try write("position_ids", [Int64](repeating: 0, count: 64))
         try fail(
             ["score"] + input + ["--out", folder.file("scores")],
-            saying: "it holds attention_mask beside input_ids, which would be passed over")
+            saying: "it holds position_ids beside input_ids, which would be passed over")
+        try write("attention_mask", (0..<64).map { $0 < 32 || $0 > 40 ? 1 : 0 })
+        try fail(
+            ["score"] + input + ["--out", folder.file("scores")],
+            saying: "attention_mask of row 1 is not ones and then zeros")
+        // Whatever stands in padding: scores are the same to the bit, and of other sequences than without it.
+        for scorer in ["gxa", "ablation", "ig", "frequency"] {
+            func scores(_ count: Int, padding: Int64) throws -> [Float] {
+                try write("attention_mask", (0..<64).map { $0 % 32 < ($0 < 32 ? 32 : count) ? 1 : 0 }, padding: padding)
+                try succeed(
+                    ["score"] + input + ["--scorer", scorer, "--aggregate", "mean", "--out", folder.file("scores")])
+                return try SafetensorsFile(path: folder.file("scores")).matrix("scores").values
+            }
+            let found = try scores(17, padding: 5)
+            #expect(try found == scores(17, padding: 300), "\(scorer)")
+            #expect(try found != scores(18, padding: 5), "\(scorer)")
+        }
     }
 
     @Test func aRecipeThatNamesFilesNeedsNoCacheAndTheDemoIsWhatWasFetched() throws {

@@ -14,7 +14,11 @@ import Testing
         recipe.model = "/models/a b"
         recipe.text = "corpus.jsonl"
         recipe.evaluationText = "other.txt"
+        recipe.textKey = "body"
+        recipe.tokenType = .u32
         recipe.skipBadLines = true
+        recipe.pack = false
+        recipe.excludeTokens = ["198", "5,7", "<|end|>", "a [b], {c} \"d\" \\", "#", "auto", "'"]
         recipe.begins = false
         recipe.parseSpecial = true
         recipe.layer = 3

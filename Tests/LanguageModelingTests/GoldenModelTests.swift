@@ -31,6 +31,40 @@ import Testing
         }
     }
 
+    @Test(arguments: ["llama", "gemma3"]) func paddingHasNoLossAndChangesNone(_ name: String) throws {
+        let model = try loadLanguageModel(path: fixture("models/" + name))
+        let (length, counts) = (12, [12, 5, 1, 9])
+        func batch(padding: Int32) -> TokenBatch {
+            let ids = (0..<48).map { $0 % length < counts[$0 / length] ? Int32($0 * 37 % 200) : padding }
+            return TokenBatch(ids: ids, counts: counts, length: length)
+        }
+        let whole = batch(padding: 0)
+        let x = try model.residual(of: whole, afterLayer: 1)
+        let (losses, gradient) = try model.lossesAndGradient(of: whole, residual: x, afterLayer: 1)
+        for (s, count) in counts.enumerated() {
+            let rows = s * length..<s * length + count
+            let alone = TokenBatch(Array(whole.ids[rows]))
+            let y = try model.residual(of: alone, afterLayer: 1)
+            // Other sizes of product may round otherwise: one unit in the last place per term, far below 1e-5.
+            #expect(relativeDifference(y.values, x.copy(rows: rows).values.map(Double.init)) < 1e-5)
+            for position in rows.upperBound - 1..<(s + 1) * length { #expect(losses[position] == 0) }
+            for position in rows.upperBound..<(s + 1) * length {
+                #expect((0..<x.columns).allSatisfy { gradient[position, $0] == 0 })
+            }
+            if count == 1 { continue }
+            let (l, g) = try model.lossesAndGradient(of: alone, residual: y, afterLayer: 1)
+            #expect(relativeDifference(l, losses[rows].map(Double.init)) < 1e-5)
+            #expect(relativeDifference(g.values, gradient.copy(rows: rows).values.map(Double.init)) < 1e-5)
+        }
+        let other = batch(padding: 7)
+        let z = try model.residual(of: other, afterLayer: 1)
+        #expect(
+            try model.losses(of: other, residual: z, afterLayer: 1)
+                == model.losses(of: whole, residual: x, afterLayer: 1))
+        let replay = try model.replay(of: other, residual: z, afterLayer: 1)
+        #expect(try replay.losses == losses)
+    }
+
     @Test func theSameCallGivesTheSameBits() throws {
         let model = try loadLanguageModel(path: fixture("models/llama"))
         let batch = TokenBatch(ids: (0..<300).map { Int32($0 % 320) }, sequenceCount: 3, length: 100)

@@ -89,7 +89,8 @@ private func complaint(_ path: String) -> String {
             + "(in a recipe skip_bad_lines: true)"
         for (line, what) in [
             ("{\"text\": \"cut", "not JSON: the end of the text inside a string at byte 13"),
-            ("[1]", "it is a list, not an object"), ("{\"id\": \"x\"}", "there is no member \"text\""),
+            ("[1]", "it is a list, not an object"),
+            ("{\"id\": \"x\"}", "there is no member \"text\" (--text-key, in a recipe text_key, names another)"),
             ("{\"text\": 5}", "the member \"text\" is not a text"),
         ] {
             try AtomicFile.write("{\"text\": \"fine\"}\n\n\(line)\n", to: path)
@@ -146,12 +147,17 @@ private func complaint(_ path: String) -> String {
     }
 
     @Test func whatIsMissingOrEmptyIsNamed() throws {
-        let advice = "give a .jsonl file, a .txt file or a folder of them"
+        let advice = "give a .jsonl file, a .txt file, files of token ids, or a folder of them"
         #expect(complaint("/nowhere.txt") == "cannot read /nowhere.txt: No such file or directory; \(advice)")
-        #expect(complaint(folder.path) == "cannot read \(folder.path): no .jsonl or .txt file is in it; \(advice)")
+        #expect(
+            complaint(folder.path)
+                == "cannot read \(folder.path): no .jsonl or .txt file is in it, and no file of token ids; \(advice)")
         let path = folder.file("a.pdf")
         try AtomicFile.write("", to: path)
-        #expect(complaint(path) == "cannot read \(path): its name ends in neither .jsonl nor .txt; \(advice)")
+        #expect(
+            complaint(path)
+                == "cannot read \(path): its name ends in neither .jsonl nor .txt (packed: .gz, .zst), .npy, .bin or .safetensors; \(advice)"
+        )
         let empty = folder.file("a.txt")
         for text in ["", "\n", "<|endoftext|>\n\n<|endoftext|>"] {
             try AtomicFile.write(text, to: empty)

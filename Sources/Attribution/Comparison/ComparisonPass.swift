@@ -158,7 +158,7 @@ public final class ComparisonPass {
 
     /// A look at latents on the sequences of this pass.
     public func inspection(sae: SparseAutoencoder, tokenizer: Tokenizer?, tokens: TokenBatch) -> LatentInspection {
-        LatentInspection(sae, model: spliced.model, tokenizer: tokenizer, ids: tokens.ids, fired: fired)
+        LatentInspection(sae, model: spliced.model, tokenizer: tokenizer, ids: tokens.idsOrPadding, fired: fired)
     }
 
     /// Writes what others need to aggregate and plot again: every method's scores, the codes, token by token, and every

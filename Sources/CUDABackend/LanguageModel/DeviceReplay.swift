@@ -29,7 +29,6 @@ final class DeviceReplay: SuffixReplay {
         for start in stride(from: 0, to: suffixes.count, by: together) {
             let part = suffixes[start..<min(start + together, suffixes.count)]
             let x = Matrix(rows: part.count * length, columns: d)
-            var ids: [Int32] = []
             for (i, suffix) in part.enumerated() {
                 precondition(
                     (0..<batch.sequenceCount).contains(suffix.sequence) && (0..<length).contains(suffix.first),
@@ -37,10 +36,9 @@ final class DeviceReplay: SuffixReplay {
                 let own = suffix.sequence * length
                 x.row(i * length).update(from: residual.row(own), count: suffix.first * d)
                 x.row(i * length + suffix.first).update(from: suffix.residual, count: (length - suffix.first) * d)
-                ids += batch.ids[own..<own + length]
             }
             let found = try model.losses(
-                of: TokenBatch(ids: ids, sequenceCount: part.count, length: length), residual: x, afterLayer: layer)
+                of: batch.sequences(part.map(\.sequence)), residual: x, afterLayer: layer)
             for (i, suffix) in part.enumerated() {
                 for t in suffix.first..<length { target[t - suffix.first] = found[i * length + t] }
                 target += length - suffix.first

@@ -36,6 +36,10 @@ enum FileReader: String, CaseIterable {
     /// An array of NumPy, in an archive of its own.
     case npy
     case safetensors
+    /// Token ids; the first byte chooses whether as `.npy` or as safetensors.
+    case tokens
+    /// Packed text; the first byte chooses how.
+    case packed
     case gguf
     case json
     /// `tokenizer.json`.
@@ -66,6 +70,19 @@ enum FileReader: String, CaseIterable {
                 _ = try? file.integers(name)
                 _ = try? file.doubles(name)
             }
+        case .tokens:
+            guard let first = bytes.first else { return }
+            let path = try Scratch.file(
+                first % 2 == 0 ? "x.npy" : "ids.safetensors", [UnsafeRawBufferPointer(rebasing: bytes.dropFirst())])
+            let file = try TokenFile(path: path)
+            _ = try file.rows(0..<min(file.rowCount, 4), vocabularySize: 300)
+        case .packed:
+            guard let first = bytes.first else { return }
+            let path = try Scratch.file(
+                first % 2 == 0 ? "x.txt.gz" : "x.txt.zst", [UnsafeRawBufferPointer(rebasing: bytes.dropFirst())])
+            let stream = try ByteStream(path: path, allowance: 1 << 20)
+            var buffer = [UInt8](repeating: 0, count: 1 << 16)
+            while try buffer.withUnsafeMutableBytes({ try stream.read(into: $0) }) > 0 {}
         case .gguf:
             let file = try GGUFFile(path: try Scratch.file("x.gguf", [bytes]))
             for name in file.tensors.keys.sorted() { _ = try? file.matrix(name) }
