@@ -179,7 +179,9 @@ struct LMCommand: ParsableCommand {
         /// What of a model decides about its ids: of a folder, weights do not.
         private func tokenizerFiles(_ model: String) -> [String] {
             let files = modelFiles(model)
-            return files.count == 1 ? files : files.filter { $0.hasSuffix(".json") }
+            // Of a GGUF file in parts the first has the metadata.
+            return model.hasSuffix(".gguf") || files.count == 1
+                ? [files[0]] : files.filter { $0.hasSuffix(".json") }
         }
 
         private var allowsSpecial: Bool { tokens.parseSpecial || special }

@@ -23,6 +23,21 @@ struct GGUFWriter {
     mutating func set(_ key: String, _ values: [Float]) { putList(key, 6, values.map { bytes($0.bitPattern) }) }
     mutating func add(_ name: String, _ matrix: Matrix) { tensors.append((name, matrix)) }
 
+    /// Writes parts as llama.cpp's `gguf-split` does, the metadata in the first. Returns their paths.
+    func writeParts(_ count: Int, to stem: String) throws -> [String] {
+        let each = (tensors.count + count - 1) / count
+        return try (0..<count).map { number in
+            var part = number == 0 ? self : GGUFWriter()
+            part.tensors = Array(tensors.dropFirst(number * each).prefix(each))
+            part.set("split.no", number)
+            part.set("split.count", count)
+            part.set("split.tensors.count", tensors.count)
+            let path = "\(stem)-0000\(number + 1)-of-0000\(count).gguf"
+            try part.write(to: path)
+            return path
+        }
+    }
+
     private mutating func put(_ key: String, _ type: UInt32, _ value: UInt32) {
         metadata += text(key) + bytes(type) + bytes(value)
         metadataCount += 1
