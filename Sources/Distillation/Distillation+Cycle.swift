@@ -53,13 +53,14 @@ extension Distillation {
         var settings = [
             "SAE.sha256": try SHA256.hexadecimal(ofFile: SAEFolder.weights(in: sae)),
             "SAE_configuration.sha256": try SHA256.hexadecimal(ofFile: SAEFolder.configuration(in: sae)),
-            "model": parts.modelName, "layer": "\(recipe.layer)", "keep_first": "\(recipe.keepFirst)",
+            "model": parts.modelName, "keep_first": "\(recipe.keepFirst)",
             "sinks": "\(recipe.sinks)",
             "sequences": "\(recipe.sequences)", "decoder_norms": "unit", "dmsae": parts.version,
             "scorer": recipe.scorer, "scorer.id": parts.scorer.name, "scorer.version": parts.scorer.version,
             "aggregate": recipe.aggregate, "over": recipe.over.rawValue, "signed": "\(recipe.signed)",
             "tau": "\(recipe.tau)", "tokens": "\(recipe.scoreTokens)",
         ]
+        settings.merge(recipe.hookPoint.entries) { $1 }
         settings["scorer.settings"] = parts.scorerSettings.map { "\($0.key)=\($0.value)" }.sorted().joined(
             separator: ",")
         for (key, value) in parts.hashes { settings["\(key).sha256"] = value }
@@ -140,7 +141,7 @@ extension Distillation {
     private func provenance(_ plan: TrainingPlan, _ store: ActivationStoreRecord, seed: UInt64) -> SAEProvenance {
         var provenance = SAEProvenance()
         provenance.model = parts.modelName
-        provenance.layer = recipe.layer
+        provenance.hookPoint = recipe.hookPoint
         provenance.contextLength = recipe.context
         provenance.seed = seed
         provenance.inputScale = store.inputScale
@@ -158,7 +159,7 @@ extension Distillation {
     private func select(
         _ sae: SparseAutoencoder, _ t: Int, previous: Core?, _ scoring: [SpliceSample], _ name: String
     ) throws -> (Core, [Double]) {
-        let spliced = try SplicedPass(model: parts.model, layer: recipe.layer, sae: sae)
+        let spliced = try SplicedPass(model: parts.model, hook: recipe.hookPoint, sae: sae)
         let means = MeanActivations(spliced, sequences: scoring.count, step: 1) { scoring[$0.lowerBound] }
         let pass = ScoringPass(spliced, scorer: parts.scorer, means: means)
         let aggregate = try Aggregate(recipe.aggregate)

@@ -14,6 +14,7 @@ struct ScoringInput: ParsableArguments {
     var sae: String
     @Option(help: "Block whose output the SAE reads, counted from 0; the SAE's own if it names one.")
     var layer: Int?
+    @OptionGroup var hook: HookOption
     @Option(help: "Safetensors file with input_ids [B, T].")
     var tokens: String
     @Option(help: "Width of the reconstruction that is spliced in; default the innermost prefix.")
@@ -37,6 +38,7 @@ struct ScoringInput: ParsableArguments {
     @OptionGroup var device: DeviceOptions
 
     func validate() throws {
+        _ = try hook.place(layer: layer)
         try require("--sequences", sequences, in: OptionRange.sequences)
         if let window { try require("--window", window, in: OptionRange.context) }
     }
@@ -46,14 +48,14 @@ struct ScoringInput: ParsableArguments {
         let sae: SparseAutoencoder
         let model: any LanguageModel
         let tokenizer: Tokenizer?
-        let place: SAELayer
+        let place: SAEPlace
         let scale: LatentScale
         let tokens: TokenBatch
         let policy: SplicePolicy
         /// Sequences of a pass through the model.
         let step: Int
         let spliced: SplicedPass
-        var layer: Int { place.value }
+        var hook: HookPoint { place.hook }
 
         /// Warns where the SAE does not fit what it was spliced into.
         func warnOfMisfit() { place.warn(explainedVariance: spliced.explainedVariance.value) }
@@ -64,7 +66,7 @@ struct ScoringInput: ParsableArguments {
         /// Other sequences there.
         func sequences(of tokens: TokenBatch) -> SampledSequences {
             SampledSequences(tokens, step: step) {
-                try SpliceSample($0, model: model, layer: layer, policy: policy)
+                try SpliceSample($0, model: model, hook: hook, policy: policy)
             }
         }
 
@@ -79,7 +81,7 @@ struct ScoringInput: ParsableArguments {
     /// Reads model, SAE and tokens.
     func load(allCandidates: Bool = false) throws -> Loaded {
         let (autoencoder, provenance, scale) = try scaling.read(sae)
-        let place = try SAELayer(asked: layer, provenance, sae: sae, model: model)
+        let place = try SAEPlace(asked: try hook.place(layer: layer), provenance, sae: sae, model: model)
         var batch = try readTokens(tokens)
         if let window {
             guard window <= batch.length else {
@@ -96,7 +98,7 @@ struct ScoringInput: ParsableArguments {
         settings.prefix = prefix
         settings.errorTerm = errorTerm
         settings.allCandidates = allCandidates
-        let spliced = try SplicedPass(model: loaded, layer: place.value, sae: autoencoder, settings: settings)
+        let spliced = try SplicedPass(model: loaded, hook: place.hook, sae: autoencoder, settings: settings)
         return Loaded(
             sae: autoencoder, model: loaded, tokenizer: tokenizer, place: place, scale: scale, tokens: batch,
             policy: splice.policy(loaded.configuration, tokenizer: tokenizer), step: sequences, spliced: spliced)
@@ -110,7 +112,7 @@ struct ScoringInput: ParsableArguments {
             "SAE.sha256": try SHA256.hexadecimal(ofFile: SAEFormats.files(sae).last!),
             "SAE_configuration.sha256": try SHA256.hexadecimal(ofFile: SAEFormats.files(sae).first!),
             "tokens.sha256": try SHA256.hexadecimal(ofFile: tokens),
-            "window": window.map(String.init) ?? "none", "layer": "\(loaded.layer)",
+            "window": window.map(String.init) ?? "none",
             "prefix": "\(loaded.spliced.splicedWidth)", "candidates": "\(loaded.spliced.candidateCount)",
             "error_term": "\(errorTerm)", "keep_first": "\(splice.keepFirst)", "keep_special": "\(splice.keepSpecial)",
             "sinks": splice.sinks.defaultValueDescription, "decoder_norms": loaded.scale.rawValue,
@@ -120,7 +122,9 @@ struct ScoringInput: ParsableArguments {
         for path in SAEFormats.files(sae).dropFirst().dropLast() {
             key["SAE_\(path.split(separator: "/").last ?? "").sha256"] = try SHA256.hexadecimal(ofFile: path)
         }
-        for (name, value) in loaded.model.deviceRecord { key[name] = value }
+        for (name, value) in loaded.hook.entries.merging(loaded.model.deviceRecord, uniquingKeysWith: { $1 }) {
+            key[name] = value
+        }
         return key
     }
 }

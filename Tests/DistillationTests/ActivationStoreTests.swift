@@ -34,7 +34,7 @@ func randomTokens(sequences: Int, length: Int, from first: Int = 0, count: Int =
     {
         var settings = HarvestSettings(tokens: tokens, seed: seed, modelName: "llama")
         settings.shardRows = shardRows
-        return try Harvest(model: model, layer: 1, policy: policy, settings: settings).run(
+        return try Harvest(model: model, hook: .residPost(1), policy: policy, settings: settings).run(
             next: randomTokens(sequences: 4, length: 20, count: batches), to: folder.path, progress: SilentProgress(),
             stop: StopRequest())
     }
@@ -115,7 +115,7 @@ func randomTokens(sequences: Int, length: Int, from first: Int = 0, count: Int =
         stop.raise()
         #expect(throws: DistillationError.interrupted) {
             try Harvest(
-                model: model, layer: 1, policy: policy,
+                model: model, hook: .residPost(1), policy: policy,
                 settings: HarvestSettings(tokens: 1600, seed: 1, modelName: "llama")
             ).run(
                 next: randomTokens(sequences: 4, length: 20), to: folder.path, progress: SilentProgress(), stop: stop)
