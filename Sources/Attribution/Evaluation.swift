@@ -2,6 +2,7 @@ import Kernels
 import LanguageModeling
 import LinearAlgebra
 import SparseCoding
+import TensorFiles
 
 /// How well an SAE stands in for the residual stream, under SAEBench's names (arXiv:2503.09532); losses in nats.
 public struct EvaluationRecord: Codable, Sendable, Equatable {
@@ -44,14 +45,14 @@ public struct EvaluationSet: Sendable {
     public let ablatedLoss: Double
     private let averaged: [[UInt8]]
     private let model: any LanguageModel
-    private let layer: Int
+    private let hook: HookPoint
 
     /// Runs the model on the samples, as it is and ablated.
     ///
     /// - Throws: what the model throws; `AttributionError.nothingScored`, `.noLoss`, `.nothingReached` where there
     ///   is nothing to average.
     public init(
-        _ samples: [SpliceSample], model: any LanguageModel, layer: Int, policy: SplicePolicy,
+        _ samples: [SpliceSample], model: any LanguageModel, hook: HookPoint, policy: SplicePolicy,
         progress: (Int) throws -> Void = { _ in }
     ) throws {
         let tokens = samples.reduce(0) { $0 + $1.tokenCount }
@@ -60,7 +61,7 @@ public struct EvaluationSet: Sendable {
         }
         self.samples = samples
         self.model = model
-        self.layer = layer
+        self.hook = hook
         averaged = samples.map { policy.averaged($0.tokens) }
         guard averaged.contains(where: { $0.contains(1) }) else { throw AttributionError.noLoss(tokens: tokens) }
         // Attention looks back: what is rebuilt after the last loss of its sequence changes none.
@@ -71,9 +72,9 @@ public struct EvaluationSet: Sendable {
         var ablated = MeanLoss()
         for (sample, mask) in zip(samples, averaged) {
             original.add(
-                try model.losses(of: sample.tokens, residual: sample.residual, afterLayer: layer), mask)
+                try model.losses(of: sample.tokens, residual: sample.residual, at: hook), mask)
             let zero = Matrix(rows: sample.residual.rows, columns: sample.residual.columns)
-            ablated.add(try model.losses(of: sample.tokens, residual: zero, afterLayer: layer), mask)
+            ablated.add(try model.losses(of: sample.tokens, residual: zero, at: hook), mask)
             try progress(sample.tokenCount)
         }
         originalLoss = original.mean
@@ -95,7 +96,7 @@ public struct EvaluationSet: Sendable {
             let reconstruction = sae.decode(codes)
             spliced.add(
                 try model.losses(
-                    of: sample.tokens, residual: sample.spliced(reconstruction), afterLayer: layer), mask)
+                    of: sample.tokens, residual: sample.spliced(reconstruction), at: hook), mask)
             sums.add(sample, reconstruction, codes, mean: mean)
             try progress(sample.tokenCount)
         }

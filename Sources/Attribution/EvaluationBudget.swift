@@ -59,7 +59,7 @@ extension EvaluationBudget {
     ) throws -> (count: Int, secondsEach: Double) {
         func run() throws -> Double {
             let start = clock()
-            _ = try spliced.model.losses(of: sample.tokens, residual: sample.residual, afterLayer: spliced.layer)
+            _ = try spliced.model.losses(of: sample.tokens, residual: sample.residual, at: spliced.hook)
             return clock() - start
         }
         // The first run touches memory for the first time.

@@ -1,6 +1,7 @@
 import LanguageModeling
 import LinearAlgebra
 import SparseCoding
+import TensorFiles
 
 /// Scores latents on real sequences: splice the prefix reconstruction, run to the loss and back, and hand codes,
 /// gradient and losses to a scorer.
@@ -32,14 +33,14 @@ public final class ScoringPass {
         self.means = means
     }
 
-    /// A pass of one scorer over one SAE at `layer`.
+    /// A pass of one scorer over one SAE at `hook`.
     ///
     /// - Throws: `AttributionError` for widths that do not fit.
     public convenience init(
-        model: any LanguageModel, layer: Int, sae: SparseAutoencoder, scorer: any AttributionScorer,
+        model: any LanguageModel, hook: HookPoint, sae: SparseAutoencoder, scorer: any AttributionScorer,
         settings: ScoringSettings = ScoringSettings()
     ) throws {
-        self.init(try SplicedModel(model: model, layer: layer, sae: sae, settings: settings), scorer: scorer)
+        self.init(try SplicedModel(model: model, hook: hook, sae: sae, settings: settings), scorer: scorer)
     }
 
     /// Prepares the totals and named outputs of a scorer that has them, over `sequences` sequences of `tokens` tokens

@@ -1,25 +1,26 @@
 import LanguageModeling
 import LinearAlgebra
+import TensorFiles
 
 /// A spliced batch that suffixes can be run again of, prepared when the first is asked for: a batch nobody asks about
 /// costs nothing, and scorers that ask about the same batch share it.
 final class SharedReplay: @unchecked Sendable {
     let model: any LanguageModel
     let tokens: TokenBatch
-    let layer: Int
+    let hook: HookPoint
     private let residual: Matrix
     private var made: (any SuffixReplay)?
 
-    init(model: any LanguageModel, tokens: TokenBatch, residual: Matrix, layer: Int) {
+    init(model: any LanguageModel, tokens: TokenBatch, residual: Matrix, hook: HookPoint) {
         self.model = model
         self.tokens = tokens
         self.residual = residual
-        self.layer = layer
+        self.hook = hook
     }
 
     func prepared() throws -> any SuffixReplay {
         if let made { return made }
-        let replay = try model.replay(of: tokens, residual: residual, afterLayer: layer)
+        let replay = try model.replay(of: tokens, residual: residual, at: hook)
         made = replay
         return replay
     }

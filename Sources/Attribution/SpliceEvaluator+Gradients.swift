@@ -69,7 +69,7 @@ extension SpliceEvaluator {
         }
         let (losses, gradient) = try replay.model.lossesAndGradient(
             of: tokens.sequences(spliced.map(\.sequence)), residual: residual,
-            afterLayer: replay.layer)
+            at: replay.hook)
         budget.gradientTokens += spliced.count * T
         for (i, (sequence, _)) in spliced.enumerated() {
             for t in 0..<T where batch.scored[sequence * T + t] == 0 {

@@ -1,21 +1,22 @@
 import LanguageModeling
 import LinearAlgebra
+import TensorFiles
 
-/// A few sequences at the hook point: tokens, the model's own residual stream there, and which positions a
+/// A few sequences at the hook point: tokens, the model's own activations there, and which positions a
 /// reconstruction replaces. Computed once, then spliced with as many SAEs as there are.
 public struct SpliceSample: Sendable {
     public let tokens: TokenBatch
-    /// x [N, d]: the output of block `layer`.
+    /// x [N, d]: the activations at the hook point.
     public let residual: Matrix
     /// [N] 1 where x is replaced.
     public let replaced: [UInt8]
 
-    /// Runs the model up to `layer`.
+    /// Runs the model up to `hook`.
     ///
     /// - Throws: what the model throws.
-    public init(_ tokens: TokenBatch, model: any LanguageModel, layer: Int, policy: SplicePolicy) throws {
+    public init(_ tokens: TokenBatch, model: any LanguageModel, hook: HookPoint, policy: SplicePolicy) throws {
         self.tokens = tokens
-        residual = try model.residual(of: tokens, afterLayer: layer)
+        residual = try model.residual(of: tokens, at: hook)
         replaced = policy.replaced(tokens, residual: residual)
     }
 
@@ -49,7 +50,7 @@ public struct SpliceSample: Sendable {
         }
     }
 
-    /// The residual stream with `reconstruction` [N, d] at the replaced positions.
+    /// The activations with `reconstruction` [N, d] at the replaced positions.
     public func spliced(_ reconstruction: Matrix) -> Matrix {
         let result = residual.copy()
         for r in 0..<residual.rows where replaced[r] != 0 {

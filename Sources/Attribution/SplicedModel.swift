@@ -1,6 +1,7 @@
 import LanguageModeling
 import LinearAlgebra
 import SparseCoding
+import TensorFiles
 
 /// What a scoring pass splices and looks at.
 public struct ScoringSettings: Sendable {
@@ -25,18 +26,18 @@ public final class SplicedModel {
     /// Number of candidates, m.
     public let candidateCount: Int
     let model: any LanguageModel
-    let layer: Int
+    let hook: HookPoint
     let sae: SparseAutoencoder
     private let encoding = SparseEncoder()
     private let candidateDecoder: Matrix
     /// Of the spliced prefix's reconstruction, over all samples that were run.
     public private(set) var explainedVariance = ExplainedVariance()
 
-    /// `model` with `sae` spliced in after block `layer`.
+    /// `model` with `sae` spliced in at `hook`.
     ///
     /// - Throws: `AttributionError` for widths that do not fit.
     public init(
-        model: any LanguageModel, layer: Int, sae: SparseAutoencoder, settings: ScoringSettings = ScoringSettings()
+        model: any LanguageModel, hook: HookPoint, sae: SparseAutoencoder, settings: ScoringSettings = ScoringSettings()
     ) throws {
         guard sae.dIn == model.configuration.dModel else {
             throw AttributionError.widthsDiffer(sae: sae.dIn, model: model.configuration.dModel)
@@ -49,7 +50,7 @@ public final class SplicedModel {
         candidateDecoder = sae.decoder.copy(rows: 0..<candidateCount)
         self.settings = settings
         self.model = model
-        self.layer = layer
+        self.hook = hook
         self.sae = sae
     }
 
@@ -83,7 +84,7 @@ public final class SplicedModel {
                 batch: own,
                 replay: SharedReplay(
                     model: replay.model, tokens: tokens.sequences(s..<s + 1), residual: own.reconstruction,
-                    layer: replay.layer),
+                    hook: replay.hook),
                 reconstruction: reconstruction.copy(rows: rows))
         }
     }
@@ -96,7 +97,7 @@ public final class SplicedModel {
         let reconstruction = sae.decode(all, prefix: splicedWidth)
         explainedVariance.add(sample, reconstruction)
         let spliced = settings.errorTerm ? sample.residual : sample.spliced(reconstruction)
-        let (loss, gradient) = try model.lossesAndGradient(of: sample.tokens, residual: spliced, afterLayer: layer)
+        let (loss, gradient) = try model.lossesAndGradient(of: sample.tokens, residual: spliced, at: hook)
         let codes = candidates(of: all, sample)
         let length = sample.tokens.length
         let batch = ScoringBatch(
@@ -107,7 +108,7 @@ public final class SplicedModel {
             splicedWidth: splicedWidth, errorTermAdded: settings.errorTerm)
         return Sample(
             sample: sample, batch: batch,
-            replay: SharedReplay(model: model, tokens: sample.tokens, residual: spliced, layer: layer),
+            replay: SharedReplay(model: model, tokens: sample.tokens, residual: spliced, hook: hook),
             reconstruction: reconstruction)
     }
 
@@ -141,7 +142,7 @@ public final class SplicedModel {
             let whole = sae.decode(all, prefix: splicedWidth)
             for i in 0..<reconstruction.count { reconstruction[i] += sample.residual[i] - whole[i] }
         }
-        return try model.losses(of: sample.tokens, residual: sample.spliced(reconstruction), afterLayer: layer)
+        return try model.losses(of: sample.tokens, residual: sample.spliced(reconstruction), at: hook)
     }
 }
 

@@ -34,8 +34,10 @@ public struct ActivationStoreRecord: Codable, Sendable, Equatable {
     public var sinkRatio: Float?
     /// The model, by file name.
     public var model: String
-    /// The block whose output this is.
+    /// The block.
     public var layer: Int
+    /// Where in the block; nil for the residual stream after it.
+    public var hook: HookPoint.Kind?
     /// Tokens per sequence.
     public var contextLength: Int
     /// Seed of the shuffle.
@@ -48,6 +50,9 @@ public struct ActivationStoreRecord: Codable, Sendable, Equatable {
     public var seal = ""
 
     static let currentFormat = 2
+
+    /// What its rows are.
+    public var hookPoint: HookPoint { HookPoint(block: layer, hook ?? .residPost) }
 
     /// The record with its seal.
     package func sealed() throws -> ActivationStoreRecord {

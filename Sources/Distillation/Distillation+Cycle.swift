@@ -63,13 +63,14 @@ extension Distillation {
         var settings = [
             "SAE.sha256": try SHA256.hexadecimal(ofFile: SAEFolder.weights(in: sae)),
             "SAE_configuration.sha256": try SHA256.hexadecimal(ofFile: SAEFolder.configuration(in: sae)),
-            "model": parts.modelName, "layer": "\(recipe.layer)", "keep_first": "\(recipe.keepFirst)",
+            "model": parts.modelName, "keep_first": "\(recipe.keepFirst)",
             "sinks": "\(recipe.sinks)",
             "sequences": "\(recipe.sequences)", "decoder_norms": isFolded ? "folded" : "unit", "dmsae": parts.version,
             "scorer": recipe.scorer, "scorer.id": parts.scorer.name, "scorer.version": parts.scorer.version,
             "aggregate": recipe.aggregate, "over": recipe.over.rawValue, "signed": "\(recipe.signed)",
             "tau": "\(recipe.tau)", "tokens": "\(recipe.scoreTokens)",
         ]
+        settings.merge(recipe.hookPoint.entries) { $1 }
         settings["scorer.settings"] = parts.scorerSettings.map { "\($0.key)=\($0.value)" }.sorted().joined(
             separator: ",")
         for (key, value) in parts.hashes { settings["\(key).sha256"] = value }
@@ -113,7 +114,7 @@ extension Distillation {
         _ sae: SparseAutoencoder, _ t: Int, previous: Core?, _ scoring: [SpliceSample], _ name: String,
         after mark: String
     ) throws -> (Core, [Double]) {
-        let spliced = try SplicedModel(model: parts.model, layer: recipe.layer, sae: sae)
+        let spliced = try SplicedModel(model: parts.model, hook: recipe.hookPoint, sae: sae)
         let sequences = SampledSequences(scoring)
         let means = MeanActivations(spliced, sequences: scoring.count, step: 1) { scoring[$0.lowerBound] }
         let aggregate = try Aggregate(recipe.aggregate)

@@ -71,7 +71,7 @@ extension Distillation {
     func adopt(
         _ start: StartingSAE, _ evaluation: EvaluationSet, folder: String
     ) throws -> (SparseAutoencoder, SAERecord) {
-        let place = ModelPlace(name: parts.modelName, hashes: parts.hashes, layer: recipe.layer)
+        let place = ModelPlace(name: parts.modelName, hashes: parts.hashes, hook: recipe.hookPoint)
         for sentence in start.provenance.place.differences(of: start.path, from: place) { progress.warn(sentence) }
         for sentence in start.provenance.remarks { progress.warn("\(start.path): \(sentence)") }
         let metrics = try evaluate(start.sae, evaluation, folder)
@@ -110,7 +110,7 @@ extension Distillation {
     private func provenance(_ plan: TrainingPlan, _ store: ActivationStoreRecord, seed: UInt64) -> SAEProvenance {
         var provenance = SAEProvenance()
         provenance.model = parts.modelName
-        provenance.layer = recipe.layer
+        provenance.hookPoint = recipe.hookPoint
         provenance.contextLength = recipe.context
         provenance.seed = seed
         provenance.inputScale = store.inputScale

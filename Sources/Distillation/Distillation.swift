@@ -173,7 +173,7 @@ public final class Distillation {
 
     private var record: RunRecord {
         RunRecord(
-            version: parts.version, recipe: Dictionary(uniqueKeysWithValues: recipe.settings), blasCore: BLAS.core,
+            version: parts.version, recipe: recipe.recorded, blasCore: BLAS.core,
             kernelLevel: ProcessorLevel.chosen.rawValue, lanes: Lanes.shared.count,
             device: parts.device.record.isEmpty ? nil : parts.device.record, model: parts.modelName,
             rule: "\(parts.rule.name) \(parts.rule.version)", ruleSettings: parts.ruleSettings,
@@ -204,7 +204,7 @@ public final class Distillation {
         settings.checkpoints = parts.checkpoints
         settings.others = ["sequences": "\(recipe.sequences)", "skip bad lines": "\(recipe.skipBadLines)"]
         settings.others.merge(parts.device.record) { $1 }
-        let harvest = Harvest(model: parts.model, layer: recipe.layer, policy: policy, settings: settings)
+        let harvest = Harvest(model: parts.model, hook: recipe.hookPoint, policy: policy, settings: settings)
         let store = try harvest.run(
             next: try parts.text(0, harvestTokens), to: try place("store"), lock: lock, progress: progress, stop: stop)
         try log?.append(StoreEvent(record: store.record))
@@ -224,7 +224,7 @@ public final class Distillation {
             let record = store.record
             func text(_ value: some Any) -> String { "\(value)" }
             for (name, was, now) in [
-                ("layer", text(record.layer), text(recipe.layer)),
+                ("layer", record.hookPoint.shown, recipe.hookPoint.shown),
                 ("context", text(record.contextLength), text(recipe.context)),
                 ("tokens", text(record.tokens), text(harvestTokens)), ("seed", text(record.seed), text(recipe.seed)),
                 ("width", text(record.dIn), text(parts.model.configuration.dModel)),
@@ -295,7 +295,7 @@ public final class Distillation {
         let samples = try samples(from: source, tokens: tokens, purpose: "evaluation")
         progress.begin("evaluate the model", total: tokens, unit: "tokens")
         defer { progress.end() }
-        return try EvaluationSet(samples, model: parts.model, layer: recipe.layer, policy: policy) { count in
+        return try EvaluationSet(samples, model: parts.model, hook: recipe.hookPoint, policy: policy) { count in
             try stop.check()
             progress.advance(by: count, detail: "")
         }
@@ -312,7 +312,7 @@ public final class Distillation {
         defer { progress.end() }
         while count < tokens, let batch = try next() {
             try stop.check()
-            samples.append(try SpliceSample(batch, model: parts.model, layer: recipe.layer, policy: policy))
+            samples.append(try SpliceSample(batch, model: parts.model, hook: recipe.hookPoint, policy: policy))
             count += batch.ids.count
             progress.advance(by: batch.ids.count, detail: "")
         }

@@ -47,7 +47,7 @@ public enum DistillationError: Error, CustomStringConvertible, Equatable {
     /// A text of which every position is left out.
     case nothingHarvested(tokens: Int)
     /// A residual stream that is not made of numbers.
-    case notFinite(layer: Int, token: Int)
+    case notFinite(hook: HookPoint, token: Int)
     /// Activations that are all zero.
     case allZero(file: String)
     /// A store of another width, or damaged.
@@ -113,8 +113,8 @@ public enum DistillationError: Error, CustomStringConvertible, Equatable {
             "all positions of \(tokens) tokens are left out (first of a sequence, special, attention sinks), so there is "
                 + "nothing to store; give longer sequences or relax --keep-first, --keep-special, --sinks "
                 + "(in a recipe splice.keep_first, splice.sinks)"
-        case .notFinite(let layer, let token):
-            "the model's residual stream after block \(layer) holds NaN or infinity in the sequences from token \(token) "
+        case .notFinite(let hook, let token):
+            "the model's activations at \(hook.name) hold NaN or infinity in the sequences from token \(token) "
                 + "on; check the model's file"
         case .tooFewRows(let rows, let batch):
             "\(rows) rows of activations do not fill one batch of \(batch); harvest more tokens or lower the batch"

@@ -34,20 +34,20 @@ public struct HarvestSettings: Sendable {
     }
 }
 
-/// Runs text through a model and keeps the residual stream after one block, as an activation store.
+/// Runs text through a model and keeps the activations at one hook point, as an activation store.
 ///
 /// Positions that a splice would keep as the model's own (first, special, attention sinks) are not stored: trained
 /// on, their norms would own the loss. `store.json` is written last, so a store that was cut short is not one.
 public struct Harvest {
     private let model: any LanguageModel
-    private let layer: Int
+    private let hook: HookPoint
     private let policy: SplicePolicy
     private let settings: HarvestSettings
 
-    /// A harvest of the output of block `layer`.
-    public init(model: any LanguageModel, layer: Int, policy: SplicePolicy, settings: HarvestSettings) {
+    /// A harvest of the activations at `hook`.
+    public init(model: any LanguageModel, hook: HookPoint, policy: SplicePolicy, settings: HarvestSettings) {
         self.model = model
-        self.layer = layer
+        self.hook = hook
         self.policy = policy
         self.settings = settings
     }
@@ -96,8 +96,8 @@ public struct Harvest {
                 progress.advance(by: batch.ids.count, detail: "")
             }
             if tokens + batch.ids.count <= start.tokens { continue }
-            let x = try model.residual(of: batch, afterLayer: layer)
-            guard x.isFinite else { throw DistillationError.notFinite(layer: layer, token: tokens) }
+            let x = try model.residual(of: batch, at: hook)
+            guard x.isFinite else { throw DistillationError.notFinite(hook: hook, token: tokens) }
             let replaced = policy.replaced(batch, residual: x)
             var noSinks = policy
             noSinks.sinkRatio = nil
@@ -132,7 +132,8 @@ public struct Harvest {
             inputScale: scale, tokens: tokens, skippedTokens: settings.skippedTokens, droppedSpecial: special,
             droppedSinks: sinks, droppedPadding: padding > 0 ? padding : nil, keepFirst: policy.keepFirst,
             specialTokens: policy.specialTokens.sorted(),
-            sinkRatio: policy.sinkRatio, model: settings.modelName, layer: layer, contextLength: length,
+            sinkRatio: policy.sinkRatio, model: settings.modelName, layer: hook.block, hook: hook.recordedKind,
+            contextLength: length,
             seed: settings.seed, hashes: settings.hashes, settings: settings.others)
         try lock?.requireInPlace()
         try JSONRecord.write(try record.sealed(), to: folder + "/store.json")
@@ -144,7 +145,7 @@ public struct Harvest {
     private var causes: Causes {
         let settings = settings
         return Causes(settings.hashes.merging(Causes.machine) { $1 }).with(settings.others).with([
-            "layer": "\(layer)", "tokens": "\(settings.tokens)", "rows of a shard": "\(settings.shardRows)",
+            "hook": hook.name, "tokens": "\(settings.tokens)", "rows of a shard": "\(settings.shardRows)",
             "seed": "\(settings.seed)", "skipped tokens": "\(settings.skippedTokens)",
             "first positions left out": "\(policy.keepFirst)",
             "special tokens": "\(policy.specialTokens.sorted())", "ratio of sinks": "\(policy.sinkRatio ?? 0)",

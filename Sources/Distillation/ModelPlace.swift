@@ -1,25 +1,25 @@
 import SparseCoding
 import TensorFiles
 
-/// Which model something was made of, and after which of its blocks; nil where that is not known.
+/// Which model something was made of, and at which of its hook points; nil where that is not known.
 public struct ModelPlace: Equatable, Sendable {
     /// The model's file or folder, by name.
     public var name: String?
     /// SHA-256 of the model's one file, or of the list of those of its several files.
     public var sha256: String?
-    /// The block, counted from 0.
-    public var layer: Int?
+    /// Where in the model.
+    public var hook: HookPoint?
 
     /// A place of which this much is known.
-    public init(name: String?, sha256: String?, layer: Int?) {
+    public init(name: String?, sha256: String?, hook: HookPoint?) {
         self.name = name
         self.sha256 = sha256
-        self.layer = layer
+        self.hook = hook
     }
 
     /// Of an activation store or an SAE trained on one: `hashes` are by what a file is for, see `modelHash`.
-    public init(name: String?, hashes: [String: String]?, layer: Int?) {
-        self.init(name: name, sha256: hashes.flatMap(Self.modelHash), layer: layer)
+    public init(name: String?, hashes: [String: String]?, hook: HookPoint?) {
+        self.init(name: name, sha256: hashes.flatMap(Self.modelHash), hook: hook)
     }
 
     /// The model's hash out of SHA-256 by what a file is for: "model", or "model config.json" and so on; nil if none is there.
@@ -37,8 +37,8 @@ public struct ModelPlace: Equatable, Sendable {
     /// In what activations of another place are others than those that `subject` was made of, in sentences.
     public func differences(of subject: String, from activations: ModelPlace) -> [String] {
         var result: [String] = []
-        if let layer, let other = activations.layer, layer != other {
-            result.append("\(subject) is of layer \(layer), and the activations are of layer \(other)")
+        if let hook, let other = activations.hook, hook.usual != other.usual {
+            result.append("\(subject) is of \(hook.shown), and the activations are of \(other.shown)")
         }
         if let sha256, let other = activations.sha256, sha256 != other {
             func named(_ name: String?) -> String { name.map { " (\($0))" } ?? "" }
@@ -52,12 +52,12 @@ public struct ModelPlace: Equatable, Sendable {
 
 extension SAEProvenance {
     /// What its activations were of.
-    public var place: ModelPlace { ModelPlace(name: model, hashes: hashes, layer: layer) }
+    public var place: ModelPlace { ModelPlace(name: model, hashes: hashes, hook: hookPoint) }
 }
 
 extension ActivationStoreRecord {
     /// What its activations are of.
-    public var place: ModelPlace { ModelPlace(name: model, hashes: hashes, layer: layer) }
+    public var place: ModelPlace { ModelPlace(name: model, hashes: hashes, hook: hookPoint) }
 }
 
 extension Core {
@@ -66,7 +66,7 @@ extension Core {
         // `select` keeps what the scores say of themselves under names of its own.
         func said(_ key: String) -> String? { origin?[key] ?? origin?["scores." + key] }
         return ModelPlace(
-            name: said("model"), sha256: said("model.sha256"), layer: said("layer").flatMap { Int($0) })
+            name: said("model"), sha256: said("model.sha256"), hook: HookPoint(entry: said))
     }
 
     /// What a core.json, or a core.safetensors with its core.json beside it, is of; nil where nothing says that.

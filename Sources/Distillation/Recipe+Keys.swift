@@ -59,6 +59,10 @@ extension Recipe {
             "parse_special", \.parseSpecial,
             "Take a special token spelled out in the texts as that token, and not as text."),
         RecipeKey("layer", \.layer, "The block whose output is explained, counted from 0 (blocks.L.hook_resid_post)."),
+        RecipeKey(
+            "hook", \.hook,
+            "What is explained instead, under TransformerLens' name, as blocks.12.hook_mlp_out; auto: the output of layer."
+        ),
         RecipeKey("context", \.context, "Tokens per sequence."),
         RecipeKey("sequences", \.sequences, "Sequences per pass through the model: memory against speed."),
         RecipeKey(
@@ -151,4 +155,12 @@ extension Recipe {
 
     /// Key and value of everything, for records and for comparing two recipes.
     public var settings: [(key: String, value: String)] { Self.keys.map { ($0.name, $0.text(self)) } }
+
+    /// The same by key, as a run's record has it: without a hook where none is named, as in runs that were begun before there was the
+    /// key.
+    var recorded: [String: String] {
+        var settings = Dictionary(uniqueKeysWithValues: settings)
+        if hook == nil { settings["hook"] = nil }
+        return settings
+    }
 }

@@ -40,6 +40,8 @@ extension Recipe {
         guard let mapping = root.mapping else { throw bad("it is not a list of keys and values") }
         var seen: Set<String> = []
         try read(mapping, prefix: "", path: path, &seen)
+        // A hook names its block.
+        if let hook, !seen.contains("layer") { layer = hook.block }
     }
 
     /// A syntax error on one line, its place first.

@@ -58,6 +58,15 @@ extension String: RecipeValue {
     static var wanted: String { "a text" }
 }
 
+extension HookPoint: RecipeValue {
+    init?(recipeNode: Node) {
+        guard let text = recipeNode.scalar?.string else { return nil }
+        self.init(text)
+    }
+    var recipeText: String { name }
+    static var wanted: String { "one of \(supported)" }
+}
+
 extension Bool: RecipeValue {
     init?(recipeNode: Node) {
         switch recipeNode.scalar?.string {

@@ -1,6 +1,7 @@
 import Attribution
 import LanguageModeling
 import SparseCoding
+import TensorFiles
 
 /// Everything a distillation is told. Every key has a default and a line of documentation in `Recipe.keys`; optional
 /// values are "auto" in a file and resolved when the run starts.
@@ -31,6 +32,8 @@ public struct Recipe: Sendable {
     public var parseSpecial = false
     /// The block whose output is explained.
     public var layer = 15
+    /// Where in the block, by its whole name; nil for the residual stream after it.
+    public var hook: HookPoint?
     /// Tokens per sequence.
     public var context = 256
     /// Sequences per forward pass.
@@ -115,6 +118,9 @@ public struct Recipe: Sendable {
     /// Each cycle is an SAE on disk and a training; a core settles within ten.
     private static let mostCycles = 1000
 
+    /// What is explained.
+    public var hookPoint: HookPoint { hook ?? .residPost(layer) }
+
     /// k of the final SAEs.
     public var resolvedFinalK: [Double] { finalK ?? [k] }
 
@@ -131,6 +137,9 @@ public struct Recipe: Sendable {
         try check("sae.width", width, width >= 1, "at least 1 latent")
         try check("seed", seed, seed >= 0, "0 or more")
         try check("layer", layer, layer >= 0, "0 or more")
+        try check(
+            "hook", hookPoint.name, hookPoint.block == layer,
+            "of the block that layer names, \(layer); set both, or in a recipe hook alone")
         try check("context", context, context >= 2, "at least 2 tokens")
         try check("sequences", sequences, sequences >= 1, "at least 1")
         // Far beyond any use, and small enough that no sum or product of them overflows.

@@ -67,9 +67,9 @@ extension Recipe {
             guard let its = start.k else { throw ask("train.k", "how many latents of a token are active") }
             k = its
         }
-        if !given.contains("layer") {
-            guard let its = start.provenance.layer else { throw ask("layer", "which layer it is of") }
-            layer = its
+        if !given.contains("layer") && !given.contains("hook") {
+            guard let its = start.provenance.hookPoint else { throw ask("layer", "which layer it is of") }
+            (layer, hook) = (its.block, its.kind == .residPost ? nil : its)
         }
     }
 }

@@ -1,5 +1,6 @@
 import Kernels
 import LinearAlgebra
+import TensorFiles
 
 /// A decoder: token embedding, blocks, head, as a description says. Weights in single precision, in memory once.
 ///
@@ -31,18 +32,27 @@ package final class Decoder: LanguageModel {
         workspaces = WorkspacePool(description)
     }
 
-    package func residual(of batch: TokenBatch, afterLayer layer: Int) throws -> Matrix {
-        try check(batch, layer)
+    package func residual(of batch: TokenBatch, at hook: HookPoint) throws -> Matrix {
+        let cut = try cut(batch, hook)
         try workspaces.require(length: batch.length, blocks: 0)
         let result = Matrix(rows: batch.tokenCount, columns: configuration.dModel)
         forEachPass(batch) { pass, tokens in
-            for token in tokens { embed(batch.ids[token], at: token % batch.length, into: result.row(token)) }
-            for block in blocks[...layer] { block.forward(result.row(tokens.lowerBound), keeping: nil, pass) }
+            // The stream itself is made where it is wanted.
+            let value = result.row(tokens.lowerBound)
+            let x = cut.needsBase ? pass.workspace.stream.elements : value
+            embed(batch, tokens, into: x)
+            cut.read(x, into: value, pass)
         }
         return result
     }
 
-    /// What enters the first block.
+    /// What enters the first block, `[n, d]`, of some tokens of a batch.
+    private func embed(_ batch: TokenBatch, _ tokens: Range<Int>, into x: UnsafeMutablePointer<Float>) {
+        for (row, token) in tokens.enumerated() {
+            embed(batch.ids[token], at: token % batch.length, into: x + row * configuration.dModel)
+        }
+    }
+
     private func embed(_ id: Int32, at position: Int, into x: UnsafeMutablePointer<Float>) {
         let d = configuration.dModel
         x.update(from: embedding.row(Int(id)), count: d)
@@ -50,13 +60,31 @@ package final class Decoder: LanguageModel {
         if let positions { kernels.addScaled(x, positions.row(position), 1, d) }
     }
 
-    package func losses(of batch: TokenBatch, residual: Matrix, afterLayer layer: Int) throws -> [Float] {
-        try check(batch, layer, residual)
+    /// The stream of a pass with `value` in its place in it, `[n, d]`. `base` receives what the value was added to.
+    private func stream(
+        _ value: Matrix, _ cut: DecoderCut, _ batch: TokenBatch, _ tokens: Range<Int>, keepingBase base: Matrix? = nil,
+        _ pass: DecoderPass
+    ) -> UnsafeMutablePointer<Float> {
+        let (x, count) = (pass.workspace.stream.elements, tokens.count * configuration.dModel)
+        let rows = value.row(tokens.lowerBound)
+        guard cut.needsBase else {
+            x.update(from: rows, count: count)
+            return x
+        }
+        embed(batch, tokens, into: x)
+        cut.makeBase(x, pass)
+        base?.row(tokens.lowerBound).update(from: x, count: count)
+        kernels.addScaled(x, rows, 1, count)
+        return x
+    }
+
+    package func losses(of batch: TokenBatch, residual: Matrix, at hook: HookPoint) throws -> [Float] {
+        let cut = try cut(batch, hook, residual)
         let targets = batch.targets
         return [Float](unsafeUninitializedCapacity: batch.tokenCount) { losses, count in
             forEachPass(batch) { pass, tokens in
-                let x = pass.stream(from: residual, tokens)
-                for block in blocks[(layer + 1)...] { block.forward(x, keeping: nil, pass) }
+                let x = stream(residual, cut, batch, tokens, pass)
+                cut.forward(x, pass)
                 head.losses(
                     x, targets: targets[tokens], into: losses.baseAddress! + tokens.lowerBound, pass.workspace.head)
             }
@@ -78,52 +106,48 @@ package final class Decoder: LanguageModel {
     }
 
     package func lossesAndGradient(
-        of batch: TokenBatch, residual: Matrix, afterLayer layer: Int
+        of batch: TokenBatch, residual: Matrix, at hook: HookPoint
     ) throws -> (losses: [Float], gradient: Matrix) {
-        try check(batch, layer, residual)
-        try workspaces.require(length: batch.length, blocks: configuration.layerCount - 1 - layer)
+        let cut = try cut(batch, hook, residual)
+        try workspaces.require(length: batch.length, blocks: cut.traceCount)
         let gradient = Matrix(rows: batch.tokenCount, columns: configuration.dModel)
         let targets = batch.targets
-        let above = blocks[(layer + 1)...]
         let losses = [Float](unsafeUninitializedCapacity: batch.tokenCount) { losses, count in
             forEachPass(batch) { pass, tokens in
-                let x = pass.stream(from: residual, tokens), dx = gradient.row(tokens.lowerBound)
-                let traces = pass.workspace.traces(above.count)
-                for (block, trace) in zip(above, traces) { block.forward(x, keeping: trace, pass) }
+                let x = stream(residual, cut, batch, tokens, pass), dx = gradient.row(tokens.lowerBound)
+                let traces = pass.workspace.traces(cut.traceCount)
+                cut.forward(x, keeping: traces, pass)
                 head.losses(
                     x, targets: targets[tokens], into: losses.baseAddress! + tokens.lowerBound, gradient: dx,
                     pass.workspace.head)
-                for (block, trace) in zip(above, traces).reversed() { block.backward(dx, trace, pass) }
+                cut.backward(dx, traces, pass)
             }
             count = batch.tokenCount
         }
         return (losses, gradient)
     }
 
-    package func replay(of batch: TokenBatch, residual: Matrix, afterLayer layer: Int) throws -> any SuffixReplay {
-        try check(batch, layer, residual)
-        let above = blocks[(layer + 1)...]
-        let past = above.map { _ in KeyValues(batch, description.widestAttention) }
+    package func replay(of batch: TokenBatch, residual: Matrix, at hook: HookPoint) throws -> any SuffixReplay {
+        let cut = try cut(batch, hook, residual)
+        let past = cut.above.map { _ in KeyValues(batch, description.widestAttention) }
         let top = Matrix(rows: batch.tokenCount, columns: configuration.dModel)
+        let base = cut.needsBase ? Matrix(rows: batch.tokenCount, columns: configuration.dModel) : nil
         forEachPass(batch) { pass, tokens in
-            let x = pass.stream(from: residual, tokens)
-            for (block, past) in zip(above, past) {
-                block.forward(x, keeping: nil, pass)
-                past.keep(pass.workspace.queryKeyValue.elements, tokens)
-            }
+            let x = stream(residual, cut, batch, tokens, keepingBase: base, pass)
+            cut.forward(x, pass) { past[$0].keep(pass.workspace.queryKeyValue.elements, tokens) }
             top.row(tokens.lowerBound).update(from: x, count: tokens.count * configuration.dModel)
         }
-        return DecoderReplay(batch, past: past, blocks: above, head: head, workspaces: workspaces) { [self] in
+        return DecoderReplay(batch, past: past, base: base, cut: cut, head: head, workspaces: workspaces) { [self] in
             losses(of: batch, top: top)
         }
     }
 
-    package func logits(of batch: TokenBatch, residual: Matrix, afterLayer layer: Int) throws -> Matrix {
-        try check(batch, layer, residual)
+    package func logits(of batch: TokenBatch, residual: Matrix, at hook: HookPoint) throws -> Matrix {
+        let cut = try cut(batch, hook, residual)
         let logits = Matrix(rows: batch.tokenCount, columns: configuration.vocabularySize)
         forEachPass(batch) { pass, tokens in
-            let x = pass.stream(from: residual, tokens)
-            for block in blocks[(layer + 1)...] { block.forward(x, keeping: nil, pass) }
+            let x = stream(residual, cut, batch, tokens, pass)
+            cut.forward(x, pass)
             head.logits(x, rows: tokens.count, into: logits.row(tokens.lowerBound), pass.workspace.head)
         }
         return logits
@@ -156,9 +180,14 @@ package final class Decoder: LanguageModel {
         }
     }
 
-    package func check(_ batch: TokenBatch, _ layer: Int, _ residual: Matrix? = nil) throws {
-        guard (0..<configuration.layerCount).contains(layer) else {
-            throw LanguageModelError.layerOutOfRange(layer: layer, layerCount: configuration.layerCount)
+    private func cut(_ batch: TokenBatch, _ hook: HookPoint, _ residual: Matrix? = nil) throws -> DecoderCut {
+        try check(batch, hook, residual)
+        return DecoderCut(blocks, at: hook)
+    }
+
+    package func check(_ batch: TokenBatch, _ hook: HookPoint, _ residual: Matrix? = nil) throws {
+        guard (0..<configuration.layerCount).contains(hook.block) else {
+            throw LanguageModelError.layerOutOfRange(layer: hook.block, layerCount: configuration.layerCount)
         }
         guard batch.length <= configuration.contextLength else {
             throw LanguageModelError.sequenceTooLong(
@@ -173,14 +202,5 @@ package final class Decoder: LanguageModel {
                 residual.rows == batch.tokenCount && residual.columns == configuration.dModel,
                 "a residual of \(residual.rows) × \(residual.columns) for \(batch.tokenCount) tokens")
         }
-    }
-}
-
-extension DecoderPass {
-    /// The stream of the pass, set to `tokens` of `residual`.
-    fileprivate func stream(from residual: Matrix, _ tokens: Range<Int>) -> UnsafeMutablePointer<Float> {
-        let x = workspace.stream
-        x.elements.update(from: residual.row(tokens.lowerBound), count: tokens.count * x.columns)
-        return x.elements
     }
 }

@@ -15,14 +15,14 @@ package struct DecoderBlock {
     package let perceptronPostNorm: Norm?
     package let isParallel: Bool
 
+    /// The two parts of a block.
+    package enum Half {
+        case attention, perceptron
+    }
+
     /// `x` in place; with a trace, what `backward` needs is kept.
     func forward(_ x: UnsafeMutablePointer<Float>, keeping trace: BlockTrace?, _ pass: DecoderPass) {
-        let scratch = pass.workspace
-        forward(x, keeping: trace, rows: pass.tokenCount, scratch) { y, placement, target in
-            attention.forward(
-                y, placement, target, keeping: (trace?.queryKeyValue ?? scratch.queryKeyValue).elements,
-                trace?.heads?.elements, pass)
-        }
+        forward(x, keeping: trace, rows: pass.tokenCount, pass.workspace, attend: attend(keeping: trace, pass))
     }
 
     /// `x` in place, for suffixes of sequences.
@@ -32,21 +32,76 @@ package struct DecoderBlock {
         }
     }
 
-    private func forward(
-        _ x: UnsafeMutablePointer<Float>, keeping trace: BlockTrace?, rows n: Int, _ scratch: Workspace,
-        attend: (UnsafePointer<Float>, Placement, UnsafeMutablePointer<Float>) -> Void
-    ) {
-        let y = scratch.normed.elements, gateUp = (trace?.gateUp ?? scratch.gateUp).elements
-        attentionNorm.forward(x, rows: n, into: y, keeping: trace?.input.elements, on: scratch.lanes)
-        if isParallel {
-            let z = scratch.result.elements
-            perceptronNorm.forward(x, rows: n, into: z, on: scratch.lanes)
-            attend(y, .added, x)
-            perceptron.forward(z, .added, x, rows: n, keeping: gateUp, scratch)
-            return
+    /// A of normed rows, added to a target or put there.
+    private typealias Attend = (UnsafePointer<Float>, Placement, UnsafeMutablePointer<Float>) -> Void
+
+    private func attend(keeping trace: BlockTrace?, _ pass: DecoderPass) -> Attend {
+        let rows = (trace?.queryKeyValue ?? pass.workspace.queryKeyValue).elements
+        return { y, placement, target in
+            attention.forward(y, placement, target, keeping: rows, trace?.heads?.elements, pass)
         }
+    }
+
+    private func forward(
+        _ x: UnsafeMutablePointer<Float>, keeping trace: BlockTrace?, rows n: Int, _ scratch: Workspace, attend: Attend
+    ) {
+        guard isParallel else {
+            addAttention(to: x, keeping: trace, rows: n, scratch, attend: attend)
+            return addPerceptron(to: x, keeping: trace, rows: n, scratch)
+        }
+        let (y, z) = (scratch.normed.elements, scratch.result.elements)
+        attentionNorm.forward(x, rows: n, into: y, keeping: trace?.input.elements, on: scratch.lanes)
+        perceptronNorm.forward(x, rows: n, into: z, on: scratch.lanes)
+        attend(y, .added, x)
+        perceptron.forward(z, .added, x, rows: n, keeping: (trace?.gateUp ?? scratch.gateUp).elements, scratch)
+    }
+
+    // MARK: Halves
+
+    /// x += P₁ A N₁ x. Of a parallel block this is half of what it does, from the same x as the other.
+    func addAttention(to x: UnsafeMutablePointer<Float>, keeping trace: BlockTrace?, _ pass: DecoderPass) {
+        addAttention(
+            to: x, keeping: trace, rows: pass.tokenCount, pass.workspace, attend: attend(keeping: trace, pass))
+    }
+
+    /// x += P₂ M N₂ x, likewise.
+    func addPerceptron(to x: UnsafeMutablePointer<Float>, keeping trace: BlockTrace?, _ pass: DecoderPass) {
+        addPerceptron(to: x, keeping: trace, rows: pass.tokenCount, pass.workspace)
+    }
+
+    /// What half of the block adds to `x` `[n, d]`, into `target`.
+    func result(
+        of half: Half, _ x: UnsafePointer<Float>, into target: UnsafeMutablePointer<Float>, _ pass: DecoderPass
+    ) {
+        let (n, scratch) = (pass.tokenCount, pass.workspace)
+        let y = scratch.normed.elements
+        let (norm, postNorm) =
+            half == .attention ? (attentionNorm, attentionPostNorm) : (perceptronNorm, perceptronPostNorm)
+        norm.forward(x, rows: n, into: y, on: scratch.lanes)
+        switch half {
+        case .attention: attend(keeping: nil, pass)(y, .placed, target)
+        case .perceptron:
+            perceptron.forward(y, .placed, target, rows: n, keeping: scratch.gateUp.elements, scratch)
+        }
+        postNorm?.forward(target, rows: n, into: target, on: scratch.lanes)
+    }
+
+    private func addAttention(
+        to x: UnsafeMutablePointer<Float>, keeping trace: BlockTrace?, rows n: Int, _ scratch: Workspace, attend: Attend
+    ) {
+        let y = scratch.normed.elements
+        attentionNorm.forward(x, rows: n, into: y, keeping: trace?.input.elements, on: scratch.lanes)
         add(to: x, through: attentionPostNorm, keeping: trace?.attentionResult, rows: n, scratch) { attend(y, $0, $1) }
-        perceptronNorm.forward(x, rows: n, into: y, keeping: trace?.middle.elements, on: scratch.lanes)
+    }
+
+    /// For any rows: a perceptron does not look at positions.
+    func addPerceptron(
+        to x: UnsafeMutablePointer<Float>, keeping trace: BlockTrace? = nil, rows n: Int, _ scratch: Workspace
+    ) {
+        let (y, gateUp) = (scratch.normed.elements, (trace?.gateUp ?? scratch.gateUp).elements)
+        // A parallel block has no stream between its halves to keep.
+        let middle = isParallel ? nil : trace?.middle.elements
+        perceptronNorm.forward(x, rows: n, into: y, keeping: middle, on: scratch.lanes)
         add(to: x, through: perceptronPostNorm, keeping: trace?.perceptronResult, rows: n, scratch) {
             perceptron.forward(y, $0, $1, rows: n, keeping: gateUp, scratch)
         }
@@ -81,14 +136,21 @@ package struct DecoderBlock {
             attentionNorm.addBackward(trace.input.elements, dy, rows: n, to: dx, on: scratch.lanes)
             return
         }
-        // forward:  x = middle + P₂ M N₂ middle    ⇒    dmiddle = dx + N₂ᵀMᵀP₂ᵀ dx
-        let dperceptron = gradient(through: perceptronPostNorm, of: trace.perceptronResult, dx, rows: n, scratch)
-        perceptron.backward(dperceptron, trace.gateUp.elements, rows: n, into: dy, scratch)
-        perceptronNorm.addBackward(trace.middle.elements, dy, rows: n, to: dx, on: scratch.lanes)
+        backwardPerceptron(dx, trace, pass)
         // forward:  middle = input + P₁ A N₁ input    ⇒    the same again
         let dattention = gradient(through: attentionPostNorm, of: trace.attentionResult, dx, rows: n, scratch)
         attention.backward(dattention, rows, heads, into: dy, pass)
         attentionNorm.addBackward(trace.input.elements, dy, rows: n, to: dx, on: scratch.lanes)
+    }
+
+    /// `dx` in place: from the gradient of what a sequential block hands on to that of the stream between its halves.
+    func backwardPerceptron(_ dx: UnsafeMutablePointer<Float>, _ trace: BlockTrace, _ pass: DecoderPass) {
+        let (n, scratch) = (pass.tokenCount, pass.workspace)
+        let dy = scratch.normed.elements
+        // forward:  x = middle + P₂ M N₂ middle    ⇒    dmiddle = dx + N₂ᵀMᵀP₂ᵀ dx
+        let dperceptron = gradient(through: perceptronPostNorm, of: trace.perceptronResult, dx, rows: n, scratch)
+        perceptron.backward(dperceptron, trace.gateUp.elements, rows: n, into: dy, scratch)
+        perceptronNorm.addBackward(trace.middle.elements, dy, rows: n, to: dx, on: scratch.lanes)
     }
 
     /// Pᵀ dx, or dx without P.

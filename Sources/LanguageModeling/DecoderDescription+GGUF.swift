@@ -4,28 +4,29 @@ extension DecoderDescription {
     /// Reads the metadata of a GGUF file. As with config.json, a key that would change the numbers is understood or refused.
     ///
     /// Throws `LanguageModelError`.
-    package init(gguf file: GGUFFile) throws { self = try GGUFSettings(file).description().description }
+    package init(gguf file: GGUFParts) throws { self = try GGUFSettings(file).description().description }
 }
 
 /// Metadata of a GGUF file by exactly the kind it must have. A key without a namespace is one of the file's architecture:
 /// `block_count` is `llama.block_count`. Which keys were asked for is remembered: others of the architecture are refused at the end.
 final class GGUFSettings {
     private let path: String
+    private let file: GGUFParts
     private let metadata: [String: GGUFValue]
     private let architecture: String?
     private var asked: Set<String> = []
     /// Whether the file has no head of its own.
     let isHeadTied: Bool
 
-    init(_ file: GGUFFile) {
-        (path, metadata) = (file.path, file.metadata)
-        architecture = file.metadata["general.architecture"]?.string
-        isHeadTied = file.tensors["output.weight"] == nil
+    init(_ file: GGUFParts) {
+        (self.file, path, metadata) = (file, file.path, file.metadata)
+        architecture = metadata["general.architecture"]?.string
+        isHeadTied = file["output.weight"] == nil
     }
 
     /// The form that the file names, and what it makes of the file.
     func description() throws -> (description: DecoderDescription, form: DecoderFamily.GGUFForm) {
-        try requireWholeModel()
+        try requireModel()
         guard let form = DecoderFamily.all.lazy.compactMap(\.gguf).first(where: { $0.name == self.architecture }) else {
             throw LanguageModelError.unsupportedArchitecture(
                 file: path, found: try text("general.architecture") ?? "none named")
@@ -70,18 +71,41 @@ final class GGUFSettings {
             headDimension: dimension)
     }
 
-    /// `rope.scaling.type`: none, or linear by `rope.scaling.factor`.
+    /// `rope.scaling.type`, linear where nothing is said: the frequencies are divided by `rope.scaling.factor`, in older files
+    /// `rope.scale_linear`; without one, or by 0, they stay.
     func ropeScaling() throws -> RotaryScaling {
-        let type = try text("rope.scaling.type") ?? "none"
-        for key in ["rope.scaling.finetuned", "rope.scaling.original_context_length"] { _ = has(key) }
+        let type = try text("rope.scaling.type") ?? "linear"
+        for key in ["finetuned", "original_context_length", "factor"] { _ = has("rope.scaling." + key) }
+        _ = has("rope.scale_linear")
         switch type {
         case "none": return .none
-        case "linear": return .linear(factor: try number("rope.scaling.factor"))
+        case "linear":
+            let factor = try number("rope.scaling.factor", else: try number("rope.scale_linear", else: 1))
+            guard factor >= 0, factor.isFinite else {
+                throw LanguageModelError.badSetting(
+                    file: path, key: whole("rope.scaling.factor"), found: "\(factor)", wanted: "a positive number")
+            }
+            return factor == 0 || factor == 1 ? .none : .linear(factor: factor)
         default:
             throw LanguageModelError.unsupportedSetting(
                 file: path, key: whole("rope.scaling.type"), found: "\"\(type)\"", supported: "none, linear")
         }
     }
+
+    /// What each frequency is divided by, beside its scaling: `rope_freqs.weight`, which llama.cpp's converter makes of Llama 3's
+    /// scaling; nil where there is none.
+    func rotaryDivisors(dimension: Int) throws -> [Double]? {
+        let name = GGUFSettings.rotaryDivisorsName
+        guard file[name] != nil else { return nil }
+        let divisors = try file.matrix(name, shape: [dimension / 2]).values.map(Double.init)
+        if let i = divisors.firstIndex(where: { !($0 > 0 && $0.isFinite) }) {
+            throw LanguageModelError.badSetting(
+                file: path, key: "\(name)[\(i)]", found: "\(divisors[i])", wanted: "a positive number")
+        }
+        return divisors
+    }
+
+    static let rotaryDivisorsName = "rope_freqs.weight"
 
     /// A key with its namespace.
     private func whole(_ key: String) -> String {
@@ -131,13 +155,8 @@ final class GGUFSettings {
         }
     }
 
-    /// - Throws: `unsupportedSetting` for a part of a split model, and for what is no model at all.
-    func requireWholeModel() throws {
-        if let count = value("split.count"), count != .integer(0), count != .integer(1) {
-            let number =
-                value("split.no")?.integer.flatMap { $0 >= 0 && $0 < 1 << 16 ? "part \($0 + 1)" : nil } ?? "a part"
-            throw LanguageModelError.partOfModel(file: path, part: "\(number) of \(count.shown)")
-        }
+    /// - Throws: `unsupportedSetting` for what is no model at all.
+    func requireModel() throws {
         try require("general.type", .string("model"), "\"model\"")
         try require("general.quantization_version", .integer(2), "2")
     }
@@ -162,7 +181,6 @@ final class GGUFSettings {
 
     /// Keys of llama.cpp that change the function unless they have one of these values.
     private static let neutral: [(key: String, values: [GGUFValue])] = [
-        ("rope.scale_linear", [.real(1), .real(0)]), ("rope.scaling.factor", [.real(1), .real(0)]),
         ("rope.scaling.attn_factor", [.real(1)]), ("attention.causal", [.boolean(true)]),
         ("attention.sliding_window", [.integer(0)]), ("attention.clamp_kqv", [.real(0)]),
         ("attention.max_alibi_bias", [.real(0)]), ("attention.scale", [.real(0)]),

@@ -133,7 +133,7 @@ final class DecoderWeights {
 
     /// A tensor that was not read (a bias, a norm per head) is a sign of a variant with other numbers.
     private func refuseUnread() throws {
-        let unread = source.names.subtracting(read).sorted().filter { name in
+        let unread = source.names.subtracting(read).subtracting(table.described).sorted().filter { name in
             !table.unreadSuffixes.contains(where: name.hasSuffix)
         }
         let (frequencies, unknown) = unread.reduce(into: ([String](), [String]())) {

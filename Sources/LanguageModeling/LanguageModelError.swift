@@ -10,8 +10,6 @@ public enum LanguageModelError: Error, Sendable, Equatable {
     case unsupportedSetting(file: String, key: String, found: String, supported: String)
     /// A setting that is not known here; it may change what the model computes.
     case unknownSetting(file: String, key: String, found: String)
-    /// A part of a model that was split over several files.
-    case partOfModel(file: String, part: String)
     /// Something lies beside a model that changes it.
     case changedBy(folder: String, file: String)
     /// A setting that must be there is not.
@@ -50,8 +48,6 @@ extension LanguageModelError: CustomStringConvertible {
         case .unknownSetting(let file, let key, let found):
             "\(file): \(key) = \(found) is not known to this program, which could not follow it if it changes what the model "
                 + "computes; if it does not, remove it from the file"
-        case .partOfModel(let file, let part):
-            "\(file) is \(part) of a split model; join the parts with llama.cpp's llama-gguf-split --merge and give the whole"
         case .changedBy(let folder, let file):
             "\(folder) holds \(file), an adapter that changes the model and is not applied here; merge it into the weights, or move "
                 + "it away to use the model without it"

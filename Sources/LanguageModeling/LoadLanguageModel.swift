@@ -2,7 +2,7 @@ import Glibc
 import TensorFiles
 
 /// Loads a model from a Hugging Face folder (config.json and safetensors weights in f32, bf16 or f16, whole or in
-/// shards) or from a .gguf file. Weights are widened to single precision, 4 bytes a parameter.
+/// shards) or from a .gguf file, or any part of one that was split. Weights are widened to single precision, 4 bytes a parameter.
 ///
 /// Throws `LanguageModelError` or `TensorFileError` for a path without a model, an architecture or setting that is
 /// not implemented, and weights that are missing, truncated, of another shape or not finite.
@@ -18,7 +18,7 @@ package func loadDecoder(path: String) throws -> Decoder {
         guard path.hasSuffix(".gguf") else {
             throw LanguageModelError.noModel(path: path, missing: "it is a file whose name does not end in .gguf")
         }
-        let file = try GGUFFile(path: path)
+        let file = try GGUFParts(path: path)
         let (description, form) = try GGUFSettings(file).description()
         return try DecoderWeights(file, form.weights, description).decoder()
     }

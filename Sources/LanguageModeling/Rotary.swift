@@ -35,14 +35,18 @@ public struct RotaryDescription: Sendable, Equatable {
     public var theta: Double
     /// How the frequencies were changed after training.
     public var scaling = RotaryScaling.none
+    /// What each frequency is divided by after that, `[r/2]`; nil for nothing.
+    public var divisors: [Double]?
 
     /// The first `dimension` numbers of a head.
-    package init(dimension: Int, theta: Double, scaling: RotaryScaling = .none) {
-        (self.dimension, self.theta, self.scaling) = (dimension, theta, scaling)
+    package init(dimension: Int, theta: Double, scaling: RotaryScaling = .none, divisors: [Double]? = nil) {
+        (self.dimension, self.theta, self.scaling, self.divisors) = (dimension, theta, scaling, divisors)
     }
 
     /// By which pair i turns from one position to the next.
-    func frequency(_ i: Int) -> Double { scaling.scaled(pow(theta, -2 * Double(i) / Double(dimension))) }
+    func frequency(_ i: Int) -> Double {
+        scaling.scaled(pow(theta, -2 * Double(i) / Double(dimension))) / (divisors?[i] ?? 1)
+    }
 }
 
 /// Rotary position embedding (arXiv:2104.09864), in the half-split layout: element i of a head is paired with

@@ -1,13 +1,13 @@
 import Kernels
 import LinearAlgebra
 
-/// One sequence of a batch from some position to its end, with another residual stream there.
+/// One sequence of a batch from some position to its end, with other activations at the hook point there.
 public struct SequenceSuffix: @unchecked Sendable {
     /// Index of the sequence in its batch.
     public let sequence: Int
     /// Its first changed position, 0 ≤ first < T.
     public let first: Int
-    /// The residual stream from there on, [T − first, d], borrowed for the call.
+    /// The activations from there on, [T − first, d], borrowed for the call.
     public let residual: UnsafePointer<Float>
 
     public init(sequence: Int, first: Int, residual: UnsafePointer<Float>) {
@@ -17,7 +17,7 @@ public struct SequenceSuffix: @unchecked Sendable {
     }
 }
 
-/// A batch that was run from a layer to its losses, of which suffixes can be run again with another residual stream.
+/// A batch that was run from a hook point to its losses, of which suffixes can be run again with other activations there.
 ///
 /// A change at position t alters nothing before t, so keys and values of earlier positions are kept and only T − t
 /// positions are computed. Many suffixes share the matrix products of one pass. One caller at a time.
@@ -102,27 +102,31 @@ struct KeyValues {
     }
 }
 
-/// The replay of a `Decoder`: the keys and values of every block above the layer, 8·K·h bytes a token and block.
+/// The replay of a `Decoder`: the keys and values of every block above the cut, 8·K·h bytes a token and block, and of half a block
+/// what its result is added to.
 final class DecoderReplay: SuffixReplay {
     private(set) lazy var losses: [Float] = ownLosses()
     let preferredRows = 8 * Decoder.passTokens * Lanes.shared.count
     private let ownLosses: () -> [Float]
     private let batch: TokenBatch
     private let targets: [Int32]
-    private let blocks: ArraySlice<DecoderBlock>
+    private let cut: DecoderCut
     private let head: LanguageHead
-    /// Of each block.
+    /// Of each block above.
     private let past: [KeyValues]
+    /// What values are added to, `[B·T, d]`; nil where they are the stream.
+    private let base: Matrix?
     private let workspaces: WorkspacePool
 
     /// `losses` makes those of the batch itself, should they be asked for.
     init(
-        _ batch: TokenBatch, past: [KeyValues], blocks: ArraySlice<DecoderBlock>, head: LanguageHead,
+        _ batch: TokenBatch, past: [KeyValues], base: Matrix?, cut: DecoderCut, head: LanguageHead,
         workspaces: WorkspacePool, losses: @escaping () -> [Float]
     ) {
         self.batch = batch
         self.past = past
-        self.blocks = blocks
+        self.base = base
+        self.cut = cut
         self.head = head
         self.workspaces = workspaces
         ownLosses = losses
@@ -165,12 +169,18 @@ final class DecoderReplay: SuffixReplay {
         var wanted: [Int32] = []
         wanted.reserveCapacity(pass.rowCount)
         for (suffix, placed) in zip(suffixes, pass.suffixes) {
-            let count = batch.length - suffix.first
-            x.row(placed.row).update(from: suffix.residual, count: count * x.columns)
+            let count = (batch.length - suffix.first) * x.columns
             let from = suffix.sequence * batch.length
+            let rows = x.row(placed.row)
+            if let base {
+                rows.update(from: base.row(from + suffix.first), count: count)
+                kernels.addScaled(rows, suffix.residual, 1, count)
+            } else {
+                rows.update(from: suffix.residual, count: count)
+            }
             wanted += targets[(from + suffix.first)..<(from + batch.length)]
         }
-        for (block, past) in zip(blocks, past) { block.forward(x.elements, past: past, pass) }
+        cut.forward(x.elements, past: past, pass)
         head.losses(x.elements, targets: wanted[...], into: losses, workspace.head)
     }
 }

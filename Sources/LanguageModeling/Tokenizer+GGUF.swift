@@ -5,13 +5,13 @@ extension Tokenizer {
     ///
     /// Throws `TextError` for a tokenizer that is not one of ours, also by a key that is not known here, and
     /// `LanguageModelError` for a special token's id that is none.
-    public static func load(gguf file: GGUFFile) throws -> Tokenizer {
+    public static func load(gguf file: GGUFParts) throws -> Tokenizer {
         func unsupported(_ found: String, _ supported: String) -> TextError {
             .unsupportedTokenizer(file: file.path, found: found, supported: supported)
         }
         func malformed(_ what: String) -> TextError { .malformedTokenizer(file: file.path, what: what) }
         let metadata = file.metadata
-        try GGUFSettings(file).requireWholeModel()
+        try GGUFSettings(file).requireModel()
         func required<Value>(_ key: String, _ kind: String, _ read: (GGUFValue) -> Value?) throws -> Value {
             guard let value = metadata["tokenizer.ggml.\(key)"].flatMap(read) else {
                 throw malformed("tokenizer.ggml.\(key) is missing or not \(kind)")

@@ -7,7 +7,7 @@ extension Tokenizer {
     /// Throws `TextError` or `TensorFileError` for a file that cannot be read, is malformed or needs a step that is
     /// not known here; nothing of an unknown tokenizer is guessed.
     public static func load(path: String) throws -> Tokenizer {
-        if path.hasSuffix(".gguf") { return try load(gguf: GGUFFile(path: path)) }
+        if path.hasSuffix(".gguf") { return try load(gguf: GGUFParts(path: path)) }
         if path.hasSuffix(".json") { return try load(json: path, folder: nil) }
         return try load(json: path + "/tokenizer.json", folder: path)
     }

@@ -80,12 +80,11 @@ struct SafetensorsFolder: WeightSource {
     }
 }
 
-extension GGUFFile: WeightSource {
-    var names: Set<String> { Set(tensors.keys) }
-    var elementCount: Int { tensors.values.reduce(0) { $0 &+ $1.shape.reduce(1, &*) } }
+extension GGUFParts: WeightSource {
+    var elementCount: Int { files.lazy.flatMap(\.tensors.values).reduce(0) { $0 &+ $1.shape.reduce(1, &*) } }
 
     func matrix(_ name: String, shape: [Int]) throws -> Matrix {
-        if let found = tensors[name]?.shape, found != shape {
+        if let found = self[name]?.shape, found != shape {
             throw TensorFileError.wrongShape(file: path, name: name, found: found, wanted: shape)
         }
         return try matrix(name)

@@ -29,7 +29,8 @@ public struct RunReport {
         page.begin(
             "Distillation \(records.name)", findings: summary,
             facts: [
-                ("model", run.model), ("layer", run.recipe["layer"] ?? ""), ("scorer", run.scorer), ("rule", run.rule),
+                ("model", run.model), run.recipe["hook"].map { ("hook", $0) } ?? ("layer", run.recipe["layer"] ?? ""),
+                ("scorer", run.scorer), ("rule", run.rule),
                 ("width", run.recipe["sae.width"] ?? ""), ("k", run.recipe["train.k"] ?? ""),
                 ("τ", run.recipe["distill.tau"] ?? ""), ("seed", run.recipe["seed"] ?? ""), ("dmsae", run.version),
             ])

@@ -4,7 +4,7 @@ import TensorFiles
 
 /// Gemma Scope: `params.npz` with W_enc, b_enc, W_dec, b_dec and threshold. JumpReLU without subtraction of b_dec.
 ///
-/// A folder or the file itself. Where it lies says which layer it is of: `layer_12/width_65k/…`.
+/// A folder or the file itself. Where it lies says what it is of: `gemma-scope-2b-pt-mlp/layer_12/width_65k/…`.
 package struct GemmaScope: SAEFormat {
     package let name = "gemma_scope"
     private static let fileName = "params.npz"
@@ -40,13 +40,34 @@ package struct GemmaScope: SAEFormat {
         sae.inference = .thresholds(thresholds)
         sae.subtractsDecoderBias = false
         var provenance = SAEProvenance()
-        provenance.layer = path.split(separator: "/").lazy.compactMap(Self.layer).first
+        provenance.hookPoint = try Self.hook(path, fails)
         return (sae, provenance)
     }
 
-    /// The number in `layer_12`.
-    private static func layer(_ part: Substring) -> Int? {
-        part.hasPrefix("layer_") ? Int(part.dropFirst("layer_".count)) : nil
+    /// The layer of `layer_12`, at the place that the end of `gemma-scope-2b-pt-res` names; without such a folder, the residual stream.
+    private static func hook(
+        _ path: String, _ fails: (String, String) -> SparseCodingError
+    ) throws -> HookPoint? {
+        let folders = path.split(separator: "/")
+        var kind = HookPoint.Kind.residPost
+        if let release = folders.last(where: { $0.contains("gemma-scope-") }),
+            let site = release.split(separator: "-").last
+        {
+            switch site {
+            case "res": kind = .residPost
+            case "mlp": kind = .mlpOut
+            case "att", "transcoders":
+                throw fails(
+                    "it lies in \(release), whose place in the model is "
+                        + (site == "att" ? "hook_z, what attention's heads give" : "the perceptron, read and rebuilt"),
+                    "supported are -res and -mlp")
+            default: break
+            }
+        }
+        let layer = folders.lazy.compactMap { part -> Int? in
+            part.hasPrefix("layer_") ? Int(part.dropFirst("layer_".count)) : nil
+        }.first
+        return layer.map { HookPoint(block: $0, kind) }
     }
 
     /// Nobody reads SAEs of others in this format.

@@ -53,11 +53,13 @@ package struct GemmaScope2: SAEFolderFormat {
         if try configuration.truth("affine_connection") == true {
             throw configuration.refused("affine_connection", "only SAEs without one are read")
         }
-        guard let hook = try configuration.text("hf_hook_point_in"), let layer = Self.layer(hook) else {
+        guard let name = try configuration.text("hf_hook_point_in"), let hook = HookPoint(transformers: name) else {
             throw configuration.refused(
-                "hf_hook_point_in", "only the residual stream after a block, model.layers.N.output, is supported")
+                "hf_hook_point_in",
+                "supported are the residual stream after a block, model.layers.N.output, and what its perceptron adds, "
+                    + "model.layers.N.post_feedforward_layernorm.output")
         }
-        if let out = try configuration.text("hf_hook_point_out", orNull: true), out != hook {
+        if let out = try configuration.text("hf_hook_point_out", orNull: true), out != name {
             throw configuration.refused("hf_hook_point_out", "only SAEs that rebuild what they read are supported")
         }
         try configuration.refuseOthers(than: [
@@ -66,16 +68,8 @@ package struct GemmaScope2: SAEFolderFormat {
         ])
         var provenance = SAEProvenance()
         provenance.model = try configuration.text("model_name", orNull: true)
-        provenance.layer = layer
+        provenance.hookPoint = hook
         return provenance
-    }
-
-    /// The number in `model.layers.12.output`.
-    private static func layer(_ hook: String) -> Int? {
-        guard hook.hasPrefix("model.layers."), hook.hasSuffix(".output") else { return nil }
-        let digits = hook.dropFirst("model.layers.".count).dropLast(".output".count)
-        guard let number = Int(digits), number >= 0, String(number) == digits else { return nil }
-        return number
     }
 
     /// Nobody reads SAEs of others in this format.

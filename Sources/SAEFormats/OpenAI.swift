@@ -44,7 +44,7 @@ package struct OpenAI: SAEFormat {
             decoderBias: ("pre_bias", try file.matrix("pre_bias", shape: [dIn])), fails)
         sae.inference = .thresholds([Float](repeating: 0, count: dSAE))
         var provenance = SAEProvenance()
-        provenance.layer = try layer(path, fails)
+        provenance.hookPoint = try hook(path, fails)
         return (sae, provenance)
     }
 
@@ -63,17 +63,22 @@ package struct OpenAI: SAEFormat {
         }
     }
 
-    /// The 6 of `resid_post_mlp_v5_32k/autoencoders/6.pt`; nil for a file that lies elsewhere.
-    private func layer(_ path: String, _ fails: (String, String) -> SparseCodingError) throws -> Int? {
+    /// The 6 of `resid_post_mlp_v5_32k/autoencoders/6.pt` and the place that the folder names; nil for a file that lies elsewhere.
+    private func hook(_ path: String, _ fails: (String, String) -> SparseCodingError) throws -> HookPoint? {
         let parts = path.split(separator: "/")
         guard parts.count >= 3, parts[parts.count - 2] == "autoencoders" else { return nil }
         let place = parts[parts.count - 3]
-        for other in ["mlp_post_act", "resid_delta_attn", "resid_delta_mlp", "resid_post_attn"]
-        where place.hasPrefix(other) {
+        for other in ["mlp_post_act", "resid_post_attn"] where place.hasPrefix(other) {
             throw fails(
-                "by where it lies it reads \(other)", "only resid_post_mlp, the stream after a block, is supported")
+                "by where it lies it reads \(other)", "supported are resid_post_mlp, resid_delta_mlp, resid_delta_attn")
         }
-        return place.hasPrefix("resid_post_mlp") ? Int(parts[parts.count - 1].dropLast(".pt".count)) : nil
+        let kinds: [(String, HookPoint.Kind)] = [
+            ("resid_post_mlp", .residPost), ("resid_delta_mlp", .mlpOut), ("resid_delta_attn", .attnOut),
+        ]
+        guard let kind = kinds.first(where: { place.hasPrefix($0.0) })?.1,
+            let layer = Int(parts[parts.count - 1].dropLast(".pt".count))
+        else { return nil }
+        return HookPoint(block: layer, kind)
     }
 
     /// Nobody reads SAEs of others in this format.

@@ -96,6 +96,22 @@ package enum SAEFormatError: Error, Sendable, Equatable, CustomStringConvertible
     }
 }
 
+extension SAEProvenance {
+    /// The layer, for a format that knows the residual stream after a block and no other place.
+    ///
+    /// - Throws: `SAEFormatError.cannotHold` for another place.
+    func streamLayer(for format: String) throws -> Int? {
+        guard let hook = hookPoint?.usual else { return nil }
+        guard hook.kind == .residPost else {
+            throw SAEFormatError.cannotHold(
+                format: format,
+                reason: "it is of \(hook.name), and the format names no place but the residual stream after a block",
+                next: "write it as saelens")
+        }
+        return hook.block
+    }
+}
+
 /// The folder format of SAELens, which is ours too.
 package struct SAELens: SAEFormat {
     package let name = "saelens"

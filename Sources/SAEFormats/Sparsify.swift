@@ -120,6 +120,7 @@ package struct Sparsify: SAEFolderFormat {
             throw SAEFormatError.cannotHold(
                 format: name, reason: "it does not subtract b_dec from its input", next: "write it as saelens")
         }
+        _ = try provenance.streamLayer(for: name)
         let folder = folder(path)
         try createFolder(folder)
         var writer = SafetensorsWriter()

@@ -8,8 +8,8 @@ import TensorFiles
 struct SAEConfiguration {
     let architecture: SAEArchitecture
     let subtractsDecoderBias: Bool
-    /// The block whose output is read, nil where the file does not say.
-    let layer: Int?
+    /// What is read and rebuilt, nil where the file does not say.
+    let hook: HookPoint?
     /// m₁ < … of a Matryoshka SAE that SAELens trained.
     let prefixes: [Int]?
     /// Active latents of a token that it was trained for, where the file says so.
@@ -66,7 +66,7 @@ struct SAEConfiguration {
         let details = try metadata?.object("training_architecture_details")
         prefixes = try root.integers("matryoshka_widths") ?? details?.integers("matryoshka_widths")
         k = try root.number("k") ?? details?.number("k")
-        layer = try Self.layer(root, metadata)
+        hook = try Self.hook(root, metadata)
         remarks = [root, metadata].compactMap { $0 }.flatMap(SAETrainingText.remarks)
         try root.refuseOthers(
             than: Self.harmless.union([
@@ -119,8 +119,9 @@ struct SAEConfiguration {
         "hook_names",
     ]
 
-    /// The layer that the hook's names and numbers agree on.
-    private static func layer(_ root: SAEMembers, _ metadata: SAEMembers?) throws -> Int? {
+    /// The hook point that names and numbers agree on; a number alone is that of the residual stream after the block.
+    private static func hook(_ root: SAEMembers, _ metadata: SAEMembers?) throws -> HookPoint? {
+        var hook: HookPoint?
         var layer: (value: Int, key: String)?
         func agree(_ value: Int, _ members: SAEMembers, _ key: String) throws {
             if let layer, layer.value != value {
@@ -130,43 +131,44 @@ struct SAEConfiguration {
             }
             layer = (value, members.name + key)
         }
+        func agree(_ found: HookPoint, _ members: SAEMembers, _ key: String) throws {
+            try agree(found.block, members, key)
+            if let hook, hook != found {
+                throw members.fails(
+                    "it is of \(hook.name), and by \(members.name)\(key) of \(found.name)", "correct cfg.json")
+            }
+            hook = found
+        }
         for members in [root, metadata].compactMap({ $0 }) {
             for key in ["hook_name", "hook_point"] {
-                guard let hook = try members.text(key, orNull: true) else { continue }
-                guard let found = number(in: hook, "blocks.", ".hook_resid_post") else {
-                    throw members.refused(
-                        key, "only the residual stream after a block, blocks.N.hook_resid_post, is supported")
+                guard let name = try members.text(key, orNull: true) else { continue }
+                guard let found = HookPoint(name) else {
+                    throw members.refused(key, "supported are \(HookPoint.supported)")
                 }
                 try agree(found, members, key)
             }
             for key in ["hook_layer", "hook_point_layer"] {
                 if let found = try members.integer(key, orNull: true) { try agree(found, members, key) }
             }
-            if let hook = try members.text("hf_hook_name", orNull: true) {
-                // Whole blocks, as the families of transformers name them.
-                let found = ["model.layers.", "transformer.h.", "gpt_neox.layers."].lazy.compactMap {
-                    number(in: hook, $0, ".output") ?? number(in: hook, $0, "")
-                }.first
-                guard let found else {
+            if let name = try members.text("hf_hook_name", orNull: true) {
+                guard let found = HookPoint(transformers: name) else {
                     throw members.refused("hf_hook_name", "only the output of a whole block is supported")
                 }
                 try agree(found, members, "hf_hook_name")
             }
-            for key in hookKeys
-            where key.contains("head_index") || key.hasSuffix("_out") || key == "hook_name_in" || key == "hook_names" {
-                if let value = members[key], value != .null {
-                    throw members.refused(
-                        key, "only SAEs that read and rebuild one whole residual stream are supported")
-                }
-            }
+            try refuseOtherPlaces(members)
         }
-        return layer?.value
+        return hook ?? layer.map { .residPost($0.value) }
     }
 
-    private static func number(in text: String, _ prefix: String, _ suffix: String) -> Int? {
-        guard text.hasPrefix(prefix), text.hasSuffix(suffix) else { return nil }
-        let digits = text.dropFirst(prefix.count).dropLast(suffix.count)
-        guard let number = Int(digits), String(number) == digits, number >= 0 else { return nil }
-        return number
+    /// One head, several places, or another place that is rebuilt than the one that is read.
+    private static func refuseOtherPlaces(_ members: SAEMembers) throws {
+        for key in hookKeys
+        where key.contains("head_index") || key.hasSuffix("_out") || key == "hook_name_in" || key == "hook_names" {
+            let isRead = key.hasSuffix("_out") && members[key] == members[String(key.dropLast("_out".count))]
+            if let value = members[key], value != .null, !isRead {
+                throw members.refused(key, "only SAEs that read and rebuild one whole place of the model are supported")
+            }
+        }
     }
 }

@@ -8,8 +8,8 @@ extension SAEFolder {
     /// Reads a folder written by this program or by SAELens: standard, jumprelu, topk and gated, and batchtopk and
     /// matryoshka_batchtopk as they are saved for going on with their training.
     ///
-    /// - Throws: `TensorFileError` for a broken file, `SparseCodingError.badFolder` for an SAE of another kind, one of
-    ///   another place in the model than the residual stream after a block, or files that contradict each other.
+    /// - Throws: `TensorFileError` for a broken file, `SparseCodingError.badFolder` for an SAE of another kind, one of a
+    ///   place in the model that is no `HookPoint`, or files that contradict each other.
     public static func read(_ folder: String) throws -> (sae: SparseAutoencoder, provenance: SAEProvenance) {
         let path = folder + "/" + configurationName
         let configuration = try SAEConfiguration(folder: folder, file: path)
@@ -47,11 +47,12 @@ extension SAEFolder {
             throw tensors.fails(
                 "what it is scaled by cannot be folded into its weights: \(reason)", "choose another one")
         }
-        if let said = provenance.layer, let hook = configuration.layer, said != hook {
+        if let said = provenance.hookPoint, let hook = configuration.hook, said != hook {
             throw tensors.fails(
-                "metadata.dmsae.provenance.layer is \(said), and the hook is that of layer \(hook)", "correct cfg.json")
+                "metadata.dmsae.provenance is of \(said.shown), and the hook is that of \(hook.shown)",
+                "correct cfg.json")
         }
-        provenance.layer = provenance.layer ?? configuration.layer
+        provenance.hookPoint = provenance.hookPoint ?? configuration.hook
         provenance.remarks = configuration.remarks
         return (sae, provenance)
     }

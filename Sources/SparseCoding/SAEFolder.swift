@@ -117,7 +117,7 @@ struct WrittenConfiguration: Codable {
             case .rowTopK, nil: (false, false)
             }
         metadata = Metadata(
-            model_name: provenance.model, hook_name: provenance.layer.map { "blocks.\($0).hook_resid_post" },
+            model_name: provenance.model, hook_name: provenance.hookPoint?.name,
             context_size: provenance.contextLength,
             training_architecture: provenance.plan == nil && sae.layout.prefixes.count == 1
                 ? nil : "matryoshka_batchtopk",

@@ -1,9 +1,13 @@
+import TensorFiles
+
 /// Where an SAE comes from; kept under `metadata.dmsae` because SAELens has no names for it.
 public struct SAEProvenance: Codable, Sendable, Equatable {
     /// Language model, by name.
     public var model: String?
-    /// The block whose output the SAE reads, counted from 0.
+    /// The block that the SAE reads, counted from 0.
     public var layer: Int?
+    /// Where in the block; nil for the residual stream after it.
+    public var hook: HookPoint.Kind?
     /// Tokens per sequence in training.
     public var contextLength: Int?
     /// Seed of the parameters.
@@ -30,6 +34,14 @@ public struct SAEProvenance: Codable, Sendable, Equatable {
     public init() {}
 
     private enum CodingKeys: String, CodingKey {
-        case model, layer, contextLength, seed, inputScale, rule, ruleSettings, settings, hashes, plan, steps, k
+        case model, layer, hook, contextLength, seed, inputScale, rule, ruleSettings, settings, hashes, plan, steps, k
+    }
+}
+
+extension SAEProvenance {
+    /// What the SAE reads and rebuilds; nil where that is not known.
+    public var hookPoint: HookPoint? {
+        get { layer.map { HookPoint(block: $0, hook ?? .residPost) } }
+        set { (layer, hook) = (newValue?.block, newValue?.recordedKind) }
     }
 }

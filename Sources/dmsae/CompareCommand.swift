@@ -227,7 +227,7 @@ struct CompareCommand: ParsableCommand {
     private func about(_ loaded: ScoringInput.Loaded, _ plugins: [any LoadedPlugin]) -> [ComparisonRecord.Fact] {
         [
             .init("model", lastComponent(input.model)), .init("SAE", lastComponent(input.sae)),
-            .init("layer", "\(loaded.layer)"),
+            .init(loaded.hook.fact.name, loaded.hook.fact.value),
             .init("candidates", "\(loaded.spliced.candidateCount) of \(loaded.sae.dSAE)"),
             .init("spliced prefix", "\(loaded.spliced.splicedWidth)" + (input.errorTerm ? ", error term added" : "")),
             .init("tokens", "\(lastComponent(input.tokens)), \(loaded.tokens.sequenceCount) × \(loaded.tokens.length)"),

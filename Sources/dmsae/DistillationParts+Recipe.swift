@@ -109,7 +109,7 @@ struct DamagedDemo: Error, CustomStringConvertible {
 
 /// The files whose bytes make a model what it is.
 func modelFiles(_ path: String) -> [String] {
-    guard let names = try? namesInFolder(path) else { return [path] }
+    guard let names = try? namesInFolder(path) else { return GGUFParts.paths(path) }
     return names.filter { $0.hasSuffix(".safetensors") || $0.hasSuffix(".json") }.map { path + "/" + $0 }
 }
 

@@ -23,6 +23,7 @@ struct EvalCommand: ParsableCommand {
     var sae: String
     @Option(help: "Block whose output the SAE reads, counted from 0; the SAE's own if it names one.")
     var layer: Int?
+    @OptionGroup var hook: HookOption
     @Option(help: "Tokens to evaluate on.")
     var tokens = 8192
     @OptionGroup var corpus: CorpusOptions
@@ -31,6 +32,7 @@ struct EvalCommand: ParsableCommand {
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
+        _ = try hook.place(layer: layer)
         try require("--tokens", tokens, in: OptionRange.tokens)
     }
 
@@ -39,8 +41,7 @@ struct EvalCommand: ParsableCommand {
         Interruption.install(advice: "interrupted; run the same command again to evaluate from the start")
         try Surroundings.prepareToCompute(advice: "lower --tokens, --sequences or --context")
         let (autoencoder, provenance) = try SAEFormats.read(sae)
-        let place = try SAELayer(asked: layer, provenance, sae: sae, model: model)
-        let layer = place.value
+        let place = try SAEPlace(asked: try hook.place(layer: layer), provenance, sae: sae, model: model)
         let text = try corpus.open()
         let tokenizer = try corpus.tokenizer(model: model, for: text)
         let loaded = try device.languageModel(model)
@@ -53,10 +54,10 @@ struct EvalCommand: ParsableCommand {
         Terminal.shared.begin("run the model", total: 2 * tokens, unit: "tokens")
         while let batch = try data.nextBatch(sequences: corpus.sequences) {
             try Interruption.request.check()
-            samples.append(try SpliceSample(batch, model: loaded, layer: layer, policy: policy))
+            samples.append(try SpliceSample(batch, model: loaded, hook: place.hook, policy: policy))
             Terminal.shared.advance(by: batch.tokenCount, detail: "")
         }
-        let evaluation = try EvaluationSet(samples, model: loaded, layer: layer, policy: policy) { count in
+        let evaluation = try EvaluationSet(samples, model: loaded, hook: place.hook, policy: policy) { count in
             try Interruption.request.check()
             Terminal.shared.advance(by: count, detail: "")
         }

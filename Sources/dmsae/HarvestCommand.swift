@@ -6,7 +6,7 @@ import TensorFiles
 /// `dmsae harvest`: text to an activation store.
 struct HarvestCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "harvest", abstract: "Run text through a model and store its residual stream after a block.",
+        commandName: "harvest", abstract: "Run text through a model and store its activations at one place.",
         discussion: """
             First positions, special tokens and attention sinks are left out; how many is recorded in store.json. Of a text \
             with fewer tokens than asked for, all are stored, with a warning. A harvest that is stopped or killed goes on with the same \
@@ -18,7 +18,8 @@ struct HarvestCommand: ParsableCommand {
     @Option(help: "Hugging Face folder or .gguf file.")
     var model: String
     @Option(help: "Block whose output is stored, counted from 0.")
-    var layer: Int
+    var layer: Int?
+    @OptionGroup var hook: HookOption
     @Option(help: "Tokens to run through the model.")
     var tokens: Int
     @Option(help: "Folder to write.")
@@ -34,6 +35,7 @@ struct HarvestCommand: ParsableCommand {
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
+        _ = try hook.required(layer: layer)
         try require("--tokens", tokens, in: OptionRange.tokens)
         try require("--seed", seed, in: 0...Int.max)
     }
@@ -71,7 +73,8 @@ struct HarvestCommand: ParsableCommand {
         settings.others.merge(loaded.deviceRecord) { $1 }
         settings.hashes = try fileHashes([("model", modelFiles(model))] + text.roles("text"))
         let harvest = Harvest(
-            model: loaded, layer: layer, policy: try splice.policy(loaded.configuration, tokenizer: tokenizer),
+            model: loaded, hook: try hook.required(layer: layer),
+            policy: try splice.policy(loaded.configuration, tokenizer: tokenizer),
             settings: settings)
         let store: ActivationStore
         do {

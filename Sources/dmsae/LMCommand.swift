@@ -14,7 +14,7 @@ struct LMCommand: ParsableCommand {
     /// `dmsae lm trace`.
     struct Trace: ParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Writes the residual stream after a block, the per-token losses and their gradient.",
+            abstract: "Writes activations of the model, the per-token losses and their gradient.",
             discussion: """
                 Reads input_ids [B, T] and writes activations [B, T, d], loss [B, T-1] in nats and gradient [B, T, d] \
                 of the summed loss with respect to the activations; logits [B, T, V] on request.
@@ -25,7 +25,8 @@ struct LMCommand: ParsableCommand {
         @Option(help: "Hugging Face folder or .gguf file.")
         var model: String
         @Option(help: "Block whose output is traced, counted from 0.")
-        var layer: Int
+        var layer: Int?
+        @OptionGroup var place: HookOption
         @Option(
             help:
                 "Token ids [B, T]: a safetensors file with input_ids (and attention_mask where rows are padded), or .npy."
@@ -33,7 +34,7 @@ struct LMCommand: ParsableCommand {
         var tokens: String
         @Option(help: "Safetensors file to write.")
         var out: String
-        @Option(help: "Safetensors file with activations [B, T, d] that replace the block's output.")
+        @Option(help: "Safetensors file with activations [B, T, d] that replace what is traced.")
         var replace: String?
         @Flag(help: "Write logits too.")
         var logits = false
@@ -42,8 +43,11 @@ struct LMCommand: ParsableCommand {
 
         private static let sequencesPerPass = 8
 
+        func validate() throws { _ = try place.required(layer: layer) }
+
         func run() throws {
             output.apply()
+            let hook = try place.required(layer: layer)
             try OutputPlace.requireFile(out, reading: [model, tokens, replace])
             Interruption.install(advice: "interrupted; nothing was written to \(out)")
             try Surroundings.prepareToCompute(advice: "give fewer or shorter rows of tokens")
@@ -67,13 +71,13 @@ struct LMCommand: ParsableCommand {
                 try Interruption.request.check()
                 let part = batch.sequences(first..<min(first + Self.sequencesPerPass, b))
                 let rows = (first * t)..<(first * t + part.tokenCount)
-                let x = try given?.copy(rows: rows) ?? model.residual(of: part, afterLayer: layer)
-                let (loss, g) = try model.lossesAndGradient(of: part, residual: x, afterLayer: layer)
+                let x = try given?.copy(rows: rows) ?? model.residual(of: part, at: hook)
+                let (loss, g) = try model.lossesAndGradient(of: part, residual: x, at: hook)
                 losses += loss
                 residual.row(rows.lowerBound).update(from: x.elements, count: x.count)
                 gradient.row(rows.lowerBound).update(from: g.elements, count: g.count)
                 if let everyLogit {
-                    let y = try model.logits(of: part, residual: x, afterLayer: layer)
+                    let y = try model.logits(of: part, residual: x, at: hook)
                     everyLogit.row(rows.lowerBound).update(from: y.elements, count: y.count)
                 }
                 Terminal.shared.advance(by: part.tokenCount, detail: "")
@@ -84,7 +88,7 @@ struct LMCommand: ParsableCommand {
                 ("replaced activations", replace.map { [$0] } ?? []),
             ]
             var writer = SafetensorsWriter(
-                metadata: try origin(files, ["layer": "\(layer)"].merging(model.deviceRecord) { $1 }))
+                metadata: try origin(files, hook.entries.merging(model.deviceRecord) { $1 }))
             writer.add("activations", residual, shape: [b, t, d])
             writer.add("loss", withoutLastPositions(losses, length: t), shape: [b, t - 1])
             writer.add("gradient", gradient, shape: [b, t, d])
@@ -203,7 +207,9 @@ struct LMCommand: ParsableCommand {
         /// What of a model decides about its ids: of a folder, weights do not.
         private func tokenizerFiles(_ model: String) -> [String] {
             let files = modelFiles(model)
-            return files.count == 1 ? files : files.filter { $0.hasSuffix(".json") }
+            // Of a GGUF file in parts the first has the metadata.
+            return model.hasSuffix(".gguf") || files.count == 1
+                ? [files[0]] : files.filter { $0.hasSuffix(".json") }
         }
 
         private var allowsSpecial: Bool { tokens.parseSpecial || special }

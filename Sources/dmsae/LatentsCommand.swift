@@ -25,6 +25,7 @@ struct LatentsCommand: ParsableCommand {
     var sae: String
     @Option(help: "Block whose output the SAE reads, counted from 0; the SAE's own if it names one.")
     var layer: Int?
+    @OptionGroup var hook: HookOption
     @Option(help: "core.json whose latents are shown, highest score first.")
     var core: String?
     @Option(help: ArgumentHelp("Latents to show.", valueName: "J,J,…"))
@@ -44,6 +45,7 @@ struct LatentsCommand: ParsableCommand {
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
+        _ = try hook.place(layer: layer)
         try require("--tokens", tokens, in: OptionRange.tokens)
         try require("--count", count, in: 1...Int.max)
         try require("--contexts", contexts, in: 0...Int.max)
@@ -56,7 +58,7 @@ struct LatentsCommand: ParsableCommand {
         try Surroundings.prepareToCompute(advice: "lower --tokens, --count, --sequences or --context")
         if let html { try OutputPlace.requireFile(html, reading: [model, sae] + corpus.text) }
         let (autoencoder, provenance, scale) = try scaling.read(sae)
-        let layer = try SAELayer(asked: layer, provenance, sae: sae, model: model).value
+        let hook = try SAEPlace(asked: try hook.place(layer: layer), provenance, sae: sae, model: model).hook
         let asked = try listed(of: autoencoder)
         let text = try corpus.open()
         let tokenizer = try loadTokenizer(model: model)
@@ -71,7 +73,7 @@ struct LatentsCommand: ParsableCommand {
             autoencoder, model: loaded, tokenizer: tokenizer,
             sample: {
                 try data.nextBatch(sequences: corpus.sequences).map {
-                    try SpliceSample($0, model: loaded, layer: layer, policy: policy)
+                    try SpliceSample($0, model: loaded, hook: hook, policy: policy)
                 }
             },
             progress: {
@@ -92,7 +94,7 @@ struct LatentsCommand: ParsableCommand {
         if let html {
             var facts = [
                 ComparisonRecord.Fact("model", lastComponent(model)), .init("SAE", lastComponent(sae)),
-                .init("layer", "\(layer)"),
+                .init(hook.fact.name, hook.fact.value),
                 .init(
                     "text", "\(corpus.text.map(lastComponent).joined(separator: ", ")), \(inspection.tokenCount) tokens"
                 ),

@@ -10,7 +10,7 @@ enum OutputPlace {
     static func requireFile(_ path: String, reading inputs: [String?]) throws {
         var own = stat()
         if stat(path, &own) == 0 {
-            for case let input? in inputs {
+            for input in inputs.compactMap({ $0 }).flatMap(GGUFParts.paths) {
                 var other = stat()
                 guard stat(input, &other) == 0 else { continue }
                 var parent = stat()

@@ -14,6 +14,7 @@ struct ScoringInput: ParsableArguments {
     var sae: String
     @Option(help: "Block whose output the SAE reads, counted from 0; the SAE's own if it names one.")
     var layer: Int?
+    @OptionGroup var hook: HookOption
     @Option(
         help: "Token ids [B, T]: a safetensors file with input_ids (and attention_mask where rows are padded), or .npy."
     )
@@ -39,6 +40,7 @@ struct ScoringInput: ParsableArguments {
     @OptionGroup var device: DeviceOptions
 
     func validate() throws {
+        _ = try hook.place(layer: layer)
         try require("--sequences", sequences, in: OptionRange.sequences)
         if let window { try require("--window", window, in: OptionRange.context) }
     }
@@ -48,14 +50,14 @@ struct ScoringInput: ParsableArguments {
         let sae: SparseAutoencoder
         let model: any LanguageModel
         let tokenizer: Tokenizer?
-        let place: SAELayer
+        let place: SAEPlace
         let scale: LatentScale
         let tokens: TokenBatch
         let policy: SplicePolicy
         /// Sequences of a pass through the model.
         let step: Int
         let spliced: SplicedModel
-        var layer: Int { place.value }
+        var hook: HookPoint { place.hook }
 
         /// Warns where the SAE does not fit what it was spliced into.
         func warnOfMisfit() { place.warn(explainedVariance: spliced.explainedVariance.value) }
@@ -66,7 +68,7 @@ struct ScoringInput: ParsableArguments {
         /// Other sequences there.
         func sequences(of tokens: TokenBatch) -> SampledSequences {
             SampledSequences(tokens, step: step) {
-                try SpliceSample($0, model: model, layer: layer, policy: policy)
+                try SpliceSample($0, model: model, hook: hook, policy: policy)
             }
         }
 
@@ -81,7 +83,7 @@ struct ScoringInput: ParsableArguments {
     /// Reads model, SAE and tokens.
     func load(allCandidates: Bool = false) throws -> Loaded {
         let (autoencoder, provenance, scale) = try scaling.read(sae)
-        let place = try SAELayer(asked: layer, provenance, sae: sae, model: model)
+        let place = try SAEPlace(asked: try hook.place(layer: layer), provenance, sae: sae, model: model)
         var batch = try readTokens(tokens)
         if let window {
             guard window <= batch.length else {
@@ -98,7 +100,7 @@ struct ScoringInput: ParsableArguments {
         settings.prefix = prefix
         settings.errorTerm = errorTerm
         settings.allCandidates = allCandidates
-        let spliced = try SplicedModel(model: loaded, layer: place.value, sae: autoencoder, settings: settings)
+        let spliced = try SplicedModel(model: loaded, hook: place.hook, sae: autoencoder, settings: settings)
         return Loaded(
             sae: autoencoder, model: loaded, tokenizer: tokenizer, place: place, scale: scale, tokens: batch,
             policy: try splice.policy(loaded.configuration, tokenizer: tokenizer), step: sequences, spliced: spliced)
@@ -112,7 +114,7 @@ struct ScoringInput: ParsableArguments {
             "SAE.sha256": try SHA256.hexadecimal(ofFile: SAEFormats.files(sae).last!),
             "SAE_configuration.sha256": try SHA256.hexadecimal(ofFile: SAEFormats.files(sae).first!),
             "tokens.sha256": try SHA256.hexadecimal(ofFile: tokens),
-            "window": window.map(String.init) ?? "none", "layer": "\(loaded.layer)",
+            "window": window.map(String.init) ?? "none",
             "prefix": "\(loaded.spliced.splicedWidth)", "candidates": "\(loaded.spliced.candidateCount)",
             "error_term": "\(errorTerm)", "keep_first": "\(splice.keepFirst)", "keep_special": "\(splice.keepSpecial)",
             "sinks": splice.sinks.defaultValueDescription, "decoder_norms": loaded.scale.rawValue,
@@ -123,7 +125,9 @@ struct ScoringInput: ParsableArguments {
             key["SAE_\(path.split(separator: "/").last ?? "").sha256"] = try SHA256.hexadecimal(ofFile: path)
         }
         let excluded = try splice.excluded(loaded.model.configuration, tokenizer: loaded.tokenizer)
-        for (name, value) in excluded.merging(loaded.model.deviceRecord, uniquingKeysWith: { $1 }) { key[name] = value }
+        for entries in [loaded.hook.entries, excluded, loaded.model.deviceRecord] {
+            for (name, value) in entries { key[name] = value }
+        }
         return key
     }
 }

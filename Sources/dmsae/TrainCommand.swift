@@ -202,7 +202,7 @@ struct TrainCommand: ParsableCommand {
         provenance.steps = steps
         if let record = source.record {
             provenance.model = record.model
-            provenance.layer = record.layer
+            provenance.hookPoint = record.hookPoint
             provenance.contextLength = record.contextLength
         }
         return provenance

@@ -22,7 +22,7 @@ import Testing
         var settings = ScoringSettings()
         settings.prefix = 32
         return ComparisonPass(
-            try SplicedModel(model: splice.model, layer: 1, sae: try splice.sae(), settings: settings),
+            try SplicedModel(model: splice.model, hook: .residPost(1), sae: try splice.sae(), settings: settings),
             [ComparedScorer(label: "naive", NaiveGradientTimesActivation())], sequences: sequences, length: 24,
             clock: { 0 })
     }

@@ -74,7 +74,8 @@ import Testing
             let ids = (0..<60).map { Int32(random.block(UInt64(s * 60 + $0)).x % 20) }
             samples.append(
                 try SpliceSample(
-                    TokenBatch(ids: ids, sequenceCount: 3, length: 20), model: model, layer: 1, policy: policy))
+                    TokenBatch(ids: ids, sequenceCount: 3, length: 20), model: model, hook: .residPost(1),
+                    policy: policy))
         }
         self.samples = samples
         sae = SparseAutoencoder(dIn: 48, layout: try PrefixLayout(groups: [16, 48], coreCount: 5))
@@ -123,7 +124,7 @@ import Testing
     }
 
     @Test func everyMetricIsItsDefinition() throws {
-        let found = try EvaluationSet(samples, model: model, layer: 1, policy: policy).evaluate(sae)
+        let found = try EvaluationSet(samples, model: model, hook: .residPost(1), policy: policy).evaluate(sae)
 
         var (xs, ys, fs, batchOf) = ([[Double]](), [[Double]](), [[Double]](), [Int]())
         for (s, sample) in samples.enumerated() {
@@ -203,7 +204,7 @@ import Testing
             }
         }
         perfect.inference = .threshold(0)
-        let found = try EvaluationSet(samples, model: model, layer: 1, policy: policy).evaluate(perfect)
+        let found = try EvaluationSet(samples, model: model, hook: .residPost(1), policy: policy).evaluate(perfect)
         #expect(found.ce_loss_score == 1 && found.explained_variance == 1 && found.l2_ratio == 1)
         #expect(abs(found.cossim - 1) < 1e-12 && found.relative_reconstruction_bias == 1 && found.l0 == 48)
     }

@@ -16,7 +16,7 @@ import Testing
         var settings = ScoringSettings()
         settings.prefix = 32
         settings.errorTerm = errorTerm
-        return try SplicedModel(model: splice.model, layer: 1, sae: try splice.sae(), settings: settings)
+        return try SplicedModel(model: splice.model, hook: .residPost(1), sae: try splice.sae(), settings: settings)
     }
 
     private func sum(_ losses: FaithfulnessCurves.SequenceLosses) -> Double { losses.sums.reduce(0, +) }

@@ -35,7 +35,8 @@ import Testing
         let sample = try splice.sample()
         try golden.check("x", sample.residual.values, tolerance: 2e-5)
         let pass = try ScoringPass(
-            model: model, layer: 1, sae: try splice.sae(), scorer: NaiveGradientTimesActivation(), settings: settings)
+            model: model, hook: .residPost(1), sae: try splice.sae(), scorer: NaiveGradientTimesActivation(),
+            settings: settings)
         let scores = try pass.score(sample)
         let p = "p\(width)."
         try golden.check(p + "x_hat", scores.reconstruction.values, tolerance: 2e-5)
@@ -66,7 +67,8 @@ import Testing
         var settings = ScoringSettings()
         settings.prefix = 32
         let pass = try ScoringPass(
-            model: model, layer: 1, sae: try splice.sae(), scorer: NaiveGradientTimesActivation(), settings: settings)
+            model: model, hook: .residPost(1), sae: try splice.sae(), scorer: NaiveGradientTimesActivation(),
+            settings: settings)
         let scores = try pass.score(try splice.sample(keepFirst: 1))
         #expect(scores.scoredCount == 92)
         try golden.check("p32.keep0.loss_per_token", splice.withoutLast(scores.loss), tolerance: 2e-5)
@@ -94,14 +96,14 @@ import Testing
         var settings = ScoringSettings()
         settings.prefix = 32
         let pass = try ScoringPass(
-            model: model, layer: 1, sae: sae, scorer: NaiveGradientTimesActivation(), settings: settings)
+            model: model, hook: .residPost(1), sae: sae, scorer: NaiveGradientTimesActivation(), settings: settings)
         try golden.check("p32.nonunit.score", dense(try pass.score(try splice.sample()), width: 32), tolerance: 1e-4)
     }
 
     @Test func scoresSumToTheReconstructionsInnerProduct() throws {
         // ⟨g, x̂ − b_dec⟩ = Σ_j f_j ⟨g, W_dec,j⟩ on every token.
         let sae = try splice.sae()
-        let pass = try ScoringPass(model: model, layer: 1, sae: sae, scorer: NaiveGradientTimesActivation())
+        let pass = try ScoringPass(model: model, hook: .residPost(1), sae: sae, scorer: NaiveGradientTimesActivation())
         let scores = try pass.score(try splice.sample())
         for r in 0..<96 {
             var (left, size) = (0.0, 0.0)

@@ -23,7 +23,7 @@ struct CardLanguageModel {
         let batch = TokenBatch(
             ids: (0..<sequences * length).map { Int32($0 * 7919 % c.vocabularySize) }, sequenceCount: sequences,
             length: length)
-        let x = try card.residual(of: batch, afterLayer: layer)
+        let x = try card.residual(of: batch, at: .residPost(layer))
         let floors = try CardFloors(
             context, dIn: c.dModel, latents: model.description.perceptron.inputWidth, batch: batch.tokenCount,
             precision: precision)
@@ -31,9 +31,9 @@ struct CardLanguageModel {
             2 * Double(batch.tokenCount) * Double(c.dModel) * Double(model.description.perceptron.inputWidth)
         let rate = operations / floors.product
         let jobs: [(part: String, body: () throws -> Void)] = [
-            ("residual", { _ = try card.residual(of: batch, afterLayer: layer) }),
-            ("losses", { _ = try card.losses(of: batch, residual: x, afterLayer: layer) }),
-            ("gradient", { _ = try card.lossesAndGradient(of: batch, residual: x, afterLayer: layer) }),
+            ("residual", { _ = try card.residual(of: batch, at: .residPost(layer)) }),
+            ("losses", { _ = try card.losses(of: batch, residual: x, at: .residPost(layer)) }),
+            ("gradient", { _ = try card.lossesAndGradient(of: batch, residual: x, at: .residPost(layer)) }),
         ]
         for job in jobs { try job.body() }
         var times = Rounds()

@@ -19,11 +19,11 @@ struct LanguageModelThroughput {
         let c = model.configuration
         let batch = TokenBatch(
             ids: (0..<2048).map { Int32($0 * 7919 % c.vocabularySize) }, sequenceCount: 8, length: 256)
-        let x = try model.residual(of: batch, afterLayer: layer)
+        let x = try model.residual(of: batch, at: .residPost(layer))
 
         let product = BlockProduct(dModel: c.dModel, width: model.description.perceptron.inputWidth)
         // Suffixes as an ablation makes them: most of the 24 begin late, one in four at the start.
-        let replay = try model.replay(of: batch, residual: x, afterLayer: layer)
+        let replay = try model.replay(of: batch, residual: x, at: .residPost(layer))
         let suffixes = (0..<24).map { i in
             let (sequence, first) = (i % 8, i % 4 == 0 ? 0 : 61 * i % 256)
             return SequenceSuffix(sequence: sequence, first: first, residual: x.row(sequence * 256 + first))
@@ -33,12 +33,14 @@ struct LanguageModelThroughput {
         var rounds = Rounds()
         for _ in 0..<5 {
             rounds.time("product") { product.run() }
-            try rounds.time("residual") { _ = try model.residual(of: batch, afterLayer: layer) }
-            try rounds.time("losses") { _ = try model.losses(of: batch, residual: x, afterLayer: layer) }
+            try rounds.time("residual") { _ = try model.residual(of: batch, at: .residPost(layer)) }
+            try rounds.time("losses") { _ = try model.losses(of: batch, residual: x, at: .residPost(layer)) }
             try rounds.time("replay") {
                 try replayed.withUnsafeMutableBufferPointer { try replay.losses(of: suffixes, into: $0.baseAddress!) }
             }
-            try rounds.time("gradient") { _ = try model.lossesAndGradient(of: batch, residual: x, afterLayer: layer) }
+            try rounds.time("gradient") {
+                _ = try model.lossesAndGradient(of: batch, residual: x, at: .residPost(layer))
+            }
         }
 
         let rate = product.operations / rounds.median("product")

@@ -17,7 +17,7 @@ struct PluginOverhead {
         let c = model.configuration
         let tokens = TokenBatch(
             ids: (0..<2048).map { Int32($0 * 7919 % c.vocabularySize) }, sequenceCount: 8, length: 256)
-        let x = try model.residual(of: tokens, afterLayer: layer)
+        let x = try model.residual(of: tokens, at: .residPost(layer))
         let batch = batch(tokens, x)
         let catalog = try PluginCatalog()
         let services = PluginServices(log: { _ in })
@@ -28,7 +28,7 @@ struct PluginOverhead {
         var (a, b) = ([Float](repeating: 0, count: batch.codes.count), [Float](repeating: 0, count: batch.codes.count))
         var rounds = Rounds()
         for _ in 0..<5 {
-            try rounds.time("model") { _ = try model.lossesAndGradient(of: tokens, residual: x, afterLayer: layer) }
+            try rounds.time("model") { _ = try model.lossesAndGradient(of: tokens, residual: x, at: .residPost(layer)) }
             try rounds.time("here") { try a.withUnsafeMutableBufferPointer { try here.score(batch, into: $0) } }
             try rounds.time("there") { try b.withUnsafeMutableBufferPointer { try there.score(batch, into: $0) } }
         }

@@ -19,7 +19,7 @@ struct ScoringThroughput {
         let tokens = TokenBatch(
             ids: (0..<2048).map { Int32($0 * 7919 % model.configuration.vocabularySize) }, sequenceCount: 8,
             length: 256)
-        let x = try model.residual(of: tokens, afterLayer: layer)
+        let x = try model.residual(of: tokens, at: .residPost(layer))
         let sae = try Self.sae(x)
         try gradientTimesActivation(model, sae, tokens, x)
         // All 512 candidates on two sequences: a round of eight would take minutes.
@@ -35,17 +35,20 @@ struct ScoringThroughput {
         var settings = ScoringSettings()
         settings.prefix = sae.dSAE
         let pass = try ScoringPass(
-            model: model, layer: layer, sae: sae, scorer: try PluginCatalog().scorer("gxa", services: services),
+            model: model, hook: .residPost(layer), sae: sae,
+            scorer: try PluginCatalog().scorer("gxa", services: services),
             settings: settings)
         let total = ScoreAccumulator(latents: pass.candidateCount, tokens: 100 * tokens.tokenCount)
         var rounds = Rounds()
         var entries = 0
         for _ in 0..<6 {
-            try rounds.time("forward") { _ = try model.residual(of: tokens, afterLayer: layer) }
-            try rounds.time("gradient") { _ = try model.lossesAndGradient(of: tokens, residual: x, afterLayer: layer) }
+            try rounds.time("forward") { _ = try model.residual(of: tokens, at: .residPost(layer)) }
+            try rounds.time("gradient") {
+                _ = try model.lossesAndGradient(of: tokens, residual: x, at: .residPost(layer))
+            }
             var sample: SpliceSample?
             try rounds.time("sample") {
-                sample = try SpliceSample(tokens, model: model, layer: layer, policy: policy)
+                sample = try SpliceSample(tokens, model: model, hook: .residPost(layer), policy: policy)
             }
             try rounds.time("score") {
                 let scores = try pass.score(sample!)
@@ -69,17 +72,17 @@ struct ScoringThroughput {
     private func ablation(
         _ model: any LanguageModel, _ sae: SparseAutoencoder, _ tokens: TokenBatch, _ x: Matrix
     ) throws {
-        let sample = try SpliceSample(tokens.sequences(0..<2), model: model, layer: layer, policy: policy)
+        let sample = try SpliceSample(tokens.sequences(0..<2), model: model, hook: .residPost(layer), policy: policy)
         let budget = EvaluationBudget()
         let pass = ScoringPass(
-            try SplicedModel(model: model, layer: layer, sae: sae),
+            try SplicedModel(model: model, hook: .residPost(layer), sae: sae),
             scorer: try PluginCatalog().scorer("ablation", services: services), budget: budget)
         try pass.begin(sequences: 2, tokens: sample.tokenCount)
         var rounds = Rounds()
         var scores: ScoringPass.Scores?
         for part in ["before", "after"] {
             for _ in 0..<3 {
-                try rounds.time("plain") { _ = try model.losses(of: tokens, residual: x, afterLayer: layer) }
+                try rounds.time("plain") { _ = try model.losses(of: tokens, residual: x, at: .residPost(layer)) }
             }
             if part == "after" { break }
             try rounds.time("ablation") { scores = try pass.score(sample) }

@@ -1,6 +1,7 @@
 import CUDABackend
 import LanguageModeling
 import LinearAlgebra
+import TensorFiles
 import TestSupport
 import Testing
 
@@ -109,6 +110,40 @@ import Testing
         #expect(relativeDifference(found[0], found[1].map(Double.init)) < 2e-5)
         expectSame(
             try replays[0].losses, try card.losses(of: batch, residual: x, afterLayer: 0), "its own losses")
+        extendLifetime(other)
+    }
+
+    @Test(arguments: ["llama", "gemma2", "gpt2", "gpt_neox"], HookPoint.Kind.allCases)
+    func everyHookPointAgreesWithLanes(_ name: String, _ kind: HookPoint.Kind) throws {
+        let lanes = try loadDecoder(path: fixture("models/\(name)"))
+        var limits = PassLimits()
+        limits.tokens = 2 * 20
+        let (card, batch, hook) = (
+            try model(lanes, limits: limits), batch(3, 20, words: 290), HookPoint(block: 1, kind)
+        )
+        let x = try lanes.residual(of: batch, at: hook)
+        #expect(relativeDifference(try card.residual(of: batch, at: hook).values, x.values) < 2e-5)
+        let other = randomMatrix(60, x.columns, seed: 6, from: -1, to: 1)
+        for value in [x, other] {
+            let (losses, gradient) = try card.lossesAndGradient(of: batch, residual: value, at: hook)
+            let expected = try lanes.lossesAndGradient(of: batch, residual: value, at: hook)
+            #expect(relativeDifference(losses, expected.losses) < 2e-5)
+            #expect(relativeDifference(gradient.values, expected.gradient.values) < 1e-4)
+            expectSame(try card.losses(of: batch, residual: value, at: hook), losses, "losses alone")
+        }
+        let logits = try card.logits(of: batch.sequences(0..<1), residual: other.copy(rows: 0..<20), at: hook)
+        let wanted = try lanes.logits(of: batch.sequences(0..<1), residual: other.copy(rows: 0..<20), at: hook)
+        #expect(relativeDifference(logits.values, wanted.values) < 2e-5)
+        // A suffix with other activations, before them the model's own.
+        let whole = x.copy()
+        for row in 25..<40 { whole.row(row).update(from: other.row(row), count: x.columns) }
+        var found = [Float](repeating: .nan, count: 15)
+        try found.withUnsafeMutableBufferPointer {
+            try card.replay(of: batch, residual: x, at: hook).losses(
+                of: [SequenceSuffix(sequence: 1, first: 5, residual: other.row(25))], into: $0.baseAddress!)
+        }
+        let losses = try lanes.losses(of: batch, residual: whole, at: hook)
+        #expect(relativeDifference(found, losses[25..<40].map(Double.init)) < 2e-5)
         extendLifetime(other)
     }
 

@@ -42,7 +42,6 @@ private let hostile = "a\u{1B}[2J\rb\u{7F}\u{9B}31m\u{202E}c\u{2028}\u{200B}\nEr
             LanguageModelError.unsupportedArchitecture(file: name, found: name),
             LanguageModelError.unsupportedSetting(file: name, key: name, found: name, supported: name),
             LanguageModelError.unknownSetting(file: name, key: name, found: name),
-            LanguageModelError.partOfModel(file: name, part: name),
             LanguageModelError.changedBy(folder: name, file: name),
             LanguageModelError.missingSetting(file: name, key: name),
             LanguageModelError.badSetting(file: name, key: name, found: name, wanted: name),

@@ -36,14 +36,15 @@ import Testing
         try AtomicFile.write(text.replacing("blocks.1.hook_resid_post", with: name), to: path)
     }
 
-    @Test(arguments: ["blocks.1.hook_resid_pre", "blocks.1.hook_mlp_out", "blocks.1.attn.hook_z"])
+    @Test(arguments: ["blocks.1.attn.hook_z", "blocks.1.hook_mlp_in", "blocks.1.hook_resid_mid"])
     func anSAEOfAnotherPlaceIsRefusedByEveryCommand(_ hook: String) throws {
         try renameHook(to: hook)
         for arguments in commands() + commands("--layer", "1") {
             try fail(
                 arguments,
-                saying: "metadata.hook_name is \"\(hook)\"; only the residual stream after a block, "
-                    + "blocks.N.hook_resid_post, is supported")
+                saying:
+                    "metadata.hook_name is \"\(hook)\"; supported are blocks.L.hook_resid_pre, blocks.L.hook_attn_out, "
+                    + "blocks.L.hook_mlp_out, blocks.L.hook_resid_post")
         }
     }
 
@@ -51,6 +52,43 @@ import Testing
         for arguments in commands() {
             let result = try run(builtProgram, arguments + ["--quiet"])
             #expect(result.status == 0 && !result.errors.contains("is applied after"), "\(arguments): \(result.errors)")
+        }
+    }
+
+    @Test func theHookOfAnotherPlaceIsUsedWithoutAWordAndAnotherIsWarnedOf() throws {
+        try train(on: nil, hook: HookPoint(block: 1, .mlpOut))
+        // Of this SAE no candidate fires often enough there to be scored.
+        for arguments in commands()[2...] + commands("--hook", "blocks.1.hook_mlp_out")[2...] {
+            let result = try run(builtProgram, arguments + ["--quiet"])
+            #expect(result.status == 0 && !result.errors.contains("is applied"), "\(arguments): \(result.errors)")
+        }
+        for (more, place) in [
+            (["--layer", "1"], "after layer 1"), (["--hook", "blocks.1.hook_attn_out"], "at blocks.1.hook_attn_out"),
+        ] {
+            let result = try run(builtProgram, commands()[2] + more + ["--quiet"])
+            #expect(
+                result.errors.hasPrefix(
+                    "warning: \(sae) was trained on blocks.1.hook_mlp_out and is applied \(place)\n"),
+                "\(result.errors)")
+        }
+        // What enters a block is what the one before hands on.
+        try train(on: nil, hook: HookPoint(block: 2, .residPre))
+        let result = try run(builtProgram, commands("--layer", "1")[2] + ["--quiet"])
+        #expect(result.status == 0 && !result.errors.contains("is applied"), "\(result.errors)")
+    }
+
+    @Test func layerAndHookMustBeOnePlaceAndAHookMustBeKnown() throws {
+        for arguments in commands("--layer", "1", "--hook", "blocks.1.hook_mlp_out") {
+            try fail(
+                arguments, status: 64,
+                saying: "--layer 1 is blocks.1.hook_resid_post, and --hook is blocks.1.hook_mlp_out; give one of them")
+        }
+        for arguments in commands("--hook", "blocks.1.attn.hook_z") {
+            try fail(
+                arguments, status: 64,
+                saying:
+                    "The value 'blocks.1.attn.hook_z' is invalid for '--hook <NAME>': that is no place that can be read and "
+                    + "replaced; supported are blocks.L.hook_resid_pre")
         }
     }
 
@@ -65,10 +103,10 @@ import Testing
     }
 
     /// An SAE with this in its record, as one that was trained on a store has.
-    private func train(on model: String?, layer: Int = 1) throws {
+    private func train(on model: String?, hook: HookPoint = .residPost(1)) throws {
         var (sae, provenance) = try SAEFolder.read(sae)
         provenance.model = "other.gguf"
-        provenance.layer = layer
+        provenance.hookPoint = hook
         provenance.hashes = model.map { ["model": $0] }
         try SAEFolder.write(sae, provenance, to: self.sae)
     }

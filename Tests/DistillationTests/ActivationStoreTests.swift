@@ -34,7 +34,7 @@ func randomTokens(sequences: Int, length: Int, from first: Int = 0, count: Int =
     {
         var settings = HarvestSettings(tokens: tokens, seed: seed, modelName: "llama")
         settings.shardRows = shardRows
-        return try Harvest(model: model, layer: 1, policy: policy, settings: settings).run(
+        return try Harvest(model: model, hook: .residPost(1), policy: policy, settings: settings).run(
             next: randomTokens(sequences: 4, length: 20, count: batches), to: folder.path, progress: SilentProgress(),
             stop: StopRequest())
     }
@@ -49,7 +49,7 @@ func randomTokens(sequences: Int, length: Int, from first: Int = 0, count: Int =
         settings.checkpoints = CheckpointRhythm(seconds: seconds, clock: TickingClock().read)
         let source = randomTokens(sequences: 4, length: 20), stop = StopRequest()
         var batch = 0
-        return try Harvest(model: model, layer: 1, policy: policy, settings: settings).run(
+        return try Harvest(model: model, hook: .residPost(1), policy: policy, settings: settings).run(
             next: {
                 if batch == cut {
                     if killed { throw Killed() }
@@ -107,7 +107,7 @@ func randomTokens(sequences: Int, length: Int, from first: Int = 0, count: Int =
         settings.shardRows = 500
         #expect(
             message {
-                _ = try Harvest(model: model, layer: 1, policy: policy, settings: settings).run(
+                _ = try Harvest(model: model, hook: .residPost(1), policy: policy, settings: settings).run(
                     next: { nil }, to: folder.path, progress: SilentProgress(), stop: StopRequest())
             }.contains("the harvest into \(folder.path) was started with seed = 5, now it is 6"))
     }
@@ -188,7 +188,7 @@ func randomTokens(sequences: Int, length: Int, from first: Int = 0, count: Int =
         stop.raise()
         #expect(throws: DistillationError.interrupted) {
             try Harvest(
-                model: model, layer: 1, policy: policy,
+                model: model, hook: .residPost(1), policy: policy,
                 settings: HarvestSettings(tokens: 1600, seed: 1, modelName: "llama")
             ).run(
                 next: randomTokens(sequences: 4, length: 20), to: folder.path, progress: SilentProgress(), stop: stop)

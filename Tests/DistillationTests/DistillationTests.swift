@@ -449,7 +449,7 @@ import Testing
                 == (try SHA256.hexadecimal(ofFile: folder.file("run/cycle-1/sae/sae_weights.safetensors"))))
         let scores = try SafetensorsFile(path: folder.file("run/cycle-1/scores.safetensors")).metadata
         #expect(scores["SAE.sha256"] == origin["SAE.sha256"] && scores["decoder_norms"] == "unit")
-        #expect(try Core.place(at: path) == ModelPlace(name: "llama", sha256: nil, layer: 1))
+        #expect(try Core.place(at: path) == ModelPlace(name: "llama", sha256: nil, hook: .residPost(1)))
     }
 
     /// A rule is asked for its form when all is trained: what it says then must not cost the weights.

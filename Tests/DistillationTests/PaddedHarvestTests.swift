@@ -24,7 +24,7 @@ import Testing
         let (source, stop) = (randomTokens(sequences: 4, length: 20), StopRequest())
         var batch = 0
         return try Harvest(
-            model: model, layer: 1, policy: SplicePolicy(keepFirst: 1, specialTokens: [3], sinkRatio: nil),
+            model: model, hook: .residPost(1), policy: SplicePolicy(keepFirst: 1, specialTokens: [3], sinkRatio: nil),
             settings: settings
         ).run(
             next: {

@@ -1,6 +1,7 @@
 import Attribution
 import Distillation
 import SparseCoding
+import TensorFiles
 import TestSupport
 import Testing
 
@@ -22,6 +23,7 @@ import Testing
         recipe.begins = false
         recipe.parseSpecial = true
         recipe.layer = 3
+        recipe.hook = HookPoint(block: 3, .mlpOut)
         recipe.context = 128
         recipe.sequences = 2
         recipe.harvestTokens = 5000
@@ -213,6 +215,21 @@ import Testing
         #expect(failure("train.k=") == "recipe key train.k is \"\"; it must be a number")
     }
 
+    @Test func aHookNamesItsBlock() throws {
+        let recipe = try Recipe(yaml: "hook: blocks.4.hook_mlp_out\n", path: "r.yaml")
+        #expect(recipe.layer == 4 && recipe.hookPoint == HookPoint(block: 4, .mlpOut))
+        try recipe.validate()
+        #expect(try Recipe(yaml: "layer: 4\nhook: auto\n", path: "r.yaml").hookPoint == .residPost(4))
+        let both = try Recipe(yaml: "layer: 5\nhook: blocks.4.hook_mlp_out\n", path: "r.yaml")
+        #expect(
+            message { try both.validate() }.hasPrefix(
+                "recipe key hook is \"blocks.4.hook_mlp_out\"; it must be of the block"))
+        #expect(
+            text("hook: blocks.4.attn.hook_z")
+                == "recipe key hook is \"blocks.4.attn.hook_z\"; it must be auto or one of blocks.L.hook_resid_pre, "
+                + "blocks.L.hook_attn_out, blocks.L.hook_mlp_out, blocks.L.hook_resid_post")
+    }
+
     @Test func valuesThatCannotWorkAreRefusedBeforeAnyWork() {
         func failure(_ change: (inout Recipe) -> Void) -> String {
             message {
@@ -225,6 +242,11 @@ import Testing
         for (change, expected) in [
             ({ $0.seed = -1 }, "recipe key seed is \"-1\"; it must be 0 or more"),
             ({ $0.layer = -1 }, "recipe key layer is \"-1\"; it must be 0 or more"),
+            (
+                { $0.hook = HookPoint(block: 3, .attnOut) },
+                "recipe key hook is \"blocks.3.hook_attn_out\"; it must be of the block that layer names, 15; set both, or in a "
+                    + "recipe hook alone"
+            ),
             ({ $0.context = 1 }, "recipe key context is \"1\"; it must be at least 2 tokens"),
             ({ $0.sequences = 0 }, "recipe key sequences is \"0\"; it must be at least 1"),
             (

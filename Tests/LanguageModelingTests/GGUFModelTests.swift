@@ -1,3 +1,4 @@
+import Glibc
 import LanguageModeling
 import LinearAlgebra
 import TensorFiles
@@ -9,17 +10,19 @@ import Testing
 
     /// The small model's tensors under the names of a GGUF file: llama.cpp's keys, and the rows of each query and key head in
     /// (pair, half) order.
-    private func writer() throws -> GGUFWriter {
-        let file = try SafetensorsFile(path: fixture("models/llama/model.safetensors"))
+    private func writer(of model: String = "llama") throws -> GGUFWriter {
+        let file = try SafetensorsFile(path: fixture("models/\(model)/model.safetensors"))
+        let c = try DecoderDescription(huggingFace: fixture("models/\(model)/config.json"))
         var writer = GGUFWriter()
         writer.set("general.architecture", "llama")
-        writer.set("llama.block_count", 3)
-        writer.set("llama.embedding_length", 48)
-        writer.set("llama.attention.head_count", 6)
-        writer.set("llama.attention.head_count_kv", 2)
-        writer.set("llama.feed_forward_length", 112)
-        writer.set("llama.context_length", 128)
-        writer.set("llama.vocab_size", 320)
+        writer.set("llama.block_count", c.configuration.layerCount)
+        writer.set("llama.embedding_length", c.configuration.dModel)
+        writer.set("llama.attention.head_count", c.attention.headCount)
+        writer.set("llama.attention.head_count_kv", c.attention.keyValueHeadCount)
+        writer.set("llama.feed_forward_length", c.perceptron.width)
+        writer.set("llama.context_length", c.configuration.contextLength)
+        writer.set("llama.vocab_size", c.configuration.vocabularySize)
+        writer.set("llama.rope.freq_base", Float(c.rotaries[0].theta))
         writer.set("llama.attention.layer_norm_rms_epsilon", Float(1e-5))
         writer.set("tokenizer.ggml.bos_token_id", 1)
         writer.set("tokenizer.ggml.eos_token_id", 2)
@@ -30,12 +33,14 @@ import Testing
         ]
         writer.add("token_embd.weight", try file.matrix("model.embed_tokens.weight"))
         writer.add("output_norm.weight", try file.matrix("model.norm.weight"))
-        writer.add("output.weight", try file.matrix("lm_head.weight"))
-        for layer in 0..<3 {
+        if !c.isHeadTied { writer.add("output.weight", try file.matrix("lm_head.weight")) }
+        for layer in c.layers.indices {
             for (long, short) in parts.sorted(by: { $0.key < $1.key }) {
                 let stored = try file.matrix("model.layers.\(layer).\(long).weight")
                 let isTurned = short == "attn_q" || short == "attn_k"
-                writer.add("blk.\(layer).\(short).weight", isTurned ? pairs(stored, headDimension: 8) : stored)
+                writer.add(
+                    "blk.\(layer).\(short).weight",
+                    isTurned ? pairs(stored, headDimension: c.attention.headDimension) : stored)
             }
         }
         return writer
@@ -88,7 +93,7 @@ import Testing
         // A file without tensors is none.
         writer.add("output_norm.weight", Matrix(rows: 1, columns: 8))
         try writer.write(to: path)
-        let attention = try DecoderDescription(gguf: try GGUFFile(path: path)).attention
+        let attention = try DecoderDescription(gguf: try GGUFParts(path: path)).attention
         #expect((attention.scale ?? 1 / Float(attention.headDimension).squareRoot()) == 1 / scalar.squareRoot())
     }
 
@@ -107,10 +112,14 @@ import Testing
 
     @Test func keysThatChangeTheFunctionAreRefusedByNameAndValue() throws {
         #expect(
-            try says { $0.set("llama.rope.scale_linear", Float(4)) }
-                == "\(path): llama.rope.scale_linear = 4.0 is not supported; supported: 1.0 or 0.0")
+            try says { $0.set("llama.rope.scaling.attn_factor", Float(4)) }
+                == "\(path): llama.rope.scaling.attn_factor = 4.0 is not supported; supported: 1.0")
+        #expect(
+            try says { $0.set("llama.rope.scaling.factor", Float(-2)) }
+                == "\(path): llama.rope.scaling.factor = -2.0 is not possible, wanted a positive number; fetch the file again"
+        )
         for (key, value) in [
-            ("rope.scaling.factor", 2), ("attention.sliding_window", 4096), ("expert_count", 8),
+            ("attention.sliding_window", 4096), ("expert_count", 8),
             ("attention.clamp_kqv", 8),
             ("logit_scale", 16), ("attention.scale", 1), ("attention.value_length", 16),
             ("final_logit_softcapping", 30),
@@ -125,8 +134,9 @@ import Testing
                     + "model computes; if it does not, remove it from the file")
         }
         #expect(
-            try says { $0.set("llama.rope.freq_base", "10000") }
-                == "\(path): llama.rope.freq_base = \"10000\" is not possible, wanted a number; fetch the file again")
+            try says { $0.set("llama.rope.scaling.factor", "10000") }
+                == "\(path): llama.rope.scaling.factor = \"10000\" is not possible, wanted a number; fetch the file again"
+        )
         #expect(
             try says { $0.set("llama.rope.scaling.type", 0) }
                 == "\(path): llama.rope.scaling.type = 0 is not possible, wanted a text; fetch the file again")
@@ -164,18 +174,84 @@ import Testing
         #expect(configuration.specialTokenIds == [1, 2])
     }
 
-    @Test func aPartOfASplitModelSaysWhichItIs() throws {
-        let message = try says {
-            $0.set("split.count", 2)
-            $0.set("split.no", 0)
+    @Test func `a model in parts has the bits of the whole, whichever of them is given`() throws {
+        try writer().write(to: path)
+        let parts = try writer().writeParts(3, to: folder.file("parts"))
+        let batch = TokenBatch((0..<40).map { Int32($0 * 7) })
+        let whole = try loadLanguageModel(path: path)
+        let x = try whole.residual(of: batch, afterLayer: 2)
+        for part in parts {
+            let model = try loadLanguageModel(path: part)
+            #expect(model.configuration == whole.configuration)
+            #expect(try model.residual(of: batch, afterLayer: 2).values == x.values)
         }
+        // The tokenizer too is looked for in the first.
+        for file in [path] + parts {
+            #expect {
+                try Tokenizer.load(path: file)
+            } throws: {
+                "\($0)".hasPrefix("\(file): tokenizer.ggml.model is missing")
+            }
+        }
+    }
+
+    /// llama.cpp's converter writes Llama 3's scaling down as divisors: its formula, on what transformers computed.
+    @Test func `Llama 3's frequencies come from rope_freqs, as transformers scales them`() throws {
+        let (factor, low, high, original, theta) = (8.0, 1.0, 4.0, 64.0, 500_000.0)
+        let divisors = (0..<8).map { i -> Float in
+            let wavelength = 2 * Double.pi * pow(theta, Double(2 * i) / 16)
+            if wavelength < original / high { return 1 }
+            if wavelength > original / low { return Float(factor) }
+            let smooth = (original / wavelength - low) / (high - low)
+            return Float(1 / ((1 - smooth) / factor + smooth))
+        }
+        #expect(Set(divisors).count == 3)
+        var writer = try writer(of: "llama3-rope")
+        writer.add("rope_freqs.weight", Matrix(vector: divisors))
+        try writer.write(to: path)
+        let golden = try #require(GoldenModel.all.first { $0.name == "llama3-rope" })
+        try golden.check(try loadLanguageModel(path: path))
+    }
+
+    /// llama.cpp takes a factor for a linear one unless a type says otherwise.
+    @Test func `frequencies are scaled linearly by either key, as in a config json`() throws {
+        let old = folder.file("folder")
+        try createFolder(old)
+        for name in ["config.json", "model.safetensors"] {
+            try AtomicFile.write(contents(of: fixture("models/llama/\(name)")), to: "\(old)/\(name)")
+        }
+        let text = String(decoding: contents(of: "\(old)/config.json"), as: UTF8.self)
+        try AtomicFile.write(
+            Array(
+                text.replacing(#""rope_scaling": null"#, with: #""rope_scaling": {"type": "linear", "factor": 4.0}"#)
+                    .utf8),
+            to: "\(old)/config.json")
+        let batch = TokenBatch((0..<40).map { Int32($0 * 7) })
+        func residual(_ path: String) throws -> [Float] {
+            try loadLanguageModel(path: path).residual(of: batch, afterLayer: 1).values
+        }
+        func changed(_ change: (inout GGUFWriter) -> Void) throws -> [Float] {
+            var writer = try writer()
+            change(&writer)
+            try writer.write(to: path)
+            return try residual(path)
+        }
+        let (scaled, plain) = (try residual(old), try residual(fixture("models/llama")))
+        #expect(scaled != plain)
+        let factor = { (writer: inout GGUFWriter) in writer.set("llama.rope.scaling.factor", Float(4)) }
+        #expect(try changed(factor) == scaled)
+        #expect(try changed { $0.set("llama.rope.scale_linear", Float(4)) } == scaled)
         #expect(
-            message
-                == "\(path) is part 1 of 2 of a split model; join the parts with llama.cpp's llama-gguf-split --merge and give "
-                + "the whole")
-        #expect(throws: LanguageModelError.partOfModel(file: path, part: "part 1 of 2")) {
-            try Tokenizer.load(path: path)
-        }
+            try changed {
+                factor(&$0)
+                $0.set("llama.rope.scaling.type", "linear")
+                $0.set("llama.rope.scaling.original_context_length", 32)
+            } == scaled)
+        #expect(
+            try changed {
+                factor(&$0)
+                $0.set("llama.rope.scaling.type", "none")
+            } == plain)
     }
 
     @Test func whatWouldChangeTheNumbersIsRefused() throws {
@@ -187,7 +263,15 @@ import Testing
                 == "\(path): llama.rope.dimension_count = 4 is not supported; supported: the head dimension, 8")
         #expect(
             try says { $0.add("rope_freqs.weight", Matrix(rows: 1, columns: 4)) }
-                == "\(path): a tensor \"rope_freqs.weight\" that a model of this architecture does not have; it is a "
+                == "\(path): rope_freqs.weight[0] = 0.0 is not possible, wanted a positive number; fetch the file again"
+        )
+        #expect(
+            try says { $0.add("rope_freqs.weight", Matrix(rows: 1, columns: 8)) }
+                == "\(path): tensor \"rope_freqs.weight\" has shape [8], wanted [4]; check that the file belongs with the "
+                + "others given")
+        #expect(
+            try says { $0.add("blk.0.rope_freqs.weight", Matrix(rows: 1, columns: 4)) }
+                == "\(path): a tensor \"blk.0.rope_freqs.weight\" that a model of this architecture does not have; it is a "
                 + "variant that is not supported")
         var other = GGUFWriter()
         other.set("general.architecture", "gemma2")

@@ -75,7 +75,8 @@ struct AblationTests {
         }
         var settings = ScoringSettings()
         settings.prefix = 32
-        let spliced = try SplicedModel(model: splice.model, layer: 1, sae: try splice.sae(), settings: settings)
+        let spliced = try SplicedModel(
+            model: splice.model, hook: .residPost(1), sae: try splice.sae(), settings: settings)
         let budget = EvaluationBudget()
         let pass = ScoringPass(spliced, scorer: try scorer("ablation"), budget: budget)
         try pass.begin(sequences: 4, tokens: 96)
@@ -219,7 +220,7 @@ struct AblationTests {
     }
 
     @Test func `without the whole pass a draw says what is missing`() throws {
-        let spliced = try SplicedModel(model: splice.model, layer: 1, sae: try splice.sae())
+        let spliced = try SplicedModel(model: splice.model, hook: .residPost(1), sae: try splice.sae())
         let pass = ScoringPass(spliced, scorer: try scorer("ablation,draws=2"))
         try pass.begin(sequences: 4, tokens: 96)
         #expect(throws: (any Error).self) { try pass.score(try splice.sample()) }

@@ -257,7 +257,7 @@ struct IsolationTests: MisbehavingPluginTests {
         // Of the 7, 5 are spent before the crash.
         let budget = EvaluationBudget(groups: 7)
         let pass = ScoringPass(
-            try SplicedModel(model: splice.model, layer: 1, sae: try splice.sae(), settings: settings),
+            try SplicedModel(model: splice.model, hook: .residPost(1), sae: try splice.sae(), settings: settings),
             scorer: try asking(",fault=once,once=\(folder.file("mark"))"), budget: budget)
         try pass.begin(sequences: 4, tokens: 96)
         _ = try pass.score(try splice.sample())

@@ -63,6 +63,26 @@ import Testing
         #expect(from.layer == 15 && from.model == provenance.model)
     }
 
+    @Test func `a place that the format cannot name is refused, and one by another name is not`() throws {
+        var (sae, provenance) = try SAEFormats.read(fixture("dictionary_learning/matryoshka_batchtopk"))
+        provenance.hookPoint = HookPoint(block: 3, .mlpOut)
+        for format in [DictionaryLearning() as any SAEFormat, Sparsify()] {
+            if format.name == "sparsify" { sae = try SAEFormats.read(fixture("dictionary_learning/topk")).sae }
+            #expect(
+                throws: SAEFormatError.cannotHold(
+                    format: format.name,
+                    reason:
+                        "it is of blocks.3.hook_mlp_out, and the format names no place but the residual stream after a block",
+                    next: "write it as saelens")
+            ) { try format.write(sae, provenance, to: folder.file("sae")) }
+            #expect(!exists(folder.file("sae")))
+        }
+        provenance.hookPoint = HookPoint(block: 3, .residPre)
+        try DictionaryLearning().write(
+            try SAEFormats.read(fixture("dictionary_learning/topk")).sae, provenance, to: folder.file("sae"))
+        #expect(try SAEFormats.read(folder.file("sae")).provenance.hookPoint == .residPost(2))
+    }
+
     /// Each is written as the class that computes the same, and read again as it was.
     @Test(arguments: [
         ("dictionary_learning/topk", "AutoEncoderTopK"), ("dictionary_learning/jumprelu", "JumpReluAutoEncoder"),

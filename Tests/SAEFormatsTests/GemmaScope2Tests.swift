@@ -18,6 +18,15 @@ import Testing
         #expect(try SAEFormats.read(source + "/params.safetensors").sae.encoder.values == sae.encoder.values)
     }
 
+    @Test func `what the perceptron adds is read there, after the norm of it`() throws {
+        let text = String(decoding: contents(of: source + "/config.json"), as: UTF8.self)
+        try AtomicFile.write(contents(of: source + "/params.safetensors"), to: folder.file("params.safetensors"))
+        try AtomicFile.write(
+            text.replacing("model.layers.15.output", with: "model.layers.15.post_feedforward_layernorm.output"),
+            to: folder.file("config.json"))
+        #expect(try SAEFormats.read(folder.path).provenance.hookPoint == HookPoint(block: 15, .mlpOut))
+    }
+
     @Test(arguments: [
         ("\"jump_relu\"", "\"topk\"", "architecture is \"topk\"; only jump_relu is known"),
         ("\"type\": \"sae\"", "\"type\": \"transcoder\"", "type is \"transcoder\"; only SAEs are read"),
@@ -28,7 +37,7 @@ import Testing
         (
             "\"hf_hook_point_in\": \"model.layers.15.output\"",
             "\"hf_hook_point_in\": \"model.layers.15.self_attn.o_proj.input\"",
-            "hf_hook_point_in is \"model.layers.15.self_attn.o_proj.input\"; only the residual stream after a block"
+            "hf_hook_point_in is \"model.layers.15.self_attn.o_proj.input\"; supported are the residual stream after a block"
         ),
         (
             "\"hf_hook_point_out\": \"model.layers.15.output\"", "\"hf_hook_point_out\": \"model.layers.16.output\"",

@@ -17,6 +17,40 @@ import Testing
         #expect(sae.inference == same.inference && !sae.subtractsDecoderBias && provenance.layer == 15)
     }
 
+    @Test func `the release that it lies in names the place in the model`() throws {
+        let folder = TemporaryFolder()
+        func copied(_ release: String) throws -> String {
+            var path = folder.path
+            for part in [release, "layer_15", "width_16k"] {
+                path += "/" + part
+                try createFolder(path)
+            }
+            try AtomicFile.write(
+                contents(of: fixture("gemma_scope/layer_15/stored/params.npz")), to: path + "/params.npz")
+            return path
+        }
+        for (release, kind) in [
+            ("gemma-scope-2b-pt-res", HookPoint.Kind.residPost), ("gemma-scope-2b-pt-mlp", .mlpOut),
+            ("models--google--gemma-scope-9b-pt-mlp", .mlpOut),
+        ] {
+            let (_, provenance) = try SAEFormats.read(try copied(release))
+            #expect(provenance.hookPoint == HookPoint(block: 15, kind), "\(release)")
+        }
+        for (release, says) in [
+            (
+                "gemma-scope-2b-pt-att",
+                "whose place in the model is hook_z, what attention's heads give; supported are -res and -mlp"
+            ),
+            ("gemma-scope-2b-pt-transcoders", "whose place in the model is the perceptron, read and rebuilt"),
+        ] {
+            let path = try copied(release)
+            do {
+                _ = try SAEFormats.read(path)
+                Issue.record("\(release) was read")
+            } catch { #expect("\(error)".contains("it lies in \(release), " + says), "\(error)") }
+        }
+    }
+
     @Test func `objects and other arrays are refused by name`() throws {
         for (name, says) in [
             ("objects", "array \"W_dec\" is of type |O; save it as little-endian floats"),

@@ -33,12 +33,18 @@ import Testing
     }
 
     @Test func `another place in the model is told by where the file lies`() throws {
-        for place in ["mlp_post_act", "resid_delta_mlp_v4", "resid_post_attn_v5_32k"] {
+        func copied(_ place: String) throws -> String {
             let path = folder.file("\(place)/autoencoders")
             try createFolder(folder.file(place))
             try createFolder(path)
             try AtomicFile.write(contents(of: source + "/15.pt"), to: path + "/15.pt")
-            #expect(says(path + "/15.pt").contains("by where it lies it reads \(place.prefix(12))"), "\(place)")
+            return path + "/15.pt"
+        }
+        for place in ["mlp_post_act", "resid_post_attn_v5_32k"] {
+            #expect(says(try copied(place)).contains("by where it lies it reads \(place.prefix(12))"), "\(place)")
+        }
+        for (place, kind) in [("resid_delta_mlp_v4", HookPoint.Kind.mlpOut), ("resid_delta_attn", .attnOut)] {
+            #expect(try SAEFormats.read(try copied(place)).provenance.hookPoint == HookPoint(block: 15, kind))
         }
     }
 

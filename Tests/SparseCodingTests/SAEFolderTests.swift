@@ -574,15 +574,15 @@ import SparseCoding
 
     // MARK: Hooks
 
-    private func hook(_ members: String) throws -> (layer: Int?, message: String) {
+    private func hook(_ members: String) throws -> (layer: Int?, point: HookPoint?, message: String) {
         let sae = try smallSAE(dIn: 3, groups: [2, 4])
         sae.inference = .threshold(0.5)
         try SAEFolder.write(sae, SAEProvenance(), to: folder.path)
         try AtomicFile.write(
             "{\"architecture\": \"jumprelu\", \"metadata\": {\(members)}}", to: folder.file("cfg.json"))
-        var layer: Int?
-        let text = message { layer = try SAEFolder.read(folder.path).provenance.layer }
-        return (layer, text)
+        var provenance = SAEProvenance()
+        let text = message { provenance = try SAEFolder.read(folder.path).provenance }
+        return (provenance.layer, provenance.hookPoint, text)
     }
 
     @Test func theHookGivesTheLayer() throws {
@@ -591,20 +591,32 @@ import SparseCoding
             try hook("\"hook_name\": \"blocks.0.hook_resid_post\", \"hook_layer\": 0, \"hook_head_index\": null").layer
                 == 0)
         #expect(try hook("\"hook_layer\": 4, \"hf_hook_name\": \"model.layers.4\"").layer == 4)
+        for kind in HookPoint.Kind.allCases {
+            let point = HookPoint(block: 8, kind)
+            #expect(try hook("\"hook_name\": \"\(point.name)\", \"hook_layer\": 8").point == point)
+        }
+        #expect(
+            try hook(
+                "\"hook_name\": \"blocks.4.hook_mlp_out\", \"hf_hook_name\": \"model.layers.4.post_feedforward_layernorm.output\""
+            ).point == HookPoint(block: 4, .mlpOut))
+        // What is rebuilt may be named too, where it is what is read.
+        #expect(
+            try hook("\"hook_name\": \"blocks.4.hook_mlp_out\", \"hook_name_out\": \"blocks.4.hook_mlp_out\"").layer
+                == 4)
         let none = try hook("\"hook_name\": null")
         #expect(none.layer == nil && none.message == "nothing failed")
     }
 
     @Test(arguments: [
-        "blocks.15.hook_resid_pre", "blocks.3.hook_mlp_out", "blocks.3.attn.hook_z", "blocks.3.hook_resid_mid",
-        "hook_embed",
+        "blocks.3.attn.hook_z", "blocks.3.hook_mlp_in", "blocks.3.hook_resid_mid", "hook_embed",
         "blocks.x.hook_resid_post", "blocks.-1.hook_resid_post", "blocks.03.hook_resid_post",
         "blocks.3.hook_resid_post.x",
         "model.layers.3", "",
     ]) func anotherPlaceInTheModelIsRefused(_ name: String) throws {
         #expect(
             try hook("\"hook_name\": \"\(name)\"").message == notOurs + "metadata.hook_name is \"\(name)\"; "
-                + "only the residual stream after a block, blocks.N.hook_resid_post, is supported")
+                + "supported are blocks.L.hook_resid_pre, blocks.L.hook_attn_out, blocks.L.hook_mlp_out, "
+                + "blocks.L.hook_resid_post")
     }
 
     @Test func anotherPlaceByTheNameOfTransformersIsRefused() throws {
@@ -625,9 +637,18 @@ import SparseCoding
             try hook("\"hook_name\": \"blocks.3.hook_resid_post\", \"hook_layer\": 4").message == notOurs
                 + "metadata.hook_name names layer 3 and metadata.hook_layer layer 4; correct cfg.json")
         #expect(
-            try hook("\"hook_name\": \"blocks.3.hook_resid_post\", \"hook_head_index\": 2").message == notOurs
-                + "metadata.hook_head_index is 2; only SAEs that read and rebuild one whole residual stream are supported"
+            try hook(
+                "\"hook_name\": \"blocks.4.hook_resid_post\", \"hf_hook_name\": \"model.layers.4.post_feedforward_layernorm.output\""
+            ).message == notOurs
+                + "it is of blocks.4.hook_resid_post, and by metadata.hf_hook_name of blocks.4.hook_mlp_out; correct cfg.json"
         )
+        let whole = "only SAEs that read and rebuild one whole place of the model are supported"
+        #expect(
+            try hook("\"hook_name\": \"blocks.3.hook_resid_post\", \"hook_head_index\": 2").message == notOurs
+                + "metadata.hook_head_index is 2; " + whole)
+        #expect(
+            try hook("\"hook_name\": \"blocks.3.hook_mlp_out\", \"hook_name_out\": \"blocks.4.hook_mlp_out\"").message
+                == notOurs + "metadata.hook_name_out is \"blocks.4.hook_mlp_out\"; " + whole)
         #expect(try hook("\"hook_name\": 5").message == notOurs + "metadata.hook_name is 5; write a text in cfg.json")
         #expect(
             try hook("\"hook_layer\": \"3\"").message == notOurs
@@ -645,7 +666,28 @@ import SparseCoding
         try AtomicFile.write(replacing("blocks.3.", "blocks.4.")(text), to: path)
         #expect(
             message { _ = try SAEFolder.read(folder.path) } == notOurs
-                + "metadata.dmsae.provenance.layer is 3, and the hook is that of layer 4; correct cfg.json")
+                + "metadata.dmsae.provenance is of layer 3, and the hook is that of layer 4; correct cfg.json")
+    }
+
+    @Test func ourOwnHookComesBackAndMustBeTheFilesToo() throws {
+        let sae = try smallSAE(dIn: 3, groups: [2, 4])
+        sae.inference = .threshold(0.5)
+        var provenance = SAEProvenance()
+        for kind in HookPoint.Kind.allCases {
+            provenance.hookPoint = HookPoint(block: 3, kind)
+            try SAEFolder.write(sae, provenance, to: folder.path)
+            #expect(try SAEFolder.read(folder.path).provenance == provenance)
+        }
+        provenance.hookPoint = HookPoint(block: 3, .mlpOut)
+        try SAEFolder.write(sae, provenance, to: folder.path)
+        let path = folder.file("cfg.json")
+        let text = String(decoding: contents(of: path), as: UTF8.self)
+        #expect(text.contains("\"hook_name\" : \"blocks.3.hook_mlp_out\""))
+        try AtomicFile.write(replacing("blocks.3.hook_mlp_out", "blocks.3.hook_attn_out")(text), to: path)
+        #expect(
+            message { _ = try SAEFolder.read(folder.path) } == notOurs
+                + "metadata.dmsae.provenance is of blocks.3.hook_mlp_out, and the hook is that of blocks.3.hook_attn_out; "
+                + "correct cfg.json")
     }
 
     @Test func groupsThatContradictTheWeightsAreRefused() throws {

@@ -37,7 +37,7 @@ public struct GoldenSplice {
     /// The tokens at the hook point; the first `keepFirst` positions of a sequence are not replaced.
     public func sample(keepFirst: Int = 0) throws -> SpliceSample {
         try SpliceSample(
-            tokens, model: model, layer: 1,
+            tokens, model: model, hook: .residPost(1),
             policy: SplicePolicy(keepFirst: keepFirst, specialTokens: [], sinkRatio: nil))
     }
 
@@ -48,7 +48,7 @@ public struct GoldenSplice {
         var settings = ScoringSettings()
         settings.prefix = prefix
         settings.errorTerm = errorTerm
-        let spliced = try SplicedModel(model: model, layer: 1, sae: try sae(), settings: settings)
+        let spliced = try SplicedModel(model: model, hook: .residPost(1), sae: try sae(), settings: settings)
         let sample = try sample()
         return ScoringPass(
             spliced, scorer: scorer, budget: EvaluationBudget(groups: budget),

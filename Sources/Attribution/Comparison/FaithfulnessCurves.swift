@@ -84,7 +84,7 @@ public final class FaithfulnessCurves {
     public func original() throws -> SequenceLosses {
         try gather { sample, _ in
             try self.spliced.model.losses(
-                of: sample.tokens, residual: sample.residual, afterLayer: self.spliced.layer)
+                of: sample.tokens, residual: sample.residual, at: self.spliced.hook)
         }
     }
 

@@ -1,6 +1,7 @@
 import LanguageModeling
 import LinearAlgebra
 import Synchronization
+import TensorFiles
 
 /// A decoder on a card. Its weights lie there in single precision, beside the host's own copy, which answers for logits of
 /// directions: those are asked for once in a report.
@@ -49,26 +50,25 @@ package final class CUDALanguageModel: LanguageModel, @unchecked Sendable {
 
     // MARK: LanguageModel
 
-    package func residual(of batch: TokenBatch, afterLayer layer: Int) throws -> Matrix {
-        try host.check(batch, layer)
+    package func residual(of batch: TokenBatch, at hook: HookPoint) throws -> Matrix {
+        let cut = try cut(batch, hook)
         return try turn.withLock { _ in
             let result = try matrices.matrix(rows: batch.tokenCount, columns: configuration.dModel)
             try forEachPass(batch, blocks: 0) { (pass, tokens) throws(CUDAError) in
                 try embed(pass)
-                try run(blocks[...layer], pass)
-                try pass.workspace.store(pass.workspace.stream, into: result, tokens)
+                try pass.workspace.store(try cut.read(pass), into: result, tokens)
             }
             return result
         }
     }
 
-    package func losses(of batch: TokenBatch, residual: Matrix, afterLayer layer: Int) throws -> [Float] {
-        try host.check(batch, layer, residual)
+    package func losses(of batch: TokenBatch, residual: Matrix, at hook: HookPoint) throws -> [Float] {
+        let cut = try cut(batch, hook, residual)
         return try turn.withLock { _ in
             var losses = [Float](repeating: 0, count: batch.tokenCount)
             try forEachPass(batch, blocks: 0) { (pass, tokens) throws(CUDAError) in
-                try pass.workspace.load(residual, tokens)
-                try run(blocks[(layer + 1)...], pass)
+                try load(residual, tokens, cut, pass)
+                try cut.forward(pass)
                 try head.losses(pass.workspace.stream, pass)
                 try store(pass, into: &losses, tokens)
             }
@@ -77,20 +77,19 @@ package final class CUDALanguageModel: LanguageModel, @unchecked Sendable {
     }
 
     package func lossesAndGradient(
-        of batch: TokenBatch, residual: Matrix, afterLayer layer: Int
+        of batch: TokenBatch, residual: Matrix, at hook: HookPoint
     ) throws -> (losses: [Float], gradient: Matrix) {
-        try host.check(batch, layer, residual)
-        let above = blocks[(layer + 1)...]
+        let cut = try cut(batch, hook, residual)
         return try turn.withLock { _ in
             var losses = [Float](repeating: 0, count: batch.tokenCount)
             let gradient = try matrices.matrix(rows: batch.tokenCount, columns: configuration.dModel)
             // The head's gradient takes what a traced block's does, be there one or not.
-            try forEachPass(batch, blocks: max(1, above.count)) { (pass, tokens) throws(CUDAError) in
-                let (x, dx, traces) = (pass.workspace.stream, pass.workspace.gradient!, pass.workspace.traces)
-                try pass.workspace.load(residual, tokens)
-                for (block, trace) in zip(above, traces) { try block.forward(x, keeping: trace, pass) }
-                try head.losses(x, gradient: dx, pass)
-                for (block, trace) in zip(above, traces).reversed() { try block.backward(dx, trace, pass) }
+            try forEachPass(batch, blocks: max(1, cut.traceCount)) { (pass, tokens) throws(CUDAError) in
+                let dx = pass.workspace.gradient!
+                try load(residual, tokens, cut, pass)
+                try cut.forward(pass, keeping: pass.workspace.traces)
+                try head.losses(pass.workspace.stream, gradient: dx, pass)
+                try cut.backward(dx, pass.workspace.traces, pass)
                 try store(pass, into: &losses, tokens)
                 try pass.workspace.store(dx, into: gradient, tokens)
             }
@@ -98,22 +97,22 @@ package final class CUDALanguageModel: LanguageModel, @unchecked Sendable {
         }
     }
 
-    package func logits(of batch: TokenBatch, residual: Matrix, afterLayer layer: Int) throws -> Matrix {
-        try host.check(batch, layer, residual)
+    package func logits(of batch: TokenBatch, residual: Matrix, at hook: HookPoint) throws -> Matrix {
+        let cut = try cut(batch, hook, residual)
         return try turn.withLock { _ in
             let logits = Matrix(rows: batch.tokenCount, columns: configuration.vocabularySize)
             try forEachPass(batch, blocks: 0) { (pass, tokens) throws(CUDAError) in
-                try pass.workspace.load(residual, tokens)
-                try run(blocks[(layer + 1)...], pass)
+                try load(residual, tokens, cut, pass)
+                try cut.forward(pass)
                 try head.logits(pass.workspace.stream, into: logits.row(tokens.lowerBound), pass)
             }
             return logits
         }
     }
 
-    package func replay(of batch: TokenBatch, residual: Matrix, afterLayer layer: Int) throws -> any SuffixReplay {
-        try host.check(batch, layer, residual)
-        return DeviceReplay(self, batch, residual: residual, afterLayer: layer, tokens: limits.tokens)
+    package func replay(of batch: TokenBatch, residual: Matrix, at hook: HookPoint) throws -> any SuffixReplay {
+        try host.check(batch, hook, residual)
+        return DeviceReplay(self, batch, residual: residual, at: hook, tokens: limits.tokens)
     }
 
     package func directLogits(of directions: Matrix) -> Matrix { host.directLogits(of: directions) }
@@ -176,8 +175,21 @@ package final class CUDALanguageModel: LanguageModel, @unchecked Sendable {
             pass.length, x.stride / 4, x.array)
     }
 
-    private func run(_ blocks: ArraySlice<DeviceBlock>, _ pass: DevicePass) throws(CUDAError) {
-        for block in blocks { try block.forward(pass.workspace.stream, keeping: pass.workspace.spare, pass) }
+    private func cut(_ batch: TokenBatch, _ hook: HookPoint, _ residual: Matrix? = nil) throws -> DeviceCut {
+        try host.check(batch, hook, residual)
+        return DeviceCut(blocks, at: hook)
+    }
+
+    /// The stream of a pass, with the `value` of its tokens in its place in it.
+    private func load(
+        _ value: Matrix, _ tokens: Range<Int>, _ cut: DeviceCut, _ pass: DevicePass
+    ) throws(CUDAError) {
+        let (x, scratch) = (pass.workspace.stream, pass.workspace)
+        guard cut.needsBase else { return try scratch.load(value, tokens, into: x) }
+        try embed(pass)
+        try cut.makeBase(pass)
+        try scratch.load(value, tokens, into: scratch.normed)
+        try pass.device.add(scratch.normed, to: x, rows: pass.tokenCount)
     }
 
     private func store(_ pass: DevicePass, into losses: inout [Float], _ tokens: Range<Int>) throws(CUDAError) {

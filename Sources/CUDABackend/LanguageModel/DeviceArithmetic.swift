@@ -43,6 +43,13 @@ final class DeviceArithmetic {
             y.array, d4)
     }
 
+    /// y += x, `[n, d]` both.
+    func add(_ x: DeviceMatrix, to y: DeviceMatrix, rows n: Int) throws(CUDAError) {
+        let d4 = y.stride / 4, slab = Slab(d4)
+        try context.launch(
+            try kernel("addRows", "center"), n, slab.count, threads: slab.threads, x.array, y.array, d4)
+    }
+
     /// dx = dy·W, the gradient of what `apply` was given.
     func applyBackward(
         _ weight: DeviceMatrix, to dy: DeviceMatrix, rows n: Int, into dx: DeviceMatrix

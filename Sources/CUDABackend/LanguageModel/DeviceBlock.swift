@@ -9,7 +9,7 @@ struct DeviceBlock {
     private let perceptronNorm: DeviceNorm
     private let perceptron: DevicePerceptron
     private let perceptronPostNorm: DeviceNorm?
-    private let isParallel: Bool
+    let isParallel: Bool
 
     init(_ block: DecoderBlock, on device: DeviceArithmetic) throws(CUDAError) {
         func norm(_ norm: Norm?) throws(CUDAError) -> DeviceNorm? {
@@ -27,28 +27,59 @@ struct DeviceBlock {
 
     /// `x` `[n, d]` in place; the trace keeps what it has room for.
     func forward(_ x: DeviceMatrix, keeping trace: DeviceTrace, _ pass: DevicePass) throws(CUDAError) {
+        guard isParallel else {
+            try addAttention(to: x, keeping: trace, pass)
+            return try addPerceptron(to: x, keeping: trace, pass)
+        }
         let (n, scratch, device) = (pass.tokenCount, pass.workspace, pass.device)
         try attentionNorm.forward(x, rows: n, into: scratch.normed, keeping: trace.input, on: device)
-        if isParallel {
-            try perceptronNorm.forward(x, rows: n, into: scratch.result, on: device)
-            try attention.forward(scratch.normed, into: x, keeping: 1, trace, pass)
-            return try perceptron.forward(scratch.result, into: x, keeping: 1, trace, pass)
+        try perceptronNorm.forward(x, rows: n, into: scratch.result, on: device)
+        try attention.forward(scratch.normed, into: x, keeping: 1, trace, pass)
+        try perceptron.forward(scratch.result, into: x, keeping: 1, trace, pass)
+    }
+
+    // MARK: Halves
+
+    /// x += P₁ A N₁ x: see `DecoderBlock`.
+    func addAttention(to x: DeviceMatrix, keeping trace: DeviceTrace, _ pass: DevicePass) throws(CUDAError) {
+        let (n, scratch, device) = (pass.tokenCount, pass.workspace, pass.device)
+        try attentionNorm.forward(x, rows: n, into: scratch.normed, keeping: trace.input, on: device)
+        guard let attentionPostNorm else {
+            return try attention.forward(scratch.normed, into: x, keeping: 1, trace, pass)
         }
-        if let attentionPostNorm {
-            let result = trace.attentionResult ?? scratch.result
-            try attention.forward(scratch.normed, into: result, keeping: 0, trace, pass)
-            try attentionPostNorm.forward(result, rows: n, into: x, adding: true, on: device)
-        } else {
-            try attention.forward(scratch.normed, into: x, keeping: 1, trace, pass)
-        }
+        let result = trace.attentionResult ?? scratch.result
+        try attention.forward(scratch.normed, into: result, keeping: 0, trace, pass)
+        try attentionPostNorm.forward(result, rows: n, into: x, adding: true, on: device)
+    }
+
+    /// x += P₂ M N₂ x.
+    func addPerceptron(to x: DeviceMatrix, keeping trace: DeviceTrace, _ pass: DevicePass) throws(CUDAError) {
+        let (n, scratch, device) = (pass.tokenCount, pass.workspace, pass.device)
         try perceptronNorm.forward(x, rows: n, into: scratch.normed, keeping: trace.middle, on: device)
-        if let perceptronPostNorm {
-            let result = trace.perceptronResult ?? scratch.result
-            try perceptron.forward(scratch.normed, into: result, keeping: 0, trace, pass)
-            try perceptronPostNorm.forward(result, rows: n, into: x, adding: true, on: device)
-        } else {
-            try perceptron.forward(scratch.normed, into: x, keeping: 1, trace, pass)
+        guard let perceptronPostNorm else {
+            return try perceptron.forward(scratch.normed, into: x, keeping: 1, trace, pass)
         }
+        let result = trace.perceptronResult ?? scratch.result
+        try perceptron.forward(scratch.normed, into: result, keeping: 0, trace, pass)
+        try perceptronPostNorm.forward(result, rows: n, into: x, adding: true, on: device)
+    }
+
+    /// What half of the block adds to `x` `[n, d]`, in scratch.
+    func result(
+        of half: DecoderBlock.Half, _ x: DeviceMatrix, _ pass: DevicePass
+    ) throws(CUDAError) -> DeviceMatrix {
+        let (n, scratch, device) = (pass.tokenCount, pass.workspace, pass.device)
+        let (norm, postNorm) =
+            half == .attention ? (attentionNorm, attentionPostNorm) : (perceptronNorm, perceptronPostNorm)
+        try norm.forward(x, rows: n, into: scratch.normed, on: device)
+        switch half {
+        case .attention: try attention.forward(scratch.normed, into: scratch.result, keeping: 0, scratch.spare, pass)
+        case .perceptron:
+            try perceptron.forward(scratch.normed, into: scratch.result, keeping: 0, scratch.spare, pass)
+        }
+        guard let postNorm else { return scratch.result }
+        try postNorm.forward(scratch.result, rows: n, into: scratch.normed, on: device)
+        return scratch.normed
     }
 
     /// `dx` `[n, d]` in place: from the gradient of what the block hands on to that of what it was given.
@@ -62,6 +93,22 @@ struct DeviceBlock {
             try perceptronNorm.backward(trace.input!, scratch.result, rows: n, into: dx, adding: true, on: device)
             return try attentionNorm.backward(trace.input!, dy, rows: n, into: dx, adding: true, on: device)
         }
+        try backwardPerceptron(dx, trace, pass)
+        // forward:  middle = input + P₁ A N₁ input    ⇒    the same again
+        var dresult = dx
+        if let attentionPostNorm {
+            dresult = scratch.result
+            try attentionPostNorm.backward(
+                trace.attentionResult!, dx, rows: n, into: dresult, adding: false, on: device)
+        }
+        try attention.backward(dresult, trace, into: dy, pass)
+        try attentionNorm.backward(trace.input!, dy, rows: n, into: dx, adding: true, on: device)
+    }
+
+    /// `dx` in place: from the gradient of what a sequential block hands on to that of the stream between its halves.
+    func backwardPerceptron(_ dx: DeviceMatrix, _ trace: DeviceTrace, _ pass: DevicePass) throws(CUDAError) {
+        let (n, scratch, device) = (pass.tokenCount, pass.workspace, pass.device)
+        let dy = scratch.normed
         // forward:  x = middle + P₂ M N₂ middle    ⇒    dmiddle = dx + N₂ᵀMᵀP₂ᵀ dx
         var dresult = dx
         if let perceptronPostNorm {
@@ -71,15 +118,6 @@ struct DeviceBlock {
         }
         try perceptron.backward(dresult, trace, into: dy, pass)
         try perceptronNorm.backward(trace.middle!, dy, rows: n, into: dx, adding: true, on: device)
-        // forward:  middle = input + P₁ A N₁ input    ⇒    the same again
-        dresult = dx
-        if let attentionPostNorm {
-            dresult = scratch.result
-            try attentionPostNorm.backward(
-                trace.attentionResult!, dx, rows: n, into: dresult, adding: false, on: device)
-        }
-        try attention.backward(dresult, trace, into: dy, pass)
-        try attentionNorm.backward(trace.input!, dy, rows: n, into: dx, adding: true, on: device)
     }
 }
 

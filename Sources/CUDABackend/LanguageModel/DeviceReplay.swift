@@ -1,5 +1,6 @@
 import LanguageModeling
 import LinearAlgebra
+import TensorFiles
 
 /// Suffixes of a batch run again on a card: as whole sequences, whose first part is computed in vain. Keys and values of earlier
 /// positions are not kept, and losses are of the same precision as those that they are compared with.
@@ -7,12 +8,12 @@ final class DeviceReplay: SuffixReplay {
     private let model: CUDALanguageModel
     private let batch: TokenBatch
     private let residual: Matrix
-    private let layer: Int
+    private let hook: HookPoint
     /// Sequences of a call.
     private let together: Int
 
-    init(_ model: CUDALanguageModel, _ batch: TokenBatch, residual: Matrix, afterLayer layer: Int, tokens: Int) {
-        (self.model, self.batch, self.residual, self.layer) = (model, batch, residual, layer)
+    init(_ model: CUDALanguageModel, _ batch: TokenBatch, residual: Matrix, at hook: HookPoint, tokens: Int) {
+        (self.model, self.batch, self.residual, self.hook) = (model, batch, residual, hook)
         together = max(1, tokens / batch.length)
     }
 
@@ -20,7 +21,7 @@ final class DeviceReplay: SuffixReplay {
     var preferredRows: Int { 4 * together * batch.length / 2 }
 
     var losses: [Float] {
-        get throws { try model.losses(of: batch, residual: residual, afterLayer: layer) }
+        get throws { try model.losses(of: batch, residual: residual, at: hook) }
     }
 
     func losses(of suffixes: [SequenceSuffix], into losses: UnsafeMutablePointer<Float>) throws {
@@ -38,7 +39,7 @@ final class DeviceReplay: SuffixReplay {
                 x.row(i * length + suffix.first).update(from: suffix.residual, count: (length - suffix.first) * d)
             }
             let found = try model.losses(
-                of: batch.sequences(part.map(\.sequence)), residual: x, afterLayer: layer)
+                of: batch.sequences(part.map(\.sequence)), residual: x, at: hook)
             for (i, suffix) in part.enumerated() {
                 for t in suffix.first..<length { target[t - suffix.first] = found[i * length + t] }
                 target += length - suffix.first

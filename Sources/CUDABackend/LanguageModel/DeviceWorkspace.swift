@@ -134,18 +134,18 @@ final class DeviceWorkspace {
         try self.targets.upload(stagedTargets.elements, targets.count)
     }
 
-    /// Copies rows of a residual stream to the card; they have to stay until the pass has ended.
-    func load(_ residual: Matrix, _ tokens: Range<Int>) throws(CUDAError) {
-        if stream.stride == residual.columns, matrices.own(residual) {
-            return try stream.array.upload(residual.row(tokens.lowerBound), tokens.count * stream.stride)
+    /// Copies rows of activations to the card; they have to stay until the pass has ended.
+    func load(_ residual: Matrix, _ tokens: Range<Int>, into target: DeviceMatrix) throws(CUDAError) {
+        if target.stride == residual.columns, matrices.own(residual) {
+            return try target.array.upload(residual.row(tokens.lowerBound), tokens.count * target.stride)
         }
-        let (d, stride, elements) = (residual.columns, stream.stride, SendablePointer(staging.elements))
+        let (d, stride, elements) = (residual.columns, target.stride, SendablePointer(staging.elements))
         Lanes.shared.forRanges(tokens.count) { _, range in
             for r in range {
                 (elements.pointer + r * stride).update(from: residual.row(tokens.lowerBound + r), count: d)
             }
         }
-        try stream.array.upload(staging.elements, tokens.count * stride)
+        try target.array.upload(staging.elements, tokens.count * stride)
     }
 
     /// Waits, and writes rows that the card has computed into those of `target`.

@@ -9,7 +9,14 @@ extension DecoderFamily {
         },
         weights: .llama,
         gguf: GGUFForm(
-            name: "llama", describe: { try $0.llamaLike() }, weights: .gguf(queriesAndKeys: .pairs)))
+            name: "llama",
+            describe: { settings in
+                var description = try settings.llamaLike()
+                description.rotaries[0].divisors = try settings.rotaryDivisors(
+                    dimension: description.attention.headDimension)
+                return description
+            },
+            weights: .gguf(queriesAndKeys: .pairs, described: [GGUFSettings.rotaryDivisorsName])))
 }
 
 extension ModelSettings {
@@ -60,16 +67,17 @@ extension WeightTable {
     ])
 
     /// The names of llama.cpp. Of Llama itself the rows of query and key heads are stored as pairs.
-    static func gguf(queriesAndKeys layout: StoredLayout = .plain) -> WeightTable {
-        var table = WeightTable([
-            .embedding: "token_embd.weight", .finalNorm: "output_norm.weight", .head: "output.weight",
-            .attentionNorm: "blk.%.attn_norm.weight", .value: "blk.%.attn_v.weight",
-            .attentionOutput: "blk.%.attn_output.weight", .perceptronNorm: "blk.%.ffn_norm.weight",
-            .gate: "blk.%.ffn_gate.weight", .up: "blk.%.ffn_up.weight", .down: "blk.%.ffn_down.weight",
-            .queryNorm: "blk.%.attn_q_norm.weight", .keyNorm: "blk.%.attn_k_norm.weight",
-            .attentionPostNorm: "blk.%.post_attention_norm.weight",
-            .perceptronPostNorm: "blk.%.post_ffw_norm.weight",
-        ])
+    static func gguf(queriesAndKeys layout: StoredLayout = .plain, described: Set<String> = []) -> WeightTable {
+        var table = WeightTable(
+            [
+                .embedding: "token_embd.weight", .finalNorm: "output_norm.weight", .head: "output.weight",
+                .attentionNorm: "blk.%.attn_norm.weight", .value: "blk.%.attn_v.weight",
+                .attentionOutput: "blk.%.attn_output.weight", .perceptronNorm: "blk.%.ffn_norm.weight",
+                .gate: "blk.%.ffn_gate.weight", .up: "blk.%.ffn_up.weight", .down: "blk.%.ffn_down.weight",
+                .queryNorm: "blk.%.attn_q_norm.weight", .keyNorm: "blk.%.attn_k_norm.weight",
+                .attentionPostNorm: "blk.%.post_attention_norm.weight",
+                .perceptronPostNorm: "blk.%.post_ffw_norm.weight",
+            ], described: described)
         table[.query] = StoredWeight("blk.%.attn_q.weight", layout)
         table[.key] = StoredWeight("blk.%.attn_k.weight", layout)
         return table

@@ -41,11 +41,17 @@ struct WeightTable: Sendable {
     let optionalPrefix: String
     /// Ends of names of tensors that are no weights.
     let unreadSuffixes: [String]
+    /// Tensors that the description was made of.
+    let described: Set<String>
 
-    init(_ places: [DecoderWeight: StoredWeight], optionalPrefix: String = "", unreadSuffixes: [String] = []) {
+    init(
+        _ places: [DecoderWeight: StoredWeight], optionalPrefix: String = "", unreadSuffixes: [String] = [],
+        described: Set<String> = []
+    ) {
         self.places = places
         self.optionalPrefix = optionalPrefix
         self.unreadSuffixes = unreadSuffixes
+        self.described = described
     }
 
     subscript(weight: DecoderWeight) -> StoredWeight? {

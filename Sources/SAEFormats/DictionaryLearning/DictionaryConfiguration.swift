@@ -107,11 +107,11 @@ struct WrittenDictionary: Codable {
     var trainer: Trainer
     var buffer: Buffer
 
-    init(_ sae: SparseAutoencoder, _ provenance: SAEProvenance, _ kind: DictionaryKind, k: Int?) {
+    init(_ sae: SparseAutoencoder, _ provenance: SAEProvenance, _ kind: DictionaryKind, k: Int?, layer: Int?) {
         trainer = Trainer(
             trainer_class: kind.written.trainer, dict_class: kind.written.dictionary, lr: provenance.plan?.learningRate,
             steps: provenance.steps, seed: provenance.seed, activation_dim: sae.dIn, dict_size: sae.dSAE,
-            group_sizes: kind == .matryoshkaBatchTopK ? sae.layout.groups : nil, k: k, layer: provenance.layer,
+            group_sizes: kind == .matryoshkaBatchTopK ? sae.layout.groups : nil, k: k, layer: layer,
             lm_name: provenance.model)
         buffer = Buffer(ctx_len: provenance.contextLength)
     }

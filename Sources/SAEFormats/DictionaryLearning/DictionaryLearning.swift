@@ -54,6 +54,7 @@ package struct DictionaryLearning: SAEFolderFormat {
     /// JumpReluAutoEncoder without subtraction of b_dec, a ReLU AutoEncoder.
     package func write(_ sae: SparseAutoencoder, _ provenance: SAEProvenance, to path: String) throws {
         let kind = try DictionaryKind(of: sae, format: name)
+        let layer = try provenance.streamLayer(for: name)
         var k: Int?
         switch kind {
         case .topK: k = sae.rowTopK
@@ -84,7 +85,7 @@ package struct DictionaryLearning: SAEFolderFormat {
         }
         let weights = try writer.file(at: folder + "/" + Self.weightsName)
         let configuration = try JSONRecord.file(
-            WrittenDictionary(sae, provenance, kind, k: k), at: folder + "/" + Self.configurationName)
+            WrittenDictionary(sae, provenance, kind, k: k, layer: layer), at: folder + "/" + Self.configurationName)
         try weights.commit(syncingFolder: false)
         try configuration.commit()
     }

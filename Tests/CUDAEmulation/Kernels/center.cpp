@@ -6,4 +6,4 @@ namespace {
 #include "../../../Sources/CUDABackend/Kernels/center.cu"
 }
 
-KERNELS(KERNEL(center));
+KERNELS(KERNEL(center), KERNEL(addRows));

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Writes every_type.gguf, two rows of 512 elements of every type that is read, and every_type.safetensors, what they are by the
-package `gguf` (0.19, which is llama.cpp's own).  Random bits, so that every bit of a block counts; scales are ordinary numbers."""
+"""Writes every_type.gguf, two rows of 512 elements of every type that is read, every_type.safetensors, what they are by the
+package `gguf` (0.19, which is llama.cpp's own), and a model in several parts.  Random bits, so that every bit of a block counts; scales are ordinary numbers."""
 import json, struct
 import numpy as np
 from gguf import GGUFWriter, GGMLQuantizationType as T
@@ -45,3 +45,13 @@ with open("every_type.safetensors", "wb") as file:
     file.write(struct.pack("<Q", len(text)) + text)
     for values in expected.values():
         file.write(np.ascontiguousarray(values).tobytes())
+
+# Five tensors in parts of two, the first of which holds the metadata alone, as llama.cpp's gguf-split --no-tensor-first-split makes them.
+writer = GGUFWriter("split.gguf", "llama", split_max_tensors=2, small_first_shard=True)
+writer.add_block_count(7)
+for i in range(5):
+    writer.add_tensor(f"t{i}", np.arange(8, dtype=np.float32).reshape(2, 4) + 100 * i)
+writer.write_header_to_file()
+writer.write_kv_data_to_file()
+writer.write_tensors_to_file()
+writer.close()

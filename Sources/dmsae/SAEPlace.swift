@@ -3,26 +3,28 @@ import Distillation
 import SparseCoding
 import TensorFiles
 
-/// The block after which an SAE is applied, and the one it was trained on.
-struct SAELayer {
+/// Where in a model an SAE is applied, and where it was trained.
+struct SAEPlace {
     /// Where it is applied.
-    let value: Int
-    private let trained: Int?
+    let hook: HookPoint
+    private let trained: HookPoint?
     private let sae: String
 
-    /// The layer asked for, or the SAE's own; another than its own is warned of, and so are a model other than the one it was
+    /// The place asked for, or the SAE's own; another than its own is warned of, and so are a model other than the one it was
     /// trained on, and what its file says of its training that is otherwise here.
     ///
     /// - Throws: `ValidationError` where there is neither; what reading the model's files throws.
-    init(asked: Int?, _ provenance: SAEProvenance, sae: String, model: String) throws {
-        guard let layer = asked ?? provenance.layer else {
-            throw ValidationError("\(sae) names no layer; give --layer")
+    init(asked: HookPoint?, _ provenance: SAEProvenance, sae: String, model: String) throws {
+        guard let hook = asked ?? provenance.hookPoint else {
+            throw ValidationError("\(sae) names no layer; give --layer or --hook")
         }
-        value = layer
-        trained = provenance.layer
+        self.hook = hook
+        trained = provenance.hookPoint
         self.sae = sae
-        if let trained, trained != layer {
-            Terminal.shared.warn("\(sae) was trained on layer \(trained) and is applied after layer \(layer)")
+        if let trained, trained.usual != hook.usual {
+            Terminal.shared.warn(
+                "\(sae) was trained on \(trained.shown) and is applied \(hook.kind == .residPost ? "after" : "at") \(hook.shown)"
+            )
         }
         let place = provenance.place
         // Of an SAE that does not say, nothing is hashed.
@@ -37,9 +39,9 @@ struct SAELayer {
     /// Warns of reconstructions that are worse than the mean of all activations would be.
     func warn(explainedVariance value: Double?) {
         guard let value, value < 0 else { return }
-        let place = trained.map { "it was trained on layer \($0)" } ?? "it names no layer that it was trained on"
+        let place = trained.map { "it was trained on \($0.shown)" } ?? "it names no layer that it was trained on"
         Terminal.shared.warn(
-            "\(sae) explains less than nothing of layer \(self.value) (explained variance \(decimals(value, 3))): \(place); check "
+            "\(sae) explains less than nothing of \(hook.shown) (explained variance \(decimals(value, 3))): \(place); check "
                 + "that SAE, model and layer belong together")
     }
 }

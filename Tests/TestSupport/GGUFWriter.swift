@@ -1,27 +1,43 @@
 import LinearAlgebra
 import TensorFiles
-import TestSupport
 
 /// Writes GGUF files as llama.cpp's converter does.
-struct GGUFWriter {
+package struct GGUFWriter {
     private var metadata: [UInt8] = []
     private var metadataCount: UInt64 = 0
     private var tensors: [(name: String, matrix: Matrix)] = []
 
-    mutating func set(_ key: String, _ value: Int) { put(key, 4, UInt32(value)) }
-    mutating func set(_ key: String, _ value: Float) { put(key, 6, value.bitPattern) }
-    mutating func set(_ key: String, _ value: String) {
+    package init() {}
+
+    package mutating func set(_ key: String, _ value: Int) { put(key, 4, UInt32(value)) }
+    package mutating func set(_ key: String, _ value: Float) { put(key, 6, value.bitPattern) }
+    package mutating func set(_ key: String, _ value: String) {
         metadata += text(key) + bytes(UInt32(8)) + text(value)
         metadataCount += 1
     }
-    mutating func set(_ key: String, _ value: Bool) {
+    package mutating func set(_ key: String, _ value: Bool) {
         metadata += text(key) + bytes(UInt32(7)) + [value ? 1 : 0]
         metadataCount += 1
     }
-    mutating func set(_ key: String, _ values: [String]) { putList(key, 8, values.map(text)) }
-    mutating func set(_ key: String, _ values: [Int]) { putList(key, 5, values.map { bytes(Int32($0)) }) }
-    mutating func set(_ key: String, _ values: [Float]) { putList(key, 6, values.map { bytes($0.bitPattern) }) }
-    mutating func add(_ name: String, _ matrix: Matrix) { tensors.append((name, matrix)) }
+    package mutating func set(_ key: String, _ values: [String]) { putList(key, 8, values.map(text)) }
+    package mutating func set(_ key: String, _ values: [Int]) { putList(key, 5, values.map { bytes(Int32($0)) }) }
+    package mutating func set(_ key: String, _ values: [Float]) { putList(key, 6, values.map { bytes($0.bitPattern) }) }
+    package mutating func add(_ name: String, _ matrix: Matrix) { tensors.append((name, matrix)) }
+
+    /// Writes parts as llama.cpp's `gguf-split` does, the metadata in the first. Returns their paths.
+    package func writeParts(_ count: Int, to stem: String) throws -> [String] {
+        let each = (tensors.count + count - 1) / count
+        return try (0..<count).map { number in
+            var part = number == 0 ? self : GGUFWriter()
+            part.tensors = Array(tensors.dropFirst(number * each).prefix(each))
+            part.set("split.no", number)
+            part.set("split.count", count)
+            part.set("split.tensors.count", tensors.count)
+            let path = "\(stem)-0000\(number + 1)-of-0000\(count).gguf"
+            try part.write(to: path)
+            return path
+        }
+    }
 
     private mutating func put(_ key: String, _ type: UInt32, _ value: UInt32) {
         metadata += text(key) + bytes(type) + bytes(value)
@@ -33,7 +49,7 @@ struct GGUFWriter {
         metadataCount += 1
     }
 
-    func write(to path: String) throws {
+    package func write(to path: String) throws {
         var header = Array("GGUF".utf8) + bytes(UInt32(3)) + bytes(UInt64(tensors.count)) + bytes(metadataCount)
         header += metadata
         var offset: UInt64 = 0
