@@ -81,12 +81,18 @@ public struct Core: Codable, Sendable, Equatable {
         return result
     }
 
-    /// Writes core.json and core.safetensors (`W_enc` [D, c]) into a folder.
+    /// The latents' b_enc [1, c], in this order.
+    public func encoderBiases(of sae: SparseAutoencoder) -> Matrix {
+        Matrix(vector: latents.map { sae.encoderBias[$0.index] })
+    }
+
+    /// Writes core.json and core.safetensors (`W_enc` [D, c] and `b_enc` [c]) into a folder.
     ///
     /// - Throws: `TensorFileError.unwritable`.
-    public func write(encoder: Matrix, to folder: String) throws {
+    public func write(encoder: Matrix, biases: Matrix, to folder: String) throws {
         var writer = SafetensorsWriter()
         writer.add("W_enc", encoder.transposed())
+        writer.add("b_enc", biases, shape: [biases.count])
         try writer.write(to: folder + "/core.safetensors")
         var listed = self
         listed.encoderHash = try SHA256.hexadecimal(ofFile: folder + "/core.safetensors")
@@ -114,6 +120,15 @@ public struct Core: Codable, Sendable, Equatable {
     public static func encoderFile(at path: String) -> String {
         guard path.hasSuffix(".json") else { return path }
         return (path.lastIndex(of: "/").map { String(path[...$0]) } ?? "") + "core.safetensors"
+    }
+
+    /// b_enc [1, c] of the latents whose encoder vectors `encoderRows` gives, on activations as they are.
+    ///
+    /// - Throws: `TensorFileError` for a file without them.
+    public static func encoderBiases(at path: String, count: Int) throws -> Matrix {
+        let file = try SafetensorsFile(path: encoderFile(at: path))
+        _ = try file.require("b_enc", shape: [count])
+        return try file.finiteMatrix("b_enc")
     }
 
     /// Encoder vectors [c, D] of core.json (beside its core.safetensors) or of a core.safetensors.

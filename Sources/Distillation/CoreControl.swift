@@ -28,17 +28,17 @@ public enum CoreControl: String, CaseIterable, Sendable {
         }
     }
 
-    /// Encoder vectors [count, D] of its latents.
+    /// So many of its latents, to be frozen as the core is.
     ///
     /// - Throws: what reading the cycles of the run throws.
-    func encoderRows(_ count: Int, of run: RunFolder, _ recipe: Recipe) throws -> Matrix {
+    func core(_ count: Int, of run: RunFolder, _ recipe: Recipe) throws -> FrozenCore {
         switch self {
         case .random: try Self.drawn(count, of: run, recipe)
         }
     }
 
     /// From cycle 0's candidates as far as they last, then from its other latents.
-    private static func drawn(_ count: Int, of run: RunFolder, _ recipe: Recipe) throws -> Matrix {
+    private static func drawn(_ count: Int, of run: RunFolder, _ recipe: Recipe) throws -> FrozenCore {
         let folder = run.path + "/cycle-0"
         let selected = Set(try Core.read(folder + "/core.json", width: recipe.width).latents.map(\.index))
         let sae = try SAEFolder.read(folder + "/sae").sae
@@ -48,7 +48,9 @@ public enum CoreControl: String, CaseIterable, Sendable {
             .filter { !selected.contains($0) }.prefix(count)
         let rows = Matrix(rows: drawn.count, columns: sae.dIn)
         for (i, j) in drawn.enumerated() { rows.row(i).update(from: sae.encoder.row(j), count: sae.dIn) }
-        return rows
+        return FrozenCore(
+            encoder: rows, biases: Matrix(vector: drawn.map { sae.encoderBias[$0] }),
+            mode: recipe.resolvedFinalCoreMode, recipe)
     }
 }
 

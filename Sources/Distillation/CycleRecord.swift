@@ -2,18 +2,23 @@ import Attribution
 import SparseCoding
 import TensorFiles
 
-/// How one trained SAE turned out; `metrics.json`. Everything in it is a function of the recipe: no times.
+/// How one SAE turned out; `metrics.json`. Everything in it is a function of the recipe: no times. Of an SAE that was not trained
+/// in the run, what its training would say is nil.
 public struct SAERecord: Codable, Sendable, Equatable {
     /// Seed of its parameters.
-    public var seed: UInt64
+    public var seed: UInt64?
     /// Latents frozen from the last core.
     public var frozenCore: Int
     /// Its last training step.
-    public var lastStep: StepRecord
+    public var lastStep: StepRecord?
     /// Latents that had been silent for the plan's number of tokens at the end.
-    public var deadLatents: Int
+    public var deadLatents: Int?
     /// F, latents of the SAE.
     public var width: Int
+
+    /// "12", or "-" where no training counted them.
+    public var dead: String { deadLatents.map { "\($0)" } ?? "-" }
+
     /// On the evaluation text.
     public var evaluation: EvaluationRecord
 }
@@ -93,9 +98,9 @@ package enum FailureSignature {
 
     package static func commonSigns(_ record: SAERecord, _ name: String) -> [String] {
         var warnings: [String] = []
-        if Double(record.deadLatents) > Double(record.width) / 2 {
+        if let dead = record.deadLatents, Double(dead) > Double(record.width) / 2 {
             warnings.append(
-                "\(name): \(record.deadLatents) of \(record.width) latents are dead; "
+                "\(name): \(dead) of \(record.width) latents are dead; "
                     + "narrow the SAE, train longer or raise k")
         }
         if record.frozenCore > 0, record.evaluation.l0_non_core < 0.05 * record.evaluation.l0 {

@@ -24,40 +24,48 @@ extension Distillation {
         let name = "cycle-\(t)"
         if run.has(name + "/" + StepMark.name) { return try finishedCycle(t, dIn: store.record.dIn, mark: &mark) }
         let folder = try place(name)
-        let encoder = try frozen.map { _ in
-            try Core.encoderRows(at: run.path + "/cycle-\(t - 1)/core.json", dIn: store.record.dIn)
+        let core = try frozen.map { _ in
+            try FrozenCore(
+                at: run.path + "/cycle-\(t - 1)/core.json", dIn: store.record.dIn, mode: recipe.coreMode, recipe)
         }
-        let (sae, record) = try trainOne(
-            name, k: recipe.k, seed: seed(t), core: encoder, budget: recipe.cycleBudget, store, evaluation,
-            folder: name + "/sae", after: mark)
-        var (core, scores) = try select(sae, t, previous: frozen, scoring, name, after: mark)
+        let (sae, record) =
+            if t == 0, let start = parts.start {
+                try adopt(start, evaluation, folder: name + "/sae")
+            } else {
+                try trainOne(
+                    name, k: recipe.k, seed: seed(t), core: core, budget: recipe.cycleBudget, store, evaluation,
+                    folder: name + "/sae", after: mark)
+            }
+        var (selected, scores) = try select(sae, t, previous: frozen, scoring, name, after: mark)
         _ = try place(name)
-        let origin = try scoringSettings(of: folder + "/sae")
-        core.origin = origin
+        let origin = try scoringSettings(of: folder + "/sae", isFolded: t == 0 && parts.start?.hadDecoderNorms == true)
+        selected.origin = origin
         var writer = SafetensorsWriter(metadata: origin)
         writer.add("scores", doubles: scores)
-        writer.add("core", integers: core.latents.map { Int64($0.index) })
+        writer.add("core", integers: selected.latents.map { Int64($0.index) })
         try writer.write(to: folder + "/scores.safetensors")
-        try core.write(encoder: core.encoderRows(of: sae), to: folder)
+        try selected.write(
+            encoder: selected.encoderRows(of: sae), biases: selected.encoderBiases(of: sae), to: folder)
         let cycle = CycleRecord(
-            cycle: t, sae: record, coreSize: core.latents.count, carriedOver: core.carriedOver, jaccard: core.jaccard,
-            coverage: core.coverage, candidates: core.candidates)
+            cycle: t, sae: record, coreSize: selected.latents.count, carriedOver: selected.carriedOver,
+            jaccard: selected.jaccard,
+            coverage: selected.coverage, candidates: selected.candidates)
         try log?.append(CycleEvent(record: cycle))
         try JSONRecord.write(cycle, to: folder + "/metrics.json")
         try lock?.requireInPlace()
         mark = try StepMark.write(Self.cycleFiles, of: folder, run: identity, after: mark)
         unlink(scoringState(name))
-        return (cycle, core)
+        return (cycle, selected)
     }
 
     /// How a cycle's scores, and the core selected by them, came about.
-    private func scoringSettings(of sae: String) throws -> [String: String] {
+    private func scoringSettings(of sae: String, isFolded: Bool) throws -> [String: String] {
         var settings = [
             "SAE.sha256": try SHA256.hexadecimal(ofFile: SAEFolder.weights(in: sae)),
             "SAE_configuration.sha256": try SHA256.hexadecimal(ofFile: SAEFolder.configuration(in: sae)),
             "model": parts.modelName, "layer": "\(recipe.layer)", "keep_first": "\(recipe.keepFirst)",
             "sinks": "\(recipe.sinks)",
-            "sequences": "\(recipe.sequences)", "decoder_norms": "unit", "dmsae": parts.version,
+            "sequences": "\(recipe.sequences)", "decoder_norms": isFolded ? "folded" : "unit", "dmsae": parts.version,
             "scorer": recipe.scorer, "scorer.id": parts.scorer.name, "scorer.version": parts.scorer.version,
             "aggregate": recipe.aggregate, "over": recipe.over.rawValue, "signed": "\(recipe.signed)",
             "tau": "\(recipe.tau)", "tokens": "\(recipe.scoreTokens)",
@@ -76,7 +84,8 @@ extension Distillation {
             mark = try StepMark.check(Self.cycleFiles, of: folder, run: identity, after: mark)
             let record = try JSONRecord.read(CycleRecord.self, from: folder + "/metrics.json")
             let core = try Core.read(folder + "/core.json", width: recipe.width)
-            guard record.cycle == t, core.cycle == t, record.sae.seed == seed(t), record.sae.width == recipe.width
+            let seed = t == 0 && parts.start != nil ? nil : seed(t)
+            guard record.cycle == t, core.cycle == t, record.sae.seed == seed, record.sae.width == recipe.width
             else {
                 throw DistillationError.stepDiffers("\(folder)/metrics.json is of another cycle or seed")
             }

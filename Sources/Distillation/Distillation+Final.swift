@@ -21,15 +21,18 @@ extension Distillation {
         // The last cycle's core.safetensors has the encoder vectors in the order of its core.json, of which the
         // stable latents are a part.
         let last = try Core.read(run.path + "/cycle-\(recipe.cycles)/core.json", width: recipe.width)
-        let encoders = try Core.encoderRows(
-            at: run.path + "/cycle-\(recipe.cycles)/core.json", dIn: store.record.dIn)
+        let path = run.path + "/cycle-\(recipe.cycles)/core.json"
+        let encoders = try Core.encoderRows(at: path, dIn: store.record.dIn)
+        let biases = try Core.encoderBiases(at: path, count: encoders.rows)
         let rows = last.latents.indices.filter { last.latents[$0].previousIndex != nil }
-        let frozen = Matrix(rows: rows.count, columns: store.record.dIn)
+        let (frozen, own) = (Matrix(rows: rows.count, columns: encoders.columns), Matrix(rows: 1, columns: rows.count))
         for (i, row) in rows.enumerated() {
             frozen.row(i).update(from: encoders.row(row), count: encoders.columns)
+            own[i] = biases[row]
         }
-        try core.write(encoder: frozen, to: folder)
-        let controls = try controls.map { ($0, try $0.encoderRows(frozen.rows, of: run, recipe)) }
+        try core.write(encoder: frozen, biases: own, to: folder)
+        let stable = FrozenCore(encoder: frozen, biases: own, mode: recipe.resolvedFinalCoreMode, recipe)
+        let controls = try controls.map { ($0, try $0.core(frozen.rows, of: run, recipe)) }
         return try recipe.resolvedFinalK.map { k in
             let name = "final/k-\(k.recipeText)"
             if run.has(name + "/" + StepMark.name) {
@@ -38,16 +41,16 @@ extension Distillation {
             let path = try place(name)
             let seed = seed(recipe.cycles + 1)
             let (_, dmsae) = try trainOne(
-                name + "/dmsae", k: k, seed: seed, core: frozen, budget: recipe.finalBudget, store, evaluation,
+                name + "/dmsae", k: k, seed: seed, core: stable, budget: recipe.finalBudget, store, evaluation,
                 folder: name + "/dmsae", after: mark)
             let (_, baseline) = try trainOne(
                 name + "/baseline", k: k, seed: seed, core: nil, budget: .nonCore, store, evaluation,
                 folder: name + "/baseline", after: mark)
             var record = FinalRecord(k: k, dmsae: dmsae, baseline: baseline)
-            for (control, encoder) in controls {
+            for (control, core) in controls {
                 let part = name + "/" + control.rawValue
                 record[control] = try trainOne(
-                    part, k: k, seed: seed, core: encoder, budget: recipe.finalBudget, store, evaluation, folder: part,
+                    part, k: k, seed: seed, core: core, budget: recipe.finalBudget, store, evaluation, folder: part,
                     after: mark
                 ).1
             }

@@ -11,7 +11,7 @@ extension Distillation {
     ///
     /// - Parameter mark: SHA-256 of the mark of the step before the one that this is a part of.
     func trainOne(
-        _ name: String, k: Double, seed: UInt64, core: Matrix?, budget: BudgetScope, _ store: ActivationStore,
+        _ name: String, k: Double, seed: UInt64, core: FrozenCore?, budget: BudgetScope, _ store: ActivationStore,
         _ evaluation: EvaluationSet, folder: String, after mark: String
     ) throws -> (SparseAutoencoder, SAERecord) {
         let path = try place(folder)
@@ -23,19 +23,24 @@ extension Distillation {
             return try finishedTraining(path, seed: seed, dIn: store.record.dIn, after: mark)
         }
         let layout = try PrefixLayout(
-            groups: recipe.resolvedGroups, width: recipe.width, coreCount: core?.rows ?? 0)
+            groups: recipe.resolvedGroups, width: recipe.width, coreCount: core?.count ?? 0,
+            coreIsPrefix: recipe.corePrefixLoss)
         let plan = try TrainingPlan(
             recipe.trainingSettings(k: k, budget: budget), dIn: store.record.dIn, layout: layout)
-        if budget == .total, let core, let warning = FailureSignature.beforeTotalBudget(core: core.rows, k: k) {
+        if budget == .total, let core, core.mode == .dense,
+            let warning = FailureSignature.beforeTotalBudget(core: core.count, k: k)
+        {
             progress.warn("\(name): \(warning)")
         }
-        let sae = SparseAutoencoder(dIn: store.record.dIn, layout: layout)
-        sae.initialize(seed: seed, core: core, coreDecoder: recipe.coreDecoder)
+        let scale = Float(store.record.inputScale)
+        let sae = SparseAutoencoder(dIn: store.record.dIn, layout: layout, coreIsDense: core?.mode != .sparse)
+        sae.initialize(
+            seed: seed, core: core?.encoder, coreDecoder: recipe.coreDecoder,
+            coreBias: core?.biases.map { biases in Matrix(vector: biases.values.map { $0 / scale }) })
         var state = TrainerState(sae, rule: parts.rule)
         _ = try checkpoints.restore(&state, log: nil, warn: progress.warn)
         let trainer = try Trainer(state, plan: plan, rule: parts.rule, on: parts.device)
         let reader = try store.reader(batch: plan.batchSize, seed: seed)
-        let scale = Float(store.record.inputScale)
         var training = TrainingRun(name: name, steps: plan.steps, progress: progress, stop: stop, lock: lock)
         training.checkpoints = checkpoints
         let provenance = provenance(plan, store.record, seed: seed)
@@ -49,12 +54,7 @@ extension Distillation {
             throw error.kept(in: kept)
         }
         if let warning = outcome.warning(rule: parts.rule) { progress.warn("\(name): \(warning)") }
-        progress.begin("evaluate \(name)", total: recipe.evaluationTokens, unit: "tokens")
-        let metrics = try evaluation.evaluate(sae) {
-            try stop.check()
-            progress.advance(by: $0, detail: "")
-        }
-        progress.end()
+        let metrics = try evaluate(sae, evaluation, name)
         try SAEFolder.write(sae, provenance, to: try place(folder))
         let record = SAERecord(
             seed: seed, frozenCore: layout.coreCount, lastStep: outcome.last,
@@ -65,6 +65,29 @@ extension Distillation {
         try StepMark.write(Self.trainedFiles, of: path, run: identity, after: mark)
         checkpoints.clear()
         return (sae, record)
+    }
+
+    /// Evaluates an SAE that was trained before, in the place of a training.
+    func adopt(
+        _ start: StartingSAE, _ evaluation: EvaluationSet, folder: String
+    ) throws -> (SparseAutoencoder, SAERecord) {
+        let place = ModelPlace(name: parts.modelName, hashes: parts.hashes, layer: recipe.layer)
+        for sentence in start.provenance.place.differences(of: start.path, from: place) { progress.warn(sentence) }
+        for sentence in start.provenance.remarks { progress.warn("\(start.path): \(sentence)") }
+        let metrics = try evaluate(start.sae, evaluation, folder)
+        try SAEFolder.write(start.sae, start.provenance, to: try self.place(folder))
+        return (start.sae, SAERecord(frozenCore: 0, width: start.sae.dSAE, evaluation: metrics))
+    }
+
+    private func evaluate(
+        _ sae: SparseAutoencoder, _ evaluation: EvaluationSet, _ name: String
+    ) throws -> EvaluationRecord {
+        progress.begin("evaluate \(name)", total: recipe.evaluationTokens, unit: "tokens")
+        defer { progress.end() }
+        return try evaluation.evaluate(sae) {
+            try stop.check()
+            progress.advance(by: $0, detail: "")
+        }
     }
 
     /// A training that was finished in a step that was not.
@@ -94,7 +117,8 @@ extension Distillation {
         provenance.rule = "\(parts.rule.name) \(parts.rule.version)"
         provenance.ruleSettings = parts.ruleSettings
         provenance.settings = [
-            "core decoder start": recipe.coreDecoder.rawValue, "input scale": "measured", "order": "shuffled",
+            "core decoder start": recipe.coreDecoder.rawValue, "core bias start": recipe.coreBias.rawValue,
+            "input scale": "measured", "order": "shuffled",
         ].merging(parts.device.record) { $1 }
         provenance.hashes = parts.hashes.filter { !$0.key.hasPrefix("scorer") && !$0.key.hasPrefix("evaluation text") }
         provenance.plan = plan

@@ -32,6 +32,8 @@ public struct DistillationParts: Sendable {
     public var hashes: [String: String]
     /// Version of the program.
     public var version: String
+    /// The SAE in the place of cycle 0's; nil to train one.
+    public var start: StartingSAE?
     /// Where trainings are computed.
     package var device: any TrainingDevice = Lanes.shared
     /// How often the state of a training is kept.
@@ -107,6 +109,12 @@ public final class Distillation {
                 length: recipe.context, contextLength: parts.model.configuration.contextLength)
         }
         let dIn = parts.model.configuration.dModel
+        if let start = parts.start, start.sae.dIn != dIn {
+            throw DistillationError.badStart(
+                path: start.path,
+                reason: "it reads \(start.sae.dIn) numbers, and the model's residual stream has \(dIn)",
+                advice: "give the model that it was trained on")
+        }
         let layout = try PrefixLayout(groups: recipe.resolvedGroups, width: recipe.width)
         // Before there is a run to resume: every cycle trains the same number of latents.
         try TrainingPlan.memory(
@@ -193,6 +201,7 @@ public final class Distillation {
         var settings = HarvestSettings(
             tokens: harvestTokens, seed: UInt64(recipe.seed), modelName: parts.modelName)
         settings.hashes = storeHashes
+        settings.checkpoints = parts.checkpoints
         settings.others = ["sequences": "\(recipe.sequences)", "skip bad lines": "\(recipe.skipBadLines)"]
         settings.others.merge(parts.device.record) { $1 }
         let harvest = Harvest(model: parts.model, layer: recipe.layer, policy: policy, settings: settings)

@@ -24,6 +24,8 @@ public enum DistillationError: Error, CustomStringConvertible, Equatable {
     case cutShort(what: String, folder: String, after: String, kept: String)
     /// Something that was cut short, gone on with from other beginnings.
     case startedOtherwise(what: String, folder: String, key: String, was: String, now: String)
+    /// An SAE that cannot take the place of cycle 0's.
+    case badStart(path: String, reason: String, advice: String)
     /// A finished step of a run whose files do not fit together.
     case badStep(folder: String, reason: String)
     /// What of a finished step is not as it was written.
@@ -83,6 +85,8 @@ public enum DistillationError: Error, CustomStringConvertible, Equatable {
         case .startedOtherwise(let what, let folder, let key, let was, let now):
             "the \(what) into \(folder) was started with \(key) = \(was), now it is \(now); resume it with what it was started "
                 + "with, or choose another --out"
+        case .badStart(let path, let reason, let advice):
+            "\(path) cannot be the SAE of cycle 0 (distill.cycle0): \(reason); \(advice)"
         case .stepDiffers(let reason): reason
         case .badStep(let folder, let reason):
             "\(folder) cannot be read back: \(reason). Delete \(folder) and resume: it is made again"

@@ -21,6 +21,8 @@ public struct HarvestSettings: Sendable {
     public var hashes: [String: String] = [:]
     /// What else the rows depend on, for the record: sequences of a pass, among whose norms sinks stand out.
     public var others: [String: String] = [:]
+    /// How often the rows of a shard that is not full are kept.
+    public var checkpoints = CheckpointRhythm()
     /// Whether a text with fewer tokens than asked for is an error; else they are what is harvested.
     public var needsAllTokens = true
 
@@ -50,15 +52,15 @@ public struct Harvest {
         self.settings = settings
     }
 
-    /// Whole shards of a harvest into `folder` that was cut short; nil where there is none.
-    public static func shardsLeft(in folder: String) -> Int? {
+    /// Tokens that a harvest into `folder` that was cut short had gone through when it was last kept; nil where there is none.
+    public static func tokensDone(in folder: String) -> Int? {
         let path = HarvestedShards.path(in: folder)
         guard !ActivationStore.isAt(folder), exists(path) else { return nil }
-        return (try? JSONRecord.read(HarvestedShards.self, from: path))?.marks.count ?? 0
+        return (try? JSONRecord.read(HarvestedShards.self, from: path))?.last.tokens ?? 0
     }
 
-    /// Harvests until `next` has no more batches or enough tokens are in; goes on after the shards that a harvest of the same left
-    /// in the folder.
+    /// Harvests until `next` has no more batches or enough tokens are in; goes on after what a harvest of the same left in the
+    /// folder.
     ///
     /// - Parameters:
     ///   - next: batches from the start of the text, the same each time.
@@ -71,13 +73,21 @@ public struct Harvest {
     ) throws -> ActivationStore {
         try createFolder(folder)
         let left = try HarvestedShards.left(in: folder, causes: causes, warn: progress.warn)
-        var shards = ShardWriter(
+        var shards = try ShardWriter(
             folder: folder, dIn: model.configuration.dModel, settings: settings, lock: lock, left: left)
         let start = left.last
+        var kept = settings.checkpoints.clock()
         var (tokens, special, sinks, padding, length) = (0, start.special, start.sinks, 0, 0)
         var square = start.square
         progress.begin("harvest", total: settings.tokens, unit: "tokens")
         while tokens < settings.tokens, let batch = try next() {
+            if tokens > start.tokens,
+                stop.isRaised || settings.checkpoints.clock() - kept >= settings.checkpoints.seconds
+            {
+                try shards.keep(
+                    HarvestedShards.Mark(tokens: tokens, special: special, sinks: sinks, square: square))
+                kept = settings.checkpoints.clock()
+            }
             try stop.check()
             defer {
                 tokens += batch.ids.count
@@ -126,7 +136,7 @@ public struct Harvest {
             seed: settings.seed, hashes: settings.hashes, settings: settings.others)
         try lock?.requireInPlace()
         try JSONRecord.write(try record.sealed(), to: folder + "/store.json")
-        unlink(HarvestedShards.path(in: folder))
+        HarvestedShards.clear(folder)
         return try ActivationStore(folder)
     }
 
@@ -154,8 +164,10 @@ private struct ShardWriter {
     private let buffer: Matrix
     private var filled = 0
 
-    /// A writer of what comes after the shards that are there.
-    init(folder: String, dIn: Int, settings: HarvestSettings, lock: OutputLock?, left: HarvestedShards) {
+    /// A writer of what comes after the rows that are there.
+    ///
+    /// - Throws: `TensorFileError` for kept rows that cannot be read.
+    init(folder: String, dIn: Int, settings: HarvestSettings, lock: OutputLock?, left: HarvestedShards) throws {
         self.folder = folder
         self.lock = lock
         self.dIn = dIn
@@ -163,6 +175,11 @@ private struct ShardWriter {
         done = left
         (rows, hashes) = (left.marks.map(\.rows), left.marks.map(\.sha256))
         buffer = Matrix(rows: min(settings.shardRows, settings.tokens), columns: dIn)
+        guard let unfinished = left.unfinished else { return }
+        let file = try SafetensorsFile(path: HarvestedShards.path(of: unfinished, in: folder))
+        _ = try file.require("x", shape: [unfinished.rows, dIn])
+        buffer.elements.update(from: try file.floatPointer("x"), count: unfinished.rows * dIn)
+        filled = unfinished.rows
     }
 
     var isFull: Bool { filled == buffer.rows }
@@ -188,8 +205,25 @@ private struct ShardWriter {
         if var mark {
             (mark.rows, mark.sha256) = (filled, hashes[index])
             done.marks.append(mark)
+            done.unfinished = nil
             try done.write(to: folder)
+            HarvestedShards.removeUnfinished(but: nil, in: folder)
         }
         filled = 0
+    }
+
+    /// Keeps the rows of the shard that is not full, in the order in which they came, and where the harvest is.
+    mutating func keep(_ mark: HarvestedShards.Mark) throws {
+        var mark = mark
+        mark.rows = filled
+        let path = HarvestedShards.path(of: mark, in: folder)
+        try lock?.requireInPlace()
+        let stream = try SafetensorsStream(path: path, [.init(name: "x", rows: filled, columns: dIn)])
+        try stream.append(buffer.elements, rows: filled, to: "x")
+        try stream.finish()
+        mark.sha256 = try SHA256.hexadecimal(ofFile: path)
+        done.unfinished = mark
+        try done.write(to: folder)
+        HarvestedShards.removeUnfinished(but: mark, in: folder)
     }
 }

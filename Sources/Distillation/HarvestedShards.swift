@@ -1,10 +1,11 @@
 import Glibc
 import TensorFiles
 
-/// The shards of a harvest that is not finished, and where in the text each became full; `harvest.json`, written after every shard
-/// and removed with the last. A harvest that was cut short goes on after the last of them that is as it was written.
+/// The shards of a harvest that is not finished, and where in the text each became full; `harvest.json`, removed when the store is
+/// whole. From time to time the rows of the shard that is not full are kept too, as they came. A harvest that was cut short goes on
+/// after the last of these that is as it was written.
 struct HarvestedShards: Codable {
-    /// How far a harvest was when a shard was full.
+    /// How far a harvest was when a shard was full or its rows were kept.
     struct Mark: Codable {
         /// Tokens of the batches that were gone through.
         var tokens = 0
@@ -26,6 +27,8 @@ struct HarvestedShards: Codable {
     var causes: Causes
     /// In the order of the shards.
     var marks: [Mark] = []
+    /// Of the rows after them.
+    var unfinished: Mark?
     /// SHA-256 of this without this line.
     var seal = ""
 
@@ -34,8 +37,13 @@ struct HarvestedShards: Codable {
     /// Where it lies in a store's folder.
     static func path(in folder: String) -> String { folder + "/harvest.json" }
 
-    /// Where a harvest goes on: after the last of its shards, or at the start of the text.
-    var last: Mark { marks.last ?? Mark() }
+    /// The file of the rows of a shard that is not full.
+    static func path(of unfinished: Mark, in folder: String) -> String {
+        "\(folder)/unfinished-\(unfinished.tokens).safetensors"
+    }
+
+    /// Where a harvest goes on: at the start of the text if nothing is there.
+    var last: Mark { unfinished ?? marks.last ?? Mark() }
 
     private func sealed() throws -> HarvestedShards {
         var result = self
@@ -46,6 +54,20 @@ struct HarvestedShards: Codable {
 
     /// - Throws: `TensorFileError.unwritable`.
     func write(to folder: String) throws { try JSONRecord.write(try sealed(), to: Self.path(in: folder)) }
+
+    /// Removes it with the rows of what was not finished.
+    static func clear(_ folder: String) {
+        unlink(path(in: folder))
+        removeUnfinished(but: nil, in: folder)
+    }
+
+    /// Removes kept rows, all or all but those of one mark.
+    static func removeUnfinished(but kept: Mark?, in folder: String) {
+        for name in (try? namesInFolder(folder)) ?? [] where name.hasPrefix("unfinished-") {
+            let path = folder + "/" + name
+            if kept.map({ Self.path(of: $0, in: folder) }) != path { unlink(path) }
+        }
+    }
 
     /// What a harvest that was cut short left in `folder`, up to the first shard that is not as it was written; nothing where it
     /// left nothing.
@@ -68,7 +90,15 @@ struct HarvestedShards: Codable {
             guard (try? SHA256.hexadecimal(ofFile: shard)) != mark.sha256 else { continue }
             warn("\(shard) is not as the harvest wrote it; harvesting from there on")
             left.marks.removeSubrange(index...)
+            left.unfinished = nil
             break
+        }
+        if let mark = left.unfinished {
+            let rows = Self.path(of: mark, in: folder)
+            if (try? SHA256.hexadecimal(ofFile: rows)) != mark.sha256 {
+                warn("\(rows) is not as the harvest wrote it; harvesting from the last whole shard on")
+                left.unfinished = nil
+            }
         }
         return left
     }

@@ -99,9 +99,24 @@ extension Recipe {
         RecipeKey("distill.tau", \.tau, "The core is the smallest set with this fraction of all attribution."),
         RecipeKey("distill.cycles", \.cycles, "Cycles after cycle 0; the final core is what the last two agree on."),
         RecipeKey(
+            "distill.cycle0", \.cycle0,
+            "SAE to begin with, in any format that convert reads; its width, groups, k and layer are then those of the recipe, and "
+                + "what its files do not say has to be given. auto: cycle 0 trains one."),
+        RecipeKey(
+            "distill.core_mode", \.coreMode,
+            "Core latents fire wherever they are positive (dense), or compete for the budget like the others (sparse)."),
+        RecipeKey(
+            "distill.core_prefix_loss", \.corePrefixLoss,
+            "Add the reconstruction by the core alone to the prefixes of the loss."),
+        RecipeKey(
+            "distill.core_bias", \.coreBias,
+            "b_enc of a frozen core starts at 0 (fresh), or as it was where the core was selected (transfer)."),
+        RecipeKey(
             "distill.core_decoder_init", \.coreDecoder,
             "Decoder rows of a frozen core start as random unit rows, or as the encoder vector at unit norm."),
         RecipeKey("final.k", \.finalK, "Total L0 of the final SAEs, one DMSAE and one baseline each; auto: train.k."),
+        RecipeKey(
+            "final.core_mode", \.finalCoreMode, "Of the final DMSAEs, as distill.core_mode; auto: the same."),
         RecipeKey(
             "final.budget", \.finalBudget, "Of the final DMSAE: total compares fairly with a plain Matryoshka SAE."),
         RecipeKey(

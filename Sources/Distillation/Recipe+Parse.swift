@@ -102,6 +102,7 @@ extension Recipe {
             throw DistillationError.unknownKey(key: name, nearest: Self.nearest(to: name))
         }
         try key.set(&self, value)
+        given.insert(name)
     }
 
     /// The key that was most likely meant: one whose last part is the same, or one that differs in few letters.

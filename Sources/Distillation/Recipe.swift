@@ -4,7 +4,9 @@ import SparseCoding
 
 /// Everything a distillation is told. Every key has a default and a line of documentation in `Recipe.keys`; optional
 /// values are "auto" in a file and resolved when the run starts.
-public struct Recipe: Sendable, Equatable {
+public struct Recipe: Sendable {
+    /// Keys that a file or an option named.
+    var given: Set<String> = []
     /// Seed of everything drawn at random.
     public var seed = 1
     /// Language model: a folder, a .gguf file, or "demo" for the fetched one.
@@ -77,10 +79,20 @@ public struct Recipe: Sendable, Equatable {
     public var tau = 0.9
     /// T, cycles after cycle 0.
     public var cycles = 7
+    /// An SAE in the place of cycle 0's: any that `convert` reads.
+    public var cycle0: String?
+    /// How core latents are selected while distilling.
+    public var coreMode = CoreMode.dense
     /// How the core's decoder rows start.
     public var coreDecoder = CoreDecoderStart.random
+    /// How the core's b_enc starts.
+    public var coreBias = CoreBiasStart.fresh
+    /// Whether the core alone is a prefix of the loss.
+    public var corePrefixLoss = false
     /// k of the final SAEs.
     public var finalK: [Double]?
+    /// How core latents of the final DMSAE are selected; nil for as while distilling.
+    public var finalCoreMode: CoreMode?
     /// Budget of the final DMSAE.
     public var finalBudget = BudgetScope.total
     /// Whether a DMSAE with a random core is trained beside the final one.
@@ -105,6 +117,9 @@ public struct Recipe: Sendable, Equatable {
 
     /// k of the final SAEs.
     public var resolvedFinalK: [Double] { finalK ?? [k] }
+
+    /// How core latents of the final DMSAEs are selected.
+    var resolvedFinalCoreMode: CoreMode { finalCoreMode ?? coreMode }
 
     /// Checks what can be checked before any work.
     ///
@@ -204,4 +219,9 @@ public struct Recipe: Sendable, Equatable {
         settings.budget = budget
         return settings
     }
+}
+
+extension Recipe: Equatable {
+    /// Whether every key has the same value.
+    public static func == (a: Recipe, b: Recipe) -> Bool { a.settings.map(\.value) == b.settings.map(\.value) }
 }

@@ -35,7 +35,9 @@ public struct RunRecord: Codable, Sendable, Equatable {
     static let changeableKey = "final.k"
 
     /// Keys that say where something is. What it is, its hash says, and the settings for plugins.
-    static let places = ["model", "text", "evaluate.text", "train.sparsity", "score.scorer"]
+    static let places = [
+        "model", "text", "evaluate.text", "train.sparsity", "score.scorer", "distill.cycle0",
+    ]
 
     /// Everything that results depend on, by name; of two runs of which all of it is the same, the results are.
     var causes: [(name: String, value: String)] {

@@ -10,7 +10,7 @@ public struct CheckpointRhythm: Sendable {
     /// Seconds of a clock that only runs forwards.
     public var clock: @Sendable () -> Double
 
-    /// Every so many seconds: ten minutes of a training are lost at most.
+    /// Every so many seconds: ten minutes of work are lost at most.
     public init(seconds: Double = 600, clock: @escaping @Sendable () -> Double = monotonicSeconds) {
         (self.seconds, self.clock) = (seconds, clock)
     }

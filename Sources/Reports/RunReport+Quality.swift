@@ -11,7 +11,7 @@ extension RunReport {
                 return [
                     "\(name), k = \(number(final.k))", "\(record.frozenCore)", short(e.l0, 1), short(e.l0_core, 1),
                     short(e.explained_variance), short(e.cossim), short(e.ce_loss_score), short(e.ce_loss_with_sae),
-                    "\(record.deadLatents)",
+                    record.dead,
                 ]
             }
         }

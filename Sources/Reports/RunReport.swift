@@ -90,7 +90,7 @@ public struct RunReport {
                 cycle.cycle == 0 ? "–" : "\(cycle.carriedOver) of \(cycle.sae.frozenCore)",
                 cycle.jaccard.map { short($0) } ?? "–", short(cycle.coverage), short(e.explained_variance),
                 short(e.l0, 1), short(e.l0_core, 1), short(e.ce_loss_score),
-                "\(cycle.sae.deadLatents)",
+                cycle.sae.dead,
             ]
         }
         return table(heads, rows)

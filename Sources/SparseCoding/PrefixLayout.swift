@@ -1,19 +1,22 @@
 /// How the latents of a Matryoshka SAE are nested: the core first, then the groups.
 ///
 /// With a core of c latents, group i has ⌊gᵢ·(F − c)/F⌋ latents, the remainder goes to the last; m₁ = c + group 1,
-/// mᵢ = mᵢ₋₁ + group i, mₙ = F. The innermost prefix, the one attribution looks at, is m₁.
+/// mᵢ = mᵢ₋₁ + group i, mₙ = F. The innermost prefix, the one attribution looks at, is m₁; where the loss has a prefix for the
+/// core alone, that one is m₀ = c, and n + 1 prefixes share the loss.
 public struct PrefixLayout: Equatable, Sendable {
     /// Group sizes without a core; they sum to F.
     public let groups: [Int]
     /// c, the latents 0..<c.
     public let coreCount: Int
-    /// m₁ < … < mₙ = F.
+    /// Whether the core alone is a prefix.
+    public let coreIsPrefix: Bool
+    /// m₁ < … < mₙ = F, those whose reconstructions the loss is about; m₀ = c before them where the core is one.
     public let prefixes: [Int]
 
     /// The layout of `groups` around a core.
     ///
     /// - Throws: `SparseCodingError` when a group is or becomes empty, or the core leaves nothing.
-    public init(groups: [Int], coreCount: Int = 0) throws {
+    public init(groups: [Int], coreCount: Int = 0, coreIsPrefix: Bool = false) throws {
         guard !groups.isEmpty else {
             throw SparseCodingError.badSetting(name: "groups", value: "empty", wanted: "a list of sizes")
         }
@@ -38,18 +41,21 @@ public struct PrefixLayout: Equatable, Sendable {
         self.groups = groups
         self.coreCount = coreCount
         var end = coreCount
-        prefixes = sizes.map {
-            end += $0
-            return end
-        }
+        self.coreIsPrefix = coreIsPrefix && coreCount > 0
+        prefixes =
+            (self.coreIsPrefix ? [coreCount] : [])
+            + sizes.map {
+                end += $0
+                return end
+            }
     }
 
     /// Group sizes that must sum to `width`.
-    public init(groups: [Int], width: Int, coreCount: Int = 0) throws {
+    public init(groups: [Int], width: Int, coreCount: Int = 0, coreIsPrefix: Bool = false) throws {
         guard Self.sum(groups) == width else {
             throw SparseCodingError.groupsDoNotSum(groups: groups, width: width)
         }
-        try self.init(groups: groups, coreCount: coreCount)
+        try self.init(groups: groups, coreCount: coreCount, coreIsPrefix: coreIsPrefix)
     }
 
     /// Latents are counted in 32 bits; 2²⁴ of them are far beyond any SAE, so more is a slip of the finger that must
@@ -68,7 +74,7 @@ public struct PrefixLayout: Equatable, Sendable {
     public var latentCount: Int { prefixes[prefixes.count - 1] }
 
     /// m₁: core and first group.
-    public var innermost: Int { prefixes[0] }
+    public var innermost: Int { prefixes[coreIsPrefix ? 1 : 0] }
 
     /// The fractions 1/32, 1/16, 1/8, 1/4 and the rest, of arXiv:2503.17547's reference runs.
     public static func standardGroups(width: Int) -> [Int] {

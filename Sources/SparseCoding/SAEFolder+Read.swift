@@ -95,7 +95,8 @@ extension SAEFolder {
         _ configuration: SAEConfiguration, _ own: OwnConfiguration?, width: Int
     ) throws -> PrefixLayout {
         if let own {
-            let layout = try PrefixLayout(groups: own.groups, width: width, coreCount: own.core)
+            let layout = try PrefixLayout(
+                groups: own.groups, width: width, coreCount: own.core, coreIsPrefix: own.prefixes.first == own.core)
             for (name, said) in [("prefixes", own.prefixes), ("matryoshka_widths", configuration.prefixes)] {
                 guard let said, said != layout.prefixes else { continue }
                 throw SparseCodingError.badSetting(

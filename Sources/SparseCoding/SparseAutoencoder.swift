@@ -44,8 +44,11 @@ public final class SparseAutoencoder: @unchecked Sendable {
 
     /// Draws parameters: decoder rows ~ U(−√(6/D), √(6/D)) scaled to unit norm, W_enc = W_decᵀ, biases 0.
     ///
-    /// With a frozen core its encoder vectors replace the first c; `coreDecoder` says what its decoder rows are.
-    public func initialize(seed: UInt64, core: Matrix? = nil, coreDecoder: CoreDecoderStart = .random) {
+    /// With a frozen core its encoder vectors replace the first c; `coreDecoder` says what its decoder rows are, and `coreBias`
+    /// [1, c], where it is given, is its b_enc.
+    public func initialize(
+        seed: UInt64, core: Matrix? = nil, coreDecoder: CoreDecoderStart = .random, coreBias: Matrix? = nil
+    ) {
         let bound = (6 / Float(dIn)).squareRoot()
         let random = CounterRandom(seed: seed, purpose: .decoderInitialization)
         random.fill(UnsafeMutableBufferPointer(start: decoder.elements, count: decoder.count), from: -bound, to: bound)
@@ -56,6 +59,7 @@ public final class SparseAutoencoder: @unchecked Sendable {
         inference = nil
         guard let core else { return }
         replaceCoreEncoder(core)
+        if let coreBias { encoderBias.elements.update(from: coreBias.elements, count: core.rows) }
         guard coreDecoder == .encoder else { return }
         for j in 0..<core.rows {
             decoder.row(j).update(from: core.row(j), count: dIn)
@@ -91,6 +95,22 @@ public final class SparseAutoencoder: @unchecked Sendable {
         result.subtractsDecoderBias = subtractsDecoderBias
         return result
     }
+}
+
+/// How core latents are selected.
+public enum CoreMode: String, Sendable, Codable, CaseIterable {
+    /// Kept wherever p > 0 (the paper's, while distilling).
+    case dense
+    /// They compete like the others (the paper's appendix E).
+    case sparse
+}
+
+/// How b_enc of a frozen core starts.
+public enum CoreBiasStart: String, Sendable, Codable, CaseIterable {
+    /// At 0: nothing but the encoder vector carries over (the paper's).
+    case fresh
+    /// As it was where the core was selected. b_dec is another there, so that activations are not those of then.
+    case transfer
 }
 
 /// How the decoder rows of a frozen core start.

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Distillation
 import LanguageModeling
+import SAEFormats
 import TensorFiles
 
 /// `dmsae distill RECIPE`: the whole method into a run folder.
@@ -32,13 +33,18 @@ struct DistillCommand: ParsableCommand {
 
     func run() throws {
         output.apply()
-        let recipe = try loadRecipe()
+        var recipe = try loadRecipe()
         if printRecipe { return print(recipe.documented(), terminator: "") }
         let folder = out ?? "runs/" + name
         Interruption.install(
             advice: "interrupted; what is done is in \(folder), continue with: "
                 + (["dmsae distill \(self.recipe)"] + set.map { "--set '\($0)'" } + ["--out \(folder) --resume"])
                 .joined(separator: " "))
+        let start = try recipe.cycle0.map { path in
+            let (sae, provenance) = try SAEFormats.read(path)
+            return try StartingSAE(sae, provenance, path: path)
+        }
+        if let start { try recipe.adopt(start) }
         try recipe.validate()
         try OutputPlace.requireFolder(folder, holdingOnly: "run.json")
         try Surroundings.prepareToCompute(
@@ -49,6 +55,7 @@ struct DistillCommand: ParsableCommand {
         var parts = try DistillationParts(
             recipe, plugins, on: place, folder: folder, corpora: &corpora)
         parts.device = device
+        parts.start = start
         parts.checkpoints = checkpoints.rhythm
         let distillation = try Distillation(
             recipe, parts: parts, folder: folder, progress: terminal, stop: Interruption.request)

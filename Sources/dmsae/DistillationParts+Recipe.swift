@@ -1,6 +1,7 @@
 import Distillation
 import LanguageModeling
 import PluginHost
+import SAEFormats
 import TensorFiles
 
 extension DistillationParts {
@@ -54,7 +55,8 @@ extension DistillationParts {
             named: recipe.excludeTokens ?? [], of: tokenizer, vocabularySize: vocabularySize)
         var hashes = try fileHashes(
             [("model", modelFiles(modelPath))] + corpus.roles("text")
-                + (evaluationCorpus?.roles("evaluation text") ?? []))
+                + (evaluationCorpus?.roles("evaluation text") ?? [])
+                + [("cycle 0", recipe.cycle0.map(SAEFormats.files) ?? [])])
         hashes.merge(rule.hashes("sparsity rule")) { $1 }
         hashes.merge(scorer.hashes("scorer")) { $1 }
         // It is wanted at the end of a cycle, when a refusal would cost the training.

@@ -13,7 +13,7 @@ enum DistillationTable {
             record.sae.frozenCore > 0 ? "\(record.carriedOver)/\(record.sae.frozenCore)" : "-",
             record.jaccard.map { decimals($0, 3) } ?? "-", decimals(record.coverage, 3),
             decimals(e.explained_variance, 3), decimals(e.l0, 1), decimals(e.l0_core, 1),
-            decimals(e.ce_loss_score, 3), "\(record.sae.deadLatents)/\(record.sae.width)",
+            decimals(e.ce_loss_score, 3), "\(record.sae.dead)/\(record.sae.width)",
         ])
     }
 
@@ -31,7 +31,7 @@ enum DistillationTable {
                         decimals(e.explained_variance, 3),
                         decimals(e.cossim, 3), decimals(e.l0, 1), decimals(e.l0_core, 1),
                         decimals(e.ce_loss_score, 3), decimals(e.ce_loss_with_sae, 3),
-                        "\(sae.deadLatents)/\(sae.width)",
+                        "\(sae.dead)/\(sae.width)",
                     ]) + "\n"
             }
         }

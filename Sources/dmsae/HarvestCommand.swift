@@ -9,8 +9,8 @@ struct HarvestCommand: ParsableCommand {
         commandName: "harvest", abstract: "Run text through a model and store its residual stream after a block.",
         discussion: """
             First positions, special tokens and attention sinks are left out; how many is recorded in store.json. Of a text \
-            with fewer tokens than asked for, all are stored, with a warning. A harvest that is stopped or killed goes on after its \
-            last whole shard (65,536 rows) with the same command and --resume.
+            with fewer tokens than asked for, all are stored, with a warning. A harvest that is stopped or killed goes on with the same \
+            command and --resume.
 
             Example: dmsae harvest --model smollm2.gguf --layer 15 --text wiki.jsonl --tokens 100000 --out store
             """)
@@ -28,6 +28,7 @@ struct HarvestCommand: ParsableCommand {
     var seed = 1
     @Flag(help: "Go on with the harvest into --out that was cut short.")
     var resume = false
+    @OptionGroup var checkpoints: CheckpointOptions
     @OptionGroup var splice: SpliceOptions
     @OptionGroup var place: DeviceOptions
     @OptionGroup var output: OutputOptions
@@ -47,10 +48,9 @@ struct HarvestCommand: ParsableCommand {
         if exists(out + "/store.json") {
             throw DistillationError.storeExists(folder: out)
         }
-        let left = Harvest.shardsLeft(in: out)
+        let left = Harvest.tokensDone(in: out)
         if let left, !resume {
-            throw DistillationError.cutShort(
-                what: "harvest", folder: out, after: "\(left) shard\(left == 1 ? "" : "s")", kept: out)
+            throw DistillationError.cutShort(what: "harvest", folder: out, after: "\(left) tokens", kept: out)
         }
         if left == nil && resume { throw DistillationError.nothingToResume(folder: out) }
         let text = try corpus.open()
@@ -59,6 +59,7 @@ struct HarvestCommand: ParsableCommand {
         let data = try corpus.dataset(of: text, tokenizer, loaded, tokens: tokens)
         var settings = HarvestSettings(tokens: tokens, seed: UInt64(seed), modelName: lastComponent(model))
         settings.skippedTokens = corpus.skip
+        settings.checkpoints = checkpoints.rhythm
         settings.needsAllTokens = false
         settings.others = [
             "context": "\(corpus.context)", "sequences": "\(corpus.sequences)",
@@ -78,10 +79,9 @@ struct HarvestCommand: ParsableCommand {
                 next: { try data.nextBatch(sequences: corpus.sequences) }, to: out, lock: lock,
                 progress: Terminal.shared, stop: Interruption.request)
         } catch DistillationError.interrupted {
-            if let shards = Harvest.shardsLeft(in: out) {
+            if let tokens = Harvest.tokensDone(in: out) {
                 Interruption.advise(
-                    "interrupted after \(shards) shard\(shards == 1 ? "" : "s"); the same command with --resume goes on "
-                        + "from there")
+                    "interrupted after \(tokens) tokens; the same command with --resume goes on from there")
             }
             throw DistillationError.interrupted
         }

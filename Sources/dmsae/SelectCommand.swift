@@ -53,7 +53,8 @@ struct SelectCommand: ParsableCommand {
             try requireCount(values.count, of: autoencoder, sae, scored: file)
             try OutputPlace.requireFolder(out, holdingOnly: nil)
             try createFolder(out)
-            try core.write(encoder: core.encoderRows(of: autoencoder), to: out)
+            try core.write(
+                encoder: core.encoderRows(of: autoencoder), biases: core.encoderBiases(of: autoencoder), to: out)
         }
         if output.json { return print(try JSONRecord.text(core)) }
         print(

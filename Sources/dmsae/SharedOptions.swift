@@ -17,11 +17,11 @@ struct OutputOptions: ParsableArguments {
     func apply() { if quiet { Terminal.shared.silence() } }
 }
 
-/// Options of commands that train.
+/// Options of commands that harvest or train.
 struct CheckpointOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Keep the state of a training every so many minutes, and when it is stopped, to go on from with --resume.",
+            "Keep the state of what takes long every so many minutes, and when it is stopped, to go on from with --resume.",
             valueName: "MINUTES"))
     var checkpointEvery = 10.0
 
@@ -142,3 +142,5 @@ extension BudgetScope: ExpressibleByArgument {}
 extension AggregateScope: ExpressibleByArgument {}
 extension DecoderBiasStart: ExpressibleByArgument {}
 extension CoreDecoderStart: ExpressibleByArgument {}
+extension CoreBiasStart: ExpressibleByArgument {}
+extension CoreMode: ExpressibleByArgument {}

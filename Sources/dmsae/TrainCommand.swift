@@ -1,6 +1,7 @@
 import ArgumentParser
 import Attribution
 import Distillation
+import LinearAlgebra
 import PluginHost
 import SAEFormats
 import SparseCoding
@@ -42,8 +43,16 @@ struct TrainCommand: ParsableCommand {
     var noShuffle = false
     @Option(help: "core.json or core.safetensors whose encoder vectors are frozen.")
     var core: String?
-    @Option(help: "How core latents are selected; sparse cores come later.")
-    var coreMode: CoreMode = .dense
+    @Option(
+        help: ArgumentHelp(
+            "Core latents fire wherever they are positive, or compete for the budget like the others; default dense.",
+            valueName: "dense|sparse"))
+    var coreMode: CoreMode?
+    @Flag(
+        help: "Add the reconstruction by the core alone to the prefixes of the loss, so that there is one weight more.")
+    var corePrefixLoss = false
+    @Option(help: "b_enc of the core starts at 0, or as it was where the core was selected.")
+    var coreBias: CoreBiasStart = .fresh
     @Option(help: "Decoder rows of the core start as random unit rows, or as the encoder vector at unit norm.")
     var coreDecoderInit: CoreDecoderStart = .random
     @Option(help: "What a dense core may use of the budget.")
@@ -80,13 +89,22 @@ struct TrainCommand: ParsableCommand {
     @OptionGroup var plugins: PluginOptions
     @OptionGroup var output: OutputOptions
 
-    enum CoreMode: String, ExpressibleByArgument, CaseIterable { case dense }
     enum InputScale: String, ExpressibleByArgument, CaseIterable { case none, measured }
 
     func validate() throws {
         guard steps >= 1 else { throw ValidationError("--steps is \(steps); it must be at least 1") }
         try require("--seed", seed, in: 0...Int.max)
         try require("--batch", batch, in: 1...Int(Int32.max))
+        for (option, isGiven) in [("--core-mode", coreMode != nil), ("--core-bias transfer", coreBias == .transfer)]
+        where isGiven && core == nil {
+            throw ValidationError("\(option) is about the core that --core names; give one")
+        }
+        if corePrefixLoss && core == nil && self.`init` == nil {
+            throw ValidationError("--core-prefix-loss needs a core; give --core")
+        }
+        if coreBias == .transfer && self.`init` != nil {
+            throw ValidationError("b_enc is that of --init; leave --core-bias out")
+        }
         // The other numbers are `TrainingPlan`'s to check.
     }
 
@@ -102,7 +120,7 @@ struct TrainCommand: ParsableCommand {
         let device = try place.trainingDevice()
         let rule = try plugins.rule(sparsity, output: out)
         let source = try rows()
-        let (sae, start) = try startingPoint(dIn: source.dIn)
+        let (sae, start) = try startingPoint(dIn: source.dIn, inputScale: source.scale)
         try warnOfOtherPlaces(source, start)
         let plan = try TrainingPlan(settings(), dIn: source.dIn, layout: sae.layout)
         // It is wanted at the end, when a refusal would cost the training.
@@ -196,6 +214,7 @@ struct TrainCommand: ParsableCommand {
             "activations": lastComponent(activations), "sparsity": sparsity, "input scale": inputScale.rawValue,
             "order": noShuffle ? "as in the file" : "shuffled", "core decoder start": coreDecoderInit.rawValue,
             "start": self.`init`.map(lastComponent) ?? "random", "core": core.map(lastComponent) ?? "none given",
+            "core bias start": coreBias.rawValue,
         ]
         settings["decoder norms of the start"] = start?.scale.rawValue
         return settings
@@ -243,7 +262,13 @@ struct TrainCommand: ParsableCommand {
         let scale: LatentScale
     }
 
-    private func startingPoint(dIn: Int) throws -> (SparseAutoencoder, Start?) {
+    /// In units of the training.
+    private func coreBiases(_ count: Int, inputScale: Float) throws -> Matrix? {
+        guard let core, coreBias == .transfer else { return nil }
+        return Matrix(vector: try Core.encoderBiases(at: core, count: count).values.map { $0 / inputScale })
+    }
+
+    private func startingPoint(dIn: Int, inputScale: Float) throws -> (SparseAutoencoder, Start?) {
         let loaded = try self.`init`.map { try SAEFormats.read($0) }
         if let loaded, loaded.sae.dIn != dIn {
             throw SparseCodingError.inputWidth(found: dIn, wanted: loaded.sae.dIn)
@@ -259,19 +284,24 @@ struct TrainCommand: ParsableCommand {
         guard let total else { throw ValidationError("give --width, --groups or --init") }
         try require("--width", total, in: 1...Int.max)
         let sizes = groups?.values ?? loaded?.sae.layout.groups ?? PrefixLayout.standardGroups(width: total)
-        let layout = try PrefixLayout(groups: sizes, width: total, coreCount: frozen?.rows ?? 0)
+        let layout = try PrefixLayout(
+            groups: sizes, width: total, coreCount: frozen?.rows ?? 0,
+            coreIsPrefix: corePrefixLoss || core == nil && loaded?.sae.layout.coreIsPrefix == true)
         try TrainingPlan.memory(dIn: dIn, layout: layout, k: k, batch: batch, copies: loaded == nil ? 0 : 1).check()
         guard let loaded else {
-            let sae = SparseAutoencoder(dIn: dIn, layout: layout)
-            sae.initialize(seed: UInt64(seed), core: frozen, coreDecoder: coreDecoderInit)
+            let sae = SparseAutoencoder(dIn: dIn, layout: layout, coreIsDense: coreMode != .sparse)
+            sae.initialize(
+                seed: UInt64(seed), core: frozen, coreDecoder: coreDecoderInit,
+                coreBias: try coreBiases(layout.coreCount, inputScale: inputScale))
             return (sae, nil)
         }
         if let path = self.`init` { Terminal.shared.warn(remarksOf: path, loaded.provenance) }
         guard loaded.sae.dSAE == total else {
             throw SparseCodingError.groupsDoNotSum(groups: sizes, width: loaded.sae.dSAE)
         }
-        // A core that is given is dense; one that is inherited is what it was.
-        let sae = loaded.sae.copy(layout: layout, coreIsDense: core != nil || loaded.sae.coreIsDense)
+        // A core that is given is as it is asked for; one that is inherited is what it was.
+        let sae = loaded.sae.copy(
+            layout: layout, coreIsDense: core == nil ? loaded.sae.coreIsDense : coreMode != .sparse)
         if let frozen { sae.replaceCoreEncoder(frozen) }
         return (sae, Start(provenance: loaded.provenance, scale: norms == nil ? .unit : .folded))
     }

@@ -39,35 +39,77 @@ func randomTokens(sequences: Int, length: Int, from first: Int = 0, count: Int =
             stop: StopRequest())
     }
 
-    /// Stopped in the batch `cut`, and gone on with.
-    @Test(arguments: [0, 7, 10, 18, 19]) func aHarvestThatIsCutShortGoesOnAfterItsLastWholeShard(_ cut: Int) throws {
-        let elsewhere = TemporaryFolder(), stop = StopRequest()
-        func harvest(_ folder: String, stopIn cut: Int? = nil) throws -> ActivationStore {
-            var settings = HarvestSettings(tokens: 1600, seed: 5, modelName: "llama")
-            settings.shardRows = 500
-            let source = randomTokens(sequences: 4, length: 20)
-            var batch = 0
-            return try Harvest(model: model, layer: 1, policy: policy, settings: settings).run(
-                next: {
-                    if batch == cut { stop.raise() }
-                    batch += 1
-                    return try source()
-                }, to: folder, progress: SilentProgress(), stop: cut == nil ? StopRequest() : stop)
-        }
-        let whole = try harvest(elsewhere.path).record
-        #expect(whole.shardRows.count == 3)
-        #expect(throws: DistillationError.interrupted) { try harvest(folder.path, stopIn: cut) }
-        let shards = Harvest.shardsLeft(in: folder.path)
-        #expect(shards == [0: nil, 7: nil, 10: 1, 18: 2, 19: 2][cut])
-        if cut == 18 {
-            // The second shard is not what was written: it is made again.
-            var bytes = contents(of: folder.file("shard-00001.safetensors"))
-            bytes[bytes.count - 1] ^= 1
-            try AtomicFile.write(bytes, to: folder.file("shard-00001.safetensors"))
-        }
-        #expect(try harvest(folder.path).record == whole)
+    /// A harvest of 1,600 tokens in batches of 80, a shard being full after the eighth or ninth.
+    private func harvest(
+        to folder: String, stoppedBefore cut: Int? = nil, every seconds: Double = 1e9, killed: Bool = false
+    ) throws -> ActivationStore {
+        struct Killed: Error {}
+        var settings = HarvestSettings(tokens: 1600, seed: 5, modelName: "llama")
+        settings.shardRows = 500
+        settings.checkpoints = CheckpointRhythm(seconds: seconds, clock: TickingClock().read)
+        let source = randomTokens(sequences: 4, length: 20), stop = StopRequest()
+        var batch = 0
+        return try Harvest(model: model, layer: 1, policy: policy, settings: settings).run(
+            next: {
+                if batch == cut {
+                    if killed { throw Killed() }
+                    stop.raise()
+                }
+                batch += 1
+                return try source()
+            }, to: folder, progress: SilentProgress(), stop: stop)
+    }
+
+    private func expectWhole(_ record: ActivationStoreRecord) throws {
+        #expect(try harvest(to: folder.path).record == record)
         try ActivationStore(folder.path).verify(progress: SilentProgress(), stop: StopRequest())
-        #expect(Harvest.shardsLeft(in: folder.path) == nil && !exists(folder.file("harvest.json")))
+        #expect(
+            folder.names == ["shard-00000", "shard-00001", "shard-00002"].map { $0 + ".safetensors" } + ["store.json"])
+    }
+
+    @Test(arguments: [1, 7, 10, 18, 19]) func aHarvestThatIsStoppedGoesOnWhereItWas(_ cut: Int) throws {
+        let elsewhere = TemporaryFolder()
+        let whole = try harvest(to: elsewhere.path).record
+        #expect(whole.shardRows.count == 3)
+        #expect(throws: DistillationError.interrupted) { try harvest(to: folder.path, stoppedBefore: cut) }
+        #expect(Harvest.tokensDone(in: folder.path) == 80 * cut)
+        try expectWhole(whole)
+    }
+
+    /// Rows are kept after every other batch, and after every whole shard.
+    @Test(arguments: [0, 1, 2, 8, 13, 17, 19]) func aHarvestThatIsKilledGoesOnFromWhatItKept(_ cut: Int) throws {
+        let elsewhere = TemporaryFolder()
+        let whole = try harvest(to: elsewhere.path).record
+        #expect(throws: (any Error).self) { try harvest(to: folder.path, stoppedBefore: cut, every: 2, killed: true) }
+        let done = Harvest.tokensDone(in: folder.path)
+        #expect(cut < 2 ? done == nil : (80 * (cut - 3)...80 * cut).contains(done ?? -1))
+        try expectWhole(whole)
+    }
+
+    @Test func whatAHarvestKeptAndWasChangedIsMadeAgain() throws {
+        let elsewhere = TemporaryFolder()
+        let whole = try harvest(to: elsewhere.path).record
+        func damage(_ name: String) throws {
+            var bytes = contents(of: folder.file(name))
+            bytes[bytes.count - 1] ^= 1
+            try AtomicFile.write(bytes, to: folder.file(name))
+        }
+        for name in [
+            "unfinished-1440.safetensors", "shard-00001.safetensors", "shard-00000.safetensors", "harvest.json",
+        ] {
+            #expect(throws: DistillationError.interrupted) { try harvest(to: folder.path, stoppedBefore: 18) }
+            try damage(name)
+            try expectWhole(whole)
+            unlink(folder.file("store.json"))
+        }
+        #expect(throws: DistillationError.interrupted) { try harvest(to: folder.path, stoppedBefore: 18) }
+        var settings = HarvestSettings(tokens: 1600, seed: 6, modelName: "llama")
+        settings.shardRows = 500
+        #expect(
+            message {
+                _ = try Harvest(model: model, layer: 1, policy: policy, settings: settings).run(
+                    next: { nil }, to: folder.path, progress: SilentProgress(), stop: StopRequest())
+            }.contains("the harvest into \(folder.path) was started with seed = 5, now it is 6"))
     }
 
     private func rows(_ x: Matrix) -> [[UInt32]] {

@@ -50,13 +50,16 @@ import Testing
         for (i, j) in [3, 1, 4].enumerated() {
             #expect((0..<7).allSatisfy { rows[i, $0] == sae.encoder[j, $0] })
         }
-        try first.write(encoder: rows, to: folder.path)
+        sae.encoderBias.assign(randomMatrix(1, 6, seed: 2))
+        try first.write(encoder: rows, biases: first.encoderBiases(of: sae), to: folder.path)
         #expect(folder.names == ["core.json", "core.safetensors"])
         var written = first
         written.encoderHash = try SHA256.hexadecimal(ofFile: folder.file("core.safetensors"))
         #expect(try JSONRecord.read(Core.self, from: folder.file("core.json")) == written)
         for name in ["core.json", "core.safetensors"] {
             #expect(try Core.encoderRows(at: folder.file(name), dIn: 7).values == rows.values)
+            #expect(
+                try Core.encoderBiases(at: folder.file(name), count: 3).values == [3, 1, 4].map { sae.encoderBias[$0] })
         }
         #expect(
             message { _ = try Core.encoderRows(at: folder.file("core.json"), dIn: 8) }

@@ -37,13 +37,14 @@ import Testing
         return recipe
     }
 
-    private func distillation(_ name: String, _ recipe: Recipe, stop: StopRequest = StopRequest()) throws
-        -> Distillation
-    {
-        let parts = DistillationParts(
+    private func distillation(
+        _ name: String, _ recipe: Recipe, start: StartingSAE? = nil, stop: StopRequest = StopRequest()
+    ) throws -> Distillation {
+        var parts = DistillationParts(
             model: model, modelName: "llama", specialTokens: [1, 2],
             text: { skip, _ in randomTokens(sequences: 8, length: 16, from: (skip + 127) / 128) }, evaluationText: nil,
             rule: NaiveBatchTopK(), scorer: NaiveGradientTimesActivation(), version: "test")
+        parts.start = start
         return try Distillation(
             recipe, parts: parts, folder: folder.file(name), progress: SilentProgress(), stop: stop)
     }
@@ -133,6 +134,89 @@ import Testing
         #expect(stable.encoderRows(of: last).values == rows.values)
         let (dmsae, _) = try SAEFolder.read(folder.file("run/final/k-10/dmsae"))
         #expect(dmsae.encoder.copy(rows: 0..<rows.rows).values == rows.values)
+    }
+
+    /// An SAE that a cycle 0 trained, in the place of another's, leads to the same cycles.
+    @Test func anSAEThatIsGivenTakesThePlaceOfCycle0() throws {
+        let whole = try distillation("whole", recipe).distill(resuming: false)
+        let (sae, provenance) = try SAEFolder.read(folder.file("whole/cycle-0/sae"))
+        var given = recipe
+        (given.width, given.groups, given.k, given.layer) = (4096, nil, 64, 15)
+        let start = try StartingSAE(sae, provenance, path: "sae")
+        try given.adopt(start)
+        #expect(given == recipe)
+        let record = try distillation("given", given, start: start).distill(resuming: false)
+        #expect(record.cycles.dropFirst() == whole.cycles.dropFirst() && record.finals == whole.finals)
+        var first = whole.cycles[0]
+        (first.sae.seed, first.sae.lastStep, first.sae.deadLatents) = (nil, nil, nil)
+        #expect(record.cycles[0] == first)
+        for file in ["cycle-0/sae/sae_weights.safetensors", "cycle-2/sae/sae_weights.safetensors"] {
+            expectSame(contents(of: folder.file("given/" + file)), contents(of: folder.file("whole/" + file)), file)
+        }
+        #expect(try distillation("given", given, start: start).distill(resuming: true) == record)
+    }
+
+    @Test func anSAEThatLeavesSomethingOpenIsAskedFor() throws {
+        let flat = SparseAutoencoder(dIn: 48, layout: try PrefixLayout(groups: [128]))
+        flat.initialize(seed: 1)
+        #expect(
+            message { _ = try StartingSAE(flat, SAEProvenance(), path: "flat") }
+                == "flat cannot be the SAE of cycle 0 (distill.cycle0): its threshold is not set; train it on with "
+                + "`dmsae train --init`, which measures one")
+        flat.inference = .threshold(0.1)
+        let start = try StartingSAE(flat, SAEProvenance(), path: "flat")
+        func refusal(_ settings: String...) throws -> String {
+            var recipe = Recipe()
+            for setting in settings { try recipe.set(setting) }
+            return message { try recipe.adopt(start) }
+        }
+        #expect(
+            try refusal()
+                == "flat cannot be the SAE of cycle 0 (distill.cycle0): its files do not say which groups of latents are "
+                + "nested; give sae.groups in the recipe")
+        #expect(try refusal("sae.groups=[48, 80]").hasSuffix("active; give train.k in the recipe"))
+        #expect(try refusal("sae.groups=[48, 80]", "train.k=9").hasSuffix("give layer in the recipe"))
+        #expect(
+            try refusal("sae.width=64")
+                == "recipe key sae.width is \"64\"; it must be 128, as flat has it (distill.cycle0), or left out")
+        let (nested, _) = (try smallSAE(dIn: 48, groups: [40, 88], core: 6), 0)
+        nested.inference = .threshold(0.5)
+        let other = try StartingSAE(nested, SAEProvenance(), path: "nested")
+        #expect(other.sae.layout.prefixes == nested.layout.prefixes && other.sae.layout.coreCount == 0)
+        // What was exempt has no threshold.
+        #expect(
+            other.sae.inference == .thresholds([Float](repeating: 0, count: 6) + [Float](repeating: 0.5, count: 122)))
+        var recipe = Recipe()
+        try recipe.set("sae.groups=[64, 64]")
+        #expect(
+            message { try recipe.adopt(other) }
+                == "recipe key sae.groups is \"[64, 64]\"; it must be [40, 88], as nested has it (distill.cycle0), or left out"
+        )
+    }
+
+    @Test func aCoreIsFrozenAsTheRecipeSays() throws {
+        var recipe = recipe
+        (recipe.coreMode, recipe.finalCoreMode, recipe.corePrefixLoss, recipe.coreBias) = (
+            .sparse, .dense, true, .transfer
+        )
+        // Nothing moves: what carries over is seen as it was.
+        (recipe.learningRate, recipe.finalK) = (1e-12, [20])
+        let before = try smallSAE(dIn: 48, groups: [48, 80])
+        before.inference = .threshold(0.5)
+        let start = try StartingSAE(before, SAEProvenance(), path: "sae")
+        let record = try distillation("run", recipe, start: start).distill(resuming: false)
+        let after = try SAEFolder.read(folder.file("run/cycle-1/sae")).sae
+        let core = try JSONRecord.read(Core.self, from: folder.file("run/cycle-0/core.json"))
+        #expect(!after.coreIsDense && after.layout.coreIsPrefix && after.layout.coreCount == core.latents.count)
+        #expect(after.layout.prefixes.count == 3 && after.layout.prefixes[0] == core.latents.count)
+        #expect(record.cycles[1].candidates == after.layout.prefixes[1])
+        // Divided and multiplied by the input scale, and moved by forty updates of 1e-12.
+        checkClose(
+            Array(after.encoderBias.values[..<core.latents.count]),
+            core.latents.map { Double(before.encoderBias[$0.index]) }, tolerance: 1e-6, "b_enc")
+        let dmsae = try SAEFolder.read(folder.file("run/final/k-20/dmsae")).sae
+        #expect(dmsae.coreIsDense && dmsae.layout.coreCount == record.coreSize)
+        #expect(try SAEFolder.read(folder.file("run/final/k-20/baseline")).sae.layout.prefixes.count == 2)
     }
 
     @Test func aRandomCoreIsOfLatentsThatWereNotSelected() throws {

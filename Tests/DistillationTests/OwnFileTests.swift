@@ -57,7 +57,7 @@ import Testing
             from: """
                 {"cycle": 0, "candidates": 32, "coverage": 0.5, "previousSize": 3, "latents": [\(latents.joined(separator: ","))]}
                 """, in: "here")
-        try core.write(encoder: core.encoderRows(of: sae), to: folder.path)
+        try core.write(encoder: core.encoderRows(of: sae), biases: core.encoderBiases(of: sae), to: folder.path)
         try fuzzJSON(folder.file("core.json")) {
             let read = try Core.read(folder.file("core.json"), width: 32)
             _ = try Core.encoderRows(at: folder.file("core.json"), dIn: 8)

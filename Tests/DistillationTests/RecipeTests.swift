@@ -46,6 +46,11 @@ import Testing
         recipe.signed = true
         recipe.tau = 0.75
         recipe.cycles = 3
+        recipe.cycle0 = "sae"
+        recipe.coreMode = .sparse
+        recipe.coreBias = .transfer
+        recipe.corePrefixLoss = true
+        recipe.finalCoreMode = .dense
         recipe.coreDecoder = .encoder
         recipe.finalK = [20, 40]
         recipe.finalBudget = .nonCore

@@ -7,7 +7,7 @@ import TestSupport
 import Testing
 
 /// A clock that is a second later each time it is read.
-private final class TickingClock: Sendable {
+final class TickingClock: Sendable {
     private let seconds = Atomic<Int>(0)
     func read() -> Double { Double(seconds.add(1, ordering: .relaxed).newValue) }
 }

@@ -15,6 +15,7 @@ package enum TrainingGolden {
         package var steps = 2
         package var core = 0
         package var coreIsDense = true
+        package var coreIsPrefix = false
         package var budget = BudgetScope.nonCore
         package var parameterSteps = [1, 2]
         package var thresholds = false
@@ -35,6 +36,9 @@ package enum TrainingGolden {
             name: "e_core_sparse", steps: 3, core: 6, coreIsDense: false, parameterSteps: [1, 2, 3], thresholds: true,
             hasLosses: true),
         Case(
+            name: "e_core_prefix_loss", steps: 3, core: 6, coreIsPrefix: true, parameterSteps: [1, 2, 3],
+            thresholds: true, hasLosses: true),
+        Case(
             name: "e_core_dense_noncore", steps: 3, core: 6, parameterSteps: [1, 2, 3], thresholds: true,
             hasLosses: true),
         Case(
@@ -51,7 +55,7 @@ package enum TrainingGolden {
     private static func makeTrainer(_ golden: Golden, _ c: Case, _ device: any TrainingDevice, _ rule: any SparsityRule)
         throws -> Trainer
     {
-        let layout = try PrefixLayout(groups: [8, 24, 32, 64], coreCount: c.core)
+        let layout = try PrefixLayout(groups: [8, 24, 32, 64], coreCount: c.core, coreIsPrefix: c.coreIsPrefix)
         let sae = SparseAutoencoder(dIn: 32, layout: layout, coreIsDense: c.coreIsDense)
         sae.encoder.assign(try golden.matrix("init.W_enc").transposed())
         sae.encoderBias.assign(try golden.matrix("init.b_enc"))
