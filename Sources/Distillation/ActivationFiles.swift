@@ -63,7 +63,7 @@ final class ActivationFiles: Sendable {
             }
         } else if status.st_mode & S_IFMT == S_IFDIR {
             // What a harvest leaves behind that was cut short is not the whole of it.
-            guard !exists(ActivationStore.shardPath(path, 0)) else {
+            guard !exists(ActivationStore.shardPath(path, 0)), !exists(HarvestedShards.path(in: path)) else {
                 throw DistillationError.badStore(path: path, reason: "it was not finished")
             }
             found = try namesInFolder(path).filter { $0.hasSuffix(".npy") || $0.hasSuffix(".safetensors") }

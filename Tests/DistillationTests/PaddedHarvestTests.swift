@@ -64,7 +64,7 @@ import Testing
         let whole = try harvest(elsewhere.path)
         #expect(whole.shardRows.count > 2)
         #expect(throws: DistillationError.interrupted) { try harvest(folder.path, stopIn: 15) }
-        #expect(Harvest.shardsLeft(in: folder.path) ?? 0 > 0)
+        #expect(Harvest.tokensDone(in: folder.path) ?? 0 > 0)
         #expect(try harvest(folder.path) == whole)
     }
 }
