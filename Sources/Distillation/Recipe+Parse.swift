@@ -40,8 +40,6 @@ extension Recipe {
         guard let mapping = root.mapping else { throw bad("it is not a list of keys and values") }
         var seen: Set<String> = []
         try read(mapping, prefix: "", path: path, &seen)
-        // A hook names its block.
-        if let hook, !seen.contains("layer") { layer = hook.block }
     }
 
     /// A syntax error on one line, its place first.
@@ -105,6 +103,8 @@ extension Recipe {
         }
         try key.set(&self, value)
         given.insert(name)
+        // A hook names its block.
+        if let hook, !given.contains("layer") { layer = hook.block }
     }
 
     /// The key that was most likely meant: one whose last part is the same, or one that differs in few letters.

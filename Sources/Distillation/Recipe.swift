@@ -139,7 +139,7 @@ public struct Recipe: Sendable {
         try check("layer", layer, layer >= 0, "0 or more")
         try check(
             "hook", hookPoint.name, hookPoint.block == layer,
-            "of the block that layer names, \(layer); set both, or in a recipe hook alone")
+            "of the block that layer names, \(layer), or layer left out")
         try check("context", context, context >= 2, "at least 2 tokens")
         try check("sequences", sequences, sequences >= 1, "at least 1")
         // Far beyond any use, and small enough that no sum or product of them overflows.

@@ -194,6 +194,24 @@ import Testing
         )
     }
 
+    @Test func anSAEThatIsGivenBringsItsPlaceInTheModelUnlessOneIsGiven() throws {
+        let sae = try smallSAE(dIn: 48, groups: [40, 88])
+        sae.inference = .threshold(0.5)
+        for (kind, hook) in [(HookPoint.Kind.mlpOut, HookPoint(block: 2, .mlpOut)), (.residPost, nil)] {
+            var provenance = SAEProvenance()
+            provenance.hookPoint = HookPoint(block: 2, kind)
+            provenance.k = 8
+            let start = try StartingSAE(sae, provenance, path: "own")
+            var recipe = Recipe()
+            try recipe.adopt(start)
+            #expect(recipe.layer == 2 && recipe.hook == hook && recipe.hookPoint == provenance.hookPoint)
+            var other = Recipe()
+            try other.set("hook=blocks.1.hook_attn_out")
+            try other.adopt(start)
+            #expect(other.layer == 1 && other.hookPoint == HookPoint(block: 1, .attnOut))
+        }
+    }
+
     @Test func aCoreIsFrozenAsTheRecipeSays() throws {
         var recipe = recipe
         (recipe.coreMode, recipe.finalCoreMode, recipe.corePrefixLoss, recipe.coreBias) = (

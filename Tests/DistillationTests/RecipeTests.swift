@@ -219,6 +219,9 @@ import Testing
         let recipe = try Recipe(yaml: "hook: blocks.4.hook_mlp_out\n", path: "r.yaml")
         #expect(recipe.layer == 4 && recipe.hookPoint == HookPoint(block: 4, .mlpOut))
         try recipe.validate()
+        var set = try Recipe(yaml: "seed: 4\n", path: "r.yaml")
+        try set.set("hook=blocks.7.hook_resid_pre")
+        #expect(set.layer == 7)
         #expect(try Recipe(yaml: "layer: 4\nhook: auto\n", path: "r.yaml").hookPoint == .residPost(4))
         let both = try Recipe(yaml: "layer: 5\nhook: blocks.4.hook_mlp_out\n", path: "r.yaml")
         #expect(
@@ -244,8 +247,8 @@ import Testing
             ({ $0.layer = -1 }, "recipe key layer is \"-1\"; it must be 0 or more"),
             (
                 { $0.hook = HookPoint(block: 3, .attnOut) },
-                "recipe key hook is \"blocks.3.hook_attn_out\"; it must be of the block that layer names, 15; set both, or in a "
-                    + "recipe hook alone"
+                "recipe key hook is \"blocks.3.hook_attn_out\"; it must be of the block that layer names, 15, or layer "
+                    + "left out"
             ),
             ({ $0.context = 1 }, "recipe key context is \"1\"; it must be at least 2 tokens"),
             ({ $0.sequences = 0 }, "recipe key sequences is \"0\"; it must be at least 1"),
