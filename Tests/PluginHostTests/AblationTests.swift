@@ -114,14 +114,21 @@ struct AblationTests {
         let b = baseline == "mean" ? means(f) : [Double](repeating: 0, count: 32)
         let found = try outputs("ablation,at=token,baseline=\(baseline)")
         for j in [0, 9, 31] {
-            var changes = [0.0, 0, 0, 0]
+            var changes = [0.0, 0, 0, 0], first = changes
             for t in 0..<96 where f[t, j] != 0 {
                 let rows = batch.reconstruction.copy()
+                for c in 0..<48 {
+                    first[t / 24] +=
+                        (b[j] - Double(f[t, j])) * Double(batch.gradient[t, c]) * Double(batch.decoder[j, c])
+                }
                 for c in 0..<48 { rows[t, c] += (Float(b[j]) - f[t, j]) * batch.decoder[j, c] }
                 changes[t / 24] += try sums(rows)[t / 24] - before[t / 24]
             }
             // Up to 24 sums of 23 differences, each to 1e-5 of a loss of 6 nats.
-            for s in 0..<4 { #expect(abs((found["loss_delta"]?[j * 4 + s] ?? .nan) - changes[s]) < 4e-3) }
+            for s in 0..<4 {
+                #expect(abs((found["loss_delta"]?[j * 4 + s] ?? .nan) - changes[s]) < 4e-3)
+                #expect(isNear(found["first_order"]?[j * 4 + s] ?? .nan, first[s], within: 1e-5))
+            }
             #expect(found["ablation_standard_error"]?[j] == 0)
         }
     }
@@ -287,6 +294,33 @@ struct AblationTests {
                 #expect(with.isFinite && abs(Double(found.values[e]) - (without - with)) < 1e-4 * max(1, with))
             }
         }
+    }
+
+    @Test func `beyond the spliced prefix it is the error that adding the latent would take away`() throws {
+        var settings = ScoringSettings()
+        settings.prefix = 8
+        settings.allCandidates = true
+        let sae = try splice.sae()
+        let pass = try ScoringPass(
+            model: splice.model, layer: 1, sae: sae, scorer: try scorer("reconstruction"), settings: settings)
+        let sample = try splice.sample()
+        let found = try pass.score(sample)
+        var seen = 0
+        for r in stride(from: 0, to: 96, by: 5) {
+            for e in found.codes.entries(ofRow: r) where found.codes.columnIndices[e] >= 8 {
+                let j = Int(found.codes.columnIndices[e]), a = Double(found.codes.values[e])
+                var (with, without) = (0.0, 0.0)
+                for c in 0..<48 {
+                    let error = Double(sample.residual[r, c]) - Double(found.reconstruction[r, c])
+                    without += error * error
+                    with += (error - a * Double(sae.decoder[j, c])) * (error - a * Double(sae.decoder[j, c]))
+                }
+                // As above.
+                #expect(abs(Double(found.values[e]) - (without - with)) < 1e-4 * max(1, without))
+                seen += 1
+            }
+        }
+        #expect(seen > 50)
     }
 }
 

@@ -60,27 +60,34 @@ struct AccumulatingScorerTests {
         #expect(whole.elementsEqual(first))
     }
 
-    @Test func `a pass that goes on from its stored state has the results of the whole, bit for bit`() throws {
+    @Test(arguments: ["frequency", "ablation"])
+    func `a pass that goes on, or is put together, has the results of the whole, bit for bit`(reference: String) throws
+    {
         let (splice, key) = (try GoldenSplice(), PassKey(["layer": "1"]))
-        let whole = try splice.sample()
+        let tokens = try splice.sample()
         func sample(_ sequences: Range<Int>) -> SpliceSample {
             let rows = sequences.lowerBound * 24..<sequences.upperBound * 24
             return SpliceSample(
-                tokens: splice.tokens.sequences(sequences), residual: whole.residual.copy(rows: rows),
-                replaced: Array(whole.replaced[rows]))
+                tokens: splice.tokens.sequences(sequences), residual: tokens.residual.copy(rows: rows),
+                replaced: Array(tokens.replaced[rows]))
         }
         func begun() throws -> ScoringPass {
-            let pass = try splice.pass(try PluginCatalog().scorer("frequency", services: services.value), prefix: 32)
+            let pass = try splice.pass(try PluginCatalog().scorer(reference, services: services.value), prefix: 32)
             try pass.begin(sequences: 4, tokens: 96)
             return pass
         }
-        let (first, second) = (try begun(), try begun())
         let counts = ScoreAccumulator(latents: 32, tokens: 96)
-        _ = try first.score(sample(0..<3))
-        try second.resume(first.state(key: key, from: 0, counts), path: "state", length: 24, counts)
-        for pass in [first, second] { _ = try pass.score(sample(3..<4)) }
-        let (expected, found) = (try first.outputs(), try second.outputs())
-        #expect(expected.map(\.values) == found.map(\.values) && expected.contains { $0.values.contains { $0 > 0 } })
+        let (whole, continued, rest, merged) = (try begun(), try begun(), try begun(), try begun())
+        _ = try whole.score(sample(0..<3))
+        for pass in [continued, merged] {
+            try pass.resume(whole.state(key: key, from: 0, counts), path: "state", length: 24, counts)
+        }
+        rest.start(at: 3, length: 24)
+        for pass in [whole, continued, rest] { _ = try pass.score(sample(3..<4)) }
+        try merged.merge(rest.state(key: key, from: 3, counts), path: "state", length: 24, counts)
+        let expected = try whole.outputs().map(\.values)
+        #expect(expected.contains { $0.contains { $0 > 0 } })
+        for pass in [continued, merged] { #expect(try pass.outputs().map(\.values) == expected) }
     }
 
     // MARK: What the host refuses
