@@ -150,6 +150,11 @@ import SparseCoding
         try check(Setting(k: 300, bound: 1), NaiveBatchTopK())
     }
 
+    /// One lane, so that its list is cut to just what the batch may keep; a later tile then brings ties of lower rows.
+    @Test(arguments: [0.25, 2, 30]) func tiesOfLaterTilesComeBeforeThoseThatACutKept(_ k: Double) throws {
+        #expect(try check(Setting(k: k, bound: 1, lanes: 1, slack: 0), NaiveBatchTopK()) > 0)
+    }
+
     @Test(arguments: [0, 5], BudgetScope.allCases) func aStartingFloorChangesNothing(_ core: Int, _ budget: BudgetScope)
         throws
     {
