@@ -302,7 +302,8 @@ struct AblationTests {
         settings.allCandidates = true
         let sae = try splice.sae()
         let pass = try ScoringPass(
-            model: splice.model, hook: .residPost(1), sae: sae, scorer: try scorer("reconstruction"), settings: settings)
+            model: splice.model, hook: .residPost(1), sae: sae, scorer: try scorer("reconstruction"), settings: settings
+        )
         let sample = try splice.sample()
         let found = try pass.score(sample)
         var seen = 0
