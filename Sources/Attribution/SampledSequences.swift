@@ -21,6 +21,9 @@ public struct SampledSequences {
     public init(_ samples: [SpliceSample]) {
         precondition(!samples.isEmpty, "no samples")
         let step = samples[0].tokens.sequenceCount
+        precondition(
+            samples.dropLast().allSatisfy { $0.tokens.sequenceCount == step }
+                && samples[samples.count - 1].tokens.sequenceCount <= step, "samples of unlike sizes")
         count = samples.reduce(0) { $0 + $1.tokens.sequenceCount }
         length = samples[0].tokens.length
         self.step = step

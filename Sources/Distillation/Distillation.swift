@@ -83,6 +83,7 @@ public final class Distillation {
         _ recipe: Recipe, parts: DistillationParts, folder: String, progress: any ProgressSink, stop: StopRequest
     ) throws {
         try recipe.validate()
+        precondition(recipe.cycle0 == nil || parts.start != nil, "the SAE of cycle 0 was not read")
         self.recipe = recipe
         self.parts = parts
         run = RunFolder(folder)

@@ -47,6 +47,9 @@ struct StabilityCommand: ParsableCommand {
         output.apply()
         Interruption.install(advice: "interrupted; run the same command again")
         try Surroundings.prepareToCompute(advice: "compare fewer latents, with --latents")
+        if latents == .inner, let core = saes.first(where: isCore) {
+            throw ValidationError("\(core) is a core and has no prefixes; leave --latents inner out")
+        }
         if let out { try OutputPlace.requireFile(out, reading: saes) }
         let sides = directions.map { [$0] } ?? (saes.contains(where: isCore) ? [.encoder] : [.encoder, .decoder])
         if sides.contains(.decoder), let core = saes.first(where: isCore) {

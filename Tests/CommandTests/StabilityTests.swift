@@ -53,6 +53,9 @@ import Testing
         try fail(
             stability(["a", "narrow"]), status: 64,
             saying: "is of a residual stream of 59 numbers, and \(folder.file("a")) of one of 60")
+        try fail(
+            stability(["a", "core.json"], "--latents", "inner"), status: 64,
+            saying: "core.json is a core and has no prefixes; leave --latents inner out")
         try fail(stability(["a", "nothing"]), saying: folder.file("nothing"))
     }
 }

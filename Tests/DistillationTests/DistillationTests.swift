@@ -179,13 +179,18 @@ import Testing
         #expect(
             try refusal("sae.width=64")
                 == "recipe key sae.width is \"64\"; it must be 128, as flat has it (distill.cycle0), or left out")
-        let (nested, _) = (try smallSAE(dIn: 48, groups: [40, 88], core: 6), 0)
+        let nested = try smallSAE(dIn: 48, groups: [40, 88], core: 6)
         nested.inference = .threshold(0.5)
+        // A row of norm 2 is one of norm 1 with twice the activations.
+        let encoder = nested.encoder.copy(rows: 9..<10).values
+        for c in 0..<48 { nested.decoder[9, c] *= 2 }
         let other = try StartingSAE(nested, SAEProvenance(), path: "nested")
         #expect(other.sae.layout.prefixes == nested.layout.prefixes && other.sae.layout.coreCount == 0)
-        // What was exempt has no threshold.
-        #expect(
-            other.sae.inference == .thresholds([Float](repeating: 0, count: 6) + [Float](repeating: 0.5, count: 122)))
+        // What was exempt has no threshold. The norm is one of single precision.
+        let wanted = [Double](repeating: 0, count: 6) + [0.5, 0.5, 0.5, 1] + [Double](repeating: 0.5, count: 118)
+        checkClose(try other.sae.inferenceThresholds().values, wanted, tolerance: 1e-6, "thresholds")
+        checkClose(
+            other.sae.encoder.copy(rows: 9..<10).values, encoder.map { 2 * Double($0) }, tolerance: 1e-6, "folded")
         var recipe = Recipe()
         try recipe.set("sae.groups=[64, 64]")
         #expect(

@@ -106,7 +106,7 @@ private final class LearningRule: SparsityRule, SparsityRuleLearning {
     }
 
     /// 25 starved steps on either side of the cut are fifty.
-    @Test func aStreakOfStarvedStepsGoesOn() throws {
+    @Test(arguments: [false, true]) func aStreakOfStarvedStepsGoesOn(inAFile: Bool) throws {
         func starving() throws -> Trainer {
             let trainer = try trainer(NaiveBatchTopK()) {
                 $0.k = 2
@@ -118,8 +118,8 @@ private final class LearningRule: SparsityRule, SparsityRuleLearning {
         }
         let first = try starving()
         for step in 0..<25 { _ = try first.update(batch(step)) }
-        let second = try Trainer(
-            first.state.copy(), plan: first.plan, rule: NaiveBatchTopK(), on: Lanes(count: 2))
+        let state = inAFile ? try stateInAFile(first, NaiveBatchTopK()) : first.state.copy()
+        let second = try Trainer(state, plan: first.plan, rule: NaiveBatchTopK(), on: Lanes(count: 2))
         for step in 25..<49 { _ = try second.update(batch(step)) }
         #expect(message { _ = try second.update(batch(49)) }.hasPrefix("step 49: the core of 5 latents used the whole"))
     }
