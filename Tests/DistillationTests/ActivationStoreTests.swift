@@ -102,6 +102,14 @@ func randomTokens(sequences: Int, length: Int, from first: Int = 0, count: Int =
             try expectWhole(whole)
             unlink(folder.file("store.json"))
         }
+        // A count that became another, in a file that reads as well as before.
+        #expect(throws: DistillationError.interrupted) { try harvest(to: folder.path, stoppedBefore: 18) }
+        let text = String(decoding: contents(of: folder.file("harvest.json")), as: UTF8.self)
+        let changed = text.replacing(#/"special" : (\d+)/#) { #""special" : \#($0.1)7"# }
+        #expect(changed != text)
+        try AtomicFile.write(changed, to: folder.file("harvest.json"))
+        try expectWhole(whole)
+        unlink(folder.file("store.json"))
         #expect(throws: DistillationError.interrupted) { try harvest(to: folder.path, stoppedBefore: 18) }
         var settings = HarvestSettings(tokens: 1600, seed: 6, modelName: "llama")
         settings.shardRows = 500
