@@ -28,7 +28,7 @@ struct LanguageModelShape {
                  "head_dim": 256, "hidden_act": "gelu_pytorch_tanh", "hidden_activation": "gelu_pytorch_tanh",
                  "max_position_embeddings": 8192, "rms_norm_eps": 1e-06, "rope_theta": 10000.0, "attention_bias": false,
                  "query_pre_attn_scalar": 256, "sliding_window": 4096, "attn_logit_softcapping": 50.0,
-                 "final_logit_softcapping": 30.0, "tie_word_embeddings": true}
+                 "final_logit_softcapping": 30.0, "tie_word_embeddings": true, "torch_dtype": "bfloat16"}
                 """),
     ]
 }

@@ -8,7 +8,7 @@ import TensorFiles
 let usage = """
     usage: Benchmarks [sae [all | D F K B] [--core C] [--dead SHARE] [--rounds N] [--device cuda [--precision fp32|tf32]]
                       | lm MODEL|SHAPE [LAYER] [--device cuda [--precision fp32|tf32]] | scoring MODEL [LAYER] | plugins MODEL [LAYER]
-                      | store FOLDER]
+                      | store FOLDER | weights]
                       [--python PYTHON] [--folder FOLDER]
     SHAPE: \(LanguageModelShape.all.map(\.name).joined(separator: ", ")), of random weights
     """
@@ -90,6 +90,7 @@ case ("lm", _, _):
     }
 case ("scoring", 2...3, let layer?): try ScoringThroughput(path: model, layer: layer).run()
 case ("plugins", 2...3, let layer?): try PluginOverhead(path: model, layer: layer).run()
+case ("weights", 1, _): WeightWidening().run()
 case ("store", 2, _): try StoreReading(folder: model).run()
 default:
     print(usage)
