@@ -1,4 +1,6 @@
+import Glibc
 import LanguageModeling
+import TensorFiles
 
 /// A published model's sizes, with the batch that it is timed on: for machines that its file cannot travel to.
 struct LanguageModelShape {
@@ -10,6 +12,14 @@ struct LanguageModelShape {
 
     /// Time does not depend on what the weights are.
     func decoder() throws -> Decoder { try randomDecoder(configuration: configuration, seed: 1) }
+
+    /// A folder of its config.json alone, for a peer.
+    func folder() throws -> String {
+        let path = "/tmp/dmsae-shape-\(name)-\(getpid())"
+        mkdir(path, 0o700)
+        try AtomicFile.write(configuration, to: path + "/config.json")
+        return path
+    }
 
     static let all = [
         LanguageModelShape(
