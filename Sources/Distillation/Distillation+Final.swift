@@ -15,14 +15,14 @@ extension Distillation {
     ///
     /// - Parameter mark: SHA-256 of the last cycle's mark.
     func finish(
-        _ core: Core, _ store: ActivationStore, _ evaluation: EvaluationSet, mark: String
+        _ core: Core, _ store: any ActivationSource, _ evaluation: EvaluationSet, mark: String
     ) throws -> [FinalRecord] {
         let folder = try place("final")
         // The last cycle's core.safetensors has the encoder vectors in the order of its core.json, of which the
         // stable latents are a part.
         let last = try Core.read(run.path + "/cycle-\(recipe.cycles)/core.json", width: recipe.width)
         let path = run.path + "/cycle-\(recipe.cycles)/core.json"
-        let encoders = try Core.encoderRows(at: path, dIn: store.record.dIn)
+        let encoders = try Core.encoderRows(at: path, dIn: store.dIn)
         let biases = try Core.encoderBiases(at: path, count: encoders.rows)
         let rows = last.latents.indices.filter { last.latents[$0].previousIndex != nil }
         let (frozen, own) = (Matrix(rows: rows.count, columns: encoders.columns), Matrix(rows: 1, columns: rows.count))
@@ -36,7 +36,7 @@ extension Distillation {
         return try recipe.resolvedFinalK.map { k in
             let name = "final/k-\(k.recipeText)"
             if run.has(name + "/" + StepMark.name) {
-                return try finishedPair(k, run.path + "/" + name, dIn: store.record.dIn, mark: mark)
+                return try finishedPair(k, run.path + "/" + name, dIn: store.dIn, mark: mark)
             }
             let path = try place(name)
             let seed = seed(recipe.cycles + 1)
