@@ -18,15 +18,15 @@ extension Distillation {
     ///
     /// - Parameter mark: SHA-256 of the last step's mark; this one's afterwards.
     func cycle(
-        _ t: Int, frozen: Core?, _ store: ActivationStore, _ scoring: [SpliceSample], _ evaluation: EvaluationSet,
+        _ t: Int, frozen: Core?, _ store: any ActivationSource, _ scoring: [SpliceSample], _ evaluation: EvaluationSet,
         mark: inout String
     ) throws -> (CycleRecord, Core) {
         let name = "cycle-\(t)"
-        if run.has(name + "/" + StepMark.name) { return try finishedCycle(t, dIn: store.record.dIn, mark: &mark) }
+        if run.has(name + "/" + StepMark.name) { return try finishedCycle(t, dIn: store.dIn, mark: &mark) }
         let folder = try place(name)
         let core = try frozen.map { _ in
             FrozenCore(
-                try CoreVectors(at: run.path + "/cycle-\(t - 1)/core.json", dIn: store.record.dIn, recipe.coreBias),
+                try CoreVectors(at: run.path + "/cycle-\(t - 1)/core.json", dIn: store.dIn, recipe.coreBias),
                 mode: recipe.coreMode, recipe)
         }
         let (sae, record) =

@@ -14,7 +14,7 @@ extension Distillation {
     ///   - steps: those of the recipe for nil.
     ///   - beside: other files in the folder that are a part of the step.
     func trainOne(
-        _ name: String, k: Double, seed: UInt64, core: FrozenCore?, budget: BudgetScope, _ store: ActivationStore,
+        _ name: String, k: Double, seed: UInt64, core: FrozenCore?, budget: BudgetScope, _ store: any ActivationSource,
         _ evaluation: EvaluationSet, folder: String, after mark: String, steps: Int? = nil, beside: [String] = []
     ) throws -> (SparseAutoencoder, SAERecord) {
         let files = Self.trainedFiles + beside
@@ -24,34 +24,35 @@ extension Distillation {
             rhythm: parts.checkpoints, lock: lock)
         if run.has(folder + "/" + StepMark.name) {
             checkpoints.clear()
-            return try finishedTraining(path, files, seed: seed, dIn: store.record.dIn, after: mark)
+            return try finishedTraining(path, files, seed: seed, dIn: store.dIn, after: mark)
         }
         let layout = try PrefixLayout(
             groups: recipe.resolvedGroups, width: recipe.width, coreCount: core?.count ?? 0,
             coreIsPrefix: recipe.corePrefixLoss)
         let plan = try TrainingPlan(
-            recipe.trainingSettings(k: k, budget: budget, steps: steps), dIn: store.record.dIn, layout: layout)
+            recipe.trainingSettings(k: k, budget: budget, steps: steps), dIn: store.dIn, layout: layout)
         if budget == .total, let core, core.mode == .dense,
             let warning = FailureSignature.beforeTotalBudget(core: core.count, k: k)
         {
             progress.warn("\(name): \(warning)")
         }
-        let scale = Float(store.record.inputScale)
-        let sae = SparseAutoencoder(dIn: store.record.dIn, layout: layout, coreIsDense: core?.mode != .sparse)
+        let scale = Float(store.inputScale)
+        let sae = SparseAutoencoder(dIn: store.dIn, layout: layout, coreIsDense: core?.mode != .sparse)
         sae.initialize(
             seed: seed, core: core?.encoder, coreDecoder: recipe.coreDecoder,
             coreBias: core?.biases.map { biases in Matrix(vector: biases.values.map { $0 / scale }) })
+        let batches = try store.batches(of: plan.batchSize, seed: seed)
+        checkpoints.batches = batches
         var state = TrainerState(sae, rule: parts.rule)
         _ = try checkpoints.restore(&state, log: nil, warn: progress.warn)
         let trainer = try Trainer(state, plan: plan, rule: parts.rule, on: parts.device)
-        let reader = try store.reader(batch: plan.batchSize, seed: seed)
         var training = TrainingRun(name: name, steps: plan.steps, progress: progress, stop: stop, lock: lock)
         training.checkpoints = checkpoints
-        let provenance = provenance(plan, store.record, seed: seed)
+        let provenance = provenance(plan, store, seed: seed)
         let outcome: TrainingOutcome
         do {
             outcome = try training.train(
-                trainer, from: { reader.read(step: $0, scale: scale, into: $1) }, log: log, inputScale: scale)
+                trainer, from: { try batches.read(step: $0, scale: scale, into: $1) }, log: log, inputScale: scale)
         } catch let error as TrainedWithoutForm {
             let kept = try place(folder)
             try SAEFolder.write(sae, provenance, to: kept)
@@ -111,7 +112,7 @@ extension Distillation {
         }
     }
 
-    private func provenance(_ plan: TrainingPlan, _ store: ActivationStoreRecord, seed: UInt64) -> SAEProvenance {
+    private func provenance(_ plan: TrainingPlan, _ store: any ActivationSource, seed: UInt64) -> SAEProvenance {
         var provenance = SAEProvenance()
         provenance.model = parts.modelName
         provenance.hookPoint = recipe.hookPoint
@@ -122,7 +123,7 @@ extension Distillation {
         provenance.ruleSettings = parts.ruleSettings
         provenance.settings = [
             "core decoder start": recipe.coreDecoder.rawValue, "core bias start": recipe.coreBias.rawValue,
-            "input scale": "measured", "order": "shuffled",
+            "input scale": "measured", "order": store.order,
         ].merging(parts.device.record) { $1 }
         provenance.hashes = parts.hashes.filter { !$0.key.hasPrefix("scorer") && !$0.key.hasPrefix("evaluation text") }
         provenance.plan = plan

@@ -120,10 +120,7 @@ public final class Distillation {
         }
         let layout = try PrefixLayout(groups: recipe.resolvedGroups, width: recipe.width)
         // Before there is a run to resume: every cycle trains the same number of latents.
-        try TrainingPlan.memory(
-            dIn: dIn, layout: layout, k: recipe.trialPlans.reduce(recipe.k) { max($0, $1.plan.k) }, batch: recipe.batch,
-            advice: "lower sae.width or train.batch"
-        ).check()
+        try recipe.memory(dIn: dIn, layout).check()
         try requireTrialSources(dIn: dIn)
         // Not even the folder is made for nothing.
         if resuming && !exists(run.path) { throw DistillationError.nothingToResume(folder: run.path) }
@@ -134,9 +131,9 @@ public final class Distillation {
         log = try EventLog(run.path + "/events.jsonl", run: identity)
         // Steps of the cycle that was cut short come again after this line.
         if resuming { try log?.append(ResumeEvent()) }
-        let store: ActivationStore
+        let store: any ActivationSource
         do {
-            store = try openStore()
+            store = try recipe.isLive ? openLive() : openStore()
         } catch let error as DistillationError where error == .interrupted {
             throw error
         } catch {
@@ -148,7 +145,7 @@ public final class Distillation {
             }
             throw error
         }
-        var mark = try SHA256.hexadecimal(ofFile: run.path + "/store/store.json")
+        var mark = try SHA256.hexadecimal(ofFile: run.activationsMark(isLive: recipe.isLive))
         let scoring = try scoringSamples()
         let evaluation = try evaluationSet()
         var cycles: [CycleRecord] = []
@@ -202,103 +199,15 @@ public final class Distillation {
         CounterRandom(seed: UInt64(seed), purpose: .cycleSeed).word(UInt64(t)) >> 11
     }
 
-    private func openStore() throws -> ActivationStore {
-        if run.has("store/store.json") { return try finishedStore() }
-        try requireText()
-        var settings = HarvestSettings(
-            tokens: harvestTokens, seed: UInt64(recipe.seed), modelName: parts.modelName)
-        settings.hashes = storeHashes
-        settings.checkpoints = parts.checkpoints
-        settings.others = ["sequences": "\(recipe.sequences)", "skip bad lines": "\(recipe.skipBadLines)"]
-        settings.others.merge(parts.device.record) { $1 }
-        let harvest = Harvest(model: parts.model, hook: recipe.hookPoint, policy: policy, settings: settings)
-        let store = try harvest.run(
-            next: try parts.text(0, harvestTokens), to: try place("store"), lock: lock, progress: progress, stop: stop)
-        try log?.append(StoreEvent(record: store.record))
-        return store
-    }
-
-    /// What the store is made from.
-    private var storeHashes: [String: String] {
-        parts.hashes.filter { name, _ in ["model", "text"].contains { name == $0 || name.hasPrefix($0 + " ") } }
-    }
-
-    /// The store of a resumed run: this run's, to the last bit.
-    private func finishedStore() throws -> ActivationStore {
-        let folder = run.path + "/store"
-        do {
-            let store = try ActivationStore(folder)
-            let record = store.record
-            func text(_ value: some Any) -> String { "\(value)" }
-            for (name, was, now) in [
-                ("layer", record.hookPoint.shown, recipe.hookPoint.shown),
-                ("context", text(record.contextLength), text(recipe.context)),
-                ("tokens", text(record.tokens), text(harvestTokens)), ("seed", text(record.seed), text(recipe.seed)),
-                ("width", text(record.dIn), text(parts.model.configuration.dModel)),
-                ("first positions left out", text(record.keepFirst), text(policy.keepFirst)),
-                ("special tokens", text(record.specialTokens), text(policy.specialTokens.sorted())),
-                ("ratio of sinks", text(record.sinkRatio ?? 0), text(policy.sinkRatio ?? 0)),
-                ("skipped tokens", text(record.skippedTokens), "0"),
-                (
-                    "hashes", text(record.hashes.sorted { $0.key < $1.key }),
-                    text(storeHashes.sorted { $0.key < $1.key })
-                ),
-            ] where was != now {
-                throw DistillationError.stepDiffers("it is of another run: its \(name): \(was), this run's: \(now)")
-            }
-            try store.verify(progress: progress, stop: stop)
-            return store
-        } catch let error as DistillationError where error == .interrupted {
-            throw error
-        } catch {
-            throw DistillationError.badStep(folder: folder, reason: "\(error)")
-        }
-    }
-
-    /// Counts the text's tokens before the model is run on the first: a text too short for the evaluation must not cost a
-    /// harvest.
-    private func requireText() throws {
-        let evaluated = recipe.wholeContexts(recipe.evaluationTokens)
-        let own = parts.evaluationText == nil ? evaluated : 0
-        var wanted = [(harvestTokens, "harvesting"), (scoreTokens, "scoring"), (own, "evaluation")]
-        let ofText = [harvestTokens, scoreTokens, own].reduce(0) { sum, tokens in
-            let (sum, overflow) = sum.addingReportingOverflow(tokens)
-            return overflow ? .max : sum
-        }
-        var found = try count(try parts.text(0, ofText), ofText)
-        if let text = parts.evaluationText {
-            wanted.append((evaluated, "evaluation"))
-            if found == ofText { found += try count(try text(evaluated), evaluated) }
-        }
-        for (tokens, purpose) in wanted {
-            guard found >= tokens else {
-                throw DistillationError.textTooShort(wanted: tokens, found: found, purpose: purpose)
-            }
-            found -= tokens
-        }
-    }
-
-    private func count(_ next: TokenSource, _ wanted: Int) throws -> Int {
-        var count = 0
-        progress.begin("count tokens", total: wanted, unit: "tokens")
-        defer { progress.end() }
-        while count < wanted, let batch = try next() {
-            try stop.check()
-            count += batch.ids.count
-            progress.advance(by: batch.ids.count, detail: "")
-        }
-        return min(count, wanted)
-    }
-
     private func scoringSamples() throws -> [SpliceSample] {
         try samples(
-            from: try parts.text(harvestTokens, scoreTokens), tokens: scoreTokens, purpose: "scoring")
+            from: try parts.text(scoredFrom, scoreTokens), tokens: scoreTokens, purpose: "scoring")
     }
 
     private func evaluationSet() throws -> EvaluationSet {
         let tokens = recipe.wholeContexts(recipe.evaluationTokens)
         let source =
-            try parts.evaluationText?(tokens) ?? parts.text(harvestTokens + scoreTokens, tokens)
+            try parts.evaluationText?(tokens) ?? parts.text(scoredFrom + scoreTokens, tokens)
         let samples = try samples(from: source, tokens: tokens, purpose: "evaluation")
         progress.begin("evaluate the model", total: tokens, unit: "tokens")
         defer { progress.end() }
@@ -307,10 +216,6 @@ public final class Distillation {
             progress.advance(by: count, detail: "")
         }
     }
-
-    // Harvested, scored and evaluated tokens are disjoint: each part is a whole number of contexts, cut exactly.
-    private var harvestTokens: Int { recipe.wholeContexts(recipe.harvestTokens) }
-    private var scoreTokens: Int { recipe.wholeContexts(recipe.scoreTokens) }
 
     private func samples(from next: TokenSource, tokens: Int, purpose: String) throws -> [SpliceSample] {
         var samples: [SpliceSample] = []
@@ -332,9 +237,4 @@ public final class Distillation {
 
 private struct ResumeEvent: Encodable {
     let event = "resume"
-}
-
-private struct StoreEvent: Encodable {
-    let event = "store"
-    let record: ActivationStoreRecord
 }

@@ -48,6 +48,10 @@ public enum DistillationError: Error, CustomStringConvertible, Equatable {
     case nothingHarvested(tokens: Int)
     /// A residual stream that is not made of numbers.
     case notFinite(hook: HookPoint, token: Int)
+    /// A place in a text where no sequence begins.
+    case badPlace(tokens: Int)
+    /// Blocks of live activations with more rows than can be counted.
+    case blockTooLarge(tokens: Int)
     /// Activations that are all zero.
     case allZero(file: String)
     /// A store of another width, or damaged.
@@ -109,6 +113,12 @@ public enum DistillationError: Error, CustomStringConvertible, Equatable {
         case .allZero(let file):
             "\(file): every activation is 0, so there is no scale to measure and nothing to learn; "
                 + "check how it was made"
+        case .badPlace(let tokens):
+            "the training was \(tokens) tokens into the text when it was kept, and no sequence begins there now; give the text that it "
+                + "was started with"
+        case .blockTooLarge(let tokens):
+            "a block of \(tokens) tokens is too large to be shuffled; lower --buffer, --sequences or --context (in a recipe "
+                + "harvest.buffer, sequences, context) to \(Int32.max) tokens at most"
         case .nothingHarvested(let tokens):
             "all positions of \(tokens) tokens are left out (first of a sequence, special, attention sinks), so there is "
                 + "nothing to store; give longer sequences or relax --keep-first, --keep-special, --sinks "

@@ -21,7 +21,8 @@ public struct FinishedSteps: Sendable {
     ///   another run.json; `.otherOutcome`, `.logOfAnother`; `TensorFileError` for a folder that is none.
     public init(folder: String) throws {
         run = try JSONRecord.read(RunRecord.self, from: folder + "/run.json")
-        let identity = run.identity, store = folder + "/store/store.json"
+        let identity = run.identity
+        let store = RunFolder(folder).activationsMark(isLive: run.recipe["harvest.live"] == "true")
         var mark = exists(store) ? try SHA256.hexadecimal(ofFile: store) : nil
         var (cycles, cores): ([CycleRecord], [Core]) = ([], [])
         while exists("\(folder)/cycle-\(cycles.count)/\(StepMark.name)") {

@@ -1,6 +1,5 @@
 import Attribution
 import Glibc
-import Kernels
 import LanguageModeling
 import LinearAlgebra
 import TensorFiles
@@ -36,8 +35,7 @@ public struct HarvestSettings: Sendable {
 
 /// Runs text through a model and keeps the activations at one hook point, as an activation store.
 ///
-/// Positions that a splice would keep as the model's own (first, special, attention sinks) are not stored: trained
-/// on, their norms would own the loss. `store.json` is written last, so a store that was cut short is not one.
+/// `store.json` is written last, so a store that was cut short is not one.
 public struct Harvest {
     private let model: any LanguageModel
     private let hook: HookPoint
@@ -96,25 +94,20 @@ public struct Harvest {
                 progress.advance(by: batch.ids.count, detail: "")
             }
             if tokens + batch.ids.count <= start.tokens { continue }
-            let x = try model.residual(of: batch, at: hook)
-            guard x.isFinite else { throw DistillationError.notFinite(hook: hook, token: tokens) }
-            let replaced = policy.replaced(batch, residual: x)
-            var noSinks = policy
-            noSinks.sinkRatio = nil
-            let unspecial = noSinks.replaced(batch, residual: x)
-            for r in (tokens == start.tokens ? start.position : 0)..<x.rows where !batch.isPadding(r) {
-                if replaced[r] != 0 {
+            let harvested = try HarvestedBatch(batch, model, at: hook, policy, token: tokens)
+            for r in (tokens == start.tokens ? start.position : 0)..<harvested.x.rows {
+                switch harvested.fates[r] {
+                case .row:
                     if shards.isFull {
                         try shards.flush(
                             HarvestedShards.Mark(
                                 tokens: tokens, position: r, special: special, sinks: sinks, square: square))
                     }
-                    square += Double(kernels.dot(x.row(r), x.row(r), x.columns))
-                    shards.append(x.row(r))
-                } else if unspecial[r] == 0 {
-                    special += 1
-                } else {
-                    sinks += 1
+                    square += harvested.square(r)
+                    shards.append(harvested.x.row(r))
+                case .special: special += 1
+                case .sink: sinks += 1
+                case .padding: break
                 }
             }
         }

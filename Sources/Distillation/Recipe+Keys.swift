@@ -60,6 +60,13 @@ extension Recipe {
         RecipeKey(
             "harvest.tokens", \.harvestTokens,
             "Tokens run through the model once; trainings pass over them again and again."),
+        RecipeKey(
+            "harvest.live", \.isLive,
+            "Store nothing: the model makes activations anew for each training, of the text after the scored and evaluated tokens, as far "
+                + "as steps and batch take it; harvest.tokens has no meaning then."),
+        RecipeKey(
+            "harvest.buffer", \.buffer,
+            "Tokens that a live training shuffles at a time; more mix texts better, and take 4*d_model bytes each."),
         RecipeKey("sae.width", \.width, "Latents per SAE, d_sae."),
         RecipeKey("sae.groups", \.groups, "Group sizes without a core; auto: 1/32, 1/16, 1/8, 1/4 and the rest."),
         RecipeKey("train.k", \.k, "Mean active latents per token while distilling."),
@@ -155,11 +162,12 @@ extension Recipe {
     /// Key and value of everything, for records and for comparing two recipes.
     public var settings: [(key: String, value: String)] { Self.keys.map { ($0.name, $0.text(self)) } }
 
-    /// The same by key, as a run's record has it: without a hook where none is named, as in runs that were begun before there was the
-    /// key.
+    /// The same by key, as a run's record has it: without keys that mean nothing in it, as in runs that were begun before there were
+    /// the keys.
     var recorded: [String: String] {
         var settings = Dictionary(uniqueKeysWithValues: settings)
         if hook == nil { settings["hook"] = nil }
+        for key in isLive ? ["harvest.tokens"] : ["harvest.live", "harvest.buffer"] { settings[key] = nil }
         return settings
     }
 }

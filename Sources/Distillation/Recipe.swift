@@ -1,5 +1,6 @@
 import Attribution
 import LanguageModeling
+import LinearAlgebra
 import SparseCoding
 import TensorFiles
 
@@ -40,6 +41,10 @@ public struct Recipe: Sendable {
     public var sequences = 8
     /// Tokens to harvest.
     public var harvestTokens = 300_000
+    /// Whether the model makes activations as trainings need them, and nothing is stored.
+    public var isLive = false
+    /// Tokens that live trainings shuffle at a time.
+    public var buffer = LiveBlocks.standardTokens
     /// F, latents of an SAE.
     public var width = 4096
     /// Group sizes without a core.
@@ -114,6 +119,18 @@ public struct Recipe: Sendable {
     /// The groups, standard ones unless given.
     public var resolvedGroups: [Int] { groups ?? PrefixLayout.standardGroups(width: width) }
 
+    /// How live trainings cut the text.
+    var blocks: LiveBlocks { LiveBlocks(tokens: buffer, sequences: sequences, context: context) }
+
+    /// Memory of a training, beside the model's.
+    func memory(dIn: Int, _ layout: PrefixLayout) -> MemoryNeed {
+        var need = TrainingPlan.memory(
+            dIn: dIn, layout: layout, k: trialPlans.reduce(k) { max($0, $1.plan.k) }, batch: batch,
+            advice: isLive ? "lower sae.width, train.batch or harvest.buffer" : "lower sae.width or train.batch")
+        if isLive { blocks.addMemory(to: &need, dIn: dIn) }
+        return need
+    }
+
     /// A number of tokens as whole sequences, rounded down.
     func wholeContexts(_ tokens: Int) -> Int { tokens / context * context }
 
@@ -148,13 +165,20 @@ public struct Recipe: Sendable {
         try check("context", context, context <= 1 << 24, "at most \(1 << 24) tokens")
         try check("sequences", sequences, sequences <= 1 << 32, "at most \(1 << 32)")
         for (key, tokens) in [
-            ("harvest.tokens", harvestTokens), ("score.tokens", scoreTokens), ("evaluate.tokens", evaluationTokens),
+            ("harvest.tokens", harvestTokens), ("harvest.buffer", buffer), ("score.tokens", scoreTokens),
+            ("evaluate.tokens", evaluationTokens),
         ] {
             try check(key, tokens, tokens <= 1 << 40, "at most \(1 << 40)")
         }
         try check("distill.cycles", cycles, cycles <= Self.mostCycles, "at most \(Self.mostCycles)")
         try check("final.k", finalK?.count ?? 0, finalK?.count ?? 0 <= 1000, "a list of at most 1000")
-        try check("harvest.tokens", harvestTokens, harvestTokens >= context, "at least one context of \(context)")
+        if isLive {
+            try check("harvest.buffer", buffer, buffer >= context, "at least one context of \(context)")
+        } else {
+            try check("harvest.tokens", harvestTokens, harvestTokens >= context, "at least one context of \(context)")
+            try check(
+                "harvest.tokens", harvestTokens, harvestTokens >= batch, "at least one batch of \(batch) (train.batch)")
+        }
         try check("score.tokens", scoreTokens, scoreTokens >= context, "at least one context of \(context)")
         try check(
             "evaluate.tokens", evaluationTokens, evaluationTokens >= context, "at least one context of \(context)")
@@ -165,8 +189,6 @@ public struct Recipe: Sendable {
         try check("distill.tau", tau, tau > 0 && tau <= 1, "above 0 and at most 1")
         try check("splice.sinks", sinks, sinks == 0 || sinks > 1, "0 (off) or above 1")
         try check("splice.keep_first", keepFirst, keepFirst >= 0 && keepFirst < context, "between 0 and the context")
-        try check(
-            "harvest.tokens", harvestTokens, harvestTokens >= batch, "at least one batch of \(batch) (train.batch)")
         try check("final.k", finalK ?? [], Set(finalK ?? []).count == (finalK ?? []).count, "a list without repeats")
         _ = try Aggregate(aggregate)
         try check("train.steps", steps, steps >= 2, "at least 2, or the threshold is never set")

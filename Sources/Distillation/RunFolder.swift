@@ -68,8 +68,8 @@ public struct RunRecord: Codable, Sendable, Equatable {
 /// `run.json  events.jsonl  store/  cycle-0/ … (sae/ scores.safetensors core.json core.safetensors metrics.json done.json)
 /// final/ (core.json, k-64/dmsae/ … of each trial: trial.json, an SAE, metrics.json, done.json)  result.json`.
 ///
-/// A step is done when the file written last in its folder is there (`store.json`, `done.json`); without it all of the
-/// step is made again.
+/// A step is done when the file written last in its folder is there (`store.json`, or `live.json` of a run that stores no
+/// activations; `done.json`); without it all of the step is made again.
 public struct RunFolder: Sendable {
     public let path: String
 
@@ -84,12 +84,15 @@ public struct RunFolder: Sendable {
         return path + "/" + name
     }
 
+    /// What says of which activations the run is, the mark of its first step.
+    func activationsMark(isLive: Bool) -> String { path + (isLive ? "/store/live.json" : "/store/store.json") }
+
     /// Whether something is inside.
     public func has(_ name: String) -> Bool { exists(path + "/" + name) }
 
     /// Takes back the start of a run that has harvested nothing: its record and log, and the store's folder.
     func abandon() {
-        guard !has("store/store.json") else { return }
+        guard !has("store/store.json"), !has("store/live.json") else { return }
         for name in ["events.jsonl", "run.json", "store/harvest.json"] { unlink(path + "/" + name) }
         rmdir(path + "/store")
     }
@@ -102,7 +105,8 @@ public struct RunFolder: Sendable {
         guard has("run.json") else {
             // What is done would be taken for this run's own. What a cut harvest left is not: it is made again.
             for mark in [
-                "store/store.json", "cycle-0/done.json", "cycle-0/metrics.json", "final/core.json", "events.jsonl",
+                "store/store.json", "store/live.json", "cycle-0/done.json", "cycle-0/metrics.json", "final/core.json",
+                "events.jsonl",
             ]
             where has(mark) {
                 throw DistillationError.recordMissing(folder: path, part: mark)

@@ -19,8 +19,9 @@ public struct CheckpointRhythm: Sendable {
 /// The last two checkpoints of a training: `step-N.safetensors`, its `TrainerState`, and `step-N.json`, written after it, with the
 /// SHA-256 of the first and all that the training depends on.
 ///
-/// Two, since the last may be the one that a failing disk spoilt. Where in the stream of batches the training is follows
-/// from the step, and nothing random is drawn on the way, so that a training that goes on takes the steps that it would have.
+/// Two, since the last may be the one that a failing disk spoilt. Where in its batches the training is follows from the step, or
+/// is kept with it (`TrainingBatches.place`), and nothing random is drawn on the way, so that a training that goes on takes the
+/// steps that it would have.
 public final class TrainingCheckpoints {
     private struct Record: Codable {
         var sha256: String
@@ -34,6 +35,8 @@ public final class TrainingCheckpoints {
     private let rhythm: CheckpointRhythm
     private let lock: OutputLock?
     private var last: Double
+    /// Of the training, where a step is not found by its number.
+    public var batches: (any TrainingBatches)?
 
     /// Checkpoints of a training into the folder `output`, in a folder there that is made with the first; of `causes`, those named
     /// in `changeable` may be others when it goes on.
@@ -76,16 +79,33 @@ public final class TrainingCheckpoints {
 
     // MARK: Going on
 
-    /// Takes the newest checkpoint that is as it was written into `state`.
+    /// What inputs were divided by in the live training that left checkpoints in a folder; nil if there is none to go on from.
+    public static func inputScale(in folder: String) -> Double? {
+        for step in steps(in: folder).reversed() {
+            let path = "\(folder)/step-\(step)"
+            guard let record = try? JSONRecord.read(Record.self, from: path + ".json"),
+                let file = try? whole(path + ".safetensors", record)
+            else { continue }
+            return file.metadata["rows"].flatMap(LiveBatches.Place.init)?.inputScale
+        }
+        return nil
+    }
+
+    /// The weights that a record is of; nil for others.
+    private static func whole(_ weights: String, _ record: Record) throws -> SafetensorsFile? {
+        guard try SHA256.hexadecimal(ofFile: weights) == record.sha256 else { return nil }
+        return try SafetensorsFile(path: weights)
+    }
+
+    /// Takes the newest checkpoint that is as it was written into `state`, and its place into `batches`.
     ///
     /// - Parameter log: gets the events that the training had logged in it until then, if it replaces another.
     /// - Returns: whether there was one; without, the training begins at step 0.
     /// - Throws: `DistillationError.startedOtherwise`; `TensorFileError`.
     package func restore(_ state: inout TrainerState, log: EventLog?, warn: (String) -> Void) throws -> Bool {
         for step in Self.steps(in: folder).reversed() {
-            let weights = path(step) + ".safetensors"
             guard let record = try? JSONRecord.read(Record.self, from: path(step) + ".json"),
-                (try? SHA256.hexadecimal(ofFile: weights)) == record.sha256
+                let file = try? Self.whole(path(step) + ".safetensors", record)
             else {
                 warn("\(path(step)).json or .safetensors is not as it was written; going on from before it")
                 continue
@@ -94,7 +114,12 @@ public final class TrainingCheckpoints {
                 throw DistillationError.startedOtherwise(
                     what: "training", folder: training, key: key, was: was, now: now)
             }
-            let file = try SafetensorsFile(path: weights)
+            if let batches, !batches.goOn(at: step, from: file.metadata["rows"]) {
+                warn(
+                    "\(path(step)).safetensors does not say where in its text the training was; going on from before it"
+                )
+                continue
+            }
             try state.restore(file)
             if let events = file.metadata["events"], !events.isEmpty { try log?.append(lines: events) }
             return true
@@ -118,7 +143,9 @@ public final class TrainingCheckpoints {
         AtomicFile.removeLeftovers(in: folder)
         let state = try trainer.exportedState()
         let weights = path(state.step) + ".safetensors"
-        try state.file(at: weights, metadata: ["events": events]).commit()
+        var metadata = ["events": events]
+        metadata["rows"] = try batches?.place(of: state.step)
+        try state.file(at: weights, metadata: metadata).commit()
         let record = Record(sha256: try SHA256.hexadecimal(ofFile: weights), causes: causes)
         try JSONRecord.write(record, to: path(state.step) + ".json")
         removeAll(but: Self.steps(in: folder).filter { $0 < state.step }.suffix(1) + [state.step])

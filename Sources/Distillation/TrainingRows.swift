@@ -2,7 +2,7 @@ import Kernels
 import LinearAlgebra
 import TensorFiles
 
-/// Rows to train on: those of a store, or of files of activations.
+/// Rows to train on: those of a store, of files of activations, or made live.
 public struct TrainingRows {
     /// In which order a file is read; a store has its own.
     public enum Order: Equatable, Sendable {
@@ -16,12 +16,14 @@ public struct TrainingRows {
     public let dIn: Int
     /// What rows are divided by: √(mean ‖x‖²), or 1.
     public let scale: Float
-    /// Of a store.
-    public let record: ActivationStoreRecord?
+    /// Of a store and of live activations.
+    public let origin: ActivationOrigin?
     /// What they were read from; of a store its record, which has the hashes of all else.
     public let files: [String]
     /// Fills a batch.
     public let read: BatchSource
+    /// Where checkpoints have to remember more of them than the step.
+    public let batches: (any TrainingBatches)?
 
     /// Batches of `batch` rows of a store folder, of a safetensors file with x [N, d], or of what `ActivationFiles` finds.
     ///
@@ -41,10 +43,23 @@ public struct TrainingRows {
         }
     }
 
+    /// Batches of live activations, whose scale was measured.
+    public init(_ activations: LiveActivations, seed: UInt64, isScaled: Bool) {
+        let factor = isScaled ? Float(activations.inputScale) : 1
+        let batches = LiveBatches(activations, seed: seed)
+        dIn = activations.dIn
+        scale = factor
+        origin = activations.origin
+        files = []
+        self.batches = batches
+        read = { try batches.read(step: $0, scale: factor, into: $1) }
+    }
+
     private init(_ activations: ActivationFiles, batch: Int, order: Order, scale: Float) throws {
         dIn = activations.dIn
         self.scale = scale
-        record = nil
+        origin = nil
+        batches = nil
         files = activations.files
         read = try activations.batches(of: batch, order, scale: scale)
     }
@@ -64,7 +79,8 @@ public struct TrainingRows {
         let factor = isScaled ? Float(store.record.inputScale) : 1
         dIn = store.record.dIn
         scale = factor
-        record = store.record
+        origin = store.record.origin
+        batches = nil
         files = [path + "/store.json"]
         read = { reader.read(step: $0, scale: factor, into: $1) }
     }
@@ -85,7 +101,8 @@ public struct TrainingRows {
         let factor = isScaled ? Float(norm) : 1
         dIn = shape[1]
         scale = factor
-        record = nil
+        origin = nil
+        batches = nil
         files = [path]
         var shuffled: [Int32] = []
         var epoch = -1

@@ -95,10 +95,16 @@ public struct TrainingRun {
         for step in first..<plan.steps {
             if step > first { try keepState(of: trainer, log) }
             try stop.check()
-            if step == first || !trainer.preparesAhead { try source(step, batch) }
+            if step == first || !trainer.preparesAhead {
+                do { try source(step, batch) } catch DistillationError.interrupted {
+                    if step > first { try keepState(of: trainer, log) }
+                    throw DistillationError.interrupted
+                }
+            }
             let record = try trainer.update(batch) {
                 guard step + 1 < plan.steps else { return nil }
-                try source(step + 1, spare)
+                // A batch may take a while to be made; the step that is under way is finished first.
+                do { try source(step + 1, spare) } catch DistillationError.interrupted { return nil }
                 return spare
             }
             let isLogged = step % logEvery == 0 || step + 1 == plan.steps

@@ -28,6 +28,8 @@ public struct CounterRandom: Sendable {
         case randomCore = 8
         /// Directions that are alike by chance.
         case randomDirections = 9
+        /// The order of rows in a block of live activations.
+        case liveShuffle = 10
     }
 
     private let key: (UInt32, UInt32)

@@ -3,12 +3,51 @@ import LanguageModeling
 import TensorFiles
 
 /// Options of commands that read text, or token ids in its place, as rows of tokens.
+@dynamicMemberLookup
 struct CorpusOptions: ParsableArguments {
-    @Option(
-        help:
-            "Corpus: .jsonl or .txt, also packed (.gz, .zst); token ids as .npy, .safetensors or .bin; or a folder of them. May be repeated."
-    )
+    @Option(help: RowOptions.help)
     var text: [String]
+
+    @OptionGroup var rows: RowOptions
+
+    /// The corpus.
+    ///
+    /// - Throws: `TextError`; `TensorFileError`.
+    func open() throws -> Corpus { try rows.reading.corpus(text) }
+
+    subscript<Value>(dynamicMember member: KeyPath<RowOptions, Value>) -> Value { rows[keyPath: member] }
+
+    /// The tokenizer of a model; nil for a model without one where the corpus is token ids.
+    ///
+    /// - Throws: as `loadTokenizer`.
+    func tokenizer(model path: String, for corpus: Corpus) throws -> Tokenizer? {
+        try rows.tokenizer(model: path, for: corpus)
+    }
+
+    /// `tokens` tokens, rounded up to whole sequences.
+    ///
+    /// - Throws: `TextError`.
+    func dataset(of corpus: Corpus, _ tokenizer: Tokenizer?, _ model: any LanguageModel, tokens: Int) throws
+        -> TokenDataset
+    {
+        try rows.dataset(of: corpus, tokenizer, model, tokens: tokens)
+    }
+
+    /// Warns of what of the corpus was not used, and that it was shorter than asked for.
+    func warn(of corpus: Corpus, _ data: TokenDataset, tokens: Int, _ what: String) {
+        if data.deliveredTokenCount < tokens {
+            Terminal.shared.warn(
+                "\(corpus.files.path) has \(data.deliveredTokenCount) of the \(tokens) tokens asked for; those are \(what)"
+            )
+        }
+    }
+}
+
+/// How text becomes rows of tokens, and these passes through a model.
+struct RowOptions: ParsableArguments {
+    static let help = ArgumentHelp(
+        "Corpus: .jsonl or .txt, also packed (.gz, .zst); token ids as .npy, .safetensors or .bin; or a folder of them. May be repeated."
+    )
 
     @Option(help: "Tokens per sequence.")
     var context = 256
@@ -28,11 +67,6 @@ struct CorpusOptions: ParsableArguments {
         try require("--skip", skip, in: OptionRange.skip)
     }
 
-    /// The corpus.
-    ///
-    /// - Throws: `TextError`; `TensorFileError`.
-    func open() throws -> Corpus { try reading.corpus(text) }
-
     /// The tokenizer of a model; nil for a model without one where the corpus is token ids.
     ///
     /// - Throws: as `loadTokenizer`.
@@ -41,25 +75,26 @@ struct CorpusOptions: ParsableArguments {
         return try loadTokenizer(model: path)
     }
 
-    /// `tokens` tokens, rounded up to whole sequences.
+    /// `tokens` tokens, rounded up to whole sequences; all there are without a number.
     ///
     /// - Throws: `TextError`.
-    func dataset(of corpus: Corpus, _ tokenizer: Tokenizer?, _ model: any LanguageModel, tokens: Int) throws
+    func dataset(of corpus: Corpus, _ tokenizer: Tokenizer?, _ model: any LanguageModel, tokens: Int? = nil) throws
         -> TokenDataset
     {
         var cut = self.tokens.cut(length: context)
         cut.skip = skip
-        cut.limit = (tokens + context - 1) / context * context
+        cut.limit = tokens.map { ($0 + context - 1) / context * context }
         return try TokenDataset(corpus, tokenizer, vocabularySize: model.configuration.vocabularySize, cut)
     }
 
-    /// Warns of what of the corpus was not used, and that it was shorter than asked for.
-    func warn(of corpus: Corpus, _ data: TokenDataset, tokens: Int, _ what: String) {
-        if data.deliveredTokenCount < tokens {
-            Terminal.shared.warn(
-                "\(corpus.files.path) has \(data.deliveredTokenCount) of the \(tokens) tokens asked for; those are \(what)"
-            )
-        }
+    /// What rows depend on, for records.
+    var recorded: [String: String] {
+        var result = [
+            "context": "\(context)", "sequences": "\(sequences)", "skip bad lines": "\(reading.skipBadLines)",
+        ]
+        result.merge(tokens.recorded) { $1 }
+        result.merge(reading.recorded) { $1 }
+        return result
     }
 }
 

@@ -63,12 +63,7 @@ struct HarvestCommand: ParsableCommand {
         settings.skippedTokens = corpus.skip
         settings.checkpoints = checkpoints.rhythm
         settings.needsAllTokens = false
-        settings.others = [
-            "context": "\(corpus.context)", "sequences": "\(corpus.sequences)",
-            "skip bad lines": "\(corpus.reading.skipBadLines)",
-        ]
-        settings.others.merge(corpus.tokens.recorded) { $1 }
-        settings.others.merge(corpus.reading.recorded) { $1 }
+        settings.others = corpus.recorded
         settings.others.merge(try splice.excluded(loaded.configuration, tokenizer: tokenizer)) { $1 }
         settings.others.merge(loaded.deviceRecord) { $1 }
         settings.hashes = try fileHashes([("model", modelFiles(model))] + text.roles("text"))

@@ -1,13 +1,12 @@
 import ArgumentParser
 import Attribution
 import Distillation
-import LinearAlgebra
 import PluginHost
 import SAEFormats
 import SparseCoding
 import TensorFiles
 
-/// `dmsae train`: one SAE from a store or from a file of activations.
+/// `dmsae train`: one SAE from a store, from files of activations, or live from a model and text.
 struct TrainCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "train", abstract: "Train one Matryoshka SAE, with or without a frozen core.",
@@ -15,14 +14,19 @@ struct TrainCommand: ParsableCommand {
             A training that is stopped or killed goes on with the same command and --resume, to the same bits. Only --steps may \
             be another then, if the rate is constant (--decay-start none).
 
+            With --model and --text nothing is stored: the model makes a block of activations, the training goes through its rows in a \
+            random order, each of them once, and the next block takes its place. After its end the text begins again, with a warning.
+
             Example: dmsae train --activations store --width 4096 --k 64 --steps 1000 --batch 1024 --out sae
+            Example: dmsae train --model smollm2.gguf --layer 15 --text wiki.jsonl --width 4096 --k 64 --steps 1000 --out sae
             """)
 
     @Option(
         help:
             "Activation store; a safetensors file with x [N, d]; or .npy or safetensors shards: a file, a folder or a quoted pattern ('shards/*.npy')."
     )
-    var activations: String
+    var activations: String?
+    @OptionGroup var live: LiveOptions
     @Option(help: "Folder to write.")
     var out: String
     @Option(help: "Mean active latents per token.")
@@ -92,6 +96,10 @@ struct TrainCommand: ParsableCommand {
     enum InputScale: String, ExpressibleByArgument, CaseIterable { case none, measured }
 
     func validate() throws {
+        try live.validate(activations: activations)
+        if noShuffle && activations == nil {
+            throw ValidationError("--no-shuffle is for files of activations; what a model makes is shuffled")
+        }
         guard steps >= 1 else { throw ValidationError("--steps is \(steps); it must be at least 1") }
         try require("--seed", seed, in: 0...Int.max)
         try require("--batch", batch, in: 1...Int(Int32.max))
@@ -116,23 +124,26 @@ struct TrainCommand: ParsableCommand {
         if let cut, !resume {
             throw DistillationError.cutShort(what: "training", folder: out, after: "step \(cut)", kept: kept)
         }
-        try Surroundings.prepareToCompute(advice: "lower --width or --batch")
+        try Surroundings.prepareToCompute(
+            advice: live.model == nil ? "lower --width or --batch" : "lower --width, --batch or --buffer")
         let device = try place.trainingDevice()
         let rule = try plugins.rule(sparsity, output: out)
-        let source = try rows()
-        let (sae, start) = try startingPoint(dIn: source.dIn, inputScale: source.scale)
-        try warnOfOtherPlaces(source, start)
-        let plan = try TrainingPlan(settings(), dIn: source.dIn, layout: sae.layout)
+        let rows = try rows()
+        let beginning = try beginning(dIn: rows.dIn, blocks: rows.blocks)
+        let plan = try TrainingPlan(settings(), dIn: rows.dIn, layout: beginning.layout)
         // It is wanted at the end, when a refusal would cost the training.
-        _ = try rule.inference?.stateSize(latentCount: sae.dSAE)
+        _ = try rule.inference?.stateSize(latentCount: beginning.layout.latentCount)
+        try OutputPlace.requireFolder(out, holdingOnly: "sae_weights.safetensors")
+        let source = try measured(rows, kept)
+        let (sae, start) = try startingPoint(beginning, inputScale: source.scale)
+        try warnOfOtherPlaces(source, start)
         if inputScale == .measured && self.`init` != nil { sae.fold(inputScale: 1 / source.scale) }
         if budget == .total, !sae.exemptCore.isEmpty,
             let warning = FailureSignature.beforeTotalBudget(core: sae.layout.coreCount, k: k)
         {
             Terminal.shared.warn(warning)
         }
-        let provenance = try provenance(plan, source, rule, start, device)
-        try OutputPlace.requireFolder(out, holdingOnly: "sae_weights.safetensors")
+        let provenance = try provenance(plan, source, rows, rule, start, device)
         let lock = try OutputLock.folder(out)
         defer { withExtendedLifetime(lock) {} }
         let log = try EventLog(replacing: out + "/events.jsonl")
@@ -140,6 +151,7 @@ struct TrainCommand: ParsableCommand {
             name: out, steps: steps, progress: Terminal.shared, stop: Interruption.request, lock: lock)
         let checkpoints = try TrainingCheckpoints(
             of: provenance, into: out, version: DMSAE.version, rhythm: checkpoints.rhythm, lock: lock)
+        checkpoints.batches = source.batches
         training.checkpoints = checkpoints
         var state = TrainerState(sae, rule: rule)
         let isResumed = try checkpoints.restore(&state, log: log, warn: Terminal.shared.warn)
@@ -165,6 +177,7 @@ struct TrainCommand: ParsableCommand {
         try SAEFolder.write(sae, provenance, to: out, log: log.replacement)
         checkpoints.clear()
         if let warning = outcome.warning(rule: rule) { Terminal.shared.warn(warning) }
+        if case .live(_, let text) = rows { Terminal.shared.warn(skippedIn: text) }
         if output.json { return print(try JSONRecord.text(last)) }
         print(
             "loss \(decimals(last.loss, 5)), L0 \(decimals(last.meanActiveCore + last.meanActiveNonCore, 1))"
@@ -177,33 +190,24 @@ struct TrainCommand: ParsableCommand {
         }
     }
 
-    private func rows() throws -> TrainingRows {
-        guard !noShuffle || !ActivationStore.isAt(activations) else {
-            throw ValidationError("--no-shuffle needs files of activations, not a store")
-        }
-        return try TrainingRows(
-            activations, batch: batch, order: noShuffle ? .ofFile : .shuffled(seed: UInt64(seed)),
-            isScaled: inputScale == .measured, progress: Terminal.shared, stop: Interruption.request)
-    }
-
     /// What goes into the SAE's record; of a start, what is not known better here.
     private func provenance(
-        _ plan: TrainingPlan, _ source: TrainingRows, _ rule: any LoadedPlugin & SparsityRule, _ start: Start?,
-        _ device: any TrainingDevice
+        _ plan: TrainingPlan, _ source: TrainingRows, _ rows: Rows, _ rule: any LoadedPlugin & SparsityRule,
+        _ start: Start?, _ device: any TrainingDevice
     ) throws -> SAEProvenance {
         var provenance = start?.provenance ?? SAEProvenance()
         provenance.seed = UInt64(seed)
         provenance.inputScale = Double(source.scale)
         provenance.rule = "\(rule.name) \(rule.version)"
         provenance.ruleSettings = rule.settings
-        provenance.settings = otherSettings(start).merging(device.record) { $1 }
+        provenance.settings = otherSettings(start).merging(rows.settings) { $1 }.merging(device.record) { $1 }
         provenance.hashes = try hashes(source, rule)
         provenance.plan = plan
         provenance.steps = steps
-        if let record = source.record {
-            provenance.model = record.model
-            provenance.hookPoint = record.hookPoint
-            provenance.contextLength = record.contextLength
+        if let origin = source.origin {
+            provenance.model = origin.model
+            provenance.hookPoint = origin.hookPoint
+            provenance.contextLength = origin.contextLength
         }
         return provenance
     }
@@ -211,8 +215,9 @@ struct TrainCommand: ParsableCommand {
     /// What decides about the result and is no number of the plan.
     private func otherSettings(_ start: Start?) -> [String: String] {
         var settings = [
-            "activations": lastComponent(activations), "sparsity": sparsity, "input scale": inputScale.rawValue,
-            "order": noShuffle ? "as in the file" : "shuffled", "core decoder start": coreDecoderInit.rawValue,
+            "activations": activations.map(lastComponent) ?? "made live", "sparsity": sparsity,
+            "input scale": inputScale.rawValue, "order": noShuffle ? "as in the file" : "shuffled",
+            "core decoder start": coreDecoderInit.rawValue,
             "start": self.`init`.map(lastComponent) ?? "random", "core": core.map(lastComponent) ?? "none given",
             "core bias start": coreBias.rawValue,
         ]
@@ -222,10 +227,10 @@ struct TrainCommand: ParsableCommand {
 
     /// Encoder vectors know the activations that they were trained on.
     private func warnOfOtherPlaces(_ source: TrainingRows, _ start: Start?) throws {
-        guard let record = source.record else { return }
+        guard let origin = source.origin else { return }
         let places = [(self.`init`, start?.provenance.place), (core, try core.flatMap(Core.place))]
         for case (let subject?, let place?) in places {
-            for sentence in place.differences(of: subject, from: record.place) { Terminal.shared.warn(sentence) }
+            for sentence in place.differences(of: subject, from: origin.place) { Terminal.shared.warn(sentence) }
         }
     }
 
@@ -238,7 +243,7 @@ struct TrainCommand: ParsableCommand {
             ("core", core.map { [Core.encoderFile(at: $0)] } ?? []),
         ])
         hashes.merge(rule.hashes("sparsity rule")) { $1 }
-        return hashes.merging(source.record?.hashes ?? [:]) { own, _ in own }
+        return hashes.merging(source.origin?.hashes ?? [:]) { own, _ in own }
     }
 
     private func settings() -> TrainingSettings {
@@ -254,55 +259,5 @@ struct TrainCommand: ParsableCommand {
         settings.allowsStarvation = allowStarvation
         settings.decoderBiasStart = bDecInit ?? (self.`init` == nil ? .geometricMedian : .keep)
         return settings
-    }
-
-    /// What is known of the SAE that is started from.
-    private struct Start {
-        let provenance: SAEProvenance
-        let scale: LatentScale
-    }
-
-    /// In units of the training.
-    private func coreBiases(_ count: Int, inputScale: Float) throws -> Matrix? {
-        guard let core, coreBias == .transfer else { return nil }
-        return Matrix(vector: try Core.encoderBiases(at: core, count: count).values.map { $0 / inputScale })
-    }
-
-    private func startingPoint(dIn: Int, inputScale: Float) throws -> (SparseAutoencoder, Start?) {
-        let loaded = try self.`init`.map { try SAEFormats.read($0) }
-        if let loaded, loaded.sae.dIn != dIn {
-            throw SparseCodingError.inputWidth(found: dIn, wanted: loaded.sae.dIn)
-        }
-        // The trainer makes decoder rows unit rows; what they lose the encoder must get.
-        let norms = try loaded?.sae.foldDecoderNorms()
-        // An SAE with a core keeps it, frozen, unless another is given.
-        let inherited = loaded.flatMap { $0.sae.layout.coreCount > 0 ? $0.sae : nil }
-        let frozen =
-            try core.map { try Core.encoderRows(at: $0, dIn: dIn) }
-            ?? inherited.map { $0.encoder.copy(rows: 0..<$0.layout.coreCount) }
-        let total = width ?? groups.map { PrefixLayout.sum($0.values) } ?? loaded?.sae.dSAE
-        guard let total else { throw ValidationError("give --width, --groups or --init") }
-        try require("--width", total, in: 1...Int.max)
-        let sizes = groups?.values ?? loaded?.sae.layout.groups ?? PrefixLayout.standardGroups(width: total)
-        let layout = try PrefixLayout(
-            groups: sizes, width: total, coreCount: frozen?.rows ?? 0,
-            coreIsPrefix: corePrefixLoss || core == nil && loaded?.sae.layout.coreIsPrefix == true)
-        try TrainingPlan.memory(dIn: dIn, layout: layout, k: k, batch: batch, copies: loaded == nil ? 0 : 1).check()
-        guard let loaded else {
-            let sae = SparseAutoencoder(dIn: dIn, layout: layout, coreIsDense: coreMode != .sparse)
-            sae.initialize(
-                seed: UInt64(seed), core: frozen, coreDecoder: coreDecoderInit,
-                coreBias: try coreBiases(layout.coreCount, inputScale: inputScale))
-            return (sae, nil)
-        }
-        if let path = self.`init` { Terminal.shared.warn(remarksOf: path, loaded.provenance) }
-        guard loaded.sae.dSAE == total else {
-            throw SparseCodingError.groupsDoNotSum(groups: sizes, width: loaded.sae.dSAE)
-        }
-        // A core that is given is as it is asked for; one that is inherited is what it was.
-        let sae = loaded.sae.copy(
-            layout: layout, coreIsDense: core == nil ? loaded.sae.coreIsDense : coreMode != .sparse)
-        if let frozen { sae.replaceCoreEncoder(frozen) }
-        return (sae, Start(provenance: loaded.provenance, scale: norms == nil ? .unit : .folded))
     }
 }

@@ -93,12 +93,14 @@ import Testing
     }
 
     /// Instants are drawn over the whole of a run; with a checkpoint after every step many fall into the writing of one.
-    @Test(arguments: ["gxa", "ablation"]) func aDistillationSurvivesKillsAtAnyInstant(_ scorer: String) throws {
+    @Test(arguments: [("gxa", false), ("ablation", false), ("gxa", true)])
+    func aDistillationSurvivesKillsAtAnyInstant(_ scorer: String, live: Bool) throws {
         let recipe = folder.file("tiny.yaml")
         try tiny.writeRecipe(steps: 60, to: recipe)
         func distill(_ out: String, _ more: String...) -> [String] {
             ["distill", recipe, "--out", folder.file(out), "--quiet", "--checkpoint-every", "0"]
-                + ["--set", "score.scorer=\(scorer)", "--set", "distill.tau=0.6"] + more
+                + ["--set", "score.scorer=\(scorer)", "--set", "distill.tau=0.6"]
+                + ["--set", "harvest.live=\(live)", "--set", "harvest.buffer=2048"] + more
         }
         let clock = ContinuousClock()
         let whole = try clock.measure { _ = try succeed(distill("whole")) } / .seconds(1)
@@ -124,6 +126,6 @@ import Testing
         let found = try files("cut")
         #expect(found.keys.sorted() == expected.keys.sorted())
         for (name, bytes) in expected { expectSame(found[name] ?? [], bytes, name) }
-        print("\(survived) kills of a distillation by \(scorer) survived")
+        print("\(survived) kills of a \(live ? "live " : "")distillation by \(scorer) survived")
     }
 }

@@ -47,7 +47,7 @@ import Testing
         try write("b.safetensors", 90..<200, tensor: "activations")
         for path in [pattern, folder.path, folder.file("?.safetensors")] {
             let source = try training(path, .ofFile)
-            #expect(source.dIn == 8 && source.scale == 1 && source.record == nil)
+            #expect(source.dIn == 8 && source.scale == 1 && source.origin == nil)
             #expect(source.files.count == (path == pattern ? 3 : 2))
             for step in 0..<5 {
                 #expect(try read(source, step: step) == (0..<64).map { Self.rows[(step * 64 + $0) % 200] }, "\(path)")

@@ -1,4 +1,6 @@
+import Attribution
 import Distillation
+import LanguageModeling
 import LinearAlgebra
 import SparseCoding
 import TensorFiles
@@ -44,6 +46,29 @@ import Testing
                 guard opened.record.dIn == 8 else { return }
                 for step in 0..<4 { reader.read(step: step, scale: Float(opened.record.inputScale), into: target) }
             }
+        }
+    }
+
+    @Test func placesOfLiveTrainings() throws {
+        let path = folder.file("place.json")
+        let origin = ActivationOrigin(model: "m", hookPoint: .residPost(1), contextLength: 20, hashes: [:])
+        let live = try LiveActivations(
+            of: { randomTokens(sequences: 4, length: 20, count: 3) },
+            model: try loadLanguageModel(path: fixture("models/llama")), origin: origin, policy: SplicePolicy(),
+            blocks: LiveBlocks(tokens: 160, sequences: 4, context: 20), others: [:], progress: SilentProgress(),
+            stop: StopRequest())
+        try live.measureScale()
+        let rows = TrainingRows(live, seed: 1, isScaled: true)
+        let batches = try #require(rows.batches)
+        let target = Matrix(rows: 64, columns: 48)
+        for step in 0..<4 { try rows.read(step, target) }
+        let place = try #require(try batches.place(of: 4))
+        try AtomicFile.write(place, to: path)
+        try fuzzJSON(path) {
+            struct NoPlace: Error {}
+            let text = String(decoding: contents(of: path), as: UTF8.self)
+            guard batches.goOn(at: 4, from: text) else { throw NoPlace() }
+            try rows.read(4, target)
         }
     }
 

@@ -27,6 +27,8 @@ import Testing
         recipe.context = 128
         recipe.sequences = 2
         recipe.harvestTokens = 5000
+        recipe.isLive = true
+        recipe.buffer = 6000
         recipe.width = 64
         recipe.groups = [16, 48]
         recipe.k = 2.5
@@ -268,6 +270,11 @@ import Testing
                 { $0.harvestTokens = 255 },
                 "recipe key harvest.tokens is \"255\"; it must be at least one context of 256"
             ),
+            (
+                { ($0.isLive, $0.buffer) = (true, 255) },
+                "recipe key harvest.buffer is \"255\"; it must be at least one context of 256"
+            ),
+            ({ ($0.isLive, $0.harvestTokens) = (true, 0) }, "nothing failed"),
             ({ $0.scoreTokens = 0 }, "recipe key score.tokens is \"0\"; it must be at least one context of 256"),
             (
                 { $0.evaluationTokens = 0 },

@@ -13,7 +13,7 @@ final class TickingClock: Sendable {
 }
 
 /// Keeps what it is warned of.
-private final class Warnings: ProgressSink {
+final class Warnings: ProgressSink {
     let texts = Mutex<[String]>([])
     func begin(_ task: String, total: Int, unit: String) {}
     func advance(by count: Int, detail: String) {}

@@ -14,9 +14,10 @@ extension Distillation {
     ///
     /// - Parameter mark: SHA-256 of the last cycle's mark.
     func finish(
-        _ core: Core, _ store: ActivationStore, _ scoring: [SpliceSample], _ evaluation: EvaluationSet, mark: String
+        _ core: Core, _ store: any ActivationSource, _ scoring: [SpliceSample], _ evaluation: EvaluationSet,
+        mark: String
     ) throws -> [TrialRecord] {
-        let distilled = try distilledVectors(core, dIn: store.record.dIn)
+        let distilled = try distilledVectors(core, dIn: store.dIn)
         let cores = TrialCores(of: run, recipe, distilled: distilled) { [self] in
             try ranking($0, of: $1, scoring, after: mark)
         }
@@ -43,7 +44,7 @@ extension Distillation {
     }
 
     private func run(
-        _ source: CoreSource, _ plan: TrialPlan, _ cores: TrialCores, _ store: ActivationStore,
+        _ source: CoreSource, _ plan: TrialPlan, _ cores: TrialCores, _ store: any ActivationSource,
         _ evaluation: EvaluationSet, after mark: String
     ) throws -> TrialRecord {
         let folder = try place(plan.folder)

@@ -1,0 +1,75 @@
+import LinearAlgebra
+import SparseCoding
+import TensorFiles
+
+/// What trainings are made on: activations that a harvest stored, or that the model makes anew for each of them.
+protocol ActivationSource: AnyObject {
+    /// d.
+    var dIn: Int { get }
+    /// √(mean ‖x‖²), which inputs are divided by in training.
+    var inputScale: Double { get }
+
+    /// In which order trainings take them, for records.
+    var order: String { get }
+
+    /// The batches of a training, of `size` rows each, in the order of its seed.
+    ///
+    /// - Throws: `DistillationError` for a size that they cannot be read in.
+    func batches(of size: Int, seed: UInt64) throws -> any TrainingBatches
+}
+
+/// The batches of one training.
+public protocol TrainingBatches: AnyObject {
+    /// Fills `target` [B, d] with the batch of a step, divided by `scale`. Steps are asked for one after the other.
+    ///
+    /// - Throws: what making activations throws; `DistillationError.interrupted`.
+    func read(step: Int, scale: Float, into target: Matrix) throws
+
+    /// What a checkpoint has to remember for `goOn`; nil where a step is found by its number.
+    func place(of step: Int) throws -> String?
+
+    /// Makes `step` the next one.
+    ///
+    /// - Returns: whether the place is one.
+    func goOn(at step: Int, from place: String?) -> Bool
+}
+
+extension TrainingBatches {
+    public func place(of step: Int) -> String? { nil }
+    public func goOn(at step: Int, from place: String?) -> Bool { true }
+}
+
+/// Of what activations are, and how they came about.
+public struct ActivationOrigin: Sendable {
+    /// The model, by file name.
+    public var model: String
+    /// Where in it.
+    public var hookPoint: HookPoint
+    /// Tokens per sequence.
+    public var contextLength: Int
+    /// SHA-256 of model and text, by what they are for.
+    public var hashes: [String: String]
+
+    public init(model: String, hookPoint: HookPoint, contextLength: Int, hashes: [String: String]) {
+        (self.model, self.hookPoint, self.contextLength, self.hashes) = (model, hookPoint, contextLength, hashes)
+    }
+
+    /// For comparing with that of an SAE.
+    public var place: ModelPlace { ModelPlace(name: model, hashes: hashes, hook: hookPoint) }
+}
+
+extension ActivationStoreRecord {
+    var origin: ActivationOrigin {
+        ActivationOrigin(model: model, hookPoint: hookPoint, contextLength: contextLength, hashes: hashes)
+    }
+}
+
+extension ActivationStore: ActivationSource {
+    var dIn: Int { record.dIn }
+    var inputScale: Double { record.inputScale }
+    var order: String { "shuffled" }
+
+    func batches(of size: Int, seed: UInt64) throws -> any TrainingBatches { try reader(batch: size, seed: seed) }
+}
+
+extension ActivationStore.Reader: TrainingBatches {}
