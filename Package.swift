@@ -125,6 +125,7 @@ let package = Package(
             ],
             resources: [
                 .embedInCode("Recipes/demo.yaml"), .embedInCode("Recipes/gemma3.yaml"),
+                .embedInCode("Recipes/paper-gemma-2-2b.yaml"),
                 .embedInCode("Templates/scorer.c.txt"),
                 .embedInCode("Templates/Scorer.swift.txt"), .embedInCode("Templates/DMSAEPlugin.swift.txt"),
                 .embedInCode("Templates/dmsae_plugin.h"),

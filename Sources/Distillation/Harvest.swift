@@ -9,7 +9,9 @@ public struct HarvestSettings: Sendable {
     /// Tokens to run through the model.
     public var tokens: Int
     /// Rows per shard, held in memory while the shard fills.
-    public var shardRows = 65_536
+    public var shardRows = standardShardRows
+    /// Rows per shard, where nobody asks for others.
+    public static let standardShardRows = 65_536
     /// Seed of the shuffle.
     public var seed: UInt64
     /// The model's name for the record.

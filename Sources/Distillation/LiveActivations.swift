@@ -111,6 +111,15 @@ public final class LiveActivations {
         measured = scale
     }
 
+    /// How fast they are made here, on the first batches of the text.
+    ///
+    /// - Throws: as `Calibration`.
+    public func calibration() throws -> Calibration {
+        var text = text
+        return try Calibration(
+            model, at: origin.hookPoint, policy, on: { try text.next() }, progress: progress, stop: stop)
+    }
+
     /// The rows of the block at a place of the text: how many there are, and where the next block starts.
     ///
     /// - Throws: what the model and the text throw; `DistillationError.interrupted`, `.notFinite`, `.badPlace`.

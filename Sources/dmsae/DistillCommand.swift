@@ -10,13 +10,13 @@ struct DistillCommand: ParsableCommand {
         commandName: "distill",
         abstract: "Distil a core: train, attribute, keep, freeze, repeat; then compare with a plain SAE.",
         discussion: """
-            RECIPE is a YAML file or the name of a bundled recipe (demo, gemma3). Every key and its default is shown by \
+            RECIPE is a YAML file or the name of a bundled recipe (demo, gemma3, paper-gemma-2-2b). Every key and its default is shown by \
             --print-recipe. Everything goes into the run folder; a run cut short continues with --resume.
 
             Example: dmsae distill demo --out runs/demo
             """)
 
-    @Argument(help: "Recipe file, or demo or gemma3.")
+    @Argument(help: "Recipe file, or demo, gemma3 or paper-gemma-2-2b.")
     var recipe: String
     @Option(help: "Run folder.")
     var out: String?
@@ -27,6 +27,7 @@ struct DistillCommand: ParsableCommand {
     @OptionGroup var checkpoints: CheckpointOptions
     @Flag(help: "Print the recipe with every key, its meaning and its value, and stop.")
     var printRecipe = false
+    @OptionGroup var dry: DryRunOption
     @OptionGroup var place: DeviceOptions
     @OptionGroup var plugins: PluginOptions
     @OptionGroup var output: OutputOptions
@@ -46,6 +47,9 @@ struct DistillCommand: ParsableCommand {
         }
         if let start { try recipe.adopt(start) }
         try recipe.validate()
+        if dry.dryRun, let missing = missingModel(recipe) {
+            return try dry.show(recipe.cost(without: missing), output)
+        }
         try OutputPlace.requireFolder(folder, holdingOnly: "run.json")
         try Surroundings.prepareToCompute(
             advice: "lower sae.width, train.batch, context, sequences or score.tokens of the recipe")
@@ -59,6 +63,7 @@ struct DistillCommand: ParsableCommand {
         parts.checkpoints = checkpoints.rhythm
         let distillation = try Distillation(
             recipe, parts: parts, folder: folder, progress: terminal, stop: Interruption.request)
+        if dry.dryRun { return try dry.show(distillation.cost(), output) }
         let record = try distillation.distill(resuming: resume) { cycle in
             if !output.json {
                 if cycle.cycle == 0 { print(DistillationTable.header) }
@@ -74,6 +79,12 @@ struct DistillCommand: ParsableCommand {
         }
     }
 
+    /// What is to be said of a model that is named by its path and is not there.
+    private func missingModel(_ recipe: Recipe) -> String? {
+        guard !["demo", "gemma3"].contains(recipe.model), !exists(recipe.model) else { return nil }
+        return "the model \(recipe.model) is not there"
+    }
+
     private var name: String {
         let last = lastComponent(recipe)
         return last.hasSuffix(".yaml") || last.hasSuffix(".yml")
@@ -82,7 +93,10 @@ struct DistillCommand: ParsableCommand {
 
     private func loadRecipe() throws -> Recipe {
         var result: Recipe
-        let bundled = ["demo": PackageResources.demo_yaml, "gemma3": PackageResources.gemma3_yaml]
+        let bundled = [
+            "demo": PackageResources.demo_yaml, "gemma3": PackageResources.gemma3_yaml,
+            "paper-gemma-2-2b": PackageResources.paper_gemma_2_2b_yaml,
+        ]
         if let own = bundled[recipe] {
             result = try Recipe(yaml: String(decoding: own, as: UTF8.self), path: recipe)
         } else {

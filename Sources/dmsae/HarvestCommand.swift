@@ -1,6 +1,7 @@
 import ArgumentParser
 import Distillation
 import LanguageModeling
+import LinearAlgebra
 import TensorFiles
 
 /// `dmsae harvest`: text to an activation store.
@@ -30,6 +31,7 @@ struct HarvestCommand: ParsableCommand {
     @Flag(help: "Go on with the harvest into --out that was cut short.")
     var resume = false
     @OptionGroup var checkpoints: CheckpointOptions
+    @OptionGroup var dry: DryRunOption
     @OptionGroup var splice: SpliceOptions
     @OptionGroup var place: DeviceOptions
     @OptionGroup var output: OutputOptions
@@ -40,10 +42,30 @@ struct HarvestCommand: ParsableCommand {
         try require("--seed", seed, in: 0...Int.max)
     }
 
+    /// What it will take.
+    private func cost() throws -> CostEstimate {
+        let text = try corpus.open()
+        let tokenizer = try corpus.tokenizer(model: model, for: text)
+        let loaded = try place.languageModel(model)
+        let data = try corpus.dataset(of: text, tokenizer, loaded, tokens: tokens)
+        let pace = try Calibration(
+            loaded, at: try hook.required(layer: layer), try splice.policy(loaded.configuration, tokenizer: tokenizer),
+            on: { try data.nextBatch(sequences: corpus.sequences) }, progress: Terminal.shared,
+            stop: Interruption.request)
+        var cost = CostEstimate()
+        cost.add("model", tokens, "tokens", seconds: pace.model)
+        cost.add(disk: "store", Double(tokens) * pace.kept * 4 * Double(loaded.configuration.dModel))
+        var need = MemoryNeed("a shard while it fills needs", advice: "")
+        need.add("rows", 4, min(tokens, HarvestSettings.standardShardRows), loaded.configuration.dModel)
+        cost.add(need)
+        return cost
+    }
+
     func run() throws {
         output.apply()
         Interruption.install(advice: "interrupted; nothing of \(out) is finished, harvest it again")
         try Surroundings.prepareToCompute(advice: "lower --sequences or --context")
+        if dry.dryRun { return try dry.show(cost(), output) }
         try OutputPlace.requireFolder(out, holdingOnly: "store.json")
         let lock = try OutputLock.folder(out)
         defer { withExtendedLifetime(lock) {} }

@@ -31,6 +31,20 @@ struct CheckpointOptions: ParsableArguments {
     func validate() throws { try require("--checkpoint-every", checkpointEvery, in: 0...1e6) }
 }
 
+/// The option of commands that can say what they will take.
+struct DryRunOption: ParsableArguments {
+    @Flag(
+        help:
+            "Say what it will take (tokens, disk, memory, time from a few batches and steps that are measured), and write nothing."
+    )
+    var dryRun = false
+
+    /// Prints an estimate.
+    func show(_ cost: CostEstimate, _ output: OutputOptions) throws {
+        print(output.json ? try JSONRecord.text(cost) : cost.lines.joined(separator: "\n"))
+    }
+}
+
 /// Options of commands that splice into a language model.
 struct SpliceOptions: ParsableArguments {
     @Option(help: "The first n positions of every sequence keep the model's own activation and are not scored.")

@@ -47,16 +47,22 @@ extension TrainCommand {
         let layout = try PrefixLayout(
             groups: sizes, width: total, coreCount: frozen?.rows ?? 0,
             coreIsPrefix: corePrefixLoss || core == nil && loaded?.sae.layout.coreIsPrefix == true)
-        var need = TrainingPlan.memory(
-            dIn: dIn, layout: layout, k: k, batch: batch, copies: loaded == nil ? 0 : 1,
-            advice: blocks == nil ? "lower --width or --batch" : "lower --width, --batch or --buffer")
-        blocks?.addMemory(to: &need, dIn: dIn)
-        try need.check()
+        let result = Beginning(
+            loaded: loaded, scale: norms == nil ? .unit : .folded, frozen: frozen, layout: layout, dIn: dIn)
+        try memoryNeed(result, blocks).check()
         if let loaded, loaded.sae.dSAE != total {
             throw SparseCodingError.groupsDoNotSum(groups: sizes, width: loaded.sae.dSAE)
         }
-        return Beginning(
-            loaded: loaded, scale: norms == nil ? .unit : .folded, frozen: frozen, layout: layout, dIn: dIn)
+        return result
+    }
+
+    /// Memory of the training, beside the model's.
+    func memoryNeed(_ beginning: Beginning, _ blocks: LiveBlocks?) -> MemoryNeed {
+        var need = TrainingPlan.memory(
+            dIn: beginning.dIn, layout: beginning.layout, k: k, batch: batch, copies: beginning.loaded == nil ? 0 : 1,
+            advice: blocks == nil ? "lower --width or --batch" : "lower --width, --batch or --buffer")
+        blocks?.addMemory(to: &need, dIn: beginning.dIn)
+        return need
     }
 
     /// The SAE to be trained, in units of the training.

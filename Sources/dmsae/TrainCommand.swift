@@ -89,6 +89,7 @@ struct TrainCommand: ParsableCommand {
     @Flag(help: "Go on with the training into --out that was cut short, at its last checkpoint.")
     var resume = false
     @OptionGroup var checkpoints: CheckpointOptions
+    @OptionGroup var dry: DryRunOption
     @OptionGroup var place: DeviceOptions
     @OptionGroup var plugins: PluginOptions
     @OptionGroup var output: OutputOptions
@@ -120,8 +121,11 @@ struct TrainCommand: ParsableCommand {
         output.apply()
         Interruption.install(advice: "interrupted; no SAE was written to \(out), start again")
         let kept = TrainingCheckpoints.place(in: out), cut = TrainingCheckpoints.newestStep(in: kept)
+        if dry.dryRun && resume {
+            throw ValidationError("--dry-run is of a training from its start; leave out --resume")
+        }
         if resume && cut == nil { throw DistillationError.nothingToResume(folder: out) }
-        if let cut, !resume {
+        if let cut, !resume, !dry.dryRun {
             throw DistillationError.cutShort(what: "training", folder: out, after: "step \(cut)", kept: kept)
         }
         try Surroundings.prepareToCompute(
@@ -133,6 +137,7 @@ struct TrainCommand: ParsableCommand {
         let plan = try TrainingPlan(settings(), dIn: rows.dIn, layout: beginning.layout)
         // It is wanted at the end, when a refusal would cost the training.
         _ = try rule.inference?.stateSize(latentCount: beginning.layout.latentCount)
+        if dry.dryRun { return try dry.show(cost(rows, beginning, plan, rule, device), output) }
         try OutputPlace.requireFolder(out, holdingOnly: "sae_weights.safetensors")
         let source = try measured(rows, kept)
         let (sae, start) = try startingPoint(beginning, inputScale: source.scale)

@@ -1,0 +1,119 @@
+import Attribution
+import Glibc
+import LinearAlgebra
+import SparseCoding
+import TensorFiles
+
+extension Distillation {
+    /// What the run will take, from a little of each of its parts. Nothing is written.
+    ///
+    /// - Throws: what model, text, rule and scorer throw; `ResourceError.memory`; `DistillationError.interrupted`.
+    public func cost() throws -> CostEstimate {
+        let dIn = parts.model.configuration.dModel
+        let layout = try PrefixLayout(groups: recipe.resolvedGroups, width: recipe.width)
+        let need = recipe.memory(dIn: dIn, layout)
+        try need.check()
+        let text = try parts.text(0, .max)
+        let pace = try Calibration(
+            parts.model, at: recipe.hookPoint, policy, on: text, progress: progress, stop: stop)
+        let plan = try TrainingPlan(
+            recipe.trainingSettings(k: recipe.k, budget: recipe.cycleBudget), dIn: dIn, layout: layout)
+        let sae = SparseAutoencoder(dIn: dIn, layout: layout)
+        sae.initialize(seed: UInt64(recipe.seed))
+        let step = try pace.step(
+            of: sae, plan: plan, rule: parts.rule, on: parts.device, progress: progress, stop: stop)
+        var cost = CostEstimate()
+        recipe.addCounts(to: &cost, kept: pace.kept, model: pace.model, step: step)
+        try addScoring(of: sae, on: pace, to: &cost)
+        let saeBytes = 8 * Double(recipe.width) * Double(dIn)
+        cost.add(disk: "SAEs", Double(recipe.trainings) * saeBytes)
+        cost.add(disk: "two checkpoints of a training", 6 * saeBytes)
+        cost.add(need)
+        compare(pace, dIn: dIn, &cost)
+        return cost
+    }
+
+    /// Scores and evaluates a batch with the SAE.
+    private func addScoring(of sae: SparseAutoencoder, on pace: Calibration, to cost: inout CostEstimate) throws {
+        guard let batch = pace.batches.last else { return }
+        progress.begin("time scoring and evaluation", total: 0, unit: "tokens")
+        defer { progress.end() }
+        let tokens = Double(batch.ids.count)
+        func timed<Result>(_ work: () throws -> Result) rethrows -> (Result, Double) {
+            let start = monotonicSeconds()
+            let result = try work()
+            return (result, (monotonicSeconds() - start) / tokens)
+        }
+        try stop.check()
+        let sample = try SpliceSample(batch, model: parts.model, hook: recipe.hookPoint, policy: policy)
+        let (set, preparing) = try timed {
+            try EvaluationSet([sample], model: parts.model, hook: recipe.hookPoint, policy: policy)
+        }
+        let (_, evaluating) = try timed { try set.evaluate(sae) }
+        // The first pass pays for the memory of gradients.
+        _ = try score(sae, [sample])
+        let (_, scoring) = try timed { try score(sae, [sample]) }
+        let evaluated = recipe.wholeContexts(recipe.evaluationTokens)
+        cost.add("scoring", (recipe.cycles + 1) * scoreTokens, "tokens", seconds: scoring)
+        cost.add("evaluation", (recipe.trainings + 1) * evaluated, "tokens", seconds: max(preparing, evaluating))
+    }
+
+    private func score(_ sae: SparseAutoencoder, _ samples: [SpliceSample]) throws -> [Double] {
+        let spliced = try SplicedModel(model: parts.model, hook: recipe.hookPoint, sae: sae)
+        let sequences = SampledSequences(samples)
+        let means = MeanActivations(spliced, sequences: samples.count, step: 1) { samples[$0.lowerBound] }
+        let pass = ScoringPass(spliced, scorer: parts.scorer, means: means)
+        let aggregate = try Aggregate(recipe.aggregate)
+        let accumulator = ScoreAccumulator(
+            latents: pass.candidateCount, tokens: sequences.tokenCount, aggregate: aggregate, scope: recipe.over,
+            isSigned: recipe.signed)
+        let run = try ScoringRun(pass, accumulator, over: sequences, key: PassKey(["run": "dry"]))
+        let (stop, progress) = (stop, progress)
+        try run.run(keeping: nil, watch: PassWatch(check: stop.check, advance: progress.advance(by:detail:)))
+        return try run.result(tau: recipe.tau) { [parts, recipe] _ in
+            parts.scorer.scoresTokens
+                ? .aggregate(aggregate, recipe.over, isSigned: recipe.signed) : .total(parts.scorer.name)
+        }.scores
+    }
+
+    /// Whether a store or live trainings are cheaper.
+    private func compare(_ pace: Calibration, dIn: Int, _ cost: inout CostEstimate) {
+        let stored = recipe.madeTokens(live: false, kept: pace.kept)
+        let live = recipe.madeTokens(live: true, kept: pace.kept)
+        let rowBytes = 4 * Double(dIn)
+        let (store, equal) = (
+            Double(stored) * pace.kept * rowBytes, Double(recipe.steps) * Double(recipe.batch) * rowBytes
+        )
+        if !recipe.isLive { cost.add(disk: "store", store) }
+        func time(_ tokens: Int) -> String { CostEstimate.duration(pace.model * Double(tokens)) }
+        func size(_ bytes: Double) -> String { memoryText(Int(min(bytes, 0x1p60))) }
+        let room = freeDisk()
+        let wanted = recipe.isLive ? equal : store
+        let stores = recipe.isLive ? Int(Double(recipe.steps) * Double(recipe.batch) / pace.kept) : stored
+        let fits = room.map { wanted < $0 } ?? true
+        let times = Double(recipe.steps) * Double(recipe.batch) / (Double(stores) * pace.kept)
+        cost.remark(
+            "a store: the model runs once over \(stores) tokens (\(time(stores))), \(size(wanted)) on the disk"
+                + (room.map { " of the \(size($0)) that are free" } ?? "")
+                + ", which each training reads \(decimals(times, 1)) times")
+        cost.remark(
+            "live: the model runs over \(live) tokens (\(time(live))) in all, nothing on the disk, each row once a training"
+        )
+        cost.remark(
+            !fits
+                ? "cheaper: live, since the store does not fit on the disk"
+                : stores <= live
+                    ? "cheaper: a store, since the model then runs \(decimals(Double(live) / Double(max(1, stores)), 1)) times less"
+                    : "cheaper: live, since trainings take less than the store holds")
+    }
+
+    /// Bytes that are free where the run would be; nil where that cannot be told.
+    private func freeDisk() -> Double? {
+        var (path, status) = (run.path.hasPrefix("/") ? run.path : "./" + run.path, statvfs())
+        while statvfs(path, &status) != 0 {
+            guard let slash = path.lastIndex(of: "/"), slash > path.startIndex else { return nil }
+            path = String(path[..<slash])
+        }
+        return Double(status.f_bavail) * Double(status.f_frsize)
+    }
+}
