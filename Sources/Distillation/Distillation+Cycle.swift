@@ -5,7 +5,7 @@ import SparseCoding
 import TensorFiles
 
 /// One line of `events.jsonl` when a cycle is done.
-private struct CycleEvent: Encodable {
+struct CycleEvent: Encodable {
     let event = "cycle"
     let record: CycleRecord
 }

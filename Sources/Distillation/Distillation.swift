@@ -38,6 +38,8 @@ public struct DistillationParts: Sendable {
     package var device: any TrainingDevice = Lanes.shared
     /// How often the state of a training is kept.
     public var checkpoints = CheckpointRhythm()
+    /// Seconds since 1970 for TensorBoard's files; nil for none of them.
+    public var boardClock: (@Sendable () -> Double)?
 
     public init(
         model: any LanguageModel, modelName: String, specialTokens: Set<Int32>,
@@ -129,6 +131,7 @@ public final class Distillation {
         let record = try run.open(self.record, resuming: resuming)
         (parts.modelName, identity) = (record.model, record.identity)
         log = try EventLog(run.path + "/events.jsonl", run: identity)
+        log?.board = parts.boardClock.map { TensorBoardLog(run.path, clock: $0) }
         // Steps of the cycle that was cut short come again after this line.
         if resuming { try log?.append(ResumeEvent()) }
         let store: ActivationStore

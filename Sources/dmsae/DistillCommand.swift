@@ -25,6 +25,7 @@ struct DistillCommand: ParsableCommand {
     @Flag(help: "Continue the run in the folder: after its finished cycles, at the last checkpoint of a training.")
     var resume = false
     @OptionGroup var checkpoints: CheckpointOptions
+    @OptionGroup var log: LogOptions
     @Flag(help: "Print the recipe with every key, its meaning and its value, and stop.")
     var printRecipe = false
     @OptionGroup var place: DeviceOptions
@@ -57,6 +58,7 @@ struct DistillCommand: ParsableCommand {
         parts.device = device
         parts.start = start
         parts.checkpoints = checkpoints.rhythm
+        parts.boardClock = log.boardClock
         let distillation = try Distillation(
             recipe, parts: parts, folder: folder, progress: terminal, stop: Interruption.request)
         let record = try distillation.distill(resuming: resume) { cycle in

@@ -85,6 +85,7 @@ struct TrainCommand: ParsableCommand {
     @Flag(help: "Go on with the training into --out that was cut short, at its last checkpoint.")
     var resume = false
     @OptionGroup var checkpoints: CheckpointOptions
+    @OptionGroup var log: LogOptions
     @OptionGroup var place: DeviceOptions
     @OptionGroup var plugins: PluginOptions
     @OptionGroup var output: OutputOptions
@@ -136,6 +137,7 @@ struct TrainCommand: ParsableCommand {
         let lock = try OutputLock.folder(out)
         defer { withExtendedLifetime(lock) {} }
         let log = try EventLog(replacing: out + "/events.jsonl")
+        log.board = self.log.boardClock.map { TensorBoardLog(out, ownName: out, clock: $0) }
         var training = TrainingRun(
             name: out, steps: steps, progress: Terminal.shared, stop: Interruption.request, lock: lock)
         let checkpoints = try TrainingCheckpoints(
@@ -162,6 +164,7 @@ struct TrainCommand: ParsableCommand {
         }
         let last = outcome.last
         try lock.requireInPlace()
+        if log.board == nil && !isResumed { TensorBoardLog.remove(from: out) }
         try SAEFolder.write(sae, provenance, to: out, log: log.replacement)
         checkpoints.clear()
         if let warning = outcome.warning(rule: rule) { Terminal.shared.warn(warning) }
