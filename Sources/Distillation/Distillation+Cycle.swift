@@ -11,7 +11,7 @@ struct CycleEvent: Encodable {
 }
 
 extension Distillation {
-    private static let cycleFiles =
+    static let cycleFiles =
         ["metrics.json", "core.json", "core.safetensors", "scores.safetensors"] + SAEFolder.files.map { "sae/" + $0 }
 
     /// Cycle t: train with the last core frozen, score, select; read back if it is done already.

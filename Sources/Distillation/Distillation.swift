@@ -40,6 +40,8 @@ public struct DistillationParts: Sendable {
     package var device: any TrainingDevice = Lanes.shared
     /// How often the state of a training is kept.
     public var checkpoints = CheckpointRhythm()
+    /// Folders of other runs that may have steps which are the same here.
+    public var donors: [SharedStep: String] = [:]
     /// Seconds since 1970 for TensorBoard's files; nil for none of them.
     public var boardClock: (@Sendable () -> Double)?
 
@@ -137,6 +139,7 @@ public final class Distillation {
         log?.board = parts.boardClock.map { TensorBoardLog(run.path, clock: $0) }
         // Steps of the cycle that was cut short come again after this line.
         if resuming { try log?.append(ResumeEvent()) }
+        try BorrowedSteps(run: run, record: record, log: log).take(from: parts.donors, cycles: recipe.cycles)
         let store: ActivationStore
         do {
             store = try openStore()

@@ -82,11 +82,17 @@ struct DistillCommand: ParsableCommand {
             ? String(last[..<(last.lastIndex(of: ".") ?? last.endIndex)]) : last
     }
 
+    /// The text of a bundled recipe; nil for the name of none.
+    static func bundled(_ name: String) -> String? {
+        ["demo": PackageResources.demo_yaml, "gemma3": PackageResources.gemma3_yaml][name].map {
+            String(decoding: $0, as: UTF8.self)
+        }
+    }
+
     private func loadRecipe() throws -> Recipe {
         var result: Recipe
-        let bundled = ["demo": PackageResources.demo_yaml, "gemma3": PackageResources.gemma3_yaml]
-        if let own = bundled[recipe] {
-            result = try Recipe(yaml: String(decoding: own, as: UTF8.self), path: recipe)
+        if let own = Self.bundled(recipe) {
+            result = try Recipe(yaml: own, path: recipe)
         } else {
             result = try Recipe(contentsOf: recipe)
         }
