@@ -163,6 +163,11 @@ public struct SweepReport {
             plot.x = Axis(title: key, scale: .log, range: logRange(marks.map(\.x)))
         }
         if Set(places.values) == Set((0..<places.count).map(Double.init)) { plot.x.isWhole = true }
+        if measure.isCount {
+            plot.y.isWhole = true
+            let limits = plot.y.range
+            plot.y.range = min(limits.lowerBound, marks[0].y - 1)...max(limits.upperBound, marks[0].y + 1)
+        }
         (plot.curves, plot.marks) = (curves, marks)
         return Reports.figure(
             plot.svg(label: "\(measure.title) over \(key)", id: "plot-\(axis)-\(measure.rawValue)"),
@@ -171,15 +176,20 @@ public struct SweepReport {
 
     // MARK: Tables
 
+    /// What fits on paper; sweep.csv has the rest.
+    private static let listed: [SweepMeasure] = [
+        .score, .explainedVariance, .L0, .coreL0, .frozenCore, .deadLatents, .jaccard,
+    ]
+
     private func rowTable() -> String {
         let heads =
             ["point"] + table.sweep.axes.map { escape($0.key) } + ["SAE", "k"]
-            + SweepMeasure.allCases.map { escape($0.title) }
+            + Self.listed.map { escape($0.short) }
         let rows = table.rows.map { row in
             ["\(row.point)"] + row.values.map { escape($0) } + [
                 escape(row.trial), short(row.k, row.k == row.k.rounded() ? 0 : 1),
             ]
-                + SweepMeasure.allCases.map { measure in
+                + Self.listed.map { measure in
                     guard let value = row.measures[measure] else { return "–" }
                     return value == value.rounded() && abs(value) < 1e7 ? "\(Int(value))" : short(value)
                 }

@@ -33,6 +33,28 @@ public enum SweepMeasure: String, CaseIterable, Sendable {
         }
     }
 
+    /// As heads of tables name it.
+    public var short: String {
+        switch self {
+        case .explainedVariance: "expl. var."
+        case .L0: "L0"
+        case .coreL0: "L0 core"
+        case .score: "CE score"
+        case .frozenCore: "frozen"
+        case .deadLatents: "dead"
+        case .jaccard: "Jaccard"
+        default: title
+        }
+    }
+
+    /// Whether it is a number of latents.
+    public var isCount: Bool {
+        switch self {
+        case .deadLatents, .frozenCore, .lastCoreSize, .carriedOver: true
+        default: false
+        }
+    }
+
     /// Whether it is one of the cycles, the same for all SAEs of a point.
     public var isOfCycles: Bool {
         switch self {
