@@ -5,13 +5,13 @@ import SparseCoding
 import TensorFiles
 
 /// One line of `events.jsonl` when a cycle is done.
-private struct CycleEvent: Encodable {
+struct CycleEvent: Encodable {
     let event = "cycle"
     let record: CycleRecord
 }
 
 extension Distillation {
-    private static let cycleFiles =
+    static let cycleFiles =
         ["metrics.json", "core.json", "core.safetensors", "scores.safetensors"] + SAEFolder.files.map { "sae/" + $0 }
 
     /// Cycle t: train with the last core frozen, score, select; read back if it is done already.

@@ -4,7 +4,7 @@ import SparseCoding
 import TensorFiles
 
 extension Distillation {
-    private static let trainedFiles = ["metrics.json"] + SAEFolder.files
+    static let trainedFiles = ["metrics.json"] + SAEFolder.files
 
     /// Trains, folds, evaluates and saves one SAE into `folder` of the run; read back if that is done already, gone on with from
     /// its last checkpoint if it was cut short.
@@ -48,7 +48,7 @@ extension Distillation {
         let trainer = try Trainer(state, plan: plan, rule: parts.rule, on: parts.device)
         var training = TrainingRun(name: name, steps: plan.steps, progress: progress, stop: stop, lock: lock)
         training.checkpoints = checkpoints
-        let provenance = provenance(plan, store, seed: seed)
+        let provenance = provenance(plan, store, seed: seed, hasCore: core != nil)
         let outcome: TrainingOutcome
         do {
             outcome = try training.train(
@@ -112,7 +112,9 @@ extension Distillation {
         }
     }
 
-    private func provenance(_ plan: TrainingPlan, _ store: any ActivationSource, seed: UInt64) -> SAEProvenance {
+    private func provenance(
+        _ plan: TrainingPlan, _ store: any ActivationSource, seed: UInt64, hasCore: Bool
+    ) -> SAEProvenance {
         var provenance = SAEProvenance()
         provenance.model = parts.modelName
         provenance.hookPoint = recipe.hookPoint
@@ -121,10 +123,13 @@ extension Distillation {
         provenance.inputScale = store.inputScale
         provenance.rule = "\(parts.rule.name) \(parts.rule.version)"
         provenance.ruleSettings = parts.ruleSettings
-        provenance.settings = [
-            "core decoder start": recipe.coreDecoder.rawValue, "core bias start": recipe.coreBias.rawValue,
-            "input scale": "measured", "order": store.order,
-        ].merging(parts.device.record) { $1 }
+        var settings = ["input scale": "measured", "order": store.order].merging(parts.device.record) { $1 }
+        // Only then: a training without a core is the same whatever a later one begins with.
+        if hasCore {
+            settings["core decoder start"] = recipe.coreDecoder.rawValue
+            settings["core bias start"] = recipe.coreBias.rawValue
+        }
+        provenance.settings = settings
         provenance.hashes = parts.hashes.filter { !$0.key.hasPrefix("scorer") && !$0.key.hasPrefix("evaluation text") }
         provenance.plan = plan
         provenance.steps = plan.steps

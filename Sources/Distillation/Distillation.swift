@@ -40,6 +40,10 @@ public struct DistillationParts: Sendable {
     package var device: any TrainingDevice = Lanes.shared
     /// How often the state of a training is kept.
     public var checkpoints = CheckpointRhythm()
+    /// Folders of other runs that may have steps which are the same here.
+    public var donors: [SharedStep: String] = [:]
+    /// Seconds since 1970 for TensorBoard's files; nil for none of them.
+    public var boardClock: (@Sendable () -> Double)?
 
     public init(
         model: any LanguageModel, modelName: String, specialTokens: Set<Int32>,
@@ -129,8 +133,10 @@ public final class Distillation {
         let record = try run.open(self.record, resuming: resuming)
         (parts.modelName, identity) = (record.model, record.identity)
         log = try EventLog(run.path + "/events.jsonl", run: identity)
+        log?.board = parts.boardClock.map { TensorBoardLog(run.path, clock: $0) }
         // Steps of the cycle that was cut short come again after this line.
         if resuming { try log?.append(ResumeEvent()) }
+        try BorrowedSteps(run: run, record: record, log: log).take(from: parts.donors, cycles: recipe.cycles)
         let store: any ActivationSource
         do {
             store = try recipe.isLive ? openLive() : openStore()

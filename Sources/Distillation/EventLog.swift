@@ -12,6 +12,8 @@ public final class EventLog {
     public let replacement: AtomicFile?
     /// What was written to the replacement, for a checkpoint of what it is the log of; empty without one.
     private(set) var text = ""
+    /// Gets the numbers of every event too, where it is asked for.
+    public var board: TensorBoardLog?
 
     /// The first line of a run's log.
     private struct RunEvent: Codable {
@@ -78,6 +80,7 @@ public final class EventLog {
     /// - Throws: `TensorFileError.unwritable`.
     public func append(_ event: some Encodable) throws {
         try append(lines: try JSONRecord.text(event, pretty: false) + "\n")
+        if let drawn = event as? any DrawnEvent { try board?.append(drawn) }
     }
 
     /// Appends whole lines, those of a log that was cut short.

@@ -68,7 +68,7 @@ extension MemoryLimit: CustomStringConvertible {
 }
 
 /// The contents of a file of a few lines, as the kernel makes them; nil where there is none.
-func smallFile(_ path: String) -> String? {
+package func smallFile(_ path: String) -> String? {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { return nil }
     defer { close(descriptor) }

@@ -14,7 +14,8 @@ struct DMSAE: ParsableCommand {
         abstract: "Distil a core of sparse-autoencoder latents from a language model.",
         version: version,
         subcommands: [
-            DistillCommand.self, HarvestCommand.self, TrainCommand.self, ScoreCommand.self, SelectCommand.self,
+            DistillCommand.self, SweepCommand.self, HarvestCommand.self, TrainCommand.self, ScoreCommand.self,
+            SelectCommand.self,
             CompareCommand.self, StabilityCommand.self, LatentsCommand.self, ReportCommand.self, EvalCommand.self,
             EncodeCommand.self,
             DecodeCommand.self, ConvertCommand.self, LMCommand.self, PluginCommand.self,

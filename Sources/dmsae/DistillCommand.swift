@@ -25,6 +25,7 @@ struct DistillCommand: ParsableCommand {
     @Flag(help: "Continue the run in the folder: after its finished cycles, at the last checkpoint of a training.")
     var resume = false
     @OptionGroup var checkpoints: CheckpointOptions
+    @OptionGroup var log: LogOptions
     @Flag(help: "Print the recipe with every key, its meaning and its value, and stop.")
     var printRecipe = false
     @OptionGroup var dry: DryRunOption
@@ -61,6 +62,7 @@ struct DistillCommand: ParsableCommand {
         parts.device = device
         parts.start = start
         parts.checkpoints = checkpoints.rhythm
+        parts.boardClock = log.boardClock
         let distillation = try Distillation(
             recipe, parts: parts, folder: folder, progress: terminal, stop: Interruption.request)
         if dry.dryRun { return try dry.show(distillation.cost(), output) }
@@ -91,14 +93,19 @@ struct DistillCommand: ParsableCommand {
             ? String(last[..<(last.lastIndex(of: ".") ?? last.endIndex)]) : last
     }
 
-    private func loadRecipe() throws -> Recipe {
-        var result: Recipe
-        let bundled = [
+    /// The text of a bundled recipe; nil for the name of none.
+    static func bundled(_ name: String) -> String? {
+        let recipes = [
             "demo": PackageResources.demo_yaml, "gemma3": PackageResources.gemma3_yaml,
             "paper-gemma-2-2b": PackageResources.paper_gemma_2_2b_yaml,
         ]
-        if let own = bundled[recipe] {
-            result = try Recipe(yaml: String(decoding: own, as: UTF8.self), path: recipe)
+        return recipes[name].map { String(decoding: $0, as: UTF8.self) }
+    }
+
+    private func loadRecipe() throws -> Recipe {
+        var result: Recipe
+        if let own = Self.bundled(recipe) {
+            result = try Recipe(yaml: own, path: recipe)
         } else {
             result = try Recipe(contentsOf: recipe)
         }

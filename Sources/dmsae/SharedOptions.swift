@@ -45,6 +45,21 @@ struct DryRunOption: ParsableArguments {
     }
 }
 
+/// Options of commands whose training curves are logged.
+struct LogOptions: ParsableArguments {
+    /// What is written beside events.jsonl.
+    enum Format: String, ExpressibleByArgument, CaseIterable { case tensorboard }
+
+    @Option(
+        help: ArgumentHelp(
+            "Write the numbers of events.jsonl as event files too, which `tensorboard --logdir` of the output folder shows.",
+            valueName: "tensorboard"))
+    var log: Format?
+
+    /// Seconds since 1970, where they are wanted.
+    var boardClock: (@Sendable () -> Double)? { log == nil ? nil : { @Sendable in secondsSince1970() } }
+}
+
 /// Options of commands that splice into a language model.
 struct SpliceOptions: ParsableArguments {
     @Option(help: "The first n positions of every sequence keep the model's own activation and are not scored.")

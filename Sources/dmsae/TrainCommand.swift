@@ -90,6 +90,7 @@ struct TrainCommand: ParsableCommand {
     var resume = false
     @OptionGroup var checkpoints: CheckpointOptions
     @OptionGroup var dry: DryRunOption
+    @OptionGroup var log: LogOptions
     @OptionGroup var place: DeviceOptions
     @OptionGroup var plugins: PluginOptions
     @OptionGroup var output: OutputOptions
@@ -152,6 +153,7 @@ struct TrainCommand: ParsableCommand {
         let lock = try OutputLock.folder(out)
         defer { withExtendedLifetime(lock) {} }
         let log = try EventLog(replacing: out + "/events.jsonl")
+        log.board = self.log.boardClock.map { TensorBoardLog(out, ownName: out, clock: $0) }
         var training = TrainingRun(
             name: out, steps: steps, progress: Terminal.shared, stop: Interruption.request, lock: lock)
         let checkpoints = try TrainingCheckpoints(
@@ -179,6 +181,7 @@ struct TrainCommand: ParsableCommand {
         }
         let last = outcome.last
         try lock.requireInPlace()
+        if log.board == nil && !isResumed { TensorBoardLog.remove(from: out) }
         try SAEFolder.write(sae, provenance, to: out, log: log.replacement)
         checkpoints.clear()
         if let warning = outcome.warning(rule: rule) { Terminal.shared.warn(warning) }

@@ -1,3 +1,4 @@
+import Distillation
 import Foundation
 import TensorFiles
 import TestSupport
@@ -80,6 +81,58 @@ import Testing
         #expect(result.errors.contains("warning: no checkpoint of \(folder.file("sae")) at step "), "\(result.errors)")
         #expect(result.errors.contains("File too large, the limit on files is 102400 bytes (ulimit -f)"))
         #expect(isThere(folder.file("sae/cfg.json")))
+    }
+
+    /// Each record of a file for TensorBoard without the time in it, by its message's length before it.
+    private func records(_ path: String) -> [ArraySlice<UInt8>] {
+        var (rest, result) = (contents(of: path)[...], [ArraySlice<UInt8>]())
+        while rest.count >= 16 {
+            let length = Int(rest[rest.startIndex]) | Int(rest[rest.startIndex + 1]) << 8
+            result.append(rest.dropFirst(12).prefix(length).dropFirst(9))
+            rest = rest.dropFirst(length + 16)
+        }
+        #expect(rest.isEmpty)
+        return result
+    }
+
+    @Test func aTrainingThatGoesOnHasEveryStepOnceForTensorBoard() throws {
+        let file = "events.out.tfevents.0.dmsae"
+        let asked = ["--log", "tensorboard", "--checkpoint-every", "0.0001"]
+        try succeed(train("whole", steps: 600) + asked)
+        let whole = records(folder.file("whole/" + file))
+        #expect(whole.count == 102)
+        var seconds = 0.05
+        while try !cut(train("cut", steps: 600) + asked, after: seconds, by: SIGKILL)
+            || TrainingCheckpoints.newestStep(in: folder.file("cut/checkpoint")) == nil
+        {
+            try? FileManager.default.removeItem(atPath: folder.file("cut"))
+            seconds = seconds > 0.5 ? 0.05 : seconds * 1.1
+        }
+        try succeed(train("cut", steps: 600) + asked + ["--resume"])
+        let isSame = records(folder.file("cut/" + file)) == whole
+        #expect(isSame)
+        // One that is trained anew in the same place begins the file anew, or leaves none of the other's.
+        try succeed(train("cut", steps: 60) + asked)
+        #expect(records(folder.file("cut/" + file)).count == 61)
+        try succeed(train("cut", steps: 60))
+        #expect(!isThere(folder.file("cut/" + file)))
+    }
+
+    @Test func aDistillationHasAFileForEachTrainingAndOneForItsCycles() throws {
+        let recipe = folder.file("tiny.yaml"), file = "/events.out.tfevents.0.dmsae"
+        try tiny.writeRecipe(steps: 20, to: recipe)
+        try succeed(["distill", recipe, "--out", folder.file("run"), "--quiet", "--log", "tensorboard"])
+        for training in ["cycle-0", "cycle-1", "cycle-2", "final/k-8/dmsae", "final/k-8/baseline"] {
+            #expect(records(folder.file("run/" + training + file)).count == 21, "\(training)")
+        }
+        let cycles = records(folder.file("run" + file))
+        #expect(cycles.count == 4)
+        for tag in ["core/size", "core/Jaccard", "evaluation/explained_variance", "evaluation/CE_score"] {
+            #expect(cycles[2].firstRange(of: Array(tag.utf8)) != nil, "\(tag)")
+        }
+        #expect(cycles[1].firstRange(of: Array("core/Jaccard".utf8)) == nil)
+        try succeed(["report", folder.file("run")])
+        try succeed(["distill", recipe, "--out", folder.file("run"), "--quiet", "--resume"])
     }
 
     /// What a distillation leaves, that is the same bytes however it came about.

@@ -5,7 +5,7 @@ encodings, active latents and reconstructions.
 
 SAEs are trained here, with every shipped rule, a core and another one, or are folders that other libraries wrote (Tests/Fixtures).
 What is compared is what the reader makes of the file that was converted with what `dmsae encode` and `decode` make of the one that
-it was converted from. A format that cannot hold an SAE must say so; which those are stands below, too.
+it was converted from. A format that cannot hold an SAE must say so; which those are stands below, too. What a training logs for TensorBoard is read by that.
 """
 import os
 
@@ -165,9 +165,35 @@ def without_subtraction(folder):
     return folder
 
 
+def logged_otherwise(work):
+    """How many numbers TensorBoard reads otherwise than events.jsonl has them."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out = work / "logged"
+    dmsae("train", "--activations", work / "store", "--batch", "64", "--k", "8", "--groups", "32,32,64", "--steps", "60",
+          "--log", "tensorboard", "--out", out)
+    steps = [json.loads(line)["record"] for line in (out / "events.jsonl").read_text().splitlines()]
+    shown = EventAccumulator(str(out)).Reload()
+    names = {"loss/total": "loss", "loss/auxiliary": "auxiliaryLoss", "L0/core": "meanActiveCore", "L0/non_core": "meanActiveNonCore",
+             "latents/dead": "deadCount", "training/learning_rate": "learningRate", "training/gradient_norm": "gradientNorm",
+             "training/threshold": "threshold", "training/least_selected": "leastSelected"}
+    wanted = {tag: {step["step"]: step[name] for step in steps if step.get(name) is not None} for tag, name in names.items()}
+    wanted |= {f"loss_by_prefix/{i + 1}": {step["step"]: step["prefixLosses"][i] for step in steps} for i in range(3)}
+    found = {tag: {e.step: e.value for e in shown.Scalars(tag)} for tag in shown.Tags()["scalars"]}
+    wrong = found.keys() ^ wanted.keys()
+    for tag in found.keys() & wanted.keys():
+        # Single precision.
+        near = lambda step: abs(found[tag][step] - wanted[tag][step]) <= 1e-7 * abs(wanted[tag][step])
+        if found[tag].keys() != wanted[tag].keys() or not all(map(near, found[tag])):
+            wrong |= {tag}
+    print(f"{len(found)} curves of {len(steps)} steps by TensorBoard" + (f", other than logged: {sorted(wrong)}" if wrong else ""))
+    return len(wrong)
+
+
 with tempfile.TemporaryDirectory() as folder:
     work = Path(folder)
     failures = sum(compare(name, sae, x, refused, work) for name, sae, x, refused in train(work))
+    failures += logged_otherwise(work)
     x = 1.5 * torch.randn(64, 32, generator=torch.Generator().manual_seed(6))
     for name, refused in WRITTEN_BY_OTHERS.items():
         failures += compare(name, FIXTURES / name, x, refused, work)

@@ -1,0 +1,131 @@
+import Distillation
+@preconcurrency import Glibc
+import PluginHost
+import TensorFiles
+
+/// Runs the points of a sweep, each in a process of its own: a crash costs one point, and a kill of any of them nothing.
+///
+/// How far they are is read from the logs in their folders, so that it is the same for points that were run elsewhere.
+final class SweepProcesses {
+    private let sweep: Sweep
+    private let folder: String
+    private let jobs: Int
+    private let options: [String]
+    private var running: [Int: pid_t] = [:]
+
+    init(_ sweep: Sweep, folder: String, jobs: Int, options: [String]) {
+        (self.sweep, self.folder, self.jobs, self.options) = (sweep, folder, jobs, options)
+    }
+
+    /// Runs what is not done.
+    ///
+    /// - Throws: `DistillationError.interrupted`, once those that run have stopped; `TensorFileError` for a process that cannot be
+    ///   started. A point that fails is recorded.
+    func run() throws {
+        let points = try sweep.points(), work = SweepWork(points)
+        var waiting = points.filter { !exists(folder + "/" + $0.folder + "/result.json") }
+        let trainings = points.map { work.trainings(of: $0) }
+        let total = trainings.joined().reduce(0) { $0 + $1.steps }
+        let counted = { self.stepsDone(points, trainings) }
+        let before = counted()
+        var shown = before
+        Terminal.shared.begin("sweep", total: total - before, unit: "steps")
+        defer { Terminal.shared.end() }
+        while !waiting.isEmpty || !running.isEmpty {
+            while running.count < jobs, !Interruption.request.isRaised,
+                let next = waiting.firstIndex(where: { work.isReady($0, running: Set(running.keys), in: folder) })
+            {
+                let point = waiting.remove(at: next)
+                running[point.index] = try start(point)
+            }
+            if Interruption.request.isRaised { waiting = [] }
+            usleep(200_000)
+            reap()
+            let now = counted()
+            let left = points.count - waiting.count - running.count
+            Terminal.shared.advance(by: now - shown, detail: "\(left) of \(points.count) points done")
+            shown = now
+        }
+        try Interruption.request.check()
+    }
+
+    /// Steps of the trainings that points make themselves.
+    private func stepsDone(_ points: [SweepPoint], _ trainings: [[SweepWork.Training]]) -> Int {
+        zip(points, trainings).reduce(0) { sum, pair in
+            let (point, own) = pair
+            if let known = finished[point.index] { return sum + known }
+            let logged = LoggedSteps.read(folder + "/" + point.folder)
+            let done = own.reduce(0) { $0 + min($1.steps, logged[$1.name] ?? 0) }
+            if running[point.index] == nil { finished[point.index] = done }
+            return sum + done
+        }
+    }
+
+    /// Steps of points that do not run.
+    private var finished: [Int: Int] = [:]
+
+    private func start(_ point: SweepPoint) throws -> pid_t {
+        finished[point.index] = nil
+        let program = try PluginCatalog().executableFolder + "/dmsae"
+        let words = [program, "sweep", folder, "--point", "\(point.index)", "--quiet"] + options
+        var actions = posix_spawn_file_actions_t(), attributes = posix_spawnattr_t()
+        posix_spawn_file_actions_init(&actions)
+        posix_spawnattr_init(&attributes)
+        defer {
+            posix_spawn_file_actions_destroy(&actions)
+            posix_spawnattr_destroy(&attributes)
+        }
+        let log = folder + "/" + point.folder + ".log"
+        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+        posix_spawn_file_actions_addopen(&actions, 1, log, O_WRONLY | O_CREAT | O_TRUNC, 0o666)
+        posix_spawn_file_actions_adddup2(&actions, 1, 2)
+        // A group of its own: Ctrl-C is ours to pass on, once, or a second signal would end it at once.
+        posix_spawnattr_setpgroup(&attributes, 0)
+        var none = sigset_t(), all = sigset_t()
+        sigemptyset(&none)
+        sigfillset(&all)
+        posix_spawnattr_setsigmask(&attributes, &none)
+        posix_spawnattr_setsigdefault(&attributes, &all)
+        posix_spawnattr_setflags(
+            &attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP))
+        var strings: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) } + [nil]
+        defer { strings.forEach { free($0) } }
+        var child = pid_t()
+        let result = posix_spawn(&child, program, &actions, &attributes, &strings, environ)
+        guard result == 0 else {
+            throw TensorFileError.unreadable(file: program, reason: String(cString: strerror(result)))
+        }
+        return child
+    }
+
+    /// Takes note of those that have ended, and passes a wish to stop on.
+    private func reap() {
+        if Interruption.request.isRaised && !isAsked {
+            isAsked = true
+            for child in running.values { kill(child, SIGTERM) }
+        }
+        for (index, child) in running {
+            var status: Int32 = 0
+            let ended = waitpid(child, &status, WNOHANG)
+            guard ended == child || ended < 0 && errno != EINTR else { continue }
+            running[index] = nil
+            finish(index, status)
+        }
+    }
+
+    private var isAsked = false
+
+    /// Of a process that a signal ended, nobody else says why.
+    private func finish(_ index: Int, _ status: Int32) {
+        guard status != 0, !isAsked, let point = try? sweep.point(index) else { return }
+        let path = folder + "/" + point.failure, signal = status & 0x7F
+        if !exists(path) {
+            let how = signal == 0 ? "exit status \((status >> 8) & 0xFF)" : "signal \(signal)"
+            let said = LoggedProgram.lastWords(of: folder + "/" + point.folder + ".log")
+            try? JSONRecord.write(SweepFailure(error: "its process ended by \(how): \(said)"), to: path)
+        }
+        if let failure = try? JSONRecord.read(SweepFailure.self, from: path) {
+            Terminal.shared.warn("point \(index) failed: \(failure.error)")
+        }
+    }
+}
