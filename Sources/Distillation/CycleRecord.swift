@@ -41,26 +41,14 @@ public struct CycleRecord: Codable, Sendable, Equatable {
     public var candidates: Int
 }
 
-/// The final comparison at one k.
-public struct FinalRecord: Codable, Sendable, Equatable {
-    /// Total L0 asked for.
-    public var k: Double
-    /// With the final core frozen.
-    public var dmsae: SAERecord
-    /// A plain Matryoshka SAE of the same width, tokens, seed and total L0.
-    public var baseline: SAERecord
-    /// `CoreControl.random`; nil unless asked for.
-    public var random: SAERecord?
-}
-
 /// The whole run's outcome.
 public struct DistillationRecord: Codable, Sendable, Equatable {
     /// Of cycles 0 to T, in order.
     public var cycles: [CycleRecord]
     /// |C*|, latents of the final core.
     public var coreSize: Int
-    /// One per k.
-    public var finals: [FinalRecord]
+    /// The final SAEs: those of one k together, in the order of the recipe.
+    public var trials: [TrialRecord]
 }
 
 /// The ways a distillation is known to fail (arXiv:2512.24975, and small-scale runs of the method), read off its

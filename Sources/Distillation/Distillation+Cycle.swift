@@ -25,8 +25,9 @@ extension Distillation {
         if run.has(name + "/" + StepMark.name) { return try finishedCycle(t, dIn: store.dIn, mark: &mark) }
         let folder = try place(name)
         let core = try frozen.map { _ in
-            try FrozenCore(
-                at: run.path + "/cycle-\(t - 1)/core.json", dIn: store.dIn, mode: recipe.coreMode, recipe)
+            FrozenCore(
+                try CoreVectors(at: run.path + "/cycle-\(t - 1)/core.json", dIn: store.dIn, recipe.coreBias),
+                mode: recipe.coreMode, recipe)
         }
         let (sae, record) =
             if t == 0, let start = parts.start {
@@ -114,19 +115,35 @@ extension Distillation {
         _ sae: SparseAutoencoder, _ t: Int, previous: Core?, _ scoring: [SpliceSample], _ name: String,
         after mark: String
     ) throws -> (Core, [Double]) {
+        let keepsState = parts.scorer.accumulation != nil && !parts.scorer.scoresTokens
+        let result = try scored(
+            sae, by: parts.scorer,
+            ScoreUse(
+                aggregate: try Aggregate(recipe.aggregate), scope: recipe.over, isSigned: recipe.signed, tau: recipe.tau
+            ),
+            scoring, name: name, after: mark, state: keepsState ? scoringState(name) : nil)
+        return (Core(result.core, scores: result.scores, cycle: t, previous: previous), result.scores)
+    }
+
+    /// Scores the candidates of an SAE, and selects among them.
+    ///
+    /// - Parameter state: where the scorer's state is kept, to go on from.
+    func scored(
+        _ sae: SparseAutoencoder, by scorer: any AttributionScorer, _ use: ScoreUse, _ scoring: [SpliceSample],
+        name: String, after mark: String, state: String? = nil
+    ) throws -> ScoringResult {
         let spliced = try SplicedModel(model: parts.model, hook: recipe.hookPoint, sae: sae)
         let sequences = SampledSequences(scoring)
         let means = MeanActivations(spliced, sequences: scoring.count, step: 1) { scoring[$0.lowerBound] }
-        let aggregate = try Aggregate(recipe.aggregate)
-        let pass = ScoringPass(spliced, scorer: parts.scorer, means: means)
+        let pass = ScoringPass(spliced, scorer: scorer, means: means)
         let accumulator = ScoreAccumulator(
-            latents: pass.candidateCount, tokens: sequences.tokenCount, aggregate: aggregate, scope: recipe.over,
-            isSigned: recipe.signed)
+            latents: pass.candidateCount, tokens: sequences.tokenCount, aggregate: use.aggregate, scope: use.scope,
+            isSigned: use.isSigned)
         let scoringRun = try ScoringRun(
             pass, accumulator, over: sequences, key: PassKey(["run": identity, "step": name, "after": mark]))
         var checkpoint: ScoringRun.Checkpoint?
-        if let lock, parts.scorer.accumulation != nil, !parts.scorer.scoresTokens {
-            let kept = ScoringRun.Checkpoint(scoringState(name), lock)
+        if let lock, let state {
+            let kept = ScoringRun.Checkpoint(state, lock)
             try scoringRun.resume(kept) { _ in }
             checkpoint = kept
         }
@@ -135,10 +152,17 @@ extension Distillation {
         let (stop, progress) = (stop, progress)
         try scoringRun.run(
             keeping: checkpoint, watch: PassWatch(check: stop.check, advance: progress.advance(by:detail:)))
-        let result = try scoringRun.result(tau: recipe.tau) { _ in
-            parts.scorer.scoresTokens
-                ? .aggregate(aggregate, recipe.over, isSigned: recipe.signed) : .total(parts.scorer.name)
+        return try scoringRun.result(tau: use.tau) { _ in
+            scorer.scoresTokens
+                ? .aggregate(use.aggregate, use.scope, isSigned: use.isSigned) : .total(scorer.name)
         }
-        return (Core(result.core, scores: result.scores, cycle: t, previous: previous), result.scores)
     }
+}
+
+/// How scores of tokens become one of a latent, and which share of all is selected.
+struct ScoreUse {
+    var aggregate: Aggregate
+    var scope: AggregateScope
+    var isSigned: Bool
+    var tau = 1.0
 }

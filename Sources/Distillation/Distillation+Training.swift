@@ -9,24 +9,28 @@ extension Distillation {
     /// Trains, folds, evaluates and saves one SAE into `folder` of the run; read back if that is done already, gone on with from
     /// its last checkpoint if it was cut short.
     ///
-    /// - Parameter mark: SHA-256 of the mark of the step before the one that this is a part of.
+    /// - Parameters:
+    ///   - mark: SHA-256 of the mark of the step before the one that this is a part of.
+    ///   - steps: those of the recipe for nil.
+    ///   - beside: other files in the folder that are a part of the step.
     func trainOne(
         _ name: String, k: Double, seed: UInt64, core: FrozenCore?, budget: BudgetScope, _ store: any ActivationSource,
-        _ evaluation: EvaluationSet, folder: String, after mark: String
+        _ evaluation: EvaluationSet, folder: String, after mark: String, steps: Int? = nil, beside: [String] = []
     ) throws -> (SparseAutoencoder, SAERecord) {
+        let files = Self.trainedFiles + beside
         let path = try place(folder)
         let checkpoints = TrainingCheckpoints(
             into: path, causes: Causes(["run": identity, "training": name, "step before": mark]),
             rhythm: parts.checkpoints, lock: lock)
         if run.has(folder + "/" + StepMark.name) {
             checkpoints.clear()
-            return try finishedTraining(path, seed: seed, dIn: store.dIn, after: mark)
+            return try finishedTraining(path, files, seed: seed, dIn: store.dIn, after: mark)
         }
         let layout = try PrefixLayout(
             groups: recipe.resolvedGroups, width: recipe.width, coreCount: core?.count ?? 0,
             coreIsPrefix: recipe.corePrefixLoss)
         let plan = try TrainingPlan(
-            recipe.trainingSettings(k: k, budget: budget), dIn: store.dIn, layout: layout)
+            recipe.trainingSettings(k: k, budget: budget, steps: steps), dIn: store.dIn, layout: layout)
         if budget == .total, let core, core.mode == .dense,
             let warning = FailureSignature.beforeTotalBudget(core: core.count, k: k)
         {
@@ -63,7 +67,7 @@ extension Distillation {
             evaluation: metrics)
         try JSONRecord.write(record, to: path + "/metrics.json")
         try lock?.requireInPlace()
-        try StepMark.write(Self.trainedFiles, of: path, run: identity, after: mark)
+        try StepMark.write(files, of: path, run: identity, after: mark)
         checkpoints.clear()
         return (sae, record)
     }
@@ -93,10 +97,10 @@ extension Distillation {
 
     /// A training that was finished in a step that was not.
     private func finishedTraining(
-        _ path: String, seed: UInt64, dIn: Int, after mark: String
+        _ path: String, _ files: [String], seed: UInt64, dIn: Int, after mark: String
     ) throws -> (SparseAutoencoder, SAERecord) {
         do {
-            _ = try StepMark.check(Self.trainedFiles, of: path, run: identity, after: mark)
+            _ = try StepMark.check(files, of: path, run: identity, after: mark)
             let record = try JSONRecord.read(SAERecord.self, from: path + "/metrics.json")
             let sae = try SAEFolder.read(path).sae
             guard record.seed == seed, record.width == recipe.width, sae.dSAE == recipe.width, sae.dIn == dIn else {

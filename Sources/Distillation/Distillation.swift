@@ -28,6 +28,8 @@ public struct DistillationParts: Sendable {
     public var scorer: any AttributionScorer
     /// Every setting of it, defaults included.
     public var scorerSettings: [String: String]
+    /// For each core of a trial that a shipped scorer chooses, that scorer.
+    public var rankings: [CoreSource: CoreRanking] = [:]
     /// SHA-256 of model, text and plugin files, by what they are for and, in a folder, their name.
     public var hashes: [String: String]
     /// Version of the program.
@@ -119,6 +121,7 @@ public final class Distillation {
         let layout = try PrefixLayout(groups: recipe.resolvedGroups, width: recipe.width)
         // Before there is a run to resume: every cycle trains the same number of latents.
         try recipe.memory(dIn: dIn, layout).check()
+        try requireTrialSources(dIn: dIn)
         // Not even the folder is made for nothing.
         if resuming && !exists(run.path) { throw DistillationError.nothingToResume(folder: run.path) }
         lock = try OutputLock.folder(run.path) { "what is finished is there, go on with --out \($0) --resume" }
@@ -162,8 +165,8 @@ public final class Distillation {
             throw DistillationError.emptyCore(
                 cycle: recipe.cycles, previous: last.previousSize, selected: last.latents.count)
         }
-        let finals = try finish(stable, store, evaluation, mark: mark)
-        let result = DistillationRecord(cycles: cycles, coreSize: stable.latents.count, finals: finals)
+        let trials = try finish(stable, store, scoring, evaluation, mark: mark)
+        let result = DistillationRecord(cycles: cycles, coreSize: stable.latents.count, trials: trials)
         try lock?.requireInPlace()
         try JSONRecord.write(result, to: run.path + "/result.json")
         return result
@@ -188,9 +191,12 @@ public final class Distillation {
     }
 
     /// The seed of cycle t; T + 1 is the final SAEs'.
-    func seed(_ t: Int) -> UInt64 {
+    func seed(_ t: Int) -> UInt64 { seed(t, of: recipe.seed) }
+
+    /// The same in a run of another seed.
+    func seed(_ t: Int, of seed: Int) -> UInt64 {
         // 53 bits survive every JSON reader.
-        CounterRandom(seed: UInt64(recipe.seed), purpose: .cycleSeed).word(UInt64(t)) >> 11
+        CounterRandom(seed: UInt64(seed), purpose: .cycleSeed).word(UInt64(t)) >> 11
     }
 
     private func scoringSamples() throws -> [SpliceSample] {

@@ -10,8 +10,8 @@ public struct FinishedSteps: Sendable {
     public let cycles: [CycleRecord]
     /// Each cycle's core.
     public let cores: [Core]
-    /// Final pairs of a run that is finished.
-    public let finals: [FinalRecord]
+    /// Final SAEs of a run that is finished.
+    public let trials: [TrialRecord]
     /// What the last two cycles both selected; nil before that is known.
     public let stableCore: Core?
 
@@ -41,7 +41,7 @@ public struct FinishedSteps: Sendable {
         (self.cycles, self.cores) = (cycles, cores)
         let isLast = run.recipe["distill.cycles"] == String(cycles.count - 1)
         stableCore = isLast ? try Self.stableCore(folder, of: cores) : nil
-        finals = isLast ? try Self.finals(folder, run: identity, after: mark, cycles, stableCore) : []
+        trials = isLast ? try Self.trials(folder, run: identity, after: mark, cycles, stableCore) : []
         let log = folder + "/events.jsonl"
         if exists(log) { try EventLog.requireRun(identity, in: log) }
     }
@@ -61,23 +61,26 @@ public struct FinishedSteps: Sendable {
         return last.stable
     }
 
-    private static func finals(
+    private static func trials(
         _ folder: String, run: String, after mark: String?, _ cycles: [CycleRecord], _ core: Core?
-    ) throws -> [FinalRecord] {
+    ) throws -> [TrialRecord] {
         let path = folder + "/result.json"
         guard exists(path) else { return [] }
         let result = try JSONRecord.read(DistillationRecord.self, from: path)
         guard result.cycles == cycles, result.coreSize == core?.latents.count else {
             throw DistillationError.otherOutcome(path: path)
         }
-        for final in result.finals {
-            let step = folder + "/final/k-\(final.k.recipeText)"
-            let record = try reading(step) {
-                _ = try StepMark.check(records: ["metrics.json"], of: step, run: run, after: mark)
-                return try JSONRecord.read(FinalRecord.self, from: step + "/metrics.json")
+        for record in result.trials {
+            guard record.trial.isInOneFolder else { throw DistillationError.otherOutcome(path: path) }
+            let step = folder + "/" + record.trial.folder
+            let found = try reading(step) {
+                _ = try StepMark.check(records: ["metrics.json", TrialFiles.plan], of: step, run: run, after: mark)
+                return TrialRecord(
+                    trial: try JSONRecord.read(TrialPlan.self, from: step + "/" + TrialFiles.plan),
+                    sae: try JSONRecord.read(SAERecord.self, from: step + "/metrics.json"))
             }
-            guard record == final else { throw DistillationError.otherOutcome(path: path) }
+            guard found == record else { throw DistillationError.otherOutcome(path: path) }
         }
-        return result.finals
+        return result.trials
     }
 }

@@ -14,17 +14,46 @@ struct FrozenCore {
     var count: Int { encoder.rows }
 
     /// A core of these latents, of which the recipe says what carries over.
-    init(encoder: Matrix, biases: Matrix, mode: CoreMode, _ recipe: Recipe) {
-        (self.encoder, self.mode) = (encoder, mode)
-        self.biases = recipe.coreBias == .transfer ? biases : nil
+    init(_ vectors: CoreVectors, mode: CoreMode, _ recipe: Recipe) {
+        (encoder, self.mode) = (vectors.encoder, mode)
+        biases = recipe.coreBias == .transfer ? vectors.biases : nil
+    }
+}
+
+/// The vectors of a core's latents.
+struct CoreVectors {
+    /// [c, D] encoder vectors.
+    var encoder: Matrix
+    /// [1, c] b_enc on activations as they are; nil where it was not asked for.
+    var biases: Matrix?
+
+    /// Those of a core.json or a core.safetensors; b_enc only if it carries over.
+    ///
+    /// - Throws: as `Core.encoderRows`; `TensorFileError` for a file without b_enc.
+    init(at path: String, dIn: Int, _ start: CoreBiasStart) throws {
+        encoder = try Core.encoderRows(at: path, dIn: dIn)
+        biases = start == .transfer ? try Core.encoderBiases(at: path, count: encoder.rows) : nil
     }
 
-    /// The core of a core.json.
-    ///
-    /// - Throws: as `Core.encoderRows`.
-    init(at path: String, dIn: Int, mode: CoreMode, _ recipe: Recipe) throws {
-        let encoder = try Core.encoderRows(at: path, dIn: dIn)
-        self.init(
-            encoder: encoder, biases: try Core.encoderBiases(at: path, count: encoder.rows), mode: mode, recipe)
+    init(encoder: Matrix, biases: Matrix?) { (self.encoder, self.biases) = (encoder, biases) }
+
+    /// Those of some latents of an SAE, in this order.
+    init(_ latents: [Int], of sae: SparseAutoencoder) {
+        encoder = sae.encoder.rows(latents)
+        biases = Matrix(vector: latents.map { sae.encoderBias[$0] })
+    }
+
+    /// Some of them, in this order.
+    func rows(_ indices: [Int]) -> CoreVectors {
+        CoreVectors(encoder: encoder.rows(indices), biases: biases.map { b in Matrix(vector: indices.map { b[$0] }) })
+    }
+}
+
+extension Matrix {
+    /// Copies of these rows, in this order.
+    fileprivate func rows(_ indices: [Int]) -> Matrix {
+        let result = Matrix(rows: indices.count, columns: columns)
+        for (i, row) in indices.enumerated() { result.row(i).update(from: self.row(row), count: columns) }
+        return result
     }
 }

@@ -18,15 +18,7 @@ struct RecipeKey: Sendable {
         self.documentation = documentation
         text = { $0[keyPath: path].recipeText }
         yaml = { $0[keyPath: path].recipeYAML }
-        set = { recipe, node in
-            guard let value = Value(recipeNode: node) else {
-                throw DistillationError.badValue(
-                    key: name, value: node.shown,
-                    wanted: Value.wanted
-                        + (node.isOctal ? ", without a zero before it (YAML 1.1 reads it as octal)" : ""))
-            }
-            recipe[keyPath: path] = value
-        }
+        set = { recipe, node in recipe[keyPath: path] = try Value(recipeNode: node, key: name) }
     }
 }
 
@@ -125,14 +117,21 @@ extension Recipe {
         RecipeKey(
             "distill.core_decoder_init", \.coreDecoder,
             "Decoder rows of a frozen core start as random unit rows, or as the encoder vector at unit norm."),
-        RecipeKey("final.k", \.finalK, "Total L0 of the final SAEs, one DMSAE and one baseline each; auto: train.k."),
         RecipeKey(
-            "final.core_mode", \.finalCoreMode, "Of the final DMSAEs, as distill.core_mode; auto: the same."),
+            "final.trials", \.trials,
+            "Final SAEs, each named by its core: dmsae or distilled, baseline or none, cycle:N, random, unit, frequency, mean-activation, "
+                + "reconstruction, run:FOLDER, file:PATH, pooled:SAE,SAE. More is set in a map, {core: random, name: other, seed: 2}, or after "
+                + "commas, \"random,name=other,seed=2\": name, k (instead of final.k), seed, budget, core_mode, and tokens to train on (a "
+                + "number, or total-compute: as many as all cycles and a final SAE see). auto: [dmsae, baseline]."),
+        RecipeKey("final.k", \.finalK, "Total L0 of the final SAEs, each trial once at each; auto: train.k."),
         RecipeKey(
-            "final.budget", \.finalBudget, "Of the final DMSAE: total compares fairly with a plain Matryoshka SAE."),
+            "final.core_mode", \.finalCoreMode, "Of the final SAEs with a core, as distill.core_mode; auto: the same."),
+        RecipeKey(
+            "final.budget", \.finalBudget,
+            "Of the final SAEs with a core: total compares fairly with a plain Matryoshka SAE."),
         RecipeKey(
             "final.random_core", \.randomCore,
-            "Train a control beside each final DMSAE: as large a core, drawn from cycle 0's latents that were not selected."
+            "Where final.trials is auto, add random: as large a core, drawn from cycle 0's latents that were not selected."
         ),
         RecipeKey("evaluate.tokens", \.evaluationTokens, "Tokens evaluated on after each cycle."),
         RecipeKey(

@@ -11,10 +11,23 @@ protocol RecipeValue: SendableMetatype {
     /// `recipeText` as a file must have it.
     var recipeYAML: String { get }
     static var wanted: String { get }
+    /// The value of a key.
+    ///
+    /// - Throws: `DistillationError.badValue`.
+    init(recipeNode: Node, key: String) throws
 }
 
 extension RecipeValue {
     var recipeYAML: String { recipeText }
+
+    init(recipeNode node: Node, key: String) throws {
+        guard let value = Self(recipeNode: node) else {
+            throw DistillationError.badValue(
+                key: key, value: node.shown,
+                wanted: Self.wanted + (node.isOctal ? ", without a zero before it (YAML 1.1 reads it as octal)" : ""))
+        }
+        self = value
+    }
 }
 
 extension Int: RecipeValue {
@@ -48,7 +61,9 @@ extension String: RecipeValue {
             && ((try? Yams.compose(yaml: "key: " + self))?.mapping?["key"]?.scalar?.string == self)
         return isPlain ? self : quoted
     }
-    fileprivate var quoted: String { "\"" + unicodeScalars.map(Self.escaped).joined() + "\"" }
+    /// As an element of a list, or the value in a map on one line: quoted where it holds what divides them.
+    var quotedInList: String { contains(where: ",[]{}:".contains) ? quoted : recipeYAML }
+    private var quoted: String { "\"" + unicodeScalars.map(Self.escaped).joined() + "\"" }
     private static func escaped(_ scalar: Unicode.Scalar) -> String {
         if scalar == "\\" || scalar == "\"" { return "\\\(scalar)" }
         guard scalar.deceives else { return String(scalar) }
@@ -90,10 +105,7 @@ extension Array: RecipeValue where Element: RecipeValue {
     /// What divides a list is quoted in its elements.
     var recipeYAML: String {
         let elements = map { element in
-            guard let text = element as? String, text.contains(where: ",[]{}".contains) else {
-                return element.recipeYAML
-            }
-            return text.quoted
+            (element as? String)?.quotedInList ?? element.recipeYAML
         }
         return "[" + elements.joined(separator: ", ") + "]"
     }

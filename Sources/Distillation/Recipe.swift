@@ -97,13 +97,15 @@ public struct Recipe: Sendable {
     public var coreBias = CoreBiasStart.fresh
     /// Whether the core alone is a prefix of the loss.
     public var corePrefixLoss = false
+    /// The final SAEs; see `resolvedTrials`.
+    public var trials = TrialList()
     /// k of the final SAEs.
     public var finalK: [Double]?
-    /// How core latents of the final DMSAE are selected; nil for as while distilling.
+    /// How core latents of the final SAEs are selected; nil for as while distilling.
     public var finalCoreMode: CoreMode?
-    /// Budget of the final DMSAE.
+    /// Budget of the final SAEs with a core.
     public var finalBudget = BudgetScope.total
-    /// Whether a DMSAE with a random core is trained beside the final one.
+    /// Whether one with a random core is among the trials where none are named.
     public var randomCore = false
     /// Tokens to evaluate on.
     public var evaluationTokens = 8192
@@ -123,7 +125,7 @@ public struct Recipe: Sendable {
     /// Memory of a training, beside the model's.
     func memory(dIn: Int, _ layout: PrefixLayout) -> MemoryNeed {
         var need = TrainingPlan.memory(
-            dIn: dIn, layout: layout, k: max(k, resolvedFinalK.max() ?? 0), batch: batch,
+            dIn: dIn, layout: layout, k: trialPlans.reduce(k) { max($0, $1.plan.k) }, batch: batch,
             advice: isLive ? "lower sae.width, train.batch or harvest.buffer" : "lower sae.width or train.batch")
         if isLive { blocks.addMemory(to: &need, dIn: dIn) }
         return need
@@ -141,7 +143,7 @@ public struct Recipe: Sendable {
     /// k of the final SAEs.
     public var resolvedFinalK: [Double] { finalK ?? [k] }
 
-    /// How core latents of the final DMSAEs are selected.
+    /// How core latents of the final SAEs are selected.
     var resolvedFinalCoreMode: CoreMode { finalCoreMode ?? coreMode }
 
     /// Checks what can be checked before any work.
@@ -198,12 +200,15 @@ public struct Recipe: Sendable {
         try check(
             "train.threshold_start", plan.thresholdStart, plan.thresholdStart < steps - 1,
             "at most train.steps - 2 (\(steps - 2)), or the threshold is never set")
+        try validateTrials(layout)
     }
 
-    /// The plan of one training, whose `k` stands under `key`.
-    private func plan(k: Double, key: String, _ budget: BudgetScope, _ layout: PrefixLayout) throws -> TrainingPlan {
+    /// The plan of one training, whose `k` stands under `key`; of as many steps as the recipe says for nil.
+    func plan(
+        k: Double, key: String, _ budget: BudgetScope, _ layout: PrefixLayout, steps: Int? = nil
+    ) throws -> TrainingPlan {
         try inOwnWords(k: key) {
-            let plan = try TrainingPlan(trainingSettings(k: k, budget: budget), dIn: 2, layout: layout)
+            let plan = try TrainingPlan(trainingSettings(k: k, budget: budget, steps: steps), dIn: 2, layout: layout)
             guard k * Double(batch) >= 1 else {
                 throw SparseCodingError.badSetting(
                     name: "k", value: "\(k)", wanted: "at least one entry in a batch of \(batch)")
@@ -237,12 +242,17 @@ public struct Recipe: Sendable {
         }
     }
 
-    /// The settings of one training.
-    public func trainingSettings(k: Double, budget: BudgetScope) -> TrainingSettings {
-        var settings = TrainingSettings(k: k, batchSize: batch, steps: steps)
+    /// The settings of one training of `steps`, or as many as the recipe says. The rate starts to fall after the same share of
+    /// them.
+    public func trainingSettings(k: Double, budget: BudgetScope, steps own: Int? = nil) -> TrainingSettings {
+        var settings = TrainingSettings(k: k, batchSize: batch, steps: own ?? steps)
         settings.learningRate = learningRate
         settings.warmupSteps = warmup
         settings.decayStart = decayStart
+        if let own, own != steps, case .step(let step) = decayStart {
+            let (product, overflow) = step.multipliedReportingOverflow(by: own)
+            settings.decayStart = .step(overflow ? step : product / steps)
+        }
         settings.thresholdStart = thresholdStart
         settings.thresholdBeta = thresholdBeta
         settings.deadAfterTokens = deadAfter

@@ -30,9 +30,9 @@ public struct RunRecord: Codable, Sendable, Equatable {
     /// Seeds of cycles 0…T and of the final SAEs.
     public var seeds: [UInt64]
 
-    /// Only `final.k` may change: each final pair has a folder of its own, and a k at which a training starved must not cost
-    /// the cycles before it.
-    static let changeableKey = "final.k"
+    /// What final SAEs there are may change: each has a folder of its own, with what it is, and a k at which a training starved must
+    /// not cost the cycles before it.
+    static let changeableKeys: Set = ["final.k", "final.trials", "final.random_core"]
 
     /// Keys that say where something is. What it is, its hash says, and the settings for plugins.
     static let places = [
@@ -44,7 +44,7 @@ public struct RunRecord: Codable, Sendable, Equatable {
         func named(_ values: [String: String]?, _ name: (String) -> String) -> [(String, String)] {
             (values ?? [:]).sorted { $0.key < $1.key }.map { (name($0.key), $0.value) }
         }
-        let recipe = recipe.filter { $0.key != Self.changeableKey && !Self.places.contains($0.key) }
+        let recipe = recipe.filter { !Self.changeableKeys.contains($0.key) && !Self.places.contains($0.key) }
         return named(recipe) { $0 }
             + [
                 ("version", version), ("lanes", String(lanes)), ("BLAS core", blasCore),
@@ -66,7 +66,7 @@ public struct RunRecord: Codable, Sendable, Equatable {
 
 /// The folder of a run:
 /// `run.json  events.jsonl  store/  cycle-0/ … (sae/ scores.safetensors core.json core.safetensors metrics.json done.json)
-/// final/ (core.json, k-64/dmsae/, k-64/baseline/, k-64/metrics.json, k-64/done.json)  result.json`.
+/// final/ (core.json, k-64/dmsae/ … of each trial: trial.json, an SAE, metrics.json, done.json)  result.json`.
 ///
 /// A step is done when the file written last in its folder is there (`store.json`, or `live.json` of a run that stores no
 /// activations; `done.json`); without it all of the step is made again.
@@ -123,9 +123,8 @@ public struct RunFolder: Sendable {
             throw DistillationError.recipeChanged(
                 folder: path, key: name, was: was[name] ?? "unset", now: now[name] ?? "unset")
         }
-        let key = RunRecord.changeableKey
-        if old.recipe[key] != record.recipe[key] {
-            old.recipe[key] = record.recipe[key]
+        if RunRecord.changeableKeys.contains(where: { old.recipe[$0] != record.recipe[$0] }) {
+            for key in RunRecord.changeableKeys { old.recipe[key] = record.recipe[key] }
             try JSONRecord.write(old, to: path + "/run.json")
         }
         return old

@@ -2,14 +2,14 @@ import Kernels
 import LinearAlgebra
 import TensorFiles
 
-/// A decoder: token embedding, blocks, head, as a description says. Weights in single precision, in memory once.
+/// A decoder: token embedding, blocks, head, as a description says. Weights are in memory once, in the form that their file has.
 ///
 /// Backward computes the gradient of the residual stream only, never of a weight.
 package final class Decoder: LanguageModel {
     package let description: DecoderDescription
     package var configuration: ModelConfiguration { description.configuration }
     /// `[V, d]`.
-    package let embedding: Matrix
+    package let embedding: WeightMatrix
     /// `[contextLength, d]`, added to the embedding.
     package let positions: Matrix?
     package let blocks: [DecoderBlock]
@@ -21,7 +21,7 @@ package final class Decoder: LanguageModel {
     static let passTokens = 512
 
     init(
-        _ description: DecoderDescription, embedding: Matrix, positions: Matrix?, blocks: [DecoderBlock],
+        _ description: DecoderDescription, embedding: WeightMatrix, positions: Matrix?, blocks: [DecoderBlock],
         head: LanguageHead
     ) {
         self.description = description
@@ -29,7 +29,9 @@ package final class Decoder: LanguageModel {
         self.positions = positions
         self.blocks = blocks
         self.head = head
-        workspaces = WorkspacePool(description)
+        workspaces = WorkspacePool(
+            description,
+            panelCount: blocks.reduce(head.weight.panelCount) { max($0, $1.panelCount) })
     }
 
     package func residual(of batch: TokenBatch, at hook: HookPoint) throws -> Matrix {
@@ -55,7 +57,7 @@ package final class Decoder: LanguageModel {
 
     private func embed(_ id: Int32, at position: Int, into x: UnsafeMutablePointer<Float>) {
         let d = configuration.dModel
-        x.update(from: embedding.row(Int(id)), count: d)
+        embedding.widen(Int(id)..<Int(id) + 1, into: x)
         if description.embeddingScale != 1 { kernels.scale(x, description.embeddingScale, d) }
         if let positions { kernels.addScaled(x, positions.row(position), 1, d) }
     }

@@ -15,6 +15,11 @@ package struct DecoderBlock {
     package let perceptronPostNorm: Norm?
     package let isParallel: Bool
 
+    /// Room for what products with the weights widen.
+    var panelCount: Int {
+        [attention.queryKeyValue, attention.output, perceptron.input, perceptron.down].map(\.panelCount).max() ?? 0
+    }
+
     /// The two parts of a block.
     package enum Half {
         case attention, perceptron

@@ -97,7 +97,7 @@ final class GGUFSettings {
     func rotaryDivisors(dimension: Int) throws -> [Double]? {
         let name = GGUFSettings.rotaryDivisorsName
         guard file[name] != nil else { return nil }
-        let divisors = try file.matrix(name, shape: [dimension / 2]).values.map(Double.init)
+        let divisors = try file.rows(name, shape: [dimension / 2]).matrix().values.map(Double.init)
         if let i = divisors.firstIndex(where: { !($0 > 0 && $0.isFinite) }) {
             throw LanguageModelError.badSetting(
                 file: path, key: "\(name)[\(i)]", found: "\(divisors[i])", wanted: "a positive number")

@@ -1,3 +1,4 @@
+import TensorFiles
 import LinearAlgebra
 
 /// Reads a decoder's weights as its description asks for them, checking each one's shape and that its numbers are finite.
@@ -5,7 +6,7 @@ final class DecoderWeights {
     private let source: any WeightSource
     private let table: WeightTable
     private let description: DecoderDescription
-    private var read: Set<String> = []
+    private var known: Set<String> = []
 
     init(_ source: any WeightSource, _ table: WeightTable, _ description: DecoderDescription) {
         self.source = source
@@ -16,14 +17,19 @@ final class DecoderWeights {
     /// The whole decoder.
     func decoder() throws -> Decoder {
         var need = MemoryNeed("the model \(source.path) needs", advice: "choose a smaller model")
-        need.add("weights in single precision", 4, source.elementCount)
+        for (format, count) in source.counts.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
+            let kept = table.isTransposed ? .f32 : format
+            need.add(
+                kept == format ? "weights in \(format.name)" : "weights in single precision, of \(format.name)",
+                kept.bytes(count))
+        }
         try need.check()
         let c = description.configuration
-        let embedding = try matrix(.embedding, [c.vocabularySize, c.dModel])
+        let embedding = try weight(.embedding, [c.vocabularySize, c.dModel])
         let positions =
             try description.hasLearnedPositions ? matrix(.positions, [c.contextLength, c.dModel]) : nil
         let blocks = try description.layers.indices.map(block)
-        let head = try description.isHeadTied ? embedding : matrix(.head, [c.vocabularySize, c.dModel])
+        let head = try description.isHeadTied ? embedding : weight(.head, [c.vocabularySize, c.dModel])
         let finalNorm = try norm(.finalNorm, .finalNormBias)
         if description.isHeadTied { try refuseOtherHead(than: embedding) }
         try refuseUnread()
@@ -45,10 +51,10 @@ final class DecoderWeights {
         let (a, d) = (description.attention, description.configuration.dModel)
         let (q, kv) = (a.headCount * a.headDimension, a.keyValueHeadCount * a.headDimension)
         return try SelfAttention(
-            queryKeyValue: stack([
-                matrix(.query, [q, d], layer, heads: a.headCount),
-                matrix(.key, [kv, d], layer, heads: a.keyValueHeadCount),
-                matrix(.value, [kv, d], layer, heads: a.keyValueHeadCount),
+            queryKeyValue: stacked([
+                read(.query, [q, d], layer, heads: a.headCount),
+                read(.key, [kv, d], layer, heads: a.keyValueHeadCount),
+                read(.value, [kv, d], layer, heads: a.keyValueHeadCount),
             ]),
             inputBias: a.hasInputBias
                 ? stack([
@@ -58,7 +64,7 @@ final class DecoderWeights {
                 ]).transposed() : nil,
             headNorms: a.hasHeadNorms
                 ? (headNorm(.queryNorm, layer), headNorm(.keyNorm, layer)) : nil,
-            output: matrix(.attentionOutput, [d, q], layer),
+            output: weight(.attentionOutput, [d, q], layer),
             outputBias: a.hasOutputBias ? matrix(.attentionOutputBias, [d], layer) : nil,
             rotary: description.layers[layer].rotary,
             attention: description.causalAttention(window: description.layers[layer].window))
@@ -66,11 +72,11 @@ final class DecoderWeights {
 
     private func perceptron(_ layer: Int) throws -> Perceptron {
         let (p, d) = (description.perceptron, description.configuration.dModel)
-        let up = try matrix(.up, [p.width, d], layer)
+        let up = try read(.up, [p.width, d], layer)
         return try Perceptron(
-            activation: p.activation, input: p.isGated ? stack([matrix(.gate, [p.width, d], layer), up]) : up,
+            activation: p.activation, input: stacked((p.isGated ? [read(.gate, [p.width, d], layer)] : []) + [up]),
             inputBias: p.hasBias ? matrix(.upBias, [p.width], layer) : nil,
-            down: matrix(.down, [d, p.width], layer),
+            down: weight(.down, [d, p.width], layer),
             outputBias: p.hasBias ? matrix(.downBias, [d], layer) : nil)
     }
 
@@ -98,15 +104,40 @@ final class DecoderWeights {
         return (source.names.contains(long) || !source.names.contains(name) ? long : name, place.layout)
     }
 
-    /// A weight `[out, in]`, or a bias `[out]` as a row.
+    /// A bias `[out]` or another small tensor in single precision, as a row if it is a vector.
     private func matrix(
         _ weight: DecoderWeight, _ shape: [Int], _ layer: Int? = nil, heads: Int = 1
     ) throws -> Matrix {
         let (name, layout) = name(weight, layer)
-        let stored = try source.matrix(name, shape: layout.shape(of: shape))
-        read.insert(name)
-        guard stored.isFiniteOnLanes else { throw LanguageModelError.notFinite(file: source.path, tensor: name) }
+        let stored = try source.rows(name, shape: layout.shape(of: shape)).matrix()
+        known.insert(name)
+        guard stored.isFinite else { throw LanguageModelError.notFinite(file: source.path, tensor: name) }
         return layout.unpacked(stored, isVector: shape.count == 1, heads: heads)
+    }
+
+    /// A weight `[out, in]` in the form that the file has it, if it has its rows.
+    private func read(
+        _ weight: DecoderWeight, _ shape: [Int], _ layer: Int? = nil, heads: Int = 1
+    ) throws -> ReadWeight {
+        let (name, layout) = name(weight, layer)
+        let stored = try source.rows(name, shape: layout.shape(of: shape))
+        known.insert(name)
+        let read = ReadWeight(name: name, rows: stored, order: layout.order(of: stored.rows, heads: heads))
+        guard case .column = layout else { return read }
+        return ReadWeight(
+            name: name, rows: StoredRows(layout.unpacked(stored.matrix(), isVector: false, heads: heads)))
+    }
+
+    private func weight(_ weight: DecoderWeight, _ shape: [Int], _ layer: Int? = nil) throws -> WeightMatrix {
+        try stacked([read(weight, shape, layer)])
+    }
+
+    /// Weights on top of each other, every number of which is finite.
+    private func stacked(_ weights: [ReadWeight]) throws -> WeightMatrix {
+        let stacked = WeightMatrix(stacking: weights)
+        if stacked.isFinite { return stacked }
+        let culprit = weights.first { !WeightMatrix(stacking: [$0]).isFinite } ?? weights[0]
+        throw LanguageModelError.notFinite(file: source.path, tensor: culprit.name)
     }
 
     private func stack(_ parts: [Matrix]) -> Matrix {
@@ -120,11 +151,11 @@ final class DecoderWeights {
     }
 
     /// A stored copy of a tied head must be one: transformers 4 would go by the setting, others by the weights.
-    private func refuseOtherHead(than embedding: Matrix) throws {
+    private func refuseOtherHead(than embedding: WeightMatrix) throws {
         let name = name(.head, nil).name
         guard source.names.contains(name) else { return }
-        let stored = try matrix(.head, [embedding.rows, embedding.columns])
-        guard (0..<stored.count).allSatisfy({ stored[$0] == embedding[$0] }) else {
+        let stored = try weight(.head, [embedding.rows, embedding.columns])
+        guard stored.hasSameNumbers(as: embedding) else {
             throw LanguageModelError.unsupportedSetting(
                 file: source.path, key: "tie_word_embeddings", found: "true, and \(name) holds other weights",
                 supported: "one of the two")
@@ -133,7 +164,7 @@ final class DecoderWeights {
 
     /// A tensor that was not read (a bias, a norm per head) is a sign of a variant with other numbers.
     private func refuseUnread() throws {
-        let unread = source.names.subtracting(read).subtracting(table.described).sorted().filter { name in
+        let unread = source.names.subtracting(known).subtracting(table.described).sorted().filter { name in
             !table.unreadSuffixes.contains(where: name.hasSuffix)
         }
         let (frequencies, unknown) = unread.reduce(into: ([String](), [String]())) {
@@ -147,7 +178,7 @@ final class DecoderWeights {
     private func refuseOtherFrequencies(_ tensor: String) throws {
         guard let rotary = description.rotaries.first else { return }
         let own = (0..<rotary.dimension / 2).map(rotary.frequency)
-        let stored = try source.matrix(tensor, shape: [own.count])
+        let stored = try source.rows(tensor, shape: [own.count]).matrix()
         // As they come back from half precision of either kind: 8 bits, or steps of 2⁻²⁴.
         let other = own.indices.first { !(abs(Double(stored[$0]) - own[$0]) <= max(0x1p-8 * own[$0], 0x1p-24)) }
         if let other {
@@ -178,29 +209,29 @@ extension StoredLayout {
             let part = Matrix(rows: stored.rows, columns: out)
             for r in 0..<stored.rows { part.row(r).update(from: stored.row(r) + index * out, count: out) }
             return isVector ? part : part.transposed()
-        case .ofHead(let index, let count):
-            return picked(stored, isVector: isVector) { rows in
-                let h = rows / count / heads
-                return (0..<rows / count).map { ($0 / h * count + index) * h + $0 % h }
-            }
-        case .pairs:
-            return picked(stored, isVector: isVector) { rows in
-                let h = rows / heads
-                return (0..<rows).map { row in
-                    let (half, pair) = (row % h).quotientAndRemainder(dividingBy: h / 2)
-                    return row / h * h + 2 * pair + half
-                }
-            }
+        case .ofHead, .pairs:
+            let rows = isVector ? stored.transposed() : stored
+            guard let order = order(of: rows.rows, heads: heads) else { return stored }
+            let result = Matrix(rows: order.count, columns: rows.columns)
+            for (r, from) in order.enumerated() { result.row(r).update(from: rows.row(from), count: rows.columns) }
+            return isVector ? result.transposed() : result
         }
     }
 
-    /// The rows (elements of a vector) that `order` names.
-    private func picked(_ stored: Matrix, isVector: Bool, _ order: (Int) -> [Int]) -> Matrix {
-        let rows = isVector ? stored.transposed() : stored
-        let order = order(rows.rows)
-        let result = Matrix(rows: order.count, columns: rows.columns)
-        for (r, from) in order.enumerated() { result.row(r).update(from: rows.row(from), count: rows.columns) }
-        return isVector ? result.transposed() : result
+    /// Which of the stored rows (elements of a vector) the weight's are; nil for all as they are, or where columns are.
+    fileprivate func order(of rows: Int, heads: Int) -> [Int]? {
+        switch self {
+        case .plain, .column: return nil
+        case .ofHead(let index, let count):
+            let h = rows / count / heads
+            return (0..<rows / count).map { ($0 / h * count + index) * h + $0 % h }
+        case .pairs:
+            let h = rows / heads
+            return (0..<rows).map { row in
+                let (half, pair) = (row % h).quotientAndRemainder(dividingBy: h / 2)
+                return row / h * h + 2 * pair + half
+            }
+        }
     }
 }
 
@@ -210,18 +241,5 @@ extension Matrix {
         let result = copy()
         for i in 0..<count { result[i] += 1 }
         return result
-    }
-
-    /// `isFinite`, shared out to the lanes and without a branch per element: the largest magnitude's bits say
-    /// whether any exponent is all ones.
-    fileprivate var isFiniteOnLanes: Bool {
-        let worst = Matrix(rows: Lanes.shared.count, columns: 16)
-        let elements = elements
-        Lanes.shared.forRanges(count, grain: 4096) { lane, range in
-            var largest: UInt32 = 0
-            for i in range { largest = max(largest, elements[i].bitPattern & 0x7FFF_FFFF) }
-            worst[lane, 0] = Float(bitPattern: largest)
-        }
-        return (0..<worst.rows).allSatisfy { worst[$0, 0].isFinite }
     }
 }

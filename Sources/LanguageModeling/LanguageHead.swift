@@ -10,7 +10,7 @@ import LinearAlgebra
 package struct LanguageHead {
     package let norm: Norm
     /// W, `[V, d]`; the token embedding where the head is tied.
-    package let weight: Matrix
+    package let weight: WeightMatrix
     /// c: logits are c·tanh(W y / c).
     package let softCap: Float?
 
@@ -18,7 +18,7 @@ package struct LanguageHead {
     private static let tileRows = 256
     private static let tileWords = 2048
 
-    package init(norm: Norm, weight: Matrix, softCap: Float? = nil) {
+    package init(norm: Norm, weight: WeightMatrix, softCap: Float? = nil) {
         self.norm = norm
         self.weight = weight
         self.softCap = softCap
@@ -33,11 +33,16 @@ package struct LanguageHead {
         fileprivate let dnormed: Matrix
         /// A tile of logits for every lane, and with a soft cap one of its slopes.
         fileprivate let tiles: Matrix
+        /// Room for every lane to widen weights in.
+        let panels: Matrix
 
-        package init(rows: Int, dModel: Int, isCapped: Bool = false, lanes: Lanes = .shared) {
+        package init(
+            rows: Int, dModel: Int, isCapped: Bool = false, panelCount: Int = 0, lanes: Lanes = .shared
+        ) {
             self.lanes = lanes
             normed = Matrix(rows: rows, columns: dModel)
             dnormed = Matrix(rows: rows, columns: dModel)
+            panels = Matrix(rows: lanes.count, columns: panelCount)
             tiles = Matrix(rows: lanes.count, columns: (isCapped ? 2 : 1) * tileRows * tileWords)
         }
     }
@@ -52,12 +57,10 @@ package struct LanguageHead {
         let (normed, dnormed, tiles) = (scratch.normed, scratch.dnormed, scratch.tiles)
         norm.forward(x, rows: n, into: normed.elements, on: scratch.lanes)
         scratch.lanes.forRanges(n, grain: 16) { lane, range in
-            for first in stride(from: range.lowerBound, to: range.upperBound, by: Self.tileRows) {
-                let rows = first..<min(first + Self.tileRows, range.upperBound)
-                tileLosses(
-                    normed.row(first), targets.dropFirst(first).prefix(rows.count), losses + first,
-                    dx == nil ? nil : dnormed.row(first), tiles.row(lane))
-            }
+            rangeLosses(
+                normed.row(range.lowerBound), targets.dropFirst(range.lowerBound).prefix(range.count),
+                losses + range.lowerBound, dx == nil ? nil : dnormed.row(range.lowerBound), tiles.row(lane),
+                panel: scratch.panels.row(lane))
         }
         guard let dx else { return }
         dx.update(repeating: 0, count: n * d)
@@ -70,9 +73,10 @@ package struct LanguageHead {
     ) {
         let (d, normed) = (weight.columns, scratch.normed)
         norm.forward(x, rows: n, into: normed.elements, on: scratch.lanes)
-        scratch.lanes.multiply(
-            MatrixView(normed.elements, rows: n, columns: d), weight.view.transposed,
-            into: MutableMatrixView(logits, rows: n, columns: weight.rows))
+        weight.apply(
+            to: MatrixView(normed.elements, rows: n, columns: d),
+            into: MutableMatrixView(logits, rows: n, columns: weight.rows), panel: scratch.panels.elements,
+            on: scratch.lanes)
         guard let softCap else { return }
         scratch.lanes.forRanges(n * weight.rows, grain: 16) { _, range in
             kernels.softCap(logits + range.lowerBound, nil, softCap, range.count)
@@ -89,46 +93,34 @@ package struct LanguageHead {
             let mean = norm.kind == .layer ? (0..<d).reduce(Float(0)) { $0 + row[$1] } / Float(d) : 0
             for i in 0..<d { scaled[r, i] = (row[i] - mean) * norm.weight[i] }
         }
-        Lanes.shared.multiply(
-            scaled.view, weight.view.transposed, into: MutableMatrixView(logits, rows: n, columns: weight.rows))
-        extendLifetime(scaled)
+        let panel = Matrix(rows: 1, columns: weight.panelCount)
+        weight.apply(
+            to: scaled.view, into: MutableMatrixView(logits, rows: n, columns: weight.rows), panel: panel.elements,
+            on: .shared)
+        extendLifetime((scaled, panel))
     }
 
-    private func tileLosses(
+    /// What is known of a row's softmax while the vocabulary goes by.
+    private struct Softmax {
+        /// m, and Z = Σ e^(logit − m).
+        var (maximum, total) = (-Float.infinity, 0.0)
+        var (targetLogit, targetSlope) = (Float(0), Float(1))
+    }
+
+    /// The rows of a lane. Tiles of words outside, of rows inside: words are widened once for all rows.
+    private func rangeLosses(
         _ y: UnsafePointer<Float>, _ targets: ArraySlice<Int32>, _ losses: UnsafeMutablePointer<Float>,
-        _ dy: UnsafeMutablePointer<Float>?, _ tile: UnsafeMutablePointer<Float>
+        _ dy: UnsafeMutablePointer<Float>?, _ tile: UnsafeMutablePointer<Float>, panel: UnsafeMutablePointer<Float>
     ) {
-        let (rows, d) = (targets.count, weight.columns)
-        var maxima = [Float](repeating: -.infinity, count: rows)
-        var totals = [Double](repeating: 0, count: rows)
-        var targetLogits = [Float](repeating: 0, count: rows)
-        var targetSlopes = [Float](repeating: 1, count: rows)
-        let slopes = softCap == nil || dy == nil ? nil : tile + Self.tileRows * Self.tileWords
-        for start in stride(from: 0, to: weight.rows, by: Self.tileWords) {
-            let words = min(Self.tileWords, weight.rows - start)
-            let (some, all) = (
-                weight.view.rows(start..<start + words), MutableMatrixView(tile, rows: rows, columns: words)
-            )
-            multiplyOnLane(MatrixView(y, rows: rows, columns: d), some.transposed, into: all)
-            if let softCap { kernels.softCap(tile, slopes, softCap, rows * words) }
-            for (row, target) in targets.enumerated() {
-                let logits = tile + row * words
-                if (start..<start + words).contains(Int(target)) {
-                    targetLogits[row] = logits[Int(target) - start]
-                    if let slopes { targetSlopes[row] = slopes[row * words + Int(target) - start] }
-                }
-                let maximum = max(maxima[row], kernels.maximum(logits, words))
-                let shrink = exp(Double(maxima[row]) - Double(maximum))
-                totals[row] = totals[row] * shrink + kernels.exponentialSum(logits, maximum, words)
-                maxima[row] = maximum
-                if let dy, start > 0, shrink != 1 { kernels.scale(dy + row * d, Float(shrink), d) }
-            }
-            // forward:  loss = log Σ_v e^(W_v·y) − W_target·y    ⇒    dy = Σ_v p_v W_v − W_target; here the sum,
-            // still without its 1/Z. With a soft cap every term has its logit's slope.
-            if let dy {
-                if let slopes { for i in 0..<rows * words { tile[i] *= slopes[i] } }
-                multiplyOnLane(
-                    all.view, some, into: MutableMatrixView(dy, rows: rows, columns: d), adding: start == 0 ? 0 : 1)
+        let (count, d) = (targets.count, weight.columns)
+        let targets = Array(targets)
+        var softmaxes = [Softmax](repeating: Softmax(), count: count)
+        for words in ranges(weight.rows, by: min(Self.tileWords, WeightMatrix.panelRows(columns: d))) {
+            let some = weight.view(words, panel: panel)
+            for rows in ranges(count, by: Self.tileRows) {
+                tileLosses(
+                    y + rows.lowerBound * d, targets[rows], &softmaxes[rows], words, some,
+                    dy.map { $0 + rows.lowerBound * d }, tile)
             }
         }
         for (row, target) in targets.enumerated() {
@@ -137,11 +129,51 @@ package struct LanguageHead {
                 if let dy { (dy + row * d).update(repeating: 0, count: d) }
                 continue
             }
-            losses[row] = Float(Double(maxima[row]) - Double(targetLogits[row]) + log(totals[row]))
+            let softmax = softmaxes[row]
+            losses[row] = Float(Double(softmax.maximum) - Double(softmax.targetLogit) + log(softmax.total))
             if let dy {
+                let own = weight.view(Int(target)..<Int(target) + 1, panel: panel)
                 kernels.combine(
-                    dy + row * d, Float(1 / totals[row]), dy + row * d, -targetSlopes[row], weight.row(Int(target)), d)
+                    dy + row * d, Float(1 / softmax.total), dy + row * d, -softmax.targetSlope, own.pointer, d)
             }
         }
+    }
+
+    /// 0..<count in ranges of `step`, the last of them shorter.
+    private func ranges(_ count: Int, by step: Int) -> [Range<Int>] {
+        stride(from: 0, to: count, by: step).map { $0..<min($0 + step, count) }
+    }
+
+    /// Some rows `y` `[n, d]` by some words `[w, d]`.
+    private func tileLosses(
+        _ y: UnsafePointer<Float>, _ targets: ArraySlice<Int32>, _ softmaxes: inout ArraySlice<Softmax>,
+        _ words: Range<Int>, _ some: MatrixView, _ dy: UnsafeMutablePointer<Float>?,
+        _ tile: UnsafeMutablePointer<Float>
+    ) {
+        let (rows, d, count) = (targets.count, weight.columns, words.count)
+        let slopes = softCap == nil || dy == nil ? nil : tile + Self.tileRows * Self.tileWords
+        let all = MutableMatrixView(tile, rows: rows, columns: count)
+        multiplyOnLane(MatrixView(y, rows: rows, columns: d), some.transposed, into: all)
+        if let softCap { kernels.softCap(tile, slopes, softCap, rows * count) }
+        for (row, (target, i)) in zip(targets, softmaxes.indices).enumerated() {
+            let logits = tile + row * count
+            if words.contains(Int(target)) {
+                softmaxes[i].targetLogit = logits[Int(target) - words.lowerBound]
+                if let slopes { softmaxes[i].targetSlope = slopes[row * count + Int(target) - words.lowerBound] }
+            }
+            let before = softmaxes[i].maximum
+            let maximum = max(before, kernels.maximum(logits, count))
+            let shrink = exp(Double(before) - Double(maximum))
+            softmaxes[i].total = softmaxes[i].total * shrink + kernels.exponentialSum(logits, maximum, count)
+            softmaxes[i].maximum = maximum
+            if let dy, words.lowerBound > 0, shrink != 1 { kernels.scale(dy + row * d, Float(shrink), d) }
+        }
+        // forward:  loss = log Σ_v e^(W_v·y) − W_target·y    ⇒    dy = Σ_v p_v W_v − W_target; here the sum,
+        // still without its 1/Z. With a soft cap every term has its logit's slope.
+        guard let dy else { return }
+        if let slopes { for i in 0..<rows * count { tile[i] *= slopes[i] } }
+        multiplyOnLane(
+            all.view, some, into: MutableMatrixView(dy, rows: rows, columns: d),
+            adding: words.lowerBound == 0 ? 0 : 1)
     }
 }

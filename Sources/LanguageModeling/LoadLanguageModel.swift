@@ -2,7 +2,8 @@ import Glibc
 import TensorFiles
 
 /// Loads a model from a Hugging Face folder (config.json and safetensors weights in f32, bf16 or f16, whole or in
-/// shards) or from a .gguf file, or any part of one that was split. Weights are widened to single precision, 4 bytes a parameter.
+/// shards) or from a .gguf file, or any part of one that was split. Weights
+/// stay in memory as they are stored; those of GPT-2, which are stored transposed, in single precision.
 ///
 /// Throws `LanguageModelError` or `TensorFileError` for a path without a model, an architecture or setting that is
 /// not implemented, and weights that are missing, truncated, of another shape or not finite.

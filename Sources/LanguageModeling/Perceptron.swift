@@ -5,11 +5,11 @@ import LinearAlgebra
 package struct Perceptron {
     package let activation: Activation
     /// G and U stacked, `[2m, d]`: one product instead of two. Or U alone, `[m, d]`. m is the intermediate size.
-    package let input: Matrix
+    package let input: WeightMatrix
     /// b, `[m]`.
     package let inputBias: Matrix?
     /// D, `[d, m]`.
-    package let down: Matrix
+    package let down: WeightMatrix
     /// c, `[d]`.
     package let outputBias: Matrix?
 
@@ -22,9 +22,9 @@ package struct Perceptron {
     ) {
         let (d, m, width) = (down.rows, down.columns, input.rows)
         let (lanes, hidden) = (scratch.lanes, scratch.hidden.elements)
-        lanes.multiply(
-            MatrixView(y, rows: n, columns: d), input.view.transposed,
-            into: MutableMatrixView(rows, rows: n, columns: width))
+        input.apply(
+            to: MatrixView(y, rows: n, columns: d), into: MutableMatrixView(rows, rows: n, columns: width),
+            panel: scratch.panel, on: lanes)
         lanes.forRanges(n, grain: 16) { _, range in
             for row in range {
                 let z = rows + row * width
@@ -32,9 +32,9 @@ package struct Perceptron {
                 kernels.activate(hidden + row * m, z, isGated ? UnsafePointer(z + m) : nil, activation, m)
             }
         }
-        lanes.multiply(
-            MatrixView(hidden, rows: n, columns: m), down.view.transposed,
-            into: MutableMatrixView(x, rows: n, columns: d), adding: placement.kept)
+        down.apply(
+            to: MatrixView(hidden, rows: n, columns: m), into: MutableMatrixView(x, rows: n, columns: d),
+            adding: placement.kept, panel: scratch.panel, on: lanes)
         outputBias?.add(toRows: n, of: x, on: lanes)
     }
 
@@ -46,8 +46,9 @@ package struct Perceptron {
         let (d, m, width) = (down.rows, down.columns, input.rows)
         let (lanes, dhidden) = (scratch.lanes, scratch.hidden.elements)
         // forward:  result = hidden·Dᵀ    ⇒    dhidden = dx·D
-        lanes.multiply(
-            MatrixView(dx, rows: n, columns: d), down.view, into: MutableMatrixView(dhidden, rows: n, columns: m))
+        down.applyTransposed(
+            to: MatrixView(dx, rows: n, columns: d), into: MutableMatrixView(dhidden, rows: n, columns: m),
+            panel: scratch.panel, on: lanes)
         // forward:  hidden = a(gate) ∘ up; the derivative stands beside the kernel
         lanes.forRanges(n, grain: 16) { _, range in
             for row in range {
@@ -56,8 +57,9 @@ package struct Perceptron {
             }
         }
         // forward:  rows = y·Wᵀ + b    ⇒    dy = drows·W
-        lanes.multiply(
-            MatrixView(rows, rows: n, columns: width), input.view, into: MutableMatrixView(dy, rows: n, columns: d))
+        input.applyTransposed(
+            to: MatrixView(rows, rows: n, columns: width), into: MutableMatrixView(dy, rows: n, columns: d),
+            panel: scratch.panel, on: lanes)
     }
 }
 

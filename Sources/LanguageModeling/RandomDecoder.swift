@@ -1,3 +1,4 @@
+import Kernels
 import LinearAlgebra
 import TensorFiles
 
@@ -8,26 +9,29 @@ import TensorFiles
 package func randomDecoder(configuration text: String, seed: UInt64) throws -> Decoder {
     let settings = ModelSettings(file: "config.json", root: try JSONValue(parsing: text))
     let (description, family) = try settings.description()
-    return try DecoderWeights(RandomWeights(description, seed: seed), family.weights, description).decoder()
+    let isHalf = settings.root["torch_dtype"]?.string == "bfloat16"
+    let weights = RandomWeights(description, isHalf ? .bf16 : .f32, seed: seed)
+    return try DecoderWeights(weights, family.weights, description).decoder()
 }
 
 /// Matrices of entries that keep the size of what they multiply, and vectors around 1.
 private struct RandomWeights: WeightSource {
     let path = "of random weights"
     let names: Set<String> = []
-    let elementCount: Int
+    let counts: [NumberFormat: Int]
+    private let format: NumberFormat
     private let seed: UInt64
 
-    init(_ description: DecoderDescription, seed: UInt64) {
+    init(_ description: DecoderDescription, _ format: NumberFormat, seed: UInt64) {
         let (c, p) = (description.configuration, description.perceptron)
         let (shape, d) = (description.widestAttention, description.configuration.dModel)
-        elementCount =
+        let count =
             c.vocabularySize * d * (description.isHeadTied ? 1 : 2)
             + c.layerCount * d * (shape.rowWidth + shape.outputWidth + p.inputWidth + p.width)
-        self.seed = seed
+        (counts, self.format, self.seed) = ([format: count], format, seed)
     }
 
-    func matrix(_ name: String, shape: [Int]) throws -> Matrix {
+    func rows(_ name: String, shape: [Int]) throws -> StoredRows {
         let rows = shape.dropLast().reduce(1, *), columns = shape.last ?? 1
         let result = Matrix(rows: rows, columns: columns)
         // FNV-1a: every name has numbers of its own.
@@ -40,6 +44,17 @@ private struct RandomWeights: WeightSource {
                     UnsafeMutableBufferPointer(start: result.row(r), count: columns), from: from, to: to)
             }
         }
-        return result
+        return format == .bf16 ? truncated(result) : StoredRows(result)
+    }
+
+    /// The upper halves of numbers.
+    private func truncated(_ x: Matrix) -> StoredRows {
+        // Two to a number of a matrix that keeps them.
+        let halves = Matrix(rows: 1, columns: (x.count + 1) / 2)
+        let target = UnsafeMutableRawPointer(halves.elements).bindMemory(to: UInt16.self, capacity: x.count)
+        Lanes.shared.forRanges(x.count, grain: 4096) { _, range in
+            for i in range { target[i] = UInt16(x[i].bitPattern >> 16) }
+        }
+        return StoredRows(target, .bf16, rows: x.rows, columns: x.columns, owner: halves)
     }
 }

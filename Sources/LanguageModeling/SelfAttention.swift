@@ -5,13 +5,13 @@ import LinearAlgebra
 /// any. N is a norm of each head, or nothing.
 package struct SelfAttention {
     /// Q, K and V stacked, `[(H + 2K)·h, d]`: one product instead of three.
-    package let queryKeyValue: Matrix
+    package let queryKeyValue: WeightMatrix
     /// Their biases, `[(H + 2K)·h]`.
     package let inputBias: Matrix?
     /// Norms of `[h]` numbers, for each query head and for each key head.
     package let headNorms: (query: Norm, key: Norm)?
     /// O, `[d, H·h]`.
-    package let output: Matrix
+    package let output: WeightMatrix
     /// `[d]`.
     package let outputBias: Matrix?
     /// Which of the model's rotary tables turns queries and keys; nil where positions were added to the embedding.
@@ -32,7 +32,7 @@ package struct SelfAttention {
         attention.forward(
             rows, sequences: pass.sequences, length: pass.length, scratch: scratch.attention, on: lanes,
             into: scratch.mixed.elements)
-        project(scratch.mixed.elements, pass.tokenCount, placement, x, on: lanes)
+        project(scratch.mixed.elements, pass.tokenCount, placement, x, scratch)
     }
 
     /// The same for suffixes of sequences, whose earlier positions have their keys and values in `past`.
@@ -56,7 +56,7 @@ package struct SelfAttention {
                 task += heads.count
             }
         }
-        project(mixed, pass.rowCount, placement, x, on: lanes)
+        project(mixed, pass.rowCount, placement, x, scratch)
     }
 
     /// Gradient `dy` `[n, d]` of y, given the gradient `dx` `[n, d]` of the result.
@@ -68,17 +68,17 @@ package struct SelfAttention {
         let (scratch, lanes) = (pass.workspace, pass.workspace.lanes)
         let (dmixed, drows) = (scratch.mixed.elements, scratch.queryKeyValue.elements)
         // forward:  result = mixed·Oᵀ    ⇒    dmixed = dx·O
-        lanes.multiply(
-            MatrixView(dx, rows: n, columns: d), output.view,
-            into: MutableMatrixView(dmixed, rows: n, columns: output.columns))
+        output.applyTransposed(
+            to: MatrixView(dx, rows: n, columns: d), into: MutableMatrixView(dmixed, rows: n, columns: output.columns),
+            panel: scratch.panel, on: lanes)
         attention.backward(
             rows, dmixed, sequences: pass.sequences, length: pass.length, scratch: scratch.attention, on: lanes,
             into: drows)
         turnBackward(drows, heads, pass)
         // forward:  rows = y·Wᵀ    ⇒    dy = drows·W
-        lanes.multiply(
-            MatrixView(drows, rows: n, columns: width), queryKeyValue.view,
-            into: MutableMatrixView(dy, rows: n, columns: d))
+        queryKeyValue.applyTransposed(
+            to: MatrixView(drows, rows: n, columns: width), into: MutableMatrixView(dy, rows: n, columns: d),
+            panel: scratch.panel, on: lanes)
     }
 
     /// Queries, keys and values `rows` `[n, (H + 2K)·h]` of `y` `[n, d]`, with biases, norms and positions.
@@ -87,9 +87,9 @@ package struct SelfAttention {
         keeping heads: UnsafeMutablePointer<Float>?, _ scratch: Workspace, position: (Int) -> Int
     ) {
         let (width, turned) = (attention.rowWidth, turnedHeads * attention.headDimension)
-        scratch.lanes.multiply(
-            MatrixView(y, rows: n, columns: output.rows), queryKeyValue.view.transposed,
-            into: MutableMatrixView(rows, rows: n, columns: width))
+        queryKeyValue.apply(
+            to: MatrixView(y, rows: n, columns: output.rows), into: MutableMatrixView(rows, rows: n, columns: width),
+            panel: scratch.panel, on: scratch.lanes)
         let rotary = rotary.map { scratch.rotaries[$0] }
         scratch.lanes.forRanges(n, grain: 16) { _, range in
             for r in range {
@@ -107,12 +107,13 @@ package struct SelfAttention {
     /// x = β·x + mixed·Oᵀ + bias.
     private func project(
         _ mixed: UnsafePointer<Float>, _ n: Int, _ placement: Placement, _ x: UnsafeMutablePointer<Float>,
-        on lanes: Lanes
+        _ scratch: Workspace
     ) {
-        lanes.multiply(
-            MatrixView(mixed, rows: n, columns: output.columns), output.view.transposed,
-            into: MutableMatrixView(x, rows: n, columns: output.rows), adding: placement.kept)
-        outputBias?.add(toRows: n, of: x, on: lanes)
+        output.apply(
+            to: MatrixView(mixed, rows: n, columns: output.columns),
+            into: MutableMatrixView(x, rows: n, columns: output.rows), adding: placement.kept, panel: scratch.panel,
+            on: scratch.lanes)
+        outputBias?.add(toRows: n, of: x, on: scratch.lanes)
     }
 
     /// The gradient of turned and normed queries and keys to that of what they were before.

@@ -1,5 +1,5 @@
 import Glibc
-import LinearAlgebra
+import Kernels
 import TensorFiles
 
 /// Where a decoder's weights come from, by the names its files use.
@@ -8,10 +8,10 @@ protocol WeightSource {
     var path: String { get }
     /// Every tensor there is.
     var names: Set<String> { get }
-    /// Numbers in all of them together; the files are there, so it cannot be made up.
-    var elementCount: Int { get }
-    /// A tensor of exactly `shape`, widened to `Float`. Throws `TensorFileError`.
-    func matrix(_ name: String, shape: [Int]) throws -> Matrix
+    /// Numbers in all of them together, by the form they are stored in; the files are there, so it cannot be made up.
+    var counts: [NumberFormat: Int] { get }
+    /// A tensor of exactly `shape` as it is stored. Throws `TensorFileError`.
+    func rows(_ name: String, shape: [Int]) throws -> StoredRows
 }
 
 /// The safetensors of a Hugging Face folder: `model.safetensors`, or shards listed by
@@ -21,8 +21,11 @@ struct SafetensorsFolder: WeightSource {
     private let files: [String: SafetensorsFile]
 
     var names: Set<String> { Set(files.keys) }
-    var elementCount: Int {
-        files.reduce(0) { $0 &+ ($1.value.tensors[$1.key]?.shape.reduce(1, &*) ?? 0) }
+    var counts: [NumberFormat: Int] {
+        files.reduce(into: [:]) { counts, entry in
+            guard let tensor = entry.value.tensors[entry.key] else { return }
+            counts[tensor.type.format ?? .f32, default: 0] &+= tensor.shape.reduce(1, &*)
+        }
     }
 
     init(path: String) throws {
@@ -71,22 +74,26 @@ struct SafetensorsFolder: WeightSource {
         return files
     }
 
-    func matrix(_ name: String, shape: [Int]) throws -> Matrix {
+    func rows(_ name: String, shape: [Int]) throws -> StoredRows {
         guard let file = files[name] else {
             throw TensorFileError.missingTensor(file: path, name: name, present: Array(files.keys))
         }
         try file.require(name, shape: shape)
-        return try file.matrix(name)
+        return try file.rows(name)
     }
 }
 
 extension GGUFParts: WeightSource {
-    var elementCount: Int { files.lazy.flatMap(\.tensors.values).reduce(0) { $0 &+ $1.shape.reduce(1, &*) } }
+    var counts: [NumberFormat: Int] {
+        files.lazy.flatMap(\.tensors.values).reduce(into: [:]) {
+            $0[$1.elementType, default: 0] &+= $1.shape.reduce(1, &*)
+        }
+    }
 
-    func matrix(_ name: String, shape: [Int]) throws -> Matrix {
+    func rows(_ name: String, shape: [Int]) throws -> StoredRows {
         if let found = self[name]?.shape, found != shape {
             throw TensorFileError.wrongShape(file: path, name: name, found: found, wanted: shape)
         }
-        return try matrix(name)
+        return try rows(name)
     }
 }

@@ -29,11 +29,13 @@ final class Workspace: @unchecked Sendable {
     /// `[n, m]`: the perceptron's activations, then their gradient.
     let hidden: Matrix
     let attention: Matrix
+    /// Room for what a product with a weight widens.
+    let panel: UnsafeMutablePointer<Float>
     let head: LanguageHead.Scratch
     private let description: DecoderDescription
     private var traces: [BlockTrace] = []
 
-    init(lanes: Lanes, capacity n: Int, length: Int, _ description: DecoderDescription) {
+    init(lanes: Lanes, capacity n: Int, length: Int, panelCount: Int, _ description: DecoderDescription) {
         self.lanes = lanes
         self.description = description
         (capacity, self.length) = (n, length)
@@ -49,7 +51,9 @@ final class Workspace: @unchecked Sendable {
         gateUp = Matrix(rows: n, columns: description.perceptron.inputWidth)
         hidden = Matrix(rows: n, columns: description.perceptron.width)
         attention = attends.scratch(length: length, lanes: lanes)
-        head = LanguageHead.Scratch(rows: n, dModel: d, isCapped: description.finalSoftCap != nil, lanes: lanes)
+        head = LanguageHead.Scratch(
+            rows: n, dModel: d, isCapped: description.finalSoftCap != nil, panelCount: panelCount, lanes: lanes)
+        panel = head.panels.elements
     }
 
     /// What `count` blocks keep for the way down.
@@ -92,18 +96,23 @@ final class BlockTrace {
 /// A model's workspaces between their uses. Who runs the model takes one, whoever else runs it meanwhile another.
 final class WorkspacePool: Sendable {
     private let description: DecoderDescription
+    /// Numbers of a panel of the model's weights.
+    private let panelCount: Int
     private let idle = Mutex<[Workspace]>([])
     /// Bytes that were there when they were asked for.
     private let granted = Mutex(0)
 
-    init(_ description: DecoderDescription) { self.description = description }
+    init(_ description: DecoderDescription, panelCount: Int) {
+        (self.description, self.panelCount) = (description, panelCount)
+    }
 
     /// Asks for the memory of running sequences of `length` tokens on all lanes, with traces of `blocks` blocks, before
     /// the first of them is run.
     ///
     /// - Throws: `ResourceError.memory`.
     func require(length: Int, blocks: Int) throws {
-        let need = description.passMemory(length: length, blocks: blocks, lanes: Lanes.shared.count)
+        var need = description.passMemory(length: length, blocks: blocks, lanes: Lanes.shared.count)
+        need.add("panels of widened weights", 4 * Lanes.shared.count, panelCount)
         try granted.withLock { granted in
             guard need.bytes > granted else { return }
             // What is held already was asked for before and is no longer free.
@@ -121,7 +130,9 @@ final class WorkspacePool: Sendable {
                 .map { idle.remove(at: $0) }
         }
         let workspace =
-            kept ?? Workspace(lanes: lanes, capacity: capacity, length: length, description)
+            kept
+            ?? Workspace(
+                lanes: lanes, capacity: capacity, length: length, panelCount: panelCount, description)
         body(workspace)
         idle.withLock { idle in
             idle.append(workspace)

@@ -13,7 +13,8 @@ struct RunRecords {
     var cycles: [CycleRecord] { steps.cycles }
     /// Each cycle's core.
     var cores: [Core] { steps.cores }
-    var finals: [FinalRecord] { steps.finals }
+    /// The final SAEs, side by side.
+    var trials: TrialTable { TrialTable([steps.trials]) }
     /// What the last two cycles both selected; nil before that is known.
     var stableCore: Core? { steps.stableCore }
 

@@ -4,33 +4,54 @@ import TensorFiles
 
 extension RunReport {
     func qualityTable() -> String {
-        guard !records.finals.isEmpty else { return "" }
-        let rows = records.finals.flatMap { final in
-            final.named.map { record, name in
-                let e = record.evaluation
-                return [
-                    "\(name), k = \(number(final.k))", "\(record.frozenCore)", short(e.l0, 1), short(e.l0_core, 1),
-                    short(e.explained_variance), short(e.cossim), short(e.ce_loss_score), short(e.ce_loss_with_sae),
-                    record.dead,
-                ]
+        let trials = records.trials
+        guard !trials.rows.isEmpty else { return "" }
+        let hasTokens = trials.differ(\.tokens), hasSeed = trials.differ(\.seed)
+        let hasDifferences = trials.rows.contains { trials.difference($0) != nil }
+        let rows = trials.rows.map { row in
+            func shown(_ places: Int, _ value: (EvaluationRecord) -> Double) -> String {
+                stacked(row.spread { value($0.evaluation) }, places)
             }
+            let cells: [[String]] = [
+                ["\(escape(row.trial.name)), k = \(number(row.trial.k))", escape(row.core)],
+                hasTokens ? ["\(row.trial.tokens)"] : [], hasSeed ? ["\(row.trial.seed)"] : [],
+                [
+                    shown(1) { $0.l0 }, shown(1) { $0.l0_core }, shown(3) { $0.explained_variance },
+                    shown(3) { $0.cossim }, shown(3) { $0.ce_loss_score },
+                ],
+                hasDifferences ? [trials.difference(row).map { stacked($0, 4) } ?? "–"] : [],
+                [shown(3) { $0.ce_loss_with_sae }, stacked(dead(row), 0)],
+            ]
+            return cells.flatMap { $0 }
         }
-        let heads = [
-            "SAE", "frozen", "L0", "L0 core", "expl. variance", "cosine", "CE score", "CE loss [nats]", "dead",
-        ]
-        return table(heads, rows)
+        let heads =
+            ["SAE", "core"] + (hasTokens ? ["tokens"] : []) + (hasSeed ? ["seed"] : [])
+            + ["L0", "L0 core", "expl. variance", "cosine", "CE score"] + (hasDifferences ? ["Δ CE score"] : [])
+            + ["CE loss [nats]", "dead"]
+        return table(heads, rows) + (hasDifferences ? Self.legendOfDifferences : "")
+    }
+
+    private static let legendOfDifferences =
+        "<p class=\"note\">Δ is the CE score less that of the first trial with the distilled core at the same k.</p>"
+
+    private func dead(_ row: TrialTable.Row) -> TrialTable.Spread {
+        TrialTable.Spread(row.saes.compactMap(\.deadLatents).map(Double.init))
     }
 
     func qualityFigure() -> String {
-        let finals = records.finals
+        let rows = records.trials.rows
         typealias Point = (x: Double, y: Double)
-        func points(_ saes: [SAERecord]) -> [Point] { saes.map { ($0.evaluation.l0, $0.evaluation.ce_loss_score) } }
-        let controls = CoreControl.allCases.map { control in
-            (control.title, points(finals.compactMap { $0[control] }))
-        }
-        let groups =
-            [("DMSAE", points(finals.map(\.dmsae))), ("baseline", points(finals.map(\.baseline)))]
-            + controls.filter { !$0.1.isEmpty } + [("cycles", points(records.cycles.map(\.sae)))]
+        func point(_ row: TrialTable.Row) -> Point { (row.spread { $0.evaluation.l0 }.mean, row.score.mean) }
+        let names = rows.map(\.trial.name).reduce(into: [String]()) { if !$0.contains($1) { $0.append($1) } }
+        let groups: [(String, [Point])] =
+            names.map { name in (name, rows.filter { $0.trial.name == name }.map(point)) }
+            + [
+                (
+                    "cycles",
+                    records.cycles.map { cycle -> Point in (cycle.sae.evaluation.l0, cycle.sae.evaluation.ce_loss_score)
+                    }
+                )
+            ]
         let all = groups.flatMap(\.1)
         var plot = Plot(
             x: Axis(title: "total L0", range: range(all.map(\.x))),

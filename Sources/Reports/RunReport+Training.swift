@@ -26,8 +26,8 @@ extension RunReport {
             : figure(
                 core.svg(label: "L0 of the core over training"),
                 "Mean active core latents a token."
-                    + (controls.isEmpty && records.finals.allSatisfy(\.controls.isEmpty)
-                        ? " No control is shown; the recipe's final.random_core makes one, --control takes another training."
+                    + (controls.isEmpty && records.trials.rows.allSatisfy { $0.trial.isPlain || $0.trial.isDistilled }
+                        ? " No other core is shown; the recipe's final.trials makes them, --control takes another training."
                         : ""))
         return legend(all.map(\.name)) + "<div class=\"grid\">" + withCore
             + figure(

@@ -60,19 +60,7 @@ public struct RunReport {
                 "\(cycles.count) \(cycles.count == 1 ? "cycle is" : "cycles are") finished; the last core has "
                     + "\(last.coreSize) latents.")
         }
-        for final in records.finals {
-            let (own, plain) = (final.dmsae.evaluation.ce_loss_score, final.baseline.evaluation.ce_loss_score)
-            sentences.append(
-                "With the core frozen, at a total L0 of \(number(final.k)), the CE loss score is \(short(own)); a plain "
-                    + "Matryoshka SAE of the same width, tokens and seed has \(short(plain)) (difference "
-                    + "\(own > plain ? "+" : "")\(short(own - plain)); one seed, no interval)."
-                    + final.controls.map { control, record in
-                        " Frozen \(control.choice), as many latents lead to \(short(record.evaluation.ce_loss_score)), and at the end "
-                            + "\(short(record.evaluation.l0_core, 1)) of them fire on a token; of the core, "
-                            + "\(short(final.dmsae.evaluation.l0_core, 1))."
-                    }.joined())
-        }
-        return sentences
+        return sentences + records.trials.findings(short)
     }
 
     func number(_ k: Double) -> String { short(k, k == k.rounded() ? 0 : 1) }

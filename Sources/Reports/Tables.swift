@@ -1,4 +1,5 @@
 import Attribution
+import Distillation
 import TensorFiles
 
 /// A table that scrolls on its own when the page is narrower. Heads and cells are HTML.
@@ -38,4 +39,10 @@ func stacked(_ interval: Interval?, _ places: Int = 2) -> String {
     let limits = interval.low.isFinite && interval.high.isFinite
     return short(interval.value, places)
         + (limits ? "<small>\(short(interval.low, places)) to \(short(interval.high, places))</small>" : "")
+}
+
+/// A mean over its range; "–" for what has no value.
+func stacked(_ spread: TrialTable.Spread, _ places: Int) -> String {
+    let (low, high) = (short(spread.low, places), short(spread.high, places))
+    return short(spread.mean, places) + (low == high ? "" : "<small>\(low) to \(high)</small>")
 }

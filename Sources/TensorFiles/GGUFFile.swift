@@ -1,3 +1,4 @@
+import Kernels
 import LinearAlgebra
 
 /// A memory-mapped GGUF file: metadata and named tensors, as llama.cpp writes them.
@@ -16,7 +17,7 @@ public final class GGUFFile: Sendable {
     /// Maps the file and reads its header.
     ///
     /// Throws `TensorFileError` for a file that cannot be read, is not GGUF, is cut short or contradicts itself, and
-    /// for tensor types other than those of `GGUFElementType`.
+    /// for tensor types other than those of `NumberFormat`.
     public init(path: String) throws {
         self.path = path
         file = try MappedFile(path: path)
@@ -66,17 +67,17 @@ public final class GGUFFile: Sendable {
     }
 
     private static func tensors(_ cursor: inout GGUFCursor, count: Int, alignment: Int) throws -> [String: GGUFTensor] {
-        var entries: [(name: String, shape: [Int], type: GGUFElementType, offset: UInt64)] = []
+        var entries: [(name: String, shape: [Int], type: NumberFormat, offset: UInt64)] = []
         for index in 0..<count {
             cursor.subject = "the name of tensor \(index)"
             let name = try cursor.string()
             cursor.subject = "the entry of tensor \(name)"
             let shape = try shape(&cursor, name)
             let number = try cursor.number(UInt32.self)
-            guard let type = GGUFElementType(rawValue: number) else {
+            guard let type = NumberFormat(rawValue: number) else {
                 throw TensorFileError.unsupported(
-                    file: cursor.path, what: "tensor \"\(name)\" is of type \(GGUFElementType.name(of: number))",
-                    next: "convert it to one of \(GGUFElementType.listed)")
+                    file: cursor.path, what: "tensor \"\(name)\" is of type \(NumberFormat.name(of: number))",
+                    next: "convert it to one of \(NumberFormat.listed)")
             }
             entries.append((name, shape, type, try cursor.number(UInt64.self)))
         }
@@ -107,7 +108,7 @@ public final class GGUFFile: Sendable {
     }
 
     private static func byteRange(
-        _ cursor: GGUFCursor, _ entry: (name: String, shape: [Int], type: GGUFElementType, offset: UInt64),
+        _ cursor: GGUFCursor, _ entry: (name: String, shape: [Int], type: NumberFormat, offset: UInt64),
         start: Int, alignment: Int
     ) throws -> Range<Int> {
         guard entry.shape.last! % entry.type.blockLength == 0 else {

@@ -57,11 +57,16 @@ public struct GGUFParts: Sendable {
     /// Tensor `name` in single precision: see `GGUFFile`.
     ///
     /// - Throws: `TensorFileError`.
-    public func matrix(_ name: String) throws -> Matrix {
+    public func matrix(_ name: String) throws -> Matrix { try rows(name).matrix() }
+
+    /// Tensor `name` as it is stored: see `GGUFFile`.
+    ///
+    /// - Throws: `TensorFileError`.
+    package func rows(_ name: String) throws -> StoredRows {
         guard let file = owners[name] else {
             throw TensorFileError.missingTensor(file: path, name: name, present: Array(owners.keys))
         }
-        return try file.matrix(name)
+        return try file.rows(name)
     }
 
     /// The part that each tensor lies in, once the parts are found to be of one split.

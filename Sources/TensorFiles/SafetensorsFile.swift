@@ -1,3 +1,4 @@
+import Kernels
 import LinearAlgebra
 
 /// A safetensors file, mapped; its header is checked completely before anything is read through it.
@@ -85,7 +86,7 @@ public final class SafetensorsFile: Sendable {
         return start.assumingMemoryBound(to: Float.self)
     }
 
-    private func bytes(_ name: String) -> UnsafeRawPointer { file.bytes + ranges[name]!.lowerBound }
+    func bytes(_ name: String) -> UnsafeRawPointer { file.bytes + ranges[name]!.lowerBound }
 
     private func requireType(_ tensor: TensorDescription, _ fits: Bool, wanted: String) throws {
         if !fits {
@@ -95,16 +96,11 @@ public final class SafetensorsFile: Sendable {
     }
 }
 
-/// A binary16 as binary32, exactly.
-///
-/// Exponent and fraction moved into place denote the value times 2⁻¹¹², subnormals included; an exponent of all
-/// ones then needs the upper three exponent bits as well. In integers, because `Float(Float16)` is a library call
-/// per element on processors without F16C.
+/// A binary16 as binary32, exactly; for numbers that do not lie side by side.
 package func widenHalf(_ half: UInt16) -> Float {
-    let magnitude = UInt32(half & 0x7FFF) << 13
-    let scaled = Float(bitPattern: magnitude) * 0x1p112
-    let special: UInt32 = half & 0x7C00 == 0x7C00 ? 0x7F80_0000 : 0
-    return Float(bitPattern: (scaled.bitPattern | special) | UInt32(half & 0x8000) << 16)
+    var result: Float = 0
+    withUnsafeBytes(of: half) { kernels.expand($0.baseAddress!, .f16, &result, 1) }
+    return result
 }
 
 extension SafetensorsFile {

@@ -1,3 +1,4 @@
+import Kernels
 import LinearAlgebra
 
 /// Numbers of one array in a mapped file, row-major: of a safetensors file, a `.npy` file, or of nothing but numbers.
@@ -92,15 +93,8 @@ package struct StoredArray: Sendable {
         case .f32: UnsafeMutableRawPointer(target).copyMemory(from: source, byteCount: range.count * 4)
         case .f64:
             for i in 0..<range.count { target[i] = Float(source.loadUnaligned(fromByteOffset: i * 8, as: Double.self)) }
-        case .bf16:
-            for i in 0..<range.count {
-                let upper = source.loadUnaligned(fromByteOffset: i * 2, as: UInt16.self)
-                target[i] = Float(bitPattern: UInt32(upper) << 16)
-            }
-        case .f16:
-            for i in 0..<range.count {
-                target[i] = widenHalf(source.loadUnaligned(fromByteOffset: i * 2, as: UInt16.self))
-            }
+        case .bf16: kernels.expand(source, .bf16, target, range.count)
+        case .f16: kernels.expand(source, .f16, target, range.count)
         default: preconditionFailure("\(type) is not floating point")
         }
     }

@@ -59,6 +59,13 @@ extension DistillationParts {
                 + [("cycle 0", recipe.cycle0.map(SAEFormats.files) ?? [])])
         hashes.merge(rule.hashes("sparsity rule")) { $1 }
         hashes.merge(scorer.hashes("scorer")) { $1 }
+        var rankings: [CoreSource: CoreRanking] = [:]
+        for source in recipe.resolvedTrials.map(\.core) {
+            guard let ranking = source.ranking else { continue }
+            let shipped = try plugins.scorer(ranking.scorer, output: folder)
+            rankings[source] = CoreRanking(
+                shipped, output: ranking.output, hashes: shipped.hashes("scorer of the core"))
+        }
         // It is wanted at the end of a cycle, when a refusal would cost the training.
         _ = try rule.inference?.stateSize(latentCount: recipe.width)
         self.init(
@@ -68,6 +75,7 @@ extension DistillationParts {
             evaluationText: evaluationText, rule: rule, ruleSettings: rule.settings, scorer: scorer,
             scorerSettings: scorer.settings, hashes: hashes,
             version: DMSAE.version)
+        self.rankings = rankings
     }
 }
 

@@ -1,3 +1,4 @@
+import Attribution
 import Distillation
 import TensorFiles
 
@@ -20,26 +21,52 @@ enum DistillationTable {
     static func ending(_ record: DistillationRecord, folder: String) -> String {
         var text = "\nfinal core: \(record.coreSize) latents that the last two cycles both selected "
         text += "(\(folder)/final/core.json)\n\n"
-        text +=
-            row(["k", "SAE", "frozen", "expl. var.", "cosine", "L0", "L0 core", "CE score", "CE loss", "dead"]) + "\n"
-        for final in record.finals {
-            for (sae, name) in final.named {
-                let e = sae.evaluation
-                text +=
-                    row([
-                        decimals(final.k, final.k == final.k.rounded() ? 0 : 1), name, "\(sae.frozenCore)",
-                        decimals(e.explained_variance, 3),
-                        decimals(e.cossim, 3), decimals(e.l0, 1), decimals(e.l0_core, 1),
-                        decimals(e.ce_loss_score, 3), decimals(e.ce_loss_with_sae, 3),
-                        "\(sae.dead)/\(sae.width)",
-                    ]) + "\n"
-            }
-        }
-        if let e = record.finals.first?.baseline.evaluation {
+        let table = TrialTable([record.trials])
+        text += lines(table).joined(separator: "\n") + "\n"
+        if let e = record.trials.first?.sae.evaluation {
             text += "\nThe model's own loss is \(decimals(e.ce_loss_without_sae, 3)) nats per token, "
             text += "\(decimals(e.ce_loss_with_ablation, 3)) with its residual stream zeroed.\n"
         }
         return text
+    }
+
+    /// A row a trial. What is the same in all of them is left out; Δ CE is the CE score less that of the first trial with the distilled
+    /// core at the same k, seed by seed.
+    private static func lines(_ trials: TrialTable) -> [String] {
+        let hasTokens = trials.differ(\.tokens), hasSeed = trials.differ(\.seed)
+        let hasDifferences = trials.rows.contains { trials.difference($0) != nil }
+        var table = TextTable(
+            [("k", 4), ("SAE", 8), ("core", 12)] + (hasTokens ? [("tokens", 8)] : []) + (hasSeed ? [("seed", 4)] : [])
+                + [("expl. var.", 10), ("cosine", 6), ("L0", 6), ("L0 core", 7), ("CE score", 8)]
+                + (hasDifferences ? [("Δ CE", 6)] : []) + [("CE loss", 7), ("dead", 8)])
+        for row in trials.rows {
+            func shown(_ places: Int, _ value: (EvaluationRecord) -> Double) -> String {
+                row.spread { value($0.evaluation) }.text(places)
+            }
+            let cells: [[String]] = [
+                [decimals(row.trial.k, row.trial.k == row.trial.k.rounded() ? 0 : 1), row.trial.name, row.core],
+                hasTokens ? ["\(row.trial.tokens)"] : [], hasSeed ? ["\(row.trial.seed)"] : [],
+                [
+                    shown(3) { $0.explained_variance }, shown(3) { $0.cossim }, shown(1) { $0.l0 },
+                    shown(1) { $0.l0_core }, row.score.text(3),
+                ],
+                hasDifferences ? [trials.difference(row).map(signed) ?? "-"] : [],
+                [shown(3) { $0.ce_loss_with_sae }, dead(row)],
+            ]
+            table.add(cells.flatMap { $0 })
+        }
+        return table.lines
+    }
+
+    private static func signed(_ difference: Interval) -> String {
+        func number(_ value: Double) -> String { (value >= 0 ? "+" : "") + decimals(value, 3) }
+        let limits = difference.hasLimits ? " [\(number(difference.low)), \(number(difference.high))]" : ""
+        return number(difference.value) + limits
+    }
+
+    private static func dead(_ row: TrialTable.Row) -> String {
+        let counts = row.saes.compactMap(\.deadLatents)
+        return TrialTable.Spread(counts.map(Double.init)).text(0) + "/\(row.saes.first?.width ?? 0)"
     }
 
     private static func row(_ cells: [String]) -> String {

@@ -1,4 +1,6 @@
+import Glibc
 import LanguageModeling
+import TensorFiles
 
 /// A published model's sizes, with the batch that it is timed on: for machines that its file cannot travel to.
 struct LanguageModelShape {
@@ -10,6 +12,14 @@ struct LanguageModelShape {
 
     /// Time does not depend on what the weights are.
     func decoder() throws -> Decoder { try randomDecoder(configuration: configuration, seed: 1) }
+
+    /// A folder of its config.json alone, for a peer.
+    func folder() throws -> String {
+        let path = "/tmp/dmsae-shape-\(name)-\(getpid())"
+        mkdir(path, 0o700)
+        try AtomicFile.write(configuration, to: path + "/config.json")
+        return path
+    }
 
     static let all = [
         LanguageModelShape(
@@ -28,7 +38,7 @@ struct LanguageModelShape {
                  "head_dim": 256, "hidden_act": "gelu_pytorch_tanh", "hidden_activation": "gelu_pytorch_tanh",
                  "max_position_embeddings": 8192, "rms_norm_eps": 1e-06, "rope_theta": 10000.0, "attention_bias": false,
                  "query_pre_attn_scalar": 256, "sliding_window": 4096, "attn_logit_softcapping": 50.0,
-                 "final_logit_softcapping": 30.0, "tie_word_embeddings": true}
+                 "final_logit_softcapping": 30.0, "tie_word_embeddings": true, "torch_dtype": "bfloat16"}
                 """),
     ]
 }

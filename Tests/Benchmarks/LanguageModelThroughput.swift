@@ -10,28 +10,30 @@ struct LanguageModelThroughput {
     let name: String
     let model: Decoder
     let layer: Int
+    var batch = BatchSize()
     /// A Python with torch and transformers.
     var python: String?
-    /// The same model as a folder that transformers reads.
+    /// The same model as a folder that transformers reads; config.json is enough.
     var folder: String?
 
     func run() throws {
-        let c = model.configuration
+        let (c, sequences, length) = (model.configuration, batch.sequences, batch.length)
         let batch = TokenBatch(
-            ids: (0..<2048).map { Int32($0 * 7919 % c.vocabularySize) }, sequenceCount: 8, length: 256)
+            ids: (0..<sequences * length).map { Int32($0 * 7919 % c.vocabularySize) }, sequenceCount: sequences,
+            length: length)
         let x = try model.residual(of: batch, at: .residPost(layer))
 
         let product = BlockProduct(dModel: c.dModel, width: model.description.perceptron.inputWidth)
         // Suffixes as an ablation makes them: most of the 24 begin late, one in four at the start.
         let replay = try model.replay(of: batch, residual: x, at: .residPost(layer))
         let suffixes = (0..<24).map { i in
-            let (sequence, first) = (i % 8, i % 4 == 0 ? 0 : 61 * i % 256)
-            return SequenceSuffix(sequence: sequence, first: first, residual: x.row(sequence * 256 + first))
+            let (sequence, first) = (i % sequences, i % 4 == 0 ? 0 : 61 * i % length)
+            return SequenceSuffix(sequence: sequence, first: first, residual: x.row(sequence * length + first))
         }
-        let replayedRows = suffixes.reduce(0) { $0 + 256 - $1.first }
+        let replayedRows = suffixes.reduce(0) { $0 + length - $1.first }
         var replayed = [Float](repeating: 0, count: replayedRows)
         var rounds = Rounds()
-        for _ in 0..<5 {
+        for _ in 0..<self.batch.rounds {
             rounds.time("product") { product.run() }
             try rounds.time("residual") { _ = try model.residual(of: batch, at: .residPost(layer)) }
             try rounds.time("losses") { _ = try model.losses(of: batch, residual: x, at: .residPost(layer)) }
@@ -44,7 +46,9 @@ struct LanguageModelThroughput {
         }
 
         let rate = product.operations / rounds.median("product")
-        print("\nlanguage model \(name), 8 × 256 tokens; its largest product alone \(number(rate / 1e9, 0)) GFLOP/s")
+        print(
+            "\nlanguage model \(name), \(sequences) × \(length) tokens; its largest product alone \(number(rate / 1e9, 0)) GFLOP/s"
+        )
         for job in LanguageModelJob.all(of: model.description, layer: layer) {
             job.printRow(seconds: rounds.median(job.part), tokens: batch.tokenCount, rate: rate)
         }
@@ -60,17 +64,24 @@ struct LanguageModelThroughput {
 
     /// The peer's times beside ours, same model, tokens and number of threads, in this run.
     private func compare(_ rounds: Rounds) throws {
+        let (sequences, length) = (batch.sequences, batch.length)
         guard let python, let folder else { return }
         let script = PeerScript(python: python, name: "language_model.py")
-        guard let lines = try script.run([folder, "\(layer)", "--threads", "\(Lanes.shared.count)"]) else {
-            return print("  the peer's script failed")
-        }
-        for (part, ours) in [("harvest", "residual"), ("gradient", "gradient")] {
-            for line in lines where line["part"]?.string == part {
-                guard let seconds = line["seconds"]?.double, let how = line["how"]?.string else { continue }
+        // Each in a process of its own, so that each has a peak of its own.
+        for how in ["sdpa", "eager", "oneDNN", "bf16"] {
+            let options = ["--how", how, "--threads", "\(Lanes.shared.count)"]
+            let sizes = ["--sequences", "\(sequences)", "--length", "\(length)", "--rounds", "\(min(3, batch.rounds))"]
+            guard let lines = try script.run([folder, "\(layer)"] + options + sizes) else {
+                print("  the peer's script failed for \(how)")
+                continue
+            }
+            for line in lines {
+                guard let part = line["part"]?.string, let seconds = line["seconds"]?.double else { continue }
                 printRow(
-                    "\(part), torch \(how)", milliseconds(seconds), "\(number(2048 / seconds, 0)) tok/s",
-                    "ours \(number(seconds / rounds.median(ours), 2)) ×")
+                    "\(part), torch \(how)", milliseconds(seconds),
+                    "\(number(Double(sequences * length) / seconds, 0)) tok/s",
+                    "ours \(number(seconds / rounds.median(part == "harvest" ? "residual" : part), 2)) ×",
+                    "\(line["peak_mib"]?.integer ?? 0) MiB")
             }
         }
     }
@@ -131,4 +142,9 @@ private struct BlockProduct {
     var operations: Double { Double(repeats) * 2 * Double(x.rows) * Double(w.count) }
 
     func run() { for _ in 0..<repeats { Lanes.shared.multiply(x.view, w.view.transposed, into: y.mutableView) } }
+}
+
+/// How many tokens a language model is timed on, and how often.
+struct BatchSize {
+    var (sequences, length, rounds) = (8, 256, 5)
 }

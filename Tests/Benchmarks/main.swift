@@ -7,8 +7,9 @@ import TensorFiles
 // DMSAE_PEER_MODEL; MODEL itself if it is one), peers are timed too.
 let usage = """
     usage: Benchmarks [sae [all | D F K B] [--core C] [--dead SHARE] [--rounds N] [--device cuda [--precision fp32|tf32]]
-                      | lm MODEL|SHAPE [LAYER] [--device cuda [--precision fp32|tf32]] | scoring MODEL [LAYER] | plugins MODEL [LAYER]
-                      | store FOLDER]
+                      | lm MODEL|SHAPE [LAYER] [--sequences N] [--length T] [--rounds N] [--device cuda [--precision fp32|tf32]]
+                      | scoring MODEL [LAYER] | plugins MODEL [LAYER]
+                      | store FOLDER | weights]
                       [--python PYTHON] [--folder FOLDER]
     SHAPE: \(LanguageModelShape.all.map(\.name).joined(separator: ", ")), of random weights
     """
@@ -25,27 +26,39 @@ func option(_ name: String, _ variable: String, in arguments: inout [String]) ->
 let python = option("--python", "DMSAE_PEER_PYTHON", in: &arguments)
 let folder = option("--folder", "DMSAE_PEER_MODEL", in: &arguments)
 
-func languageModel(_ path: String, _ layer: Int) throws {
+func languageModel(_ path: String, _ layer: Int, _ batch: BatchSize = BatchSize()) throws {
     let readable = folder ?? (path.hasSuffix(".gguf") ? nil : path)
-    try LanguageModelThroughput(
-        name: lastComponent(path), model: loadDecoder(path: path), layer: layer, python: python, folder: readable
-    ).run()
+    let throughput = LanguageModelThroughput(
+        name: lastComponent(path), model: try loadDecoder(path: path), layer: layer, batch: batch, python: python,
+        folder: readable)
+    try throughput.run()
 }
 
 /// What the arguments after `lm` ask for; false if they cannot be understood.
 func languageModel(_ arguments: [String]) throws -> Bool {
     var rest = arguments
     let (device, precision) = (value(of: "--device", in: &rest), value(of: "--precision", in: &rest))
+    var batch = BatchSize()
+    for (name, size) in [
+        ("--sequences", \BatchSize.sequences), ("--length", \.length), ("--rounds", \.rounds),
+    ] {
+        guard let text = value(of: name, in: &rest) else { continue }
+        guard let number = Int(text), number > 0 else { return false }
+        batch[keyPath: size] = number
+    }
     guard (1...2).contains(rest.count), ["cpu", "cuda", nil].contains(device) else { return false }
     let shape = LanguageModelShape.all.first { $0.name == rest[0] }
     guard let layer = rest.count == 1 ? shape?.layer ?? 15 : Int(rest[1]) else { return false }
     guard device == "cuda" else {
         guard precision == nil else { return false }
         guard let shape else {
-            try languageModel(rest[0], layer)
+            try languageModel(rest[0], layer, batch)
             return true
         }
-        try LanguageModelThroughput(name: shape.name, model: shape.decoder(), layer: layer).run()
+        let throughput = LanguageModelThroughput(
+            name: shape.name, model: try shape.decoder(), layer: layer, batch: batch, python: python,
+            folder: python == nil ? nil : try shape.folder())
+        try throughput.run()
         return true
     }
     guard let precision = ProductPrecision(rawValue: precision ?? "tf32") else { return false }
@@ -90,6 +103,7 @@ case ("lm", _, _):
     }
 case ("scoring", 2...3, let layer?): try ScoringThroughput(path: model, layer: layer).run()
 case ("plugins", 2...3, let layer?): try PluginOverhead(path: model, layer: layer).run()
+case ("weights", 1, _): WeightWidening().run()
 case ("store", 2, _): try StoreReading(folder: model).run()
 default:
     print(usage)

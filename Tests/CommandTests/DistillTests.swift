@@ -19,10 +19,13 @@ import Testing
         "done.json", "metrics.json", "core.json", "core.safetensors", "scores.safetensors", "sae/cfg.json",
         "sae/sae_weights.safetensors",
     ]
+    private static let trialFiles = ["done.json", "metrics.json", "trial.json", "cfg.json", "sae_weights.safetensors"]
     private static let files =
         (0...2).flatMap { t in cycleFiles.map { "cycle-\(t)/\($0)" } }
-        + ["dmsae", "baseline"].map { "final/k-8/\($0)/sae_weights.safetensors" }
-        + ["final/core.json", "final/core.safetensors", "final/k-8/metrics.json", "final/k-8/done.json"]
+        + ["dmsae", "baseline"].flatMap { name in
+            trialFiles.map { "final/k-8/\(name)/\($0)" }
+        }
+        + ["final/core.json", "final/core.safetensors"]
         + ["result.json", "store/store.json"]
 
     private func expectSameFiles(_ a: String, _ b: String, sourceLocation: SourceLocation = #_sourceLocation) {
@@ -70,7 +73,7 @@ import Testing
         let record = try JSONValue(contentsOf: tiny.folder.file("whole/result.json"))
         #expect(record["cycles"]?.array?.count == 3)
         #expect(table.contains("final core: \(record["coreSize"]?.integer ?? -1) latents"), "\(table)")
-        #expect(table.contains("DMSAE") && table.contains("baseline"), "\(table)")
+        #expect(table.contains("dmsae") && table.contains("baseline"), "\(table)")
 
         let json = try succeed(distill("again", "--json"))
         #expect(try JSONValue(parsing: json) == record)
@@ -114,7 +117,7 @@ import Testing
 
         // Another k for the final SAEs does not cost the cycles.
         try succeed(distill("again", "--resume", "--set", "final.k=[8, 12]"))
-        #expect(isThere(folder + "/final/k-12/metrics.json"))
+        #expect(isThere(folder + "/final/k-12/baseline/metrics.json"))
         expectSameFiles("whole", "again", except: "result.json")
 
         try checkThatNothingElseIsReadBack(folder)
@@ -144,7 +147,7 @@ import Testing
         }
         for (step, files) in [
             ("cycle-1", Self.cycleFiles.filter { $0 != "done.json" }),
-            ("final/k-8", ["metrics.json", "dmsae/cfg.json", "baseline/sae_weights.safetensors"]),
+            ("final/k-8/dmsae", Self.trialFiles.filter { $0 != "done.json" }),
         ] {
             for file in files {
                 let file = "\(step)/\(file)"

@@ -59,9 +59,10 @@ import Testing
             ].map { "cycle-\(t)/\($0)" }
         }
         + [10, 20].flatMap { k in
-            ["metrics.json", "dmsae/cfg.json", "dmsae/sae_weights.safetensors", "baseline/sae_weights.safetensors"].map
-            {
-                "final/k-\(k)/\($0)"
+            ["dmsae", "baseline"].flatMap { name in
+                ["trial.json", "metrics.json", "cfg.json", "sae_weights.safetensors", "done.json"].map {
+                    "final/k-\(k)/\(name)/\($0)"
+                }
             }
         }
 
@@ -113,11 +114,11 @@ import Testing
         }
         #expect(Set(record.cycles.map(\.sae.seed)).count == 3, "a seed per cycle")
         #expect(record.coreSize == record.cycles[2].carriedOver && record.coreSize > 0)
-        #expect(record.finals.map(\.k) == [10, 20])
-        for final in record.finals {
-            #expect(final.dmsae.frozenCore == record.coreSize && final.baseline.frozenCore == 0)
-            #expect(final.dmsae.seed == final.baseline.seed)
-        }
+        #expect(
+            record.trials.map(\.trial.folder)
+                == [10, 20].flatMap { k in ["dmsae", "baseline"].map { "final/k-\(k)/\($0)" } })
+        #expect(record.trials.map(\.sae.frozenCore) == [record.coreSize, 0, record.coreSize, 0])
+        #expect(Set(record.trials.map(\.sae.seed)).count == 1)
     }
 
     @Test func theCoreOfACycleIsFrozenInTheNext() throws {
@@ -146,7 +147,7 @@ import Testing
         try given.adopt(start)
         #expect(given == recipe)
         let record = try distillation("given", given, start: start).distill(resuming: false)
-        #expect(record.cycles.dropFirst() == whole.cycles.dropFirst() && record.finals == whole.finals)
+        #expect(record.cycles.dropFirst() == whole.cycles.dropFirst() && record.trials == whole.trials)
         var first = whole.cycles[0]
         (first.sae.seed, first.sae.lastStep, first.sae.deadLatents) = (nil, nil, nil)
         #expect(record.cycles[0] == first)
@@ -240,32 +241,6 @@ import Testing
         let dmsae = try SAEFolder.read(folder.file("run/final/k-20/dmsae")).sae
         #expect(dmsae.coreIsDense && dmsae.layout.coreCount == record.coreSize)
         #expect(try SAEFolder.read(folder.file("run/final/k-20/baseline")).sae.layout.prefixes.count == 2)
-    }
-
-    @Test func aRandomCoreIsOfLatentsThatWereNotSelected() throws {
-        var recipe = recipe
-        recipe.randomCore = true
-        recipe.finalK = [20]
-        let record = try distillation("run", recipe).distill(resuming: false)
-        let final = try #require(record.finals.first), random = try #require(final.random)
-        #expect(random.frozenCore == record.coreSize && random.seed == final.dmsae.seed)
-        #expect(final.named.map(\.name) == ["DMSAE", "baseline", "random core"])
-        let first = try SAEFolder.read(folder.file("run/cycle-0/sae")).sae
-        let selected = Set(
-            try JSONRecord.read(Core.self, from: folder.file("run/cycle-0/core.json")).latents.map(\.index))
-        let control = try SAEFolder.read(folder.file("run/final/k-20/random")).sae
-        var seen = Set<Int>()
-        for i in 0..<record.coreSize {
-            let row = control.encoder.copy(rows: i..<i + 1).values
-            let j = try #require((0..<128).first { first.encoder.copy(rows: $0..<$0 + 1).values == row })
-            #expect(!selected.contains(j) && j < 48, "latent \(j)")
-            seen.insert(j)
-        }
-        #expect(seen.count == record.coreSize)
-        // Everything else is as without the control.
-        recipe.randomCore = false
-        let plain = try #require(try distillation("plain", recipe).distill(resuming: false).finals.first)
-        #expect(plain.dmsae == final.dmsae && plain.baseline == final.baseline && plain.random == nil)
     }
 
     // MARK: Run folders

@@ -59,6 +59,18 @@ import Testing
         recipe.finalK = [20, 40]
         recipe.finalBudget = .nonCore
         recipe.randomCore = true
+        var other = Trial("other", core: .random)
+        (other.k, other.seed, other.budget, other.tokens, other.coreMode) = (2.5, 9, .nonCore, .count(4096), .sparse)
+        var long = Trial("long", core: .none)
+        long.tokens = .totalCompute
+        recipe.trials = TrialList(
+            [.distilled, .none, .cycle(1), .random, .directions, .frequency, .meanActivation, .reconstruction].map {
+                Trial(core: $0)
+            } + [
+                other, long, Trial(core: .run("/runs/a b")), Trial("theirs", core: .file("/c, {d}: \"e\"/core.json")),
+                Trial("own", core: .distilled), Trial("baseline", core: .random),
+                Trial(core: .pooled(["a", "b=c", "d"])),
+            ])
         recipe.evaluationTokens = 900
         recipe.keepFirst = 2
         recipe.sinks = 0

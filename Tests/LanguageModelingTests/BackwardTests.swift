@@ -108,7 +108,8 @@ import Testing
                 return log(total) + largest - logits[Int(targets[row])]
             }
         }
-        let head = LanguageHead(norm: Norm(weight: Matrix(vector: scale), epsilon: 1e-5), weight: weight)
+        let head = LanguageHead(
+            norm: Norm(weight: Matrix(vector: scale), epsilon: 1e-5), weight: WeightMatrix(weight))
         let losses = Matrix(rows: 1, columns: n), gradient = Matrix(rows: n, columns: d)
         let rows = Matrix(rows: n, columns: d, x)
         let scratch = LanguageHead.Scratch(rows: n, dModel: d)

@@ -62,8 +62,9 @@ import Testing
             last = try StepMark.write(
                 ["metrics.json", "core.json"], of: run + "/cycle-\(t)", run: try identity, after: last)
         }
-        if exists(run + "/final/k-12") {
-            try StepMark.write(["metrics.json"], of: run + "/final/k-12", run: try identity, after: last)
+        for name in ["dmsae", "baseline"] where exists(run + "/final/k-12/" + name) {
+            try StepMark.write(
+                ["metrics.json", "trial.json"], of: run + "/final/k-12/" + name, run: try identity, after: last)
         }
     }
 
@@ -83,14 +84,18 @@ import Testing
         let metrics = (0...2).map {
             String(decoding: contents(of: run + "/cycle-\($0)/metrics.json"), as: UTF8.self)
         }
-        let final = """
-            {"k": 12, "dmsae":
-            \(sae(frozen: 2, l0: 12, score: "0.875")), "baseline": \(sae(frozen: 0, l0: 12, score: "0.9"))}
-            """
-        try write(final, "final/k-12/metrics.json")
+        let trials = try [
+            ("dmsae", "distilled", sae(frozen: 2, l0: 12, score: "0.875")),
+            ("baseline", "none", sae(frozen: 0, l0: 12, score: "0.9")),
+        ].map { name, core, sae in
+            let plan = #"{"name": "\#(name)", "core": "\#(core)", "k": 12, "seed": 1, "tokens": 640}"#
+            try write(plan, "final/k-12/\(name)/trial.json")
+            try write(sae, "final/k-12/\(name)/metrics.json")
+            return #"{"trial": \#(plan), "sae": \#(sae)}"#
+        }
         try write(
             """
-            {"coreSize": 2, "cycles": [\(metrics.joined(separator: ","))], "finals": [\(final)]}
+            {"coreSize": 2, "cycles": [\(metrics.joined(separator: ","))], "trials": [\(trials.joined(separator: ","))]}
             """, "result.json")
         let log = ["cycle-0", "cycle-1", "final/k-12/dmsae"].enumerated().map { i, name in
             (0..<10).map { step(name, $0, core: i == 0 ? 0 : Double($0)) }.joined()
@@ -112,7 +117,10 @@ import Testing
             html.contains(
                 "<p class=\"lead\">The core is 2 latents that the last two of 3 cycles both selected, at a Jaccard of 0.500"
             ))
-        #expect(html.contains("the CE loss score is 0.875") && html.contains("has 0.900 (difference −0.025; one seed"))
+        #expect(
+            html.contains(
+                "At k = 12, dmsae has a CE loss score of 0.875; 2.0 of its 2 distilled latents fire on a token."))
+        #expect(html.contains("baseline has 0.900 (+0.025).") && html.contains("That is one seed: without an interval"))
         #expect(MarkUp(html).faults.isEmpty && !html.contains("http"))
         #expect(try RunReport(folder: run).html() == html)
     }
@@ -142,7 +150,7 @@ import Testing
         }
         let without = try RunReport(folder: run).html(), with = try RunReport(folder: run, controls: [control]).html()
         #expect(curves(without) == 2 && curves(with) == 3)
-        #expect(with.contains("control random</span>") && without.contains("No control is shown"))
+        #expect(with.contains("control random</span>") && without.contains("No other core is shown"))
         #expect(throws: TensorFileError.self) { try RunReport(folder: run, controls: [run + "/cycle-0"]) }
     }
 
@@ -194,7 +202,11 @@ import Testing
             "cycle-1/core.json", #""score": 1"#, #""score": 2"#, "\(run)/cycle-1/core.json is not as the run wrote it")
         try refused("cycle-1/done.json", #""after" : ""#, #""after" : "0"#, cut + "it was made after other files")
         try refused(
-            "final/k-12/metrics.json", "0.875", "0.975", "\(run)/final/k-12/metrics.json is not as the run wrote it")
+            "final/k-12/dmsae/metrics.json", "0.875", "0.975",
+            "\(run)/final/k-12/dmsae/metrics.json is not as the run wrote it")
+        try refused(
+            "final/k-12/baseline/trial.json", "640", "64",
+            "\(run)/final/k-12/baseline/trial.json is not as the run wrote it")
         let another = "it was made by a run with another run.json"
         try refused(
             "run.json", #""sae.width": "64""#, #""sae.width": "65""#, "\(run)/cycle-0 cannot be read back: " + another)

@@ -26,7 +26,7 @@ package struct Resampling: Sendable {
     }
 }
 
-/// A number, and where 95 of 100 such numbers from sequences drawn again lie.
+/// A number, and where 95 of 100 such numbers lie: those from sequences drawn again, or means over other seeds.
 public struct Interval: Codable, Sendable, Equatable {
     /// From the sequences as they are.
     @Measured public var value: Double
@@ -48,6 +48,8 @@ public struct Interval: Codable, Sendable, Equatable {
         low = percentile(0.025)
         high = percentile(0.975)
     }
+
+    init(_ value: Double, low: Double, high: Double) { (self.value, self.low, self.high) = (value, low, high) }
 
     /// Whether all of it is above 0.
     public var isAboveZero: Bool { low > 0 }

@@ -203,18 +203,19 @@ extension Decoder {
     /// What the weights take of a card, rows padded to four floats.
     fileprivate var cardWeights: MemoryNeed {
         var need = MemoryNeed("the model needs", advice: "choose a smaller model, or use --device cpu")
-        var matrices: [Matrix?] = [embedding, positions, head.norm.weight, head.norm.bias]
-        if head.weight !== embedding { matrices.append(head.weight) }
+        var matrices: [Matrix?] = [positions, head.norm.weight, head.norm.bias]
+        var weights = head.weight === embedding ? [embedding] : [embedding, head.weight]
         for block in blocks {
             let (a, p) = (block.attention, block.perceptron)
             for norm in [block.attentionNorm, block.attentionPostNorm, block.perceptronNorm, block.perceptronPostNorm] {
                 matrices += [norm?.weight, norm?.bias]
             }
-            matrices += [a.queryKeyValue, a.inputBias, a.output, a.outputBias]
-            matrices += [p.input, p.inputBias, p.down, p.outputBias]
+            matrices += [a.inputBias, a.outputBias, p.inputBias, p.outputBias]
+            weights += [a.queryKeyValue, a.output, p.input, p.down]
         }
-        for case let matrix? in matrices {
-            need.add("weights in single precision", 4, matrix.rows, DeviceMatrix.stride(matrix.columns))
+        let shapes = matrices.compactMap { $0.map { ($0.rows, $0.columns) } } + weights.map { ($0.rows, $0.columns) }
+        for (rows, columns) in shapes {
+            need.add("weights in single precision", 4, rows, DeviceMatrix.stride(columns))
         }
         need.add("workspace", MatrixProducts.workspaceBytes)
         return need

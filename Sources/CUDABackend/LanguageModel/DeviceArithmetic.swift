@@ -22,6 +22,9 @@ final class DeviceArithmetic {
         return made
     }
 
+    /// A weight, widened here: the card has it in single precision.
+    func matrix(_ weight: WeightMatrix) throws(CUDAError) -> DeviceMatrix { try matrix(weight.matrix()) }
+
     /// The same where there is one.
     func matrix(_ source: Matrix?) throws(CUDAError) -> DeviceMatrix? {
         guard let source else { return nil }

@@ -6,6 +6,7 @@ import KernelsV3
 import KernelsV4
 
 @_exported import enum KernelTable.Activation
+@_exported import enum KernelTable.NumberFormat
 @_exported import struct KernelTable.AdamStep
 @_exported import struct KernelTable.KernelTable
 @_exported import struct KernelTable.LatentEntries

@@ -8,5 +8,6 @@ public var table: KernelTable {
         addRowsByLatent: addRowsByLatent, sumRowsByLatent: sumRowsByLatent,
         sumRowsByLatentWithProducts: sumRowsByLatentWithProducts, compactAbove: compactAbove,
         exponentialSum: exponentialSum, activate: activate, activateBackward: activateBackward, softCap: softCap,
-        adam: adam, normalize: normalize, normalizeBackward: normalizeBackward, rotate: rotate, transpose: transpose)
+        adam: adam, normalize: normalize, normalizeBackward: normalizeBackward, rotate: rotate, transpose: transpose,
+        expand: expand)
 }

@@ -81,6 +81,10 @@ public struct KernelTable: Sendable {
     public var transpose:
         @Sendable (_ y: Target, _ strideY: Int, _ x: Source, _ strideX: Int, _ rows: Int, _ columns: Int) -> Void
 
+    /// `count` numbers in single precision of what is stored as `format`, whole blocks of them.
+    public var expand:
+        @Sendable (_ source: UnsafeRawPointer, _ format: NumberFormat, _ target: Target, _ count: Int) -> Void
+
     /// Collects one level's kernels; called by the level modules only.
     public init(
         dot: @escaping @Sendable (Source, Source, Int) -> Float,
@@ -108,7 +112,8 @@ public struct KernelTable: Sendable {
         normalize: @escaping @Sendable (Target, Source, Source, Double, Int) -> Void,
         normalizeBackward: @escaping @Sendable (Target, Source, Source, Source, Double, Int) -> Void,
         rotate: @escaping @Sendable (Target, Source, Source, Float, Int, Int, Int) -> Void,
-        transpose: @escaping @Sendable (Target, Int, Source, Int, Int, Int) -> Void
+        transpose: @escaping @Sendable (Target, Int, Source, Int, Int, Int) -> Void,
+        expand: @escaping @Sendable (UnsafeRawPointer, NumberFormat, Target, Int) -> Void
     ) {
         self.dot = dot
         self.addScaled = addScaled
@@ -129,6 +134,7 @@ public struct KernelTable: Sendable {
         self.normalizeBackward = normalizeBackward
         self.rotate = rotate
         self.transpose = transpose
+        self.expand = expand
     }
 }
 

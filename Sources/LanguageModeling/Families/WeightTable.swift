@@ -54,6 +54,11 @@ struct WeightTable: Sendable {
         self.described = described
     }
 
+    /// Whether weights are stored as `[in, out]`: they are widened and transposed when they are read.
+    var isTransposed: Bool {
+        places.values.contains { if case .column = $0.layout { true } else { false } }
+    }
+
     subscript(weight: DecoderWeight) -> StoredWeight? {
         get { places[weight] }
         set { places[weight] = newValue }

@@ -1,12 +1,14 @@
-"""What transformers on torch takes for the language model's two jobs, in float32 on the processor.
+"""What transformers on torch takes for the language model's two jobs on the processor.
 
-    python language_model.py FOLDER LAYER [--sequences 8] [--length 256] [--rounds 3] [--threads 2]
+    python language_model.py FOLDER LAYER [--how sdpa,eager,oneDNN,bf16] [--sequences 8] [--length 256] [--rounds 3] [--threads 2]
 
-FOLDER holds a Llama-family model as transformers reads it. For each way to compute it prints a line of JSON per job:
+FOLDER holds a model as transformers reads it; without weights, config.json alone, they are drawn. For each way to compute it prints a
+line of JSON per job, with the most memory that the process has held so far:
 
-    {"part": "harvest", "how": "sdpa", "seconds": 1.2, "tokens_per_second": 1700.0}
+    {"part": "harvest", "how": "sdpa", "seconds": 1.2, "tokens_per_second": 1700.0, "peak_mib": 2100}
 
-sdpa, eager   transformers' two ways to compute attention on a processor, matrix products as torch makes them (MKL)
+sdpa, eager   float32, transformers' two ways to compute attention on a processor, matrix products as torch makes them (MKL)
+bf16          sdpa where the family has it, weights and arithmetic in bfloat16
 oneDNN        sdpa, and every linear layer through oneDNN: no setting of torch does this in float32, but on processors
               that are not Intel's, where MKL keeps to AVX2, it is the fastest that torch's parts allow
 
@@ -19,10 +21,12 @@ part of the model and nothing else: what the whole model's forward would add is 
 
 import argparse
 import json
+import pathlib
+import resource
 import time
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 
 class Captured(Exception):
@@ -65,7 +69,10 @@ def gradient(model, ids, residual, arguments, layer):
     x = residual.detach().clone().requires_grad_(True)
     hidden = model.model.norm(run_blocks(model.model.layers[layer + 1 :], x, arguments))
     logits = model.lm_head(hidden[:, :-1])
-    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="sum")
+    cap = getattr(model.config, "final_logit_softcapping", None)
+    if cap:
+        logits = torch.tanh(logits / cap) * cap
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="sum")
     return torch.autograd.grad(loss, x)[0]
 
 
@@ -91,6 +98,27 @@ def use_onednn(model):
             module.forward = lambda x, w=weight, t=transposed: OneDNNLinear.apply(x, w, t)
 
 
+def made(folder, **settings):
+    if list(pathlib.Path(folder).glob("*.safetensors")):
+        return AutoModelForCausalLM.from_pretrained(folder, **settings)
+    return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), **settings)
+
+
+def load(folder, how):
+    dtype = torch.bfloat16 if how == "bf16" else torch.float32
+    try:
+        model = made(folder, dtype=dtype, attn_implementation="eager" if how == "eager" else "sdpa")
+    except ValueError:
+        # Families with capped scores have no sdpa in transformers.
+        if how in ("sdpa", "eager"):
+            raise
+        model = made(folder, dtype=dtype, attn_implementation="eager")
+    model.eval().requires_grad_(False)
+    if how == "oneDNN":
+        use_onednn(model)
+    return model
+
+
 def median_seconds(rounds, body):
     body()  # allocations and lazy initialisation
     seconds = []
@@ -105,19 +133,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder")
     parser.add_argument("layer", type=int)
+    parser.add_argument("--how", default="sdpa,eager,oneDNN")
     parser.add_argument("--sequences", type=int, default=8)
     parser.add_argument("--length", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    for how, attention in (("sdpa", "sdpa"), ("eager", "eager"), ("oneDNN", "sdpa")):
-        model = AutoModelForCausalLM.from_pretrained(
-            options.folder, dtype=torch.float32, attn_implementation=attention
-        ).eval()
-        model.requires_grad_(False)
-        if how == "oneDNN":
-            use_onednn(model)
+    for how in options.how.split(","):
+        model = load(options.folder, how)
         count = options.sequences * options.length
         ids = (torch.arange(count) * 7919 % model.config.vocab_size).reshape(options.sequences, options.length)
         residual = harvest(model, ids, options.layer)
@@ -129,7 +153,7 @@ def main():
             seconds = median_seconds(options.rounds, body)
             line = {
                 "part": part, "how": how, "seconds": seconds, "tokens_per_second": count / seconds,
-                "torch": torch.__version__, "threads": torch.get_num_threads(),
+                "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, "torch": torch.__version__, "threads": torch.get_num_threads(),
             }
             print(json.dumps(line), flush=True)
 

@@ -1,0 +1,135 @@
+import Attribution
+import LinearAlgebra
+import SparseCoding
+import TensorFiles
+
+/// One line of `events.jsonl` when a trial is done.
+private struct TrialEvent: Encodable {
+    let event = "trial"
+    let record: TrialRecord
+}
+
+extension Distillation {
+    /// One SAE for each trial at each of its k, of the width and with the seed of all others, unless the trial says otherwise.
+    ///
+    /// - Parameter mark: SHA-256 of the last cycle's mark.
+    func finish(
+        _ core: Core, _ store: any ActivationSource, _ scoring: [SpliceSample], _ evaluation: EvaluationSet,
+        mark: String
+    ) throws -> [TrialRecord] {
+        let distilled = try distilledVectors(core, dIn: store.dIn)
+        let cores = TrialCores(of: run, recipe, distilled: distilled) { [self] in
+            try ranking($0, of: $1, scoring, after: mark)
+        }
+        return try recipe.trialPlans.map { trial, plan in
+            var plan = plan
+            let hashes = try trial.core.hashes().merging(parts.rankings[trial.core]?.hashes ?? [:]) { $1 }
+            plan.hashes = hashes.isEmpty ? nil : hashes
+            return try run(trial.core, plan, cores, store, evaluation, after: mark)
+        }
+    }
+
+    /// The final core's vectors, written into its files.
+    private func distilledVectors(_ core: Core, dIn: Int) throws -> CoreVectors {
+        let folder = try place("final")
+        // The last cycle's core.safetensors has the encoder vectors in the order of its core.json, of which the
+        // stable latents are a part.
+        let path = run.path + "/cycle-\(recipe.cycles)/core.json"
+        let last = try Core.read(path, width: recipe.width)
+        let stable = last.latents.indices.filter { last.latents[$0].previousIndex != nil }
+        let vectors = try CoreVectors(at: path, dIn: dIn, .transfer).rows(stable)
+        guard let biases = vectors.biases else { preconditionFailure("they carry over") }
+        try core.write(encoder: vectors.encoder, biases: biases, to: folder)
+        return vectors
+    }
+
+    private func run(
+        _ source: CoreSource, _ plan: TrialPlan, _ cores: TrialCores, _ store: any ActivationSource,
+        _ evaluation: EvaluationSet, after mark: String
+    ) throws -> TrialRecord {
+        let folder = try place(plan.folder)
+        let isDone = run.has(plan.folder + "/" + StepMark.name)
+        try requireSame(plan, folder)
+        let files = TrialFiles.names(source)
+        var frozen: FrozenCore?
+        if !isDone {
+            try JSONRecord.write(plan, to: folder + "/" + TrialFiles.plan)
+            let chosen = try cores.core(source, seed: plan.seed)
+            if let list = chosen?.core, let vectors = chosen?.vectors {
+                guard let biases = vectors.biases else { preconditionFailure("an SAE has b_enc") }
+                try list.write(encoder: vectors.encoder, biases: biases, to: folder)
+            }
+            frozen = chosen.map { FrozenCore($0.vectors, mode: plan.coreMode ?? .dense, recipe) }
+        }
+        let (_, sae) = try trainOne(
+            plan.folder, k: plan.k, seed: finalSeed(plan.seed), core: frozen, budget: plan.budget ?? .nonCore, store,
+            evaluation, folder: plan.folder, after: mark, steps: plan.tokens / recipe.batch, beside: files)
+        let record = TrialRecord(trial: plan, sae: sae)
+        guard !isDone else { return record }
+        for warning in FailureSignature.commonSigns(sae, "\(plan.name) at k = \(plan.k.recipeText)") {
+            progress.warn(warning)
+        }
+        try log?.append(TrialEvent(record: record))
+        return record
+    }
+
+    /// A trial that is done or was begun is the one that is asked for.
+    private func requireSame(_ plan: TrialPlan, _ folder: String) throws {
+        // One that cannot be read is written anew, or is not as the mark says.
+        guard let was = try? JSONRecord.read(TrialPlan.self, from: folder + "/" + TrialFiles.plan) else { return }
+        if let (key, was, now) = try Causes(of: plan).difference(from: Causes(of: was)) {
+            throw DistillationError.startedOtherwise(what: "trial", folder: folder, key: key, was: was, now: now)
+        }
+    }
+
+    /// The seed of the final SAEs of a run of this seed.
+    private func finalSeed(_ seed: Int) -> UInt64 { self.seed(recipe.cycles + 1, of: seed) }
+
+    /// Scores of cycle 0's candidates by the shipped scorer of a source.
+    private func ranking(
+        _ source: CoreSource, of sae: SparseAutoencoder, _ scoring: [SpliceSample], after mark: String
+    ) throws -> [Double] {
+        guard let ranking = parts.rankings[source] else { preconditionFailure("no scorer for \(source.text)") }
+        let result = try scored(
+            sae, by: ranking.scorer, ScoreUse(aggregate: .mean, scope: .all, isSigned: true), scoring,
+            name: source.text, after: mark)
+        guard let name = ranking.output else { return result.scores }
+        guard let values = result.outputs.first(where: { $0.output.name == name })?.values else {
+            preconditionFailure("\(ranking.scorer.name) has no output \(name)")
+        }
+        return values
+    }
+
+    /// Reads what trials are made of outside of the run: what is missing there must not cost the cycles.
+    func requireTrialSources(dIn: Int) throws {
+        for trial in recipe.resolvedTrials where !trial.core.paths.isEmpty {
+            let vectors = try trial.core.vectors(dIn: dIn, count: nil, recipe.coreBias)
+            if case .pooled = trial.core { continue }
+            _ = try PrefixLayout(
+                groups: recipe.resolvedGroups, width: recipe.width, coreCount: vectors.encoder.rows,
+                coreIsPrefix: recipe.corePrefixLoss)
+        }
+    }
+}
+
+/// What a trial's folder holds beside the SAE and its metrics.
+enum TrialFiles {
+    static let plan = "trial.json"
+
+    static func names(_ source: CoreSource) -> [String] {
+        [plan] + (source.isOfCycle0 ? ["core.json", "core.safetensors"] : [])
+    }
+}
+
+/// A shipped scorer that ranks cycle 0's candidates for a trial's core.
+public struct CoreRanking: Sendable {
+    public var scorer: any AttributionScorer
+    /// The output of it that they are ranked by; its score for nil.
+    public var output: String?
+    /// SHA-256 of its files, by what they are for.
+    public var hashes: [String: String]
+
+    public init(_ scorer: any AttributionScorer, output: String?, hashes: [String: String]) {
+        (self.scorer, self.output, self.hashes) = (scorer, output, hashes)
+    }
+}
