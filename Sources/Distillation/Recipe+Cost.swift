@@ -1,8 +1,13 @@
 import SparseCoding
 
 extension Recipe {
-    /// SAEs that a run trains: of its cycles, and for each k the final one, its baseline and its control.
-    var trainings: Int { (cycle0 == nil ? 1 : 0) + cycles + resolvedFinalK.count * (randomCore ? 3 : 2) }
+    /// SAEs that a run trains: of its cycles and of its trials.
+    var trainings: Int { (cycle0 == nil ? 1 : 0) + cycles + trialPlans.count }
+
+    /// Steps of all of them.
+    private var allSteps: Int {
+        ((cycle0 == nil ? 1 : 0) + cycles) * steps + trialPlans.reduce(0) { $0 + $1.plan.tokens / batch }
+    }
 
     /// What can be told without the model, which is not there.
     public func cost(without missing: String) -> CostEstimate {
@@ -14,7 +19,7 @@ extension Recipe {
 
     /// Tokens that the model makes activations of for trainings.
     func madeTokens(live: Bool, kept: Double) -> Int {
-        live ? Int(Double(trainings) * Double(steps) * Double(batch) / kept) : wholeContexts(harvestTokens)
+        live ? Int(Double(allSteps) * Double(batch) / kept) : wholeContexts(harvestTokens)
     }
 
     /// Adds what is run through the model for trainings, and their steps.
@@ -22,6 +27,6 @@ extension Recipe {
         cost.add(
             isLive ? "model, live for \(trainings) trainings" : "model, harvest",
             madeTokens(live: isLive, kept: kept), "tokens", seconds: model)
-        cost.add("\(trainings) trainings", trainings * steps, "steps of \(batch) rows", seconds: step)
+        cost.add("\(trainings) trainings", allSteps, "steps of \(batch) rows", seconds: step)
     }
 }
