@@ -27,6 +27,10 @@ extension Recipe {
     static let keys: [RecipeKey] = [
         RecipeKey("seed", \.seed, "Seed of everything drawn at random; one per cycle is derived from it and recorded."),
         RecipeKey(
+            "seeds", \.seeds,
+            "How many seeds, from seed on, to repeat cycles and trials with, each in a folder seed-N; three or more give differences an "
+                + "interval. What was harvested is shared."),
+        RecipeKey(
             "model", \.model, "Language model: a Hugging Face folder, a .gguf file, or demo (see `dmsae fetch demo`)."),
         RecipeKey(
             "text", \.text,
@@ -155,11 +159,12 @@ extension Recipe {
     /// Key and value of everything, for records and for comparing two recipes.
     public var settings: [(key: String, value: String)] { Self.keys.map { ($0.name, $0.text(self)) } }
 
-    /// The same by key, as a run's record has it: without a hook where none is named, as in runs that were begun before there was the
-    /// key.
+    /// The same by key, as a run's record has it: without a hook where none is named and without the number of one seed, as in runs that
+    /// were begun before there were the keys.
     var recorded: [String: String] {
         var settings = Dictionary(uniqueKeysWithValues: settings)
         if hook == nil { settings["hook"] = nil }
+        if seeds == 1 { settings["seeds"] = nil }
         return settings
     }
 }
