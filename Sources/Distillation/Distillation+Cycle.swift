@@ -7,6 +7,8 @@ import TensorFiles
 /// One line of `events.jsonl` when a cycle is done.
 struct CycleEvent: Encodable {
     let event = "cycle"
+    /// nil of the only one.
+    let seed: Int?
     let record: CycleRecord
 }
 
@@ -21,12 +23,13 @@ extension Distillation {
         _ t: Int, frozen: Core?, _ store: any ActivationSource, _ scoring: [SpliceSample], _ evaluation: EvaluationSet,
         mark: inout String
     ) throws -> (CycleRecord, Core) {
-        let name = "cycle-\(t)"
+        let name = prefix + "cycle-\(t)"
         if run.has(name + "/" + StepMark.name) { return try finishedCycle(t, dIn: store.dIn, mark: &mark) }
         let folder = try place(name)
         let core = try frozen.map { _ in
             FrozenCore(
-                try CoreVectors(at: run.path + "/cycle-\(t - 1)/core.json", dIn: store.dIn, recipe.coreBias),
+                try CoreVectors(
+                    at: run.path + "/\(prefix)cycle-\(t - 1)/core.json", dIn: store.dIn, recipe.coreBias),
                 mode: recipe.coreMode, recipe)
         }
         let (sae, record) =
@@ -51,7 +54,7 @@ extension Distillation {
             cycle: t, sae: record, coreSize: selected.latents.count, carriedOver: selected.carriedOver,
             jaccard: selected.jaccard,
             coverage: selected.coverage, candidates: selected.candidates)
-        try log?.append(CycleEvent(record: cycle))
+        try log?.append(CycleEvent(seed: recipe.seeds > 1 ? recipe.seed : nil, record: cycle))
         try JSONRecord.write(cycle, to: folder + "/metrics.json")
         try lock?.requireInPlace()
         mark = try StepMark.write(Self.cycleFiles, of: folder, run: identity, after: mark)
@@ -81,7 +84,7 @@ extension Distillation {
 
     /// Reads a cycle back whole, so that a damaged file is found now and not as another result later.
     private func finishedCycle(_ t: Int, dIn: Int, mark: inout String) throws -> (CycleRecord, Core) {
-        let folder = run.path + "/cycle-\(t)"
+        let folder = run.path + "/\(prefix)cycle-\(t)"
         do {
             mark = try StepMark.check(Self.cycleFiles, of: folder, run: identity, after: mark)
             let record = try JSONRecord.read(CycleRecord.self, from: folder + "/metrics.json")

@@ -72,7 +72,10 @@ public struct DistillationParts: Sendable {
 /// The run folder is the state: each cycle is a function of the recipe and of the cycles before it, so a run that was
 /// cut short continues at the last finished cycle with the same bits.
 public final class Distillation {
-    let recipe: Recipe
+    /// With the seed that is at work.
+    private(set) var recipe: Recipe
+    /// Where the steps of that seed are in the run: "" of the only one, else "seed-2/".
+    private(set) var prefix = ""
     private(set) var parts: DistillationParts
     let run: RunFolder
     let progress: any ProgressSink
@@ -105,8 +108,9 @@ public final class Distillation {
     /// Writes `result.json` at the end.
     ///
     /// - Parameter onCycle: called with each cycle's record, also of those read back on a resume.
+    /// - Returns: the outcome with each seed.
     /// - Throws: whatever stops a run; everything finished stays in the folder.
-    public func distill(resuming: Bool, onCycle: (CycleRecord) -> Void = { _ in }) throws -> DistillationRecord {
+    public func distill(resuming: Bool, onCycle: (CycleRecord) -> Void = { _ in }) throws -> [DistillationRecord] {
         guard recipe.layer < parts.model.configuration.layerCount else {
             throw LanguageModelError.layerOutOfRange(
                 layer: recipe.layer, layerCount: parts.model.configuration.layerCount)
@@ -151,15 +155,39 @@ public final class Distillation {
             }
             throw error
         }
-        var mark = try SHA256.hexadecimal(ofFile: run.activationsMark(isLive: recipe.isLive))
+        let mark = try SHA256.hexadecimal(ofFile: run.activationsMark(isLive: recipe.isLive))
         let scoring = try scoringSamples()
         let evaluation = try evaluationSet()
+        let whole = recipe
+        defer { (recipe, prefix) = (whole, "") }
+        let records = try (0..<whole.seeds).map { i in
+            recipe = whole.repeated(i)
+            prefix = recipe.folderOfSeed.map { $0 + "/" } ?? ""
+            return try distillSeed(store, scoring, evaluation, after: mark, onCycle)
+        }
+        try lock?.requireInPlace()
+        if whole.seeds == 1, let only = records.first {
+            try JSONRecord.write(only, to: run.path + "/result.json")
+        } else {
+            try JSONRecord.write(RepeatedRecord(firstSeed: whole.seed, records), to: run.path + "/result.json")
+        }
+        return records
+    }
+
+    /// Cycles and trials of the seed that is at work.
+    ///
+    /// - Parameter mark: SHA-256 of the store's record.
+    private func distillSeed(
+        _ store: any ActivationSource, _ scoring: [SpliceSample], _ evaluation: EvaluationSet, after mark: String,
+        _ onCycle: (CycleRecord) -> Void
+    ) throws -> DistillationRecord {
+        var mark = mark
         var cycles: [CycleRecord] = []
         var core: Core?
         for t in 0...recipe.cycles {
             let (record, selected) = try cycle(t, frozen: core, store, scoring, evaluation, mark: &mark)
             for warning in FailureSignature.found(in: record, first: cycles.first, tau: recipe.tau) {
-                progress.warn(warning)
+                progress.warn(prefix + warning)
             }
             cycles.append(record)
             core = selected
@@ -172,10 +200,7 @@ public final class Distillation {
                 cycle: recipe.cycles, previous: last.previousSize, selected: last.latents.count)
         }
         let trials = try finish(stable, store, scoring, evaluation, mark: mark)
-        let result = DistillationRecord(cycles: cycles, coreSize: stable.latents.count, trials: trials)
-        try lock?.requireInPlace()
-        try JSONRecord.write(result, to: run.path + "/result.json")
-        return result
+        return DistillationRecord(cycles: cycles, coreSize: stable.latents.count, trials: trials)
     }
 
     private var record: RunRecord {
@@ -185,7 +210,10 @@ public final class Distillation {
             device: parts.device.record.isEmpty ? nil : parts.device.record, model: parts.modelName,
             rule: "\(parts.rule.name) \(parts.rule.version)", ruleSettings: parts.ruleSettings,
             scorer: "\(parts.scorer.name) \(parts.scorer.version)", scorerSettings: parts.scorerSettings,
-            hashes: parts.hashes, seeds: (0...(recipe.cycles + 1)).map(seed))
+            hashes: parts.hashes,
+            seeds: (0..<recipe.seeds).flatMap { i in
+                (0...(recipe.cycles + 1)).map { seed($0, of: recipe.repeated(i).seed) }
+            })
     }
 
     /// Path of a step's folder, in the folder that is locked and no other.

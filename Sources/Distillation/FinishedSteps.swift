@@ -6,14 +6,8 @@ import TensorFiles
 public struct FinishedSteps: Sendable {
     /// What the run was started with.
     public let run: RunRecord
-    /// Each cycle's record.
-    public let cycles: [CycleRecord]
-    /// Each cycle's core.
-    public let cores: [Core]
-    /// Final SAEs of a run that is finished.
-    public let trials: [TrialRecord]
-    /// What the last two cycles both selected; nil before that is known.
-    public let stableCore: Core?
+    /// Of each seed.
+    public let seeds: [FinishedSeed]
 
     /// Reads the folder of a run.
     ///
@@ -23,7 +17,63 @@ public struct FinishedSteps: Sendable {
         run = try JSONRecord.read(RunRecord.self, from: folder + "/run.json")
         let identity = run.identity
         let store = RunFolder(folder).activationsMark(isLive: run.recipe["harvest.live"] == "true")
-        var mark = exists(store) ? try SHA256.hexadecimal(ofFile: store) : nil
+        let mark = exists(store) ? try SHA256.hexadecimal(ofFile: store) : nil
+        let result = folder + "/result.json"
+        let count = run.recipe["seeds"].flatMap { Int($0) } ?? 1, first = run.recipe["seed"].flatMap { Int($0) } ?? 1
+        guard (1...1000).contains(count), (0..<1 << 53).contains(first) else {
+            throw TensorFileError.unusable(
+                file: folder + "/run.json", what: "it tells of \(count) seeds from \(first) on",
+                next: "run the recipe again")
+        }
+        let last = run.recipe["distill.cycles"].flatMap { Int($0) }
+        func read(_ place: String, _ seed: Int) throws -> FinishedSeed {
+            try FinishedSeed(place, seed: seed, last: last, run: identity, after: mark)
+        }
+        let log = folder + "/events.jsonl"
+        func checkLog() throws { if exists(log) { try EventLog.requireRun(identity, in: log) } }
+        guard count > 1 else {
+            var only = try read(folder, first)
+            // Before the last cycle has its mark, a result is another run's.
+            if exists(result), only.isLast {
+                try only.settle(try JSONRecord.read(DistillationRecord.self, from: result), path: result)
+            }
+            seeds = [only]
+            try checkLog()
+            return
+        }
+        var all = try (first..<first + count).map { try read("\(folder)/seed-\($0)", $0) }
+        if exists(result), all.allSatisfy(\.isLast) {
+            let record = try JSONRecord.read(RepeatedRecord.self, from: result)
+            guard record.seeds == all.map(\.seed), record.runs.count == count,
+                record == RepeatedRecord(firstSeed: first, record.runs)
+            else { throw DistillationError.otherOutcome(path: result) }
+            for i in all.indices { try all[i].settle(record.runs[i], path: result) }
+        }
+        seeds = all
+        try checkLog()
+    }
+}
+
+/// What of one seed is finished.
+public struct FinishedSeed: Sendable {
+    /// The seed.
+    public let seed: Int
+    /// Each cycle's record.
+    public let cycles: [CycleRecord]
+    /// Each cycle's core.
+    public let cores: [Core]
+    /// What the last two cycles both selected; nil before that is known.
+    public let stableCore: Core?
+    /// Final SAEs of a run that is finished.
+    public private(set) var trials: [TrialRecord] = []
+    /// Whether all cycles are there.
+    fileprivate let isLast: Bool
+    private let folder: String
+    private let run: String
+    private let mark: String?
+
+    fileprivate init(_ folder: String, seed: Int, last: Int?, run identity: String, after: String?) throws {
+        var mark = after
         var (cycles, cores): ([CycleRecord], [Core]) = ([], [])
         while exists("\(folder)/cycle-\(cycles.count)/\(StepMark.name)") {
             let cycle = "\(folder)/cycle-\(cycles.count)"
@@ -38,12 +88,29 @@ public struct FinishedSteps: Sendable {
                 return own
             }
         }
+        (self.folder, self.seed, run, self.mark) = (folder, seed, identity, mark)
         (self.cycles, self.cores) = (cycles, cores)
-        let isLast = run.recipe["distill.cycles"] == String(cycles.count - 1)
+        isLast = last == cycles.count - 1
         stableCore = isLast ? try Self.stableCore(folder, of: cores) : nil
-        trials = isLast ? try Self.trials(folder, run: identity, after: mark, cycles, stableCore) : []
-        let log = folder + "/events.jsonl"
-        if exists(log) { try EventLog.requireRun(identity, in: log) }
+    }
+
+    /// Takes the trials of the outcome, each as its folder has it.
+    fileprivate mutating func settle(_ result: DistillationRecord, path: String) throws {
+        guard result.cycles == cycles, result.coreSize == stableCore?.latents.count else {
+            throw DistillationError.otherOutcome(path: path)
+        }
+        for record in result.trials {
+            guard record.trial.isInOneFolder else { throw DistillationError.otherOutcome(path: path) }
+            let step = folder + "/" + record.trial.folder
+            let found = try Self.reading(step) {
+                _ = try StepMark.check(records: ["metrics.json", TrialFiles.plan], of: step, run: run, after: mark)
+                return TrialRecord(
+                    trial: try JSONRecord.read(TrialPlan.self, from: step + "/" + TrialFiles.plan),
+                    sae: try JSONRecord.read(SAERecord.self, from: step + "/metrics.json"))
+            }
+            guard found == record else { throw DistillationError.otherOutcome(path: path) }
+        }
+        trials = result.trials
     }
 
     private static let cycleRecords = ["metrics.json", "core.json"]
@@ -59,28 +126,5 @@ public struct FinishedSteps: Sendable {
         let core = try JSONRecord.read(Core.self, from: path)
         guard core.latents == last.stable.latents else { throw DistillationError.otherOutcome(path: path) }
         return last.stable
-    }
-
-    private static func trials(
-        _ folder: String, run: String, after mark: String?, _ cycles: [CycleRecord], _ core: Core?
-    ) throws -> [TrialRecord] {
-        let path = folder + "/result.json"
-        guard exists(path) else { return [] }
-        let result = try JSONRecord.read(DistillationRecord.self, from: path)
-        guard result.cycles == cycles, result.coreSize == core?.latents.count else {
-            throw DistillationError.otherOutcome(path: path)
-        }
-        for record in result.trials {
-            guard record.trial.isInOneFolder else { throw DistillationError.otherOutcome(path: path) }
-            let step = folder + "/" + record.trial.folder
-            let found = try reading(step) {
-                _ = try StepMark.check(records: ["metrics.json", TrialFiles.plan], of: step, run: run, after: mark)
-                return TrialRecord(
-                    trial: try JSONRecord.read(TrialPlan.self, from: step + "/" + TrialFiles.plan),
-                    sae: try JSONRecord.read(SAERecord.self, from: step + "/metrics.json"))
-            }
-            guard found == record else { throw DistillationError.otherOutcome(path: path) }
-        }
-        return result.trials
     }
 }

@@ -27,6 +27,10 @@ extension Recipe {
     static let keys: [RecipeKey] = [
         RecipeKey("seed", \.seed, "Seed of everything drawn at random; one per cycle is derived from it and recorded."),
         RecipeKey(
+            "seeds", \.seeds,
+            "How many seeds, from seed on, to repeat cycles and trials with, each in a folder seed-N; three or more give differences an "
+                + "interval. What was harvested is shared."),
+        RecipeKey(
             "model", \.model, "Language model: a Hugging Face folder, a .gguf file, or demo (see `dmsae fetch demo`)."),
         RecipeKey(
             "text", \.text,
@@ -168,6 +172,7 @@ extension Recipe {
         var settings = Dictionary(uniqueKeysWithValues: settings)
         if hook == nil { settings["hook"] = nil }
         for key in isLive ? ["harvest.tokens"] : ["harvest.live", "harvest.buffer"] { settings[key] = nil }
+        if seeds == 1 { settings["seeds"] = nil }
         return settings
     }
 }

@@ -11,6 +11,10 @@ public struct Recipe: Sendable {
     var given: Set<String> = []
     /// Seed of everything drawn at random.
     public var seed = 1
+    /// How many seeds, from `seed` on, cycles and trials are repeated with.
+    public var seeds = 1
+    /// Which of them this is the recipe of, from 0.
+    private(set) var repetition = 0
     /// Language model: a folder, a .gguf file, or "demo" for the fetched one.
     public var model = "demo"
     /// Text to harvest and score, or "demo".
@@ -137,6 +141,16 @@ public struct Recipe: Sendable {
     /// Each cycle is an SAE on disk and a training; a core settles within ten.
     private static let mostCycles = 1000
 
+    /// The recipe with the seed of a repetition: what is shared by all has that of the first.
+    func repeated(_ repetition: Int) -> Recipe {
+        var own = self
+        (own.seed, own.repetition) = (seed + repetition, repetition)
+        return own
+    }
+
+    /// The folder of this seed in a run, "seed-2"; nil for the only one.
+    var folderOfSeed: String? { seeds == 1 ? nil : "seed-\(seed)" }
+
     /// What is explained.
     public var hookPoint: HookPoint { hook ?? .residPost(layer) }
 
@@ -155,6 +169,8 @@ public struct Recipe: Sendable {
         }
         try check("sae.width", width, width >= 1, "at least 1 latent")
         try check("seed", seed, seed >= 0, "0 or more")
+        try check("seeds", seeds, (1...1000).contains(seeds), "between 1 and 1000")
+        try check("seed", seed, seeds == 1 || seed < 1 << 53, "below 2^53 where there are several")
         try check("layer", layer, layer >= 0, "0 or more")
         try check(
             "hook", hookPoint.name, hookPoint.block == layer,

@@ -66,7 +66,7 @@ public struct RunRecord: Codable, Sendable, Equatable {
 
 /// The folder of a run:
 /// `run.json  events.jsonl  store/  cycle-0/ … (sae/ scores.safetensors core.json core.safetensors metrics.json done.json)
-/// final/ (core.json, k-64/dmsae/ … of each trial: trial.json, an SAE, metrics.json, done.json)  result.json`.
+/// final/ (core.json, k-64/dmsae/ … of each trial: trial.json, an SAE, metrics.json, done.json)  result.json`, cycles and final in a folder `seed-2/` each where there are several seeds.
 ///
 /// A step is done when the file written last in its folder is there (`store.json`, or `live.json` of a run that stores no
 /// activations; `done.json`); without it all of the step is made again.

@@ -10,13 +10,17 @@ struct RunRecords {
     let trainings: [TrainingCurve]
 
     var run: RunRecord { steps.run }
-    var cycles: [CycleRecord] { steps.cycles }
-    /// Each cycle's core.
-    var cores: [Core] { steps.cores }
+    var seeds: [FinishedSeed] { steps.seeds }
     /// The final SAEs, side by side.
-    var trials: TrialTable { TrialTable([steps.trials]) }
-    /// What the last two cycles both selected; nil before that is known.
-    var stableCore: Core? { steps.stableCore }
+    var trials: TrialTable { TrialTable(seeds.map(\.trials)) }
+    /// Cycles that are finished with some seed.
+    var cycleCount: Int { seeds.map(\.cycles.count).max() ?? 0 }
+
+    /// Something of a cycle over the seeds that have it.
+    func spread(_ cycle: Int, _ value: (CycleRecord) -> Double?) -> Spread? {
+        let all = seeds.compactMap { $0.cycles.indices.contains(cycle) ? value($0.cycles[cycle]) : nil }
+        return all.isEmpty ? nil : Spread(all)
+    }
 
     /// Reads it.
     ///
@@ -41,6 +45,12 @@ struct TrainingCurve {
         var core: Double
         /// Loss of the full width, on scaled activations.
         var loss: Double
+    }
+
+    /// Its name without that of a seed, and that: "cycle-1" and "seed-2".
+    var parts: (name: String, seed: String) {
+        guard name.hasPrefix("seed-"), let slash = name.firstIndex(of: "/") else { return (name, "") }
+        return (String(name[name.index(after: slash)...]), String(name[..<slash]))
     }
 
     /// Whether it had a core that fired at some time.

@@ -1,7 +1,13 @@
+import Distillation
+
 extension RunReport {
     /// A bar for each cycle's core, cut by the cycle its latents were born in, and the same as numbers.
     func origin() -> String {
-        let cores = records.cores
+        guard records.seeds.count > 1 else { return origin(records.seeds.first?.cores ?? []) }
+        return records.seeds.filter { !$0.cores.isEmpty }.map { "<h3>Seed \($0.seed)</h3>" + origin($0.cores) }.joined()
+    }
+
+    private func origin(_ cores: [Core]) -> String {
         guard let most = cores.map(\.latents.count).max(), most > 0 else { return "<p>There is no core yet.</p>" }
         let counts = cores.enumerated().map { cycle, core in
             (0...cycle).map { born in core.latents.count { $0.born == born } }

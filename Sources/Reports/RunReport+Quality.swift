@@ -34,8 +34,8 @@ extension RunReport {
     private static let legendOfDifferences =
         "<p class=\"note\">Δ is the CE score less that of the first trial with the distilled core at the same k.</p>"
 
-    private func dead(_ row: TrialTable.Row) -> TrialTable.Spread {
-        TrialTable.Spread(row.saes.compactMap(\.deadLatents).map(Double.init))
+    private func dead(_ row: TrialTable.Row) -> Spread {
+        Spread(row.saes.compactMap(\.deadLatents).map(Double.init))
     }
 
     func qualityFigure() -> String {
@@ -48,7 +48,8 @@ extension RunReport {
             + [
                 (
                     "cycles",
-                    records.cycles.map { cycle -> Point in (cycle.sae.evaluation.l0, cycle.sae.evaluation.ce_loss_score)
+                    records.seeds.flatMap(\.cycles).map { cycle -> Point in
+                        (cycle.sae.evaluation.l0, cycle.sae.evaluation.ce_loss_score)
                     }
                 )
             ]

@@ -4,13 +4,16 @@ extension RunReport {
 
     func training() -> String {
         let all = records.trainings + controls
+        // One of several seeds looks like the others of its name.
+        let names = all.map(\.parts.name).reduce(into: [String]()) { if !$0.contains($1) { $0.append($1) } }
+        let hasSeeds = names.count < all.count
         guard !all.isEmpty else { return "<p>The log holds no training step.</p>" }
         let last = all.flatMap { $0.steps.map { Double($0.step) } }.max() ?? 1
         func plot(_ title: String, _ chosen: [Int], _ value: (TrainingCurve.Step) -> Double) -> Plot {
             var plot = Plot(x: Axis(title: "step", range: 0...max(1, last)), y: Axis(title: title, range: 0...1))
             plot.curves = chosen.map { i in
                 Plot.Curve(
-                    series: Series(i),
+                    series: Series(names.firstIndex(of: all[i].parts.name) ?? i),
                     points: all[i].thinned(to: Self.mostSteps).map { (Double($0.step), value($0)) })
             }
             return plot
@@ -25,11 +28,11 @@ extension RunReport {
             ? "<p>No training with a core yet.</p>"
             : figure(
                 core.svg(label: "L0 of the core over training"),
-                "Mean active core latents a token."
+                "Mean active core latents a token" + (hasSeeds ? ", a curve a seed." : ".")
                     + (controls.isEmpty && records.trials.rows.allSatisfy { $0.trial.isPlain || $0.trial.isDistilled }
                         ? " No other core is shown; the recipe's final.trials makes them, --control takes another training."
                         : ""))
-        return legend(all.map(\.name)) + "<div class=\"grid\">" + withCore
+        return legend(names) + "<div class=\"grid\">" + withCore
             + figure(
                 loss.svg(label: "Reconstruction loss over training"),
                 "Reconstruction loss of the full width, on scaled activations.") + "</div>"

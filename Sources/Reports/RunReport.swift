@@ -32,35 +32,55 @@ public struct RunReport {
                 ("model", run.model), run.recipe["hook"].map { ("hook", $0) } ?? ("layer", run.recipe["layer"] ?? ""),
                 ("scorer", run.scorer), ("rule", run.rule),
                 ("width", run.recipe["sae.width"] ?? ""), ("k", run.recipe["train.k"] ?? ""),
-                ("τ", run.recipe["distill.tau"] ?? ""), ("seed", run.recipe["seed"] ?? ""), ("dmsae", run.version),
+                ("τ", run.recipe["distill.tau"] ?? ""),
+                records.seeds.count > 1
+                    ? ("seeds", records.seeds.map { "\($0.seed)" }.joined(separator: ", "))
+                    : ("seed", run.recipe["seed"] ?? ""),
+                ("dmsae", run.version),
             ])
-        if !records.cycles.isEmpty {
+        if records.cycleCount > 0 {
             page.section("Cycles", id: "cycles", cycleTable() + cycleFigures())
             page.section(
                 "Where core latents come from", id: "origin", origin(),
                 note: "A latent keeps its frozen encoder vector from cycle to cycle, and so its origin.")
         }
         page.section("Training", id: "training", training())
-        if !records.cycles.isEmpty {
+        if records.cycleCount > 0 {
             page.section("CE loss score against total L0", id: "quality", qualityTable() + qualityFigure())
         }
         return page.html()
     }
 
     private var summary: [String] {
-        let cycles = records.cycles
-        guard let last = cycles.last else { return ["No cycle is finished yet."] }
+        guard records.cycleCount > 0 else { return ["No cycle is finished yet."] }
+        guard records.seeds.count > 1, records.trials.rows.isEmpty == false else {
+            return records.seeds.flatMap { summary(of: $0) } + records.trials.findings(short)
+        }
+        let last = records.cycleCount - 1
+        let size = Spread(records.seeds.compactMap { ($0.stableCore?.latents.count).map(Double.init) })
+        let alike = records.spread(last) { $0.jaccard }.map {
+            ", at a Jaccard of \($0.text(3, short)) between their cores"
+        }
+        return [
+            "Over \(records.seeds.count) seeds the core is \(size.text(0, short)) latents that the last two of "
+                + "\(records.cycleCount) cycles both selected\(alike ?? "")."
+        ] + records.trials.findings(short)
+    }
+
+    private func summary(of seed: FinishedSeed) -> [String] {
+        let cycles = seed.cycles, name = records.seeds.count > 1 ? "Seed \(seed.seed): " : ""
+        guard let last = cycles.last else { return [] }
         var sentences: [String] = []
-        if let stable = records.stableCore {
+        if let stable = seed.stableCore {
             sentences.append(
-                "The core is \(stable.latents.count) latents that the last two of \(cycles.count) cycles both selected"
+                "\(name)The core is \(stable.latents.count) latents that the last two of \(cycles.count) cycles both selected"
                     + (last.jaccard.map { ", at a Jaccard of \(short($0)) between their cores." } ?? "."))
         } else {
             sentences.append(
-                "\(cycles.count) \(cycles.count == 1 ? "cycle is" : "cycles are") finished; the last core has "
+                "\(name)\(cycles.count) \(cycles.count == 1 ? "cycle is" : "cycles are") finished; the last core has "
                     + "\(last.coreSize) latents.")
         }
-        return sentences + records.trials.findings(short)
+        return sentences
     }
 
     func number(_ k: Double) -> String { short(k, k == k.rounded() ? 0 : 1) }
@@ -72,46 +92,51 @@ public struct RunReport {
             "cycle", "core", "candidates", "carried over", "Jaccard", "coverage", "expl. variance", "L0", "L0 core",
             "CE score", "dead",
         ]
-        let rows = records.cycles.map { cycle in
-            let e = cycle.sae.evaluation
-            return [
-                "\(cycle.cycle)", "\(cycle.coreSize)", "\(cycle.candidates)",
-                cycle.cycle == 0 ? "–" : "\(cycle.carriedOver) of \(cycle.sae.frozenCore)",
-                cycle.jaccard.map { short($0) } ?? "–", short(cycle.coverage), short(e.explained_variance),
-                short(e.l0, 1), short(e.l0_core, 1), short(e.ce_loss_score),
-                cycle.sae.dead,
-            ]
+        let hasSeeds = records.seeds.count > 1
+        let rows = records.seeds.flatMap { seed in
+            seed.cycles.map { cycle in
+                let e = cycle.sae.evaluation
+                return (hasSeeds ? ["\(seed.seed)"] : []) + [
+                    "\(cycle.cycle)", "\(cycle.coreSize)", "\(cycle.candidates)",
+                    cycle.cycle == 0 ? "–" : "\(cycle.carriedOver) of \(cycle.sae.frozenCore)",
+                    cycle.jaccard.map { short($0) } ?? "–", short(cycle.coverage), short(e.explained_variance),
+                    short(e.l0, 1), short(e.l0_core, 1), short(e.ce_loss_score),
+                    cycle.sae.dead,
+                ]
+            }
         }
-        return table(heads, rows)
+        return table((hasSeeds ? ["seed"] : []) + heads, rows)
     }
 
     /// Cycles from first to last; one alone stands in the middle.
     var cycleAxis: Axis {
-        let last = Double(records.cycles.count - 1)
+        let last = Double(records.cycleCount - 1)
         var axis = Axis(title: "cycle", range: -0.5...(last + 0.5))
         axis.isWhole = true
         return axis
     }
 
     private func cycleFigures() -> String {
-        let cycles = records.cycles
+        let ofSeeds = records.seeds.count > 1 ? "; means over seeds, bands from the least to the largest" : ""
+        /// Mean over seeds, with a band from the least to the largest.
+        func curve(_ series: Int, from first: Int = 0, _ value: (CycleRecord) -> Double?) -> Plot.Curve {
+            let all = (0..<records.cycleCount).dropFirst(first).compactMap { t in
+                records.spread(t, value).map { (Double(t), $0) }
+            }
+            return Plot.Curve(
+                series: Series(series), points: all.map { ($0.0, $0.1.mean) },
+                band: records.seeds.count > 1 ? all.map { ($0.1.low, $0.1.high) } : [], hasMarkers: true)
+        }
         var sizes = Plot(x: cycleAxis, y: Axis(title: "latents", range: 0...1))
-        sizes.curves = [
-            Plot.Curve(
-                series: Series(0), points: cycles.map { (Double($0.cycle), Double($0.coreSize)) }, hasMarkers: true),
-            Plot.Curve(
-                series: Series(1), points: cycles.dropFirst().map { (Double($0.cycle), Double($0.carriedOver)) },
-                hasMarkers: true),
-        ]
-        sizes.y.range = range(sizes.curves.flatMap { $0.points.map(\.y) }, from: 0)
+        sizes.curves = [curve(0) { Double($0.coreSize) }, curve(1, from: 1) { Double($0.carriedOver) }]
+        sizes.y.range = range(
+            sizes.curves.flatMap { curve in curve.points.map(\.y) + curve.band.map(\.high) }, from: 0)
         var stability = Plot(x: cycleAxis, y: Axis(title: "Jaccard with the last core", range: 0...1))
-        stability.curves = [
-            Plot.Curve(
-                series: Series(0), points: cycles.compactMap { c in c.jaccard.map { (Double(c.cycle), $0) } },
-                hasMarkers: true)
-        ]
+        stability.curves = [curve(0) { $0.jaccard }]
         return legend(["core", "carried over"]) + "<div class=\"grid\">"
-            + figure(sizes.svg(label: "Core size by cycle"), "Size of the core, and how much of the last one is in it.")
-            + figure(stability.svg(label: "Jaccard by cycle"), "How alike consecutive cores are.") + "</div>"
+            + figure(
+                sizes.svg(label: "Core size by cycle"),
+                "Size of the core, and how much of the last one is in it\(ofSeeds).")
+            + figure(stability.svg(label: "Jaccard by cycle"), "How alike consecutive cores are\(ofSeeds).") + "</div>"
     }
 }

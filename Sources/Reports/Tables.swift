@@ -42,7 +42,7 @@ func stacked(_ interval: Interval?, _ places: Int = 2) -> String {
 }
 
 /// A mean over its range; "–" for what has no value.
-func stacked(_ spread: TrialTable.Spread, _ places: Int) -> String {
+func stacked(_ spread: Spread, _ places: Int) -> String {
     let (low, high) = (short(spread.low, places), short(spread.high, places))
     return short(spread.mean, places) + (low == high ? "" : "<small>\(low) to \(high)</small>")
 }

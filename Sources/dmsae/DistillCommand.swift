@@ -66,18 +66,24 @@ struct DistillCommand: ParsableCommand {
         let distillation = try Distillation(
             recipe, parts: parts, folder: folder, progress: terminal, stop: Interruption.request)
         if dry.dryRun { return try dry.show(distillation.cost(), output) }
-        let record = try distillation.distill(resuming: resume) { cycle in
+        var seed = recipe.seed
+        let records = try distillation.distill(resuming: resume) { cycle in
             if !output.json {
-                if cycle.cycle == 0 { print(DistillationTable.header) }
+                if cycle.cycle == 0 {
+                    if recipe.seeds > 1 { print((seed > recipe.seed ? "\n" : "") + "seed \(seed)") }
+                    print(DistillationTable.header)
+                    seed += 1
+                }
                 print(DistillationTable.line(cycle))
                 Results.flush()
             }
         }
         for corpus in corpora { terminal.warn(skippedIn: corpus) }
         if output.json {
-            print(try JSONRecord.text(record))
+            if let only = records.first, records.count == 1 { return print(try JSONRecord.text(only)) }
+            print(try JSONRecord.text(RepeatedRecord(firstSeed: recipe.seed, records)))
         } else {
-            print(DistillationTable.ending(record, folder: folder), terminator: "")
+            print(DistillationTable.ending(records, folder: folder), terminator: "")
         }
     }
 

@@ -18,12 +18,19 @@ enum DistillationTable {
         ])
     }
 
-    static func ending(_ record: DistillationRecord, folder: String) -> String {
-        var text = "\nfinal core: \(record.coreSize) latents that the last two cycles both selected "
-        text += "(\(folder)/final/core.json)\n\n"
-        let table = TrialTable([record.trials])
+    /// - Parameter records: one a seed.
+    static func ending(_ records: [DistillationRecord], folder: String) -> String {
+        let sizes = Spread(records.map { Double($0.coreSize) }).text(0, decimals)
+        var text = "\nfinal core: \(sizes) latents that the last two cycles both selected "
+        text += "(\(folder)/\(records.count > 1 ? "seed-*/" : "")final/core.json)\n\n"
+        let table = TrialTable(records.map(\.trials))
         text += lines(table).joined(separator: "\n") + "\n"
-        if let e = record.trials.first?.sae.evaluation {
+        if records.count > 1 {
+            text +=
+                (["\nMeans, and from the least to the largest of \(records.count) seeds."] + table.findings()).joined(
+                    separator: "\n") + "\n"
+        }
+        if let e = records.first?.trials.first?.sae.evaluation {
             text += "\nThe model's own loss is \(decimals(e.ce_loss_without_sae, 3)) nats per token, "
             text += "\(decimals(e.ce_loss_with_ablation, 3)) with its residual stream zeroed.\n"
         }
@@ -41,14 +48,14 @@ enum DistillationTable {
                 + (hasDifferences ? [("Δ CE", 6)] : []) + [("CE loss", 7), ("dead", 8)])
         for row in trials.rows {
             func shown(_ places: Int, _ value: (EvaluationRecord) -> Double) -> String {
-                row.spread { value($0.evaluation) }.text(places)
+                row.spread { value($0.evaluation) }.text(places, decimals)
             }
             let cells: [[String]] = [
                 [decimals(row.trial.k, row.trial.k == row.trial.k.rounded() ? 0 : 1), row.trial.name, row.core],
                 hasTokens ? ["\(row.trial.tokens)"] : [], hasSeed ? ["\(row.trial.seed)"] : [],
                 [
                     shown(3) { $0.explained_variance }, shown(3) { $0.cossim }, shown(1) { $0.l0 },
-                    shown(1) { $0.l0_core }, row.score.text(3),
+                    shown(1) { $0.l0_core }, row.score.text(3, decimals),
                 ],
                 hasDifferences ? [trials.difference(row).map(signed) ?? "-"] : [],
                 [shown(3) { $0.ce_loss_with_sae }, dead(row)],
@@ -66,7 +73,7 @@ enum DistillationTable {
 
     private static func dead(_ row: TrialTable.Row) -> String {
         let counts = row.saes.compactMap(\.deadLatents)
-        return TrialTable.Spread(counts.map(Double.init)).text(0) + "/\(row.saes.first?.width ?? 0)"
+        return Spread(counts.map(Double.init)).text(0, decimals) + "/\(row.saes.first?.width ?? 0)"
     }
 
     private static func row(_ cells: [String]) -> String {

@@ -42,4 +42,38 @@ import Testing
             #expect((core["latents"]?.array?.first?["score"]?.double).map { Float($0) } == Float(values[wanted[0]]))
         }
     }
+
+    /// Whatever three seeds come to is said with an interval, in the table and on the page.
+    @Test func severalSeedsGiveRangesAndIntervals() throws {
+        try tiny.writeRecipe(to: folder.file("tiny.yaml"))
+        let words = [
+            "distill", folder.file("tiny.yaml"), "--out", folder.file("run"), "--quiet", "--set", "seeds=3", "--set",
+            "final.trials=[dmsae, baseline]",
+        ]
+        let table = try succeed(words)
+        for part in [
+            "seed 3\n", "\nseed 4\n", "\nseed 5\n", "(\(folder.file("run"))/seed-*/final/core.json)", "of 3 seeds.",
+        ] {
+            #expect(table.contains(part), "\(table)")
+        }
+        let record = try JSONValue(contentsOf: folder.file("run/result.json"))
+        let trial = try #require(record["trials"]?.array?.last), interval = try #require(trial["interval"])
+        let (low, high) = (try #require(interval["low"]?.double), try #require(interval["high"]?.double))
+        let verdict =
+            low > 0
+            ? "is worse than baseline" : high < 0 ? "is better than baseline" : "is not shown to be better or worse"
+        #expect(table.contains("dmsae " + verdict) && table.contains("differences of 3 seeds"), "\(table)")
+        try succeed(["report", folder.file("run")])
+        let page = String(decoding: contents(of: folder.file("run/report.html")), as: UTF8.self)
+        #expect(page.contains("Over 3 seeds the core is ") && page.contains("dmsae " + verdict))
+        #expect(
+            page.contains("bands from the least to the largest") && page.contains("<polygon")
+                && page.contains("a curve a seed"))
+        #expect(try JSONValue(parsing: succeed(words + ["--resume", "--json"])) == record)
+        // An outcome that was edited is not shown.
+        let text = String(decoding: contents(of: folder.file("run/result.json")), as: UTF8.self)
+        try AtomicFile.write(text.replacing("\"interval\"", with: "\"other\""), to: folder.file("run/result.json"))
+        try fail(
+            ["report", folder.file("run")], saying: "result.json is not what the finished steps of the run came to")
+    }
 }

@@ -75,9 +75,9 @@ import Testing
     }
 
     @Test func theSameRecipeGivesTheSameBytesAlsoWhenInterrupted() throws {
-        let whole = try distillation("whole", recipe).distill(resuming: false)
+        let whole = try distillation("whole", recipe).distillOnce(resuming: false)
         checkRecord(whole)
-        let again = try distillation("again", recipe).distill(resuming: false)
+        let again = try distillation("again", recipe).distillOnce(resuming: false)
         #expect(again == whole)
         expectSameFiles("whole", "again")
 
@@ -85,25 +85,25 @@ import Testing
         let stop = StopRequest()
         var seen: [Int] = []
         #expect(throws: DistillationError.interrupted) {
-            try distillation("cut", recipe, stop: stop).distill(resuming: false) {
+            try distillation("cut", recipe, stop: stop).distillOnce(resuming: false) {
                 seen.append($0.cycle)
                 if $0.cycle == 1 { stop.raise() }
             }
         }
         #expect(seen == [0, 1] && !exists(folder.file("cut/cycle-2/metrics.json")))
         var resumed: [CycleRecord] = []
-        let rest = try distillation("cut", recipe).distill(resuming: true) { resumed.append($0) }
+        let rest = try distillation("cut", recipe).distillOnce(resuming: true) { resumed.append($0) }
         #expect(rest == whole && resumed == whole.cycles)
         expectSameFiles("whole", "cut")
 
         // A finished run has nothing left to do and says the same.
         let before = contents(of: folder.file("cut/final/k-20/dmsae/sae_weights.safetensors"))
-        #expect(try distillation("cut", recipe).distill(resuming: true) == whole)
+        #expect(try distillation("cut", recipe).distillOnce(resuming: true) == whole)
         expectSame(contents(of: folder.file("cut/final/k-20/dmsae/sae_weights.safetensors")), before)
 
         var other = recipe
         other.seed = 2
-        #expect(try distillation("other", other).distill(resuming: false) != whole)
+        #expect(try distillation("other", other).distillOnce(resuming: false) != whole)
     }
 
     private func checkRecord(_ record: DistillationRecord) {
@@ -122,7 +122,7 @@ import Testing
     }
 
     @Test func theCoreOfACycleIsFrozenInTheNext() throws {
-        _ = try distillation("run", recipe).distill(resuming: false)
+        _ = try distillation("run", recipe).distillOnce(resuming: false)
         for t in 1...2 {
             let core = try Core.encoderRows(at: folder.file("run/cycle-\(t - 1)/core.json"), dIn: 48)
             let (sae, provenance) = try SAEFolder.read(folder.file("run/cycle-\(t)/sae"))
@@ -139,14 +139,14 @@ import Testing
 
     /// An SAE that a cycle 0 trained, in the place of another's, leads to the same cycles.
     @Test func anSAEThatIsGivenTakesThePlaceOfCycle0() throws {
-        let whole = try distillation("whole", recipe).distill(resuming: false)
+        let whole = try distillation("whole", recipe).distillOnce(resuming: false)
         let (sae, provenance) = try SAEFolder.read(folder.file("whole/cycle-0/sae"))
         var given = recipe
         (given.width, given.groups, given.k, given.layer) = (4096, nil, 64, 15)
         let start = try StartingSAE(sae, provenance, path: "sae")
         try given.adopt(start)
         #expect(given == recipe)
-        let record = try distillation("given", given, start: start).distill(resuming: false)
+        let record = try distillation("given", given, start: start).distillOnce(resuming: false)
         #expect(record.cycles.dropFirst() == whole.cycles.dropFirst() && record.trials == whole.trials)
         var first = whole.cycles[0]
         (first.sae.seed, first.sae.lastStep, first.sae.deadLatents) = (nil, nil, nil)
@@ -154,7 +154,7 @@ import Testing
         for file in ["cycle-0/sae/sae_weights.safetensors", "cycle-2/sae/sae_weights.safetensors"] {
             expectSame(contents(of: folder.file("given/" + file)), contents(of: folder.file("whole/" + file)), file)
         }
-        #expect(try distillation("given", given, start: start).distill(resuming: true) == record)
+        #expect(try distillation("given", given, start: start).distillOnce(resuming: true) == record)
     }
 
     @Test func anSAEThatLeavesSomethingOpenIsAskedFor() throws {
@@ -228,7 +228,7 @@ import Testing
         let before = try smallSAE(dIn: 48, groups: [48, 80])
         before.inference = .threshold(0.5)
         let start = try StartingSAE(before, SAEProvenance(), path: "sae")
-        let record = try distillation("run", recipe, start: start).distill(resuming: false)
+        let record = try distillation("run", recipe, start: start).distillOnce(resuming: false)
         let after = try SAEFolder.read(folder.file("run/cycle-1/sae")).sae
         let core = try JSONRecord.read(Core.self, from: folder.file("run/cycle-0/core.json"))
         #expect(!after.coreIsDense && after.layout.coreIsPrefix && after.layout.coreCount == core.latents.count)
@@ -250,18 +250,18 @@ import Testing
         stop.raise()
         // Stopped at once, but the folder is taken.
         #expect(throws: DistillationError.interrupted) {
-            try distillation("run", recipe, stop: stop).distill(resuming: false)
+            try distillation("run", recipe, stop: stop).distillOnce(resuming: false)
         }
         #expect(
-            message { _ = try distillation("run", recipe).distill(resuming: false) }
+            message { _ = try distillation("run", recipe).distillOnce(resuming: false) }
                 == "\(folder.file("run")) already holds a run; continue it with --resume, or choose another --out")
         #expect(
-            message { _ = try distillation("nothing", recipe).distill(resuming: true) }
+            message { _ = try distillation("nothing", recipe).distillOnce(resuming: true) }
                 == "\(folder.file("nothing")) holds no run to resume; leave out --resume to start one")
         var other = recipe
         other.k = 13
         #expect(
-            message { _ = try distillation("run", other).distill(resuming: true) }
+            message { _ = try distillation("run", other).distillOnce(resuming: true) }
                 == "the run in \(folder.file("run")) was started with train.k = 12, now it is 13; "
                 + "resume it with its own recipe or choose another --out")
     }
@@ -269,7 +269,7 @@ import Testing
     @Test func aLayerTheModelDoesNotHaveIsRefusedBeforeAnythingIsWritten() throws {
         var bad = recipe
         bad.layer = 3
-        let text = message { _ = try distillation("run", bad).distill(resuming: false) }
+        let text = message { _ = try distillation("run", bad).distillOnce(resuming: false) }
         #expect(text.hasPrefix("layer 3 does not exist: the model has 3 layers"), "\(text)")
         #expect(!exists(folder.file("run")))
     }
@@ -294,7 +294,7 @@ import Testing
         let text = message {
             _ = try Distillation(
                 short, parts: parts, folder: folder.file("run"), progress: SilentProgress(), stop: StopRequest()
-            ).distill(resuming: false)
+            ).distillOnce(resuming: false)
         }
         #expect(text.hasPrefix("cycle 1: none of the "), "\(text)")
         #expect(
@@ -315,7 +315,7 @@ import Testing
         let text = message {
             _ = try Distillation(
                 recipe, parts: parts, folder: folder.file("run"), progress: SilentProgress(), stop: StopRequest()
-            ).distill(resuming: false)
+            ).distillOnce(resuming: false)
         }
         #expect(
             text == "the text has 256 of the 512 tokens wanted for scoring; give more text or ask for fewer tokens")
@@ -325,11 +325,11 @@ import Testing
         let run = RunFolder(folder.file("run"))
         let cut = try run.folder("store") + "/shard-00000.safetensors"
         try AtomicFile.write("half a shard", to: cut)
-        _ = try distillation("run", recipe).distill(resuming: false)
+        _ = try distillation("run", recipe).distillOnce(resuming: false)
         #expect(contents(of: cut).count > 12)
         try #require(remove(folder.file("run/run.json")) == 0)
         for resuming in [false, true] {
-            let text = message { _ = try distillation("run", recipe).distill(resuming: resuming) }
+            let text = message { _ = try distillation("run", recipe).distillOnce(resuming: resuming) }
             #expect(
                 text == "\(run.path) has store/store.json but no run.json, which says what it was made from; "
                     + "choose another --out, or delete the folder")
@@ -339,7 +339,7 @@ import Testing
     @Test func aFolderThatIsMovedMeanwhileEndsTheRunAndIsWhereItGoesOn() throws {
         let (path, elsewhere) = (folder.file("run"), folder.file("elsewhere"))
         let text = message {
-            _ = try distillation("run", recipe).distill(resuming: false) {
+            _ = try distillation("run", recipe).distillOnce(resuming: false) {
                 guard $0.cycle == 0 else { return }
                 #expect(rename(path, elsewhere) == 0)
                 // Another run has the name now.
@@ -351,11 +351,11 @@ import Testing
                 == "\(path) was moved to \(elsewhere) while it was being written; nothing more is written: what is "
                 + "finished is there, go on with --out \(elsewhere) --resume")
         #expect(rmdir(path) == 0, "nothing was written there")
-        let record = try distillation("elsewhere", recipe).distill(resuming: true)
-        #expect(try record == distillation("whole", recipe).distill(resuming: false))
+        let record = try distillation("elsewhere", recipe).distillOnce(resuming: true)
+        #expect(try record == distillation("whole", recipe).distillOnce(resuming: false))
         expectSameFiles("whole", "elsewhere")
         let gone = message {
-            _ = try distillation("run", recipe).distill(resuming: false) {
+            _ = try distillation("run", recipe).distillOnce(resuming: false) {
                 guard $0.cycle == 0 else { return }
                 try? removeAll(path)
             }
@@ -405,7 +405,7 @@ import Testing
             let sink = Warnings()
             _ = try Distillation(
                 short, parts: parts, folder: folder.file(rule.name), progress: sink, stop: StopRequest()
-            ).distill(resuming: false)
+            ).distillOnce(resuming: false)
             let warnings = sink.texts.withLock { $0 }.filter { $0.contains("in the last batch the sparsity rule") }
             #expect(warnings.isEmpty != isWarned, "\(warnings)")
             if isWarned {
@@ -419,26 +419,26 @@ import Testing
     }
 
     @Test func theLogOfAnotherRunIsNotGoneOnWith() throws {
-        _ = try distillation("run", recipe).distill(resuming: false)
+        _ = try distillation("run", recipe).distillOnce(resuming: false)
         var other = recipe
         other.seed = 2
-        _ = try distillation("other", other).distill(resuming: false)
+        _ = try distillation("other", other).distillOnce(resuming: false)
         let log = folder.file("run/events.jsonl")
         try AtomicFile.write(contents(of: folder.file("other/events.jsonl")), to: log)
         #expect(
-            message { _ = try distillation("run", recipe).distill(resuming: true) }.hasPrefix(
+            message { _ = try distillation("run", recipe).distillOnce(resuming: true) }.hasPrefix(
                 "\(log) is not the log of the run that it lies in"))
         #expect(contents(of: log) == contents(of: folder.file("other/events.jsonl")))
         // Alone in a folder it is no start of a run either.
         let lone = RunFolder(folder.file("lone"))
         try AtomicFile.write(contents(of: log), to: try lone.folder("") + "/events.jsonl")
         #expect(
-            message { _ = try distillation("lone", recipe).distill(resuming: false) }.hasPrefix(
+            message { _ = try distillation("lone", recipe).distillOnce(resuming: false) }.hasPrefix(
                 "\(lone.path) has events.jsonl but no run.json"))
     }
 
     @Test func aCoreSaysWhatItIsOf() throws {
-        _ = try distillation("run", recipe).distill(resuming: false)
+        _ = try distillation("run", recipe).distillOnce(resuming: false)
         let path = folder.file("run/cycle-1/core.json")
         let origin = try #require(try JSONRecord.read(Core.self, from: path).origin)
         #expect(origin["layer"] == "1" && origin["model"] == "llama" && origin["tau"] == "0.4")
@@ -481,7 +481,7 @@ import Testing
         let text = message {
             _ = try Distillation(
                 recipe, parts: parts, folder: folder.file("run"), progress: SilentProgress(), stop: StopRequest()
-            ).distill(resuming: false)
+            ).distillOnce(resuming: false)
         }
         let kept = folder.file("run/cycle-0/sae")
         #expect(
@@ -492,7 +492,7 @@ import Testing
         let (sae, provenance) = try SAEFolder.read(kept)
         #expect(sae.inference == nil && provenance.steps == 40)
         // But for the form they are those of the rule that does the same.
-        _ = try distillation("whole", recipe).distill(resuming: false)
+        _ = try distillation("whole", recipe).distillOnce(resuming: false)
         let whole = try SAEFolder.read(folder.file("whole/cycle-0/sae")).sae
         #expect(sae.encoder.values == whole.encoder.values && sae.encoderBias.values == whole.encoderBias.values)
         #expect(sae.decoder.values == whole.decoder.values && sae.decoderBias.values == whole.decoderBias.values)
@@ -500,7 +500,15 @@ import Testing
 
     @Test func anUnwritableFolderIsNamed() throws {
         try AtomicFile.write("in the way", to: folder.file("file"))
-        let text = message { _ = try distillation("file/run", recipe).distill(resuming: false) }
+        let text = message { _ = try distillation("file/run", recipe).distillOnce(resuming: false) }
         #expect(text.hasPrefix("cannot write \(folder.file("file")): it is a file, not a folder"), "\(text)")
+    }
+}
+
+extension Distillation {
+    /// The outcome of a recipe of one seed.
+    func distillOnce(resuming: Bool, onCycle: (CycleRecord) -> Void = { _ in }) throws -> DistillationRecord {
+        let all = try distill(resuming: resuming, onCycle: onCycle)
+        return try #require(all.count == 1 ? all.first : nil)
     }
 }

@@ -12,6 +12,7 @@ import Testing
     private func full() -> Recipe {
         var recipe = Recipe()
         recipe.seed = 77
+        recipe.seeds = 3
         recipe.model = "/models/a b"
         recipe.text = "corpus.jsonl"
         recipe.evaluationText = "other.txt"
@@ -258,6 +259,7 @@ import Testing
         #expect(failure { _ in } == "nothing failed")
         for (change, expected) in [
             ({ $0.seed = -1 }, "recipe key seed is \"-1\"; it must be 0 or more"),
+            ({ $0.seeds = 0 }, "recipe key seeds is \"0\"; it must be between 1 and 1000"),
             ({ $0.layer = -1 }, "recipe key layer is \"-1\"; it must be 0 or more"),
             (
                 { $0.hook = HookPoint(block: 3, .attnOut) },

@@ -43,7 +43,7 @@ import Testing
             rule: NaiveBatchTopK(), scorer: NaiveGradientTimesActivation(), version: "test")
         return try Distillation(
             recipe, parts: parts, folder: folder.file(name), progress: SilentProgress(), stop: StopRequest()
-        ).distill(resuming: resuming)
+        ).distillOnce(resuming: resuming)
     }
 
     private func sae(_ name: String) throws -> SparseAutoencoder { try SAEFolder.read(folder.file(name)).sae }

@@ -25,6 +25,9 @@ public struct Sweep: Codable, Sendable, Equatable {
     ) throws {
         (self.name, self.recipe, self.assignments, self.lanes) = (name, recipe, assignments, lanes)
         self.axes = axes
+        guard try base().seeds == 1, !axes.contains(where: { $0.key == "seeds" }) else {
+            throw SweepError.seedsOfRecipe
+        }
         if seeds > 1 {
             let first = try base().seed
             self.axes.append(SweepAxis(key: "seed", values: (0..<seeds).map { "\(first + $0)" }))

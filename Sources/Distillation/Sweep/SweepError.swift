@@ -6,6 +6,8 @@ public enum SweepError: Error, CustomStringConvertible, Equatable {
     case badAxis(text: String, reason: String)
     /// A key on two axes, or seeds beside `--seeds`.
     case keyTwice(key: String)
+    /// A recipe that repeats itself with several seeds.
+    case seedsOfRecipe
     /// More points than anybody waits for.
     case tooManyPoints(most: Int)
     /// A point that there is not.
@@ -27,6 +29,8 @@ public enum SweepError: Error, CustomStringConvertible, Equatable {
         case .keyTwice(let key):
             "\(key) is swept over twice; give all its values in one --over"
                 + (key == "seed" ? ", or leave --seeds out" : "")
+        case .seedsOfRecipe:
+            "a sweep has its seeds as points of its own, each with a row in the table; give --seeds N in the place of the recipe's key seeds"
         case .tooManyPoints(let most): "the sweep has more than \(most) points; give fewer values"
         case .noSuchPoint(let index, let count):
             "there is no point \(index); the sweep has \(count), counted from 0"

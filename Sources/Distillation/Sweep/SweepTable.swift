@@ -117,12 +117,12 @@ public struct SweepTable: Sendable {
                 without.append((point.index, values, error))
                 continue
             }
-            rows += try Self.rows(of: try FinishedSteps(folder: run), point.index, values)
+            rows += try FinishedSteps(folder: run).seeds.flatMap { Self.rows(of: $0, point.index, values) }
         }
         (self.sweep, self.rows, self.without) = (sweep, rows, without)
     }
 
-    private static func rows(of steps: FinishedSteps, _ point: Int, _ values: [String]) throws -> [Row] {
+    private static func rows(of steps: FinishedSeed, _ point: Int, _ values: [String]) -> [Row] {
         guard let last = steps.cycles.last else { return [] }
         return steps.trials.map { trial in
             var measures: [SweepMeasure: Double] = [:]

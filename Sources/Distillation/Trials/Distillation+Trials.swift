@@ -6,6 +6,8 @@ import TensorFiles
 /// One line of `events.jsonl` when a trial is done.
 private struct TrialEvent: Encodable {
     let event = "trial"
+    /// nil of the only one.
+    let seed: Int?
     let record: TrialRecord
 }
 
@@ -18,7 +20,8 @@ extension Distillation {
         mark: String
     ) throws -> [TrialRecord] {
         let distilled = try distilledVectors(core, dIn: store.dIn)
-        let cores = TrialCores(of: run, recipe, distilled: distilled) { [self] in
+        let own = RunFolder(recipe.folderOfSeed.map { run.path + "/" + $0 } ?? run.path)
+        let cores = TrialCores(of: own, recipe, distilled: distilled) { [self] in
             try ranking($0, of: $1, scoring, after: mark)
         }
         return try recipe.trialPlans.map { trial, plan in
@@ -31,10 +34,10 @@ extension Distillation {
 
     /// The final core's vectors, written into its files.
     private func distilledVectors(_ core: Core, dIn: Int) throws -> CoreVectors {
-        let folder = try place("final")
+        let folder = try place(prefix + "final")
         // The last cycle's core.safetensors has the encoder vectors in the order of its core.json, of which the
         // stable latents are a part.
-        let path = run.path + "/cycle-\(recipe.cycles)/core.json"
+        let path = run.path + "/\(prefix)cycle-\(recipe.cycles)/core.json"
         let last = try Core.read(path, width: recipe.width)
         let stable = last.latents.indices.filter { last.latents[$0].previousIndex != nil }
         let vectors = try CoreVectors(at: path, dIn: dIn, .transfer).rows(stable)
@@ -47,8 +50,9 @@ extension Distillation {
         _ source: CoreSource, _ plan: TrialPlan, _ cores: TrialCores, _ store: any ActivationSource,
         _ evaluation: EvaluationSet, after mark: String
     ) throws -> TrialRecord {
-        let folder = try place(plan.folder)
-        let isDone = run.has(plan.folder + "/" + StepMark.name)
+        let name = prefix + plan.folder
+        let folder = try place(name)
+        let isDone = run.has(name + "/" + StepMark.name)
         try requireSame(plan, folder)
         let files = TrialFiles.names(source)
         var frozen: FrozenCore?
@@ -62,14 +66,14 @@ extension Distillation {
             frozen = chosen.map { FrozenCore($0.vectors, mode: plan.coreMode ?? .dense, recipe) }
         }
         let (_, sae) = try trainOne(
-            plan.folder, k: plan.k, seed: finalSeed(plan.seed), core: frozen, budget: plan.budget ?? .nonCore, store,
-            evaluation, folder: plan.folder, after: mark, steps: plan.tokens / recipe.batch, beside: files)
+            name, k: plan.k, seed: finalSeed(plan.seed), core: frozen, budget: plan.budget ?? .nonCore, store,
+            evaluation, folder: name, after: mark, steps: plan.tokens / recipe.batch, beside: files)
         let record = TrialRecord(trial: plan, sae: sae)
         guard !isDone else { return record }
-        for warning in FailureSignature.commonSigns(sae, "\(plan.name) at k = \(plan.k.recipeText)") {
+        for warning in FailureSignature.commonSigns(sae, "\(prefix)\(plan.name) at k = \(plan.k.recipeText)") {
             progress.warn(warning)
         }
-        try log?.append(TrialEvent(record: record))
+        try log?.append(TrialEvent(seed: recipe.seeds > 1 ? recipe.seed : nil, record: record))
         return record
     }
 

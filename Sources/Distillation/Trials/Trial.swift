@@ -99,7 +99,8 @@ extension Recipe {
     private func plan(_ trial: Trial, k: Double) -> TrialPlan {
         let hasCore = trial.core != .none
         return TrialPlan(
-            name: trial.name, core: trial.core.text, k: k, seed: trial.seed ?? seed, tokens: steps(of: trial) * batch,
+            name: trial.name, core: trial.core.text, k: k, seed: trial.seed.map { $0 + repetition } ?? seed,
+            tokens: steps(of: trial) * batch,
             coreMode: hasCore ? trial.coreMode ?? resolvedFinalCoreMode : nil,
             budget: hasCore ? trial.budget ?? finalBudget : nil)
     }
@@ -148,7 +149,9 @@ extension Recipe {
             if trial.core == .none, trial.budget != nil || trial.coreMode != nil {
                 throw refuse(trial, "core", "none", "one that budget and core_mode can be about, or these left out")
             }
-            if let seed = trial.seed, seed < 0 { throw refuse(trial, "seed", seed, "0 or more") }
+            if let seed = trial.seed, !(0..<1 << 53).contains(seed) {
+                throw refuse(trial, "seed", seed, "0 or more, and below 2^53")
+            }
             if case .count(let tokens) = trial.tokens {
                 guard tokens >= 2 * batch else {
                     throw refuse(trial, "tokens", tokens, "at least two batches of \(batch) (train.batch)")

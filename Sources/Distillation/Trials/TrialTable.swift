@@ -26,24 +26,6 @@ public struct TrialTable: Sendable {
         }
     }
 
-    /// A mean and a range.
-    public struct Spread: Sendable, Equatable {
-        public let mean: Double
-        public let low: Double
-        public let high: Double
-
-        public init(_ values: [Double]) {
-            mean = values.reduce(0, +) / Double(max(1, values.count))
-            (low, high) = (values.min() ?? .nan, values.max() ?? .nan)
-        }
-
-        /// "0.975", or of several seeds "0.975 (0.974 to 0.977)".
-        public func text(_ places: Int, _ number: (Double, Int) -> String = decimals) -> String {
-            let (mean, low, high) = (number(mean, places), number(low, places), number(high, places))
-            return low == high ? mean : "\(mean) (\(low) to \(high))"
-        }
-    }
-
     /// Those of one k together.
     public let rows: [Row]
     /// How many seeds there are.
@@ -72,13 +54,15 @@ public struct TrialTable: Sendable {
 
     /// CE loss score of a row less that of the reference at its k, paired by seed; nil for the reference itself.
     public func difference(_ row: Row) -> Interval? {
+        differences(row).map { Interval(meanOf: $0) }
+    }
+
+    /// The same of each seed.
+    func differences(_ row: Row) -> [Double]? {
         guard let reference = reference(at: row.trial.k), reference.trial != row.trial,
             reference.saes.count == row.saes.count
         else { return nil }
-        return Interval(
-            meanOf: zip(row.saes, reference.saes).map {
-                $0.evaluation.ce_loss_score - $1.evaluation.ce_loss_score
-            })
+        return zip(row.saes, reference.saes).map { $0.evaluation.ce_loss_score - $1.evaluation.ce_loss_score }
     }
 
     /// Whether a value is not the same in all rows, so that a table must have it.
