@@ -45,7 +45,8 @@ import Testing
         #expect(message { _ = try sweep(["train.steps=many"]) }.contains("train.steps is \"many\""))
         #expect(message { _ = try sweep(["seed=1,2"], seeds: 2) }.contains("seed is swept over twice"))
         #expect(message { _ = try sweep(["train.k=1,2", "train.k=3"]) }.contains("train.k is swept over twice"))
-        #expect(message { _ = try sweep(["seeds=1,2"]) }.contains("give --seeds N in the place of the recipe's key seeds"))
+        #expect(
+            message { _ = try sweep(["seeds=1,2"]) }.contains("give --seeds N in the place of the recipe's key seeds"))
         #expect(
             message { _ = try sweep(["train.k=1,2"], seeds: 9999) }
                 == "the sweep has more than 10000 points; give fewer values")
