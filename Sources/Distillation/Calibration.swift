@@ -57,6 +57,28 @@ public struct Calibration {
     /// Rows that were read from files.
     public init(rows: Matrix) { (model, kept, self.rows, batches) = (0, 1, rows, []) }
 
+    /// Rows that are drawn, where there is no model to make them.
+    public init(randomRows count: Int, dIn: Int) {
+        let rows = Matrix(rows: count, columns: dIn)
+        CounterRandom(seed: 1, purpose: .test)
+            .fill(UnsafeMutableBufferPointer(start: rows.elements, count: rows.count), from: -0.5, to: 0.5)
+        self.init(rows: rows)
+    }
+
+    /// Seconds a step of a recipe's trainings, without a core, and the SAE as the steps made it.
+    package func step(
+        of recipe: Recipe, rule: any SparsityRule, on device: any TrainingDevice, progress: any ProgressSink,
+        stop: StopRequest
+    ) throws -> (seconds: Double, sae: SparseAutoencoder) {
+        let layout = try PrefixLayout(groups: recipe.resolvedGroups, width: recipe.width)
+        try recipe.memory(dIn: rows.columns, layout).check()
+        let plan = try TrainingPlan(
+            recipe.trainingSettings(k: recipe.k, budget: recipe.cycleBudget), dIn: rows.columns, layout: layout)
+        let sae = SparseAutoencoder(dIn: rows.columns, layout: layout)
+        sae.initialize(seed: UInt64(recipe.seed))
+        return (try step(of: sae, plan: plan, rule: rule, on: device, progress: progress, stop: stop), sae)
+    }
+
     /// Seconds a step of a training on batches of these rows. The SAE is left as the steps made it, and used with the k largest of
     /// a row.
     package func step(

@@ -16,12 +16,8 @@ extension Distillation {
         let text = try parts.text(0, .max)
         let pace = try Calibration(
             parts.model, at: recipe.hookPoint, policy, on: text, progress: progress, stop: stop)
-        let plan = try TrainingPlan(
-            recipe.trainingSettings(k: recipe.k, budget: recipe.cycleBudget), dIn: dIn, layout: layout)
-        let sae = SparseAutoencoder(dIn: dIn, layout: layout)
-        sae.initialize(seed: UInt64(recipe.seed))
-        let step = try pace.step(
-            of: sae, plan: plan, rule: parts.rule, on: parts.device, progress: progress, stop: stop)
+        let (step, sae) = try pace.step(
+            of: recipe, rule: parts.rule, on: parts.device, progress: progress, stop: stop)
         var cost = CostEstimate()
         recipe.addCounts(to: &cost, kept: pace.kept, model: pace.model, step: step)
         try addScoring(of: sae, on: pace, to: &cost)
@@ -54,7 +50,7 @@ extension Distillation {
         _ = try score(sae, [sample])
         let (_, scoring) = try timed { try score(sae, [sample]) }
         let evaluated = recipe.wholeContexts(recipe.evaluationTokens)
-        cost.add("scoring", (recipe.cycles + 1) * scoreTokens, "tokens", seconds: scoring)
+        cost.add("scoring", recipe.seeds * (recipe.cycles + 1) * scoreTokens, "tokens", seconds: scoring)
         cost.add("evaluation", (recipe.trainings + 1) * evaluated, "tokens", seconds: max(preparing, evaluating))
     }
 

@@ -1,12 +1,12 @@
 import SparseCoding
 
 extension Recipe {
-    /// SAEs that a run trains: of its cycles and of its trials.
-    var trainings: Int { (cycle0 == nil ? 1 : 0) + cycles + trialPlans.count }
+    /// SAEs that a run trains: of its cycles and of its trials, with every seed.
+    var trainings: Int { seeds * ((cycle0 == nil ? 1 : 0) + cycles + trialPlans.count) }
 
     /// Steps of all of them.
     private var allSteps: Int {
-        ((cycle0 == nil ? 1 : 0) + cycles) * steps + trialPlans.reduce(0) { $0 + $1.plan.tokens / batch }
+        seeds * (((cycle0 == nil ? 1 : 0) + cycles) * steps + trialPlans.reduce(0) { $0 + $1.plan.tokens / batch })
     }
 
     /// What can be told without the model, which is not there.

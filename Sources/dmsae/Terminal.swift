@@ -136,7 +136,7 @@ final class Terminal: ProgressSink {
     }
 
     /// "40 s", "12 min 5 s".
-    static func duration(_ seconds: Double) -> String {
+    private static func duration(_ seconds: Double) -> String {
         let whole = Int(seconds.rounded())
         return whole < 60 ? "\(whole) s" : "\(whole / 60) min \(whole % 60) s"
     }

@@ -48,6 +48,11 @@ import Testing
         #expect(try work(words, "5 trainings")["count"]?.integer == 300)
         #expect(try work(words, "model, harvest")["count"]?.integer == 4000)
         #expect(try work(words, "scoring")["count"]?.integer == 3 * 512)
+        // Cycles and trials of three seeds, over one harvest.
+        let seeds = words + ["--set", "seeds=3"]
+        #expect(try work(seeds, "15 trainings")["count"]?.integer == 900)
+        #expect(try work(seeds, "model, harvest")["count"]?.integer == 4000)
+        #expect(try work(seeds, "scoring")["count"]?.integer == 9 * 512)
         // 76,800 rows are made by live trainings.
         let live =
             try work(words + ["--set", "harvest.live=true"], "model, live for 5 trainings")["count"]?.integer ?? 0

@@ -44,12 +44,16 @@ struct SweepForecast {
         var (seconds, known) = (0.0, [String: Double]())
         for (point, own) in zip(points, trainings) {
             let r = point.recipe, kind = "\(r.width) \(r.resolvedGroups) \(r.k) \(r.batch)"
-            let each = try known[kind] ?? SweepCalibration.secondsOfAStep(of: r, dIn: dIn, rule: rule, on: device)
+            let each =
+                try known[kind]
+                ?? Calibration(randomRows: r.batch, dIn: dIn).step(
+                    of: r, rule: rule, on: device, progress: Terminal.shared, stop: Interruption.request
+                ).seconds
             known[kind] = each
             seconds += each * Double(own.reduce(0) { $0 + $1.steps })
         }
         print(
-            "time: about \(Terminal.duration(seconds)) for the trainings alone, measured on a few steps with random "
+            "time: about \(CostEstimate.duration(seconds)) for the trainings alone, measured on a few steps with random "
                 + "activations; harvests, scoring and evaluations come on top")
     }
 }
