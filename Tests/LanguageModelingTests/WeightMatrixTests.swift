@@ -22,7 +22,8 @@ import Testing
         let panel = Matrix(rows: 1, columns: weight.panelCount)
         let (x, dy) = (randomMatrix(n, weight.columns, seed: 2), randomMatrix(n, weight.rows, seed: 3))
         func both(_ weight: WeightMatrix) -> (y: Matrix, dx: Matrix) {
-            let (y, dx) = (randomMatrix(n, weight.rows, seed: 4), Matrix(rows: n, columns: weight.columns))
+            // The first is added to what is there, whatever the second held is overwritten.
+            let (y, dx) = (randomMatrix(n, weight.rows, seed: 4), randomMatrix(n, weight.columns, seed: 5))
             weight.apply(to: x.view, into: y.mutableView, adding: 1, panel: panel.elements, on: .shared)
             weight.applyTransposed(to: dy.view, into: dx.mutableView, panel: panel.elements, on: .shared)
             return (y, dx)
