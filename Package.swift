@@ -126,6 +126,12 @@ let package = Package(
             resources: [
                 .embedInCode("Recipes/demo.yaml"), .embedInCode("Recipes/gemma3.yaml"),
                 .embedInCode("Recipes/paper-gemma-2-2b.yaml"),
+                .embedInCode("Recipes/Experiments/candidates.yaml"), .embedInCode("Recipes/Experiments/common.yaml"),
+                .embedInCode("Recipes/Experiments/core-modes.yaml"),
+                .embedInCode("Recipes/Experiments/core-rate.yaml"),
+                .embedInCode("Recipes/Experiments/cycle-length.yaml"),
+                .embedInCode("Recipes/Experiments/finals.yaml"), .embedInCode("Recipes/Experiments/k.yaml"),
+                .embedInCode("Recipes/Experiments/tau.yaml"),
                 .embedInCode("Templates/scorer.c.txt"),
                 .embedInCode("Templates/Scorer.swift.txt"), .embedInCode("Templates/DMSAEPlugin.swift.txt"),
                 .embedInCode("Templates/dmsae_plugin.h"),

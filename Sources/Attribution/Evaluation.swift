@@ -34,6 +34,10 @@ public struct EvaluationRecord: Codable, Sendable, Equatable {
     public var relative_reconstruction_bias: Double?
     /// Fraction of latents that fired at least once here.
     public var frac_alive: Double
+    /// How often core latents fire, and on what; nil without a core.
+    public var firing_core: FiringRecord?
+    /// Of the others.
+    public var firing_non_core: FiringRecord?
 }
 
 /// Sequences to evaluate on, with the losses that do not depend on an SAE.
@@ -87,7 +91,9 @@ public struct EvaluationSet: Sendable {
     public func evaluate(_ sae: SparseAutoencoder, progress: (Int) throws -> Void = { _ in }) throws -> EvaluationRecord
     {
         var spliced = MeanLoss()
-        var sums = ReconstructionSums(dIn: sae.dIn, dSAE: sae.dSAE, core: sae.layout.coreCount)
+        var sums = ReconstructionSums(
+            dIn: sae.dIn, dSAE: sae.dSAE, core: sae.layout.coreCount,
+            tokens: samples.reduce(0) { $0 + $1.replacedCount })
         let mean = Self.mean(samples, dIn: sae.dIn)
         let encoder = SparseEncoder()
         let codes = SparseCodes()
@@ -155,15 +161,15 @@ private struct MeanLoss {
 private struct ReconstructionSums {
     let dIn: Int
     let core: Int
-    private var fired: [Bool]
+    private let dSAE: Int
+    private var firings: FiringCounts
     private var hasLegacy = true
     private var (tokens, entries, coreEntries) = (0, 0, 0)
     private var (residual, variance, legacy, cosine, ratio, square, product) = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
-    init(dIn: Int, dSAE: Int, core: Int) {
-        self.dIn = dIn
-        self.core = core
-        fired = [Bool](repeating: false, count: dSAE)
+    init(dIn: Int, dSAE: Int, core: Int, tokens: Int) {
+        (self.dIn, self.dSAE, self.core) = (dIn, dSAE, core)
+        firings = FiringCounts(latents: dSAE, tokens: tokens)
     }
 
     mutating func add(_ sample: SpliceSample, _ reconstruction: Matrix, _ codes: SparseCodes, mean: [Double]) {
@@ -192,11 +198,10 @@ private struct ReconstructionSums {
             square += yy
             product += xy
             tokens += 1
+            firings.add(codes, row: r, id: sample.tokens.ids[r])
             for e in codes.entries(ofRow: r) {
-                let j = Int(codes.columnIndices[e])
-                fired[j] = true
                 entries += 1
-                if j < core { coreEntries += 1 }
+                if Int(codes.columnIndices[e]) < core { coreEntries += 1 }
             }
         }
     }
@@ -210,7 +215,7 @@ private struct ReconstructionSums {
     }
 
     var record: EvaluationRecord {
-        let n = Double(max(tokens, 1))
+        let n = Double(max(tokens, 1)), entropies = firings.entropies()
         return EvaluationRecord(
             tokens: tokens, ce_loss_without_sae: .nan, ce_loss_with_sae: .nan, ce_loss_with_ablation: .nan,
             ce_loss_score: .nan, explained_variance: 1 - residual / variance,
@@ -218,6 +223,8 @@ private struct ReconstructionSums {
             l0: Double(entries) / n, l0_core: Double(coreEntries) / n, l0_non_core: Double(entries - coreEntries) / n,
             cossim: cosine / n, l2_ratio: ratio / n,
             relative_reconstruction_bias: product == 0 ? nil : square / product,
-            frac_alive: Double(fired.reduce(0) { $0 + ($1 ? 1 : 0) }) / Double(fired.count))
+            frac_alive: Double(firings.alive) / Double(dSAE),
+            firing_core: firings.record(of: 0..<core, entropies: entropies),
+            firing_non_core: firings.record(of: core..<dSAE, entropies: entropies))
     }
 }

@@ -3,6 +3,14 @@ import LinearAlgebra
 import SparseCoding
 import TensorFiles
 
+/// Which latents a core is selected from.
+public enum CandidateScope: String, Sendable, Codable, CaseIterable {
+    /// Those of the innermost prefix: the core and the first group.
+    case inner
+    /// Every latent.
+    case all
+}
+
 /// What a scoring pass splices and looks at.
 public struct ScoringSettings: Sendable {
     /// Width of the reconstruction that replaces the residual stream; nil for the innermost prefix.

@@ -91,6 +91,12 @@ package enum FailureSignature {
                 "\(name): \(dead) of \(record.width) latents are dead; "
                     + "narrow the SAE, train longer or raise k")
         }
+        if record.frozenCore > 0, let core = record.evaluation.firing_core, 2 * core.above_half >= core.latents {
+            warnings.append(
+                "\(name): \(core.above_half) of \(core.latents) core latents fire on more than half of the tokens: these are "
+                    + "directions, not features; hold them at a rate (core_rate), or let them compete (core_mode sparse)"
+            )
+        }
         if record.frozenCore > 0, record.evaluation.l0_non_core < 0.05 * record.evaluation.l0 {
             warnings.append(
                 "\(name): the dense core uses nearly the whole budget (L0 of the core "

@@ -19,7 +19,7 @@ extension Distillation {
         if run.has("store/store.json") { return try finishedStore() }
         try requireText()
         var settings = HarvestSettings(
-            tokens: harvestTokens, seed: UInt64(recipe.seed), modelName: parts.modelName)
+            tokens: harvestTokens, seed: UInt64(recipe.resolvedHarvestSeed), modelName: parts.modelName)
         settings.hashes = textHashes
         settings.checkpoints = parts.checkpoints
         settings.others = ["sequences": "\(recipe.sequences)", "skip bad lines": "\(recipe.skipBadLines)"]
@@ -78,7 +78,8 @@ extension Distillation {
             for (name, was, now) in [
                 ("layer", record.hookPoint.shown, recipe.hookPoint.shown),
                 ("context", text(record.contextLength), text(recipe.context)),
-                ("tokens", text(record.tokens), text(harvestTokens)), ("seed", text(record.seed), text(recipe.seed)),
+                ("tokens", text(record.tokens), text(harvestTokens)),
+                ("seed", text(record.seed), text(recipe.resolvedHarvestSeed)),
                 ("width", text(record.dIn), text(parts.model.configuration.dModel)),
                 ("first positions left out", text(record.keepFirst), text(policy.keepFirst)),
                 ("special tokens", text(record.specialTokens), text(policy.specialTokens.sorted())),

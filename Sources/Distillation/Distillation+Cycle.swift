@@ -30,7 +30,7 @@ extension Distillation {
             FrozenCore(
                 try CoreVectors(
                     at: run.path + "/\(prefix)cycle-\(t - 1)/core.json", dIn: store.dIn, recipe.coreBias),
-                mode: recipe.coreMode, recipe)
+                mode: recipe.coreMode, rate: recipe.coreRate, recipe)
         }
         let (sae, record) =
             if t == 0, let start = parts.start {
@@ -38,7 +38,8 @@ extension Distillation {
             } else {
                 try trainOne(
                     name, k: recipe.k, seed: seed(t), core: core, budget: recipe.cycleBudget, store, evaluation,
-                    folder: name + "/sae", after: mark)
+                    folder: name + "/sae", after: mark, steps: recipe.resolvedCycleSteps,
+                    warm: try recipe.nonCore == .warm ? frozen.map { try lastLatents(of: t, not: $0) } : nil)
             }
         var (selected, scores) = try select(sae, t, previous: frozen, scoring, name, after: mark)
         _ = try place(name)
@@ -75,11 +76,18 @@ extension Distillation {
             "tau": "\(recipe.tau)", "tokens": "\(recipe.scoreTokens)",
         ]
         settings.merge(recipe.hookPoint.entries) { $1 }
+        if recipe.candidates == .all { settings["candidates"] = recipe.candidates.rawValue }
         settings["scorer.settings"] = parts.scorerSettings.map { "\($0.key)=\($0.value)" }.sorted().joined(
             separator: ",")
         for (key, value) in parts.hashes { settings["\(key).sha256"] = value }
         settings["model.sha256"] = ModelPlace.modelHash(parts.hashes)
         return settings
+    }
+
+    /// The SAE before cycle t, and which of its latents became the core.
+    private func lastLatents(of t: Int, not core: Core) throws -> WarmStart {
+        let last = try SAEFolder.read(run.path + "/\(prefix)cycle-\(t - 1)/sae").sae
+        return WarmStart(sae: last, selected: core.latents.map(\.index))
     }
 
     /// Reads a cycle back whole, so that a damaged file is found now and not as another result later.
@@ -135,7 +143,9 @@ extension Distillation {
         _ sae: SparseAutoencoder, by scorer: any AttributionScorer, _ use: ScoreUse, _ scoring: [SpliceSample],
         name: String, after mark: String, state: String? = nil
     ) throws -> ScoringResult {
-        let spliced = try SplicedModel(model: parts.model, hook: recipe.hookPoint, sae: sae)
+        var splice = ScoringSettings()
+        if recipe.candidates == .all { (splice.prefix, splice.allCandidates) = (sae.dSAE, true) }
+        let spliced = try SplicedModel(model: parts.model, hook: recipe.hookPoint, sae: sae, settings: splice)
         let sequences = SampledSequences(scoring)
         let means = MeanActivations(spliced, sequences: scoring.count, step: 1) { scoring[$0.lowerBound] }
         let pass = ScoringPass(spliced, scorer: scorer, means: means)

@@ -3,6 +3,14 @@ import LinearAlgebra
 import SparseCoding
 import TensorFiles
 
+/// A trained SAE from which the next goes on.
+struct WarmStart {
+    /// It reads raw activations.
+    let sae: SparseAutoencoder
+    /// Latents that became the core.
+    let selected: [Int]
+}
+
 extension Distillation {
     static let trainedFiles = ["metrics.json"] + SAEFolder.files
 
@@ -12,10 +20,12 @@ extension Distillation {
     /// - Parameters:
     ///   - mark: SHA-256 of the mark of the step before the one that this is a part of.
     ///   - steps: those of the recipe for nil.
+    ///   - warm: what latents outside of the core begin as; drawn anew for nil.
     ///   - beside: other files in the folder that are a part of the step.
     func trainOne(
         _ name: String, k: Double, seed: UInt64, core: FrozenCore?, budget: BudgetScope, _ store: any ActivationSource,
-        _ evaluation: EvaluationSet, folder: String, after mark: String, steps: Int? = nil, beside: [String] = []
+        _ evaluation: EvaluationSet, folder: String, after mark: String, steps: Int? = nil,
+        warm: WarmStart? = nil, beside: [String] = []
     ) throws -> (SparseAutoencoder, SAERecord) {
         let files = Self.trainedFiles + beside
         let path = try place(folder)
@@ -29,8 +39,10 @@ extension Distillation {
         let layout = try PrefixLayout(
             groups: recipe.resolvedGroups, width: recipe.width, coreCount: core?.count ?? 0,
             coreIsPrefix: recipe.corePrefixLoss)
-        let plan = try TrainingPlan(
-            recipe.trainingSettings(k: k, budget: budget, steps: steps), dIn: store.dIn, layout: layout)
+        var settings = recipe.trainingSettings(k: k, budget: budget, steps: steps)
+        settings.coreRate = core?.rate
+        if warm != nil { settings.decoderBiasStart = .keep }
+        let plan = try TrainingPlan(settings, dIn: store.dIn, layout: layout)
         if budget == .total, let core, core.mode == .dense,
             let warning = FailureSignature.beforeTotalBudget(core: core.count, k: k)
         {
@@ -41,6 +53,7 @@ extension Distillation {
         sae.initialize(
             seed: seed, core: core?.encoder, coreDecoder: recipe.coreDecoder,
             coreBias: core?.biases.map { biases in Matrix(vector: biases.values.map { $0 / scale }) })
+        if let warm { sae.continueNonCore(of: warm.sae, except: warm.selected, inputScale: scale) }
         let batches = try store.batches(of: plan.batchSize, seed: seed)
         checkpoints.batches = batches
         var state = TrainerState(sae, rule: parts.rule)
@@ -48,7 +61,8 @@ extension Distillation {
         let trainer = try Trainer(state, plan: plan, rule: parts.rule, on: parts.device)
         var training = TrainingRun(name: name, steps: plan.steps, progress: progress, stop: stop, lock: lock)
         training.checkpoints = checkpoints
-        let provenance = provenance(plan, store, seed: seed, hasCore: core != nil)
+        var provenance = provenance(plan, store, seed: seed, hasCore: core != nil)
+        if warm != nil { provenance.settings?["non-core start"] = NonCoreStart.warm.rawValue }
         let outcome: TrainingOutcome
         do {
             outcome = try training.train(

@@ -192,12 +192,13 @@ public final class Distillation {
             cycles.append(record)
             core = selected
             onCycle(record)
+            if recipe.isLast(record) { break }
         }
         guard let last = core else { preconditionFailure("no cycle") }
         let stable = last.stable
         guard !stable.latents.isEmpty else {
             throw DistillationError.emptyCore(
-                cycle: recipe.cycles, previous: last.previousSize, selected: last.latents.count)
+                cycle: last.cycle, previous: last.previousSize, selected: last.latents.count)
         }
         let trials = try finish(stable, store, scoring, evaluation, mark: mark)
         return DistillationRecord(cycles: cycles, coreSize: stable.latents.count, trials: trials)

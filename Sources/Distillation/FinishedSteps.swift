@@ -26,8 +26,9 @@ public struct FinishedSteps: Sendable {
                 next: "run the recipe again")
         }
         let last = run.recipe["distill.cycles"].flatMap { Int($0) }
+        let stopAt = run.recipe["distill.stop_at"].flatMap { Double($0) }
         func read(_ place: String, _ seed: Int) throws -> FinishedSeed {
-            try FinishedSeed(place, seed: seed, last: last, run: identity, after: mark)
+            try FinishedSeed(place, seed: seed, last: last, stopAt: stopAt, run: identity, after: mark)
         }
         let log = folder + "/events.jsonl"
         func checkLog() throws { if exists(log) { try EventLog.requireRun(identity, in: log) } }
@@ -72,7 +73,9 @@ public struct FinishedSeed: Sendable {
     private let run: String
     private let mark: String?
 
-    fileprivate init(_ folder: String, seed: Int, last: Int?, run identity: String, after: String?) throws {
+    fileprivate init(
+        _ folder: String, seed: Int, last: Int?, stopAt: Double?, run identity: String, after: String?
+    ) throws {
         var mark = after
         var (cycles, cores): ([CycleRecord], [Core]) = ([], [])
         while exists("\(folder)/cycle-\(cycles.count)/\(StepMark.name)") {
@@ -90,7 +93,7 @@ public struct FinishedSeed: Sendable {
         }
         (self.folder, self.seed, run, self.mark) = (folder, seed, identity, mark)
         (self.cycles, self.cores) = (cycles, cores)
-        isLast = last == cycles.count - 1
+        isLast = cycles.last.map { $0.cycle == last || Recipe.isStable($0, stopAt: stopAt) } ?? false
         stableCore = isLast ? try Self.stableCore(folder, of: cores) : nil
     }
 

@@ -9,13 +9,15 @@ struct FrozenCore {
     let biases: Matrix?
     /// How its latents are selected.
     let mode: CoreMode
+    /// Share of tokens at which those of a dense one are held; nil to leave them alone.
+    let rate: Double?
 
     /// c.
     var count: Int { encoder.rows }
 
     /// A core of these latents, of which the recipe says what carries over.
-    init(_ vectors: CoreVectors, mode: CoreMode, _ recipe: Recipe) {
-        (encoder, self.mode) = (vectors.encoder, mode)
+    init(_ vectors: CoreVectors, mode: CoreMode, rate: Double?, _ recipe: Recipe) {
+        (encoder, self.mode, self.rate) = (vectors.encoder, mode, rate)
         biases = recipe.coreBias == .transfer ? vectors.biases : nil
     }
 }

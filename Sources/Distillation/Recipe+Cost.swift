@@ -6,7 +6,9 @@ extension Recipe {
 
     /// Steps of all of them.
     private var allSteps: Int {
-        seeds * (((cycle0 == nil ? 1 : 0) + cycles) * steps + trialPlans.reduce(0) { $0 + $1.plan.tokens / batch })
+        seeds
+            * (((cycle0 == nil ? 1 : 0) + cycles) * resolvedCycleSteps
+                + trialPlans.reduce(0) { $0 + $1.plan.tokens / batch })
     }
 
     /// What can be told without the model, which is not there.

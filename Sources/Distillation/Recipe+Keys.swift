@@ -65,9 +65,13 @@ extension Recipe {
             "harvest.tokens", \.harvestTokens,
             "Tokens run through the model once; trainings pass over them again and again."),
         RecipeKey(
+            "harvest.seed", \.harvestSeed,
+            "Seed by which the rows of a store are shuffled; auto: seed. Where it is given, runs with other seeds can share a harvest."
+        ),
+        RecipeKey(
             "harvest.live", \.isLive,
             "Store nothing: the model makes activations anew for each training, of the text after the scored and evaluated tokens, as far "
-                + "as steps and batch take it; harvest.tokens has no meaning then."),
+                + "as steps and batch take it; harvest.tokens and harvest.seed have no meaning then."),
         RecipeKey(
             "harvest.buffer", \.buffer,
             "Tokens that a live training shuffles at a time; more mix texts better, and take 4*d_model bytes each."),
@@ -103,6 +107,10 @@ extension Recipe {
         RecipeKey(
             "score.over", \.over, "Over all scored tokens (zeros included) or only those where the latent is active."),
         RecipeKey("score.signed", \.signed, "Aggregate signed scores instead of absolute ones."),
+        RecipeKey(
+            "score.candidates", \.candidates,
+            "Latents that cores are selected from: inner, the core and the first group, whose reconstruction is spliced in; or all, and the "
+                + "whole reconstruction."),
         RecipeKey("distill.tau", \.tau, "The core is the smallest set with this fraction of all attribution."),
         RecipeKey("distill.cycles", \.cycles, "Cycles after cycle 0; the final core is what the last two agree on."),
         RecipeKey(
@@ -112,6 +120,21 @@ extension Recipe {
         RecipeKey(
             "distill.core_mode", \.coreMode,
             "Core latents fire wherever they are positive (dense), or compete for the budget like the others (sparse)."),
+        RecipeKey(
+            "distill.core_rate", \.coreRate,
+            "Hold each latent of a dense core at this share of tokens by its b_enc; auto: nothing holds it, and it comes to fire on nearly "
+                + "all. Of final SAEs with a dense core, too, unless a trial has its own."),
+        RecipeKey(
+            "distill.non_core", \.nonCore,
+            "Latents outside of the core are drawn anew in each cycle (fresh), or start as those of the last cycle that were not selected "
+                + "(warm)."),
+        RecipeKey(
+            "distill.steps", \.cycleSteps,
+            "Steps of the SAE of each cycle, 0 included; auto: train.steps. Final SAEs have train.steps."),
+        RecipeKey(
+            "distill.stop_at", \.stopAt,
+            "End the cycles, of which distill.cycles are then the most, with the first core whose Jaccard with the last one is at least this; "
+                + "auto: never."),
         RecipeKey(
             "distill.core_prefix_loss", \.corePrefixLoss,
             "Add the reconstruction by the core alone to the prefixes of the loss."),
@@ -125,7 +148,7 @@ extension Recipe {
             "final.trials", \.trials,
             "Final SAEs, each named by its core: dmsae or distilled, baseline or none, cycle:N, random, unit, frequency, mean-activation, "
                 + "reconstruction, run:FOLDER, file:PATH, pooled:SAE,SAE. More is set in a map, {core: random, name: other, seed: 2}, or after "
-                + "commas, \"random,name=other,seed=2\": name, k (instead of final.k), seed, budget, core_mode, and tokens to train on (a "
+                + "commas, \"random,name=other,seed=2\": name, k (instead of final.k), seed, budget, core_mode, core_rate, and tokens to train on (a "
                 + "number, or total-compute: as many as all cycles and a final SAE see). auto: [dmsae, baseline]."),
         RecipeKey("final.k", \.finalK, "Total L0 of the final SAEs, each trial once at each; auto: train.k."),
         RecipeKey(
@@ -171,8 +194,18 @@ extension Recipe {
     var recorded: [String: String] {
         var settings = Dictionary(uniqueKeysWithValues: settings)
         if hook == nil { settings["hook"] = nil }
-        for key in isLive ? ["harvest.tokens"] : ["harvest.live", "harvest.buffer"] { settings[key] = nil }
+        for key in isLive ? ["harvest.tokens", "harvest.seed"] : ["harvest.live", "harvest.buffer"] {
+            settings[key] = nil
+        }
+        if harvestSeed == nil { settings["harvest.seed"] = nil }
         if seeds == 1 { settings["seeds"] = nil }
+        for (key, isGiven) in [
+            ("distill.core_rate", coreRate != nil), ("distill.non_core", nonCore != .fresh),
+            ("distill.steps", cycleSteps != nil), ("distill.stop_at", stopAt != nil),
+        ] where !isGiven {
+            settings[key] = nil
+        }
+        if candidates == .inner { settings["score.candidates"] = nil }
         return settings
     }
 }

@@ -78,7 +78,9 @@ extension Recipe {
     ) throws {
         for (key, value) in mapping {
             let name = prefix + (key.scalar?.string ?? "")
-            if let section = value.mapping, Self.keys.contains(where: { $0.name.hasPrefix(name + ".") }) {
+            if name == RecipeGrid.section {
+                grid = try RecipeGrid(value)
+            } else if let section = value.mapping, Self.keys.contains(where: { $0.name.hasPrefix(name + ".") }) {
                 try read(section, prefix: name + ".", path: path, &seen)
             } else if Self.keys.contains(where: { $0.name.hasPrefix(name + ".") }) {
                 throw DistillationError.badValue(

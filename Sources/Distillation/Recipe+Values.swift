@@ -155,6 +155,8 @@ extension AggregateScope: RecipeValue {}
 extension CoreDecoderStart: RecipeValue {}
 extension CoreBiasStart: RecipeValue {}
 extension CoreMode: RecipeValue {}
+extension NonCoreStart: RecipeValue {}
+extension CandidateScope: RecipeValue {}
 
 extension Node {
     /// A scalar's number. 300_000 and 300000 are both numbers in YAML 1.1; 060 is 48 there and 60 in YAML 1.2, so it is none.

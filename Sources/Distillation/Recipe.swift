@@ -9,6 +9,8 @@ import TensorFiles
 public struct Recipe: Sendable {
     /// Keys that a file or an option named.
     var given: Set<String> = []
+    /// What the file is to be swept over; no setting of a run.
+    public internal(set) var grid: RecipeGrid?
     /// Seed of everything drawn at random.
     public var seed = 1
     /// How many seeds, from `seed` on, cycles and trials are repeated with.
@@ -45,6 +47,8 @@ public struct Recipe: Sendable {
     public var sequences = 8
     /// Tokens to harvest.
     public var harvestTokens = 300_000
+    /// Seed by which the rows of a store are shuffled; nil for `seed`.
+    public var harvestSeed: Int?
     /// Whether the model makes activations as trainings need them, and nothing is stored.
     public var isLive = false
     /// Tokens that live trainings shuffle at a time.
@@ -87,6 +91,8 @@ public struct Recipe: Sendable {
     public var over = AggregateScope.all
     /// Aggregates signed scores, not absolute ones.
     public var signed = false
+    /// Which latents cores are selected from.
+    public var candidates = CandidateScope.inner
     /// τ in (0, 1]: the share of all attribution that a core has.
     public var tau = 0.9
     /// T, cycles after cycle 0.
@@ -95,6 +101,14 @@ public struct Recipe: Sendable {
     public var cycle0: String?
     /// How core latents are selected while distilling.
     public var coreMode = CoreMode.dense
+    /// Share of tokens at which each latent of a dense core is held; nil to leave them alone.
+    public var coreRate: Double?
+    /// How the latents outside of the core start.
+    public var nonCore = NonCoreStart.fresh
+    /// Steps of the SAEs of cycles; nil for `steps`.
+    public var cycleSteps: Int?
+    /// Jaccard of a core with the last one at which cycles end before `cycles`; nil for never.
+    public var stopAt: Double?
     /// How the core's decoder rows start.
     public var coreDecoder = CoreDecoderStart.random
     /// How the core's b_enc starts.
@@ -154,8 +168,25 @@ public struct Recipe: Sendable {
     /// What is explained.
     public var hookPoint: HookPoint { hook ?? .residPost(layer) }
 
+    /// Seed by which the rows of a store are shuffled.
+    var resolvedHarvestSeed: Int { harvestSeed ?? seed }
+
     /// k of the final SAEs.
     public var resolvedFinalK: [Double] { finalK ?? [k] }
+
+    /// Steps of the SAEs of cycles.
+    public var resolvedCycleSteps: Int { cycleSteps ?? steps }
+
+    /// Whether this is the last cycle of its seed.
+    func isLast(_ cycle: CycleRecord) -> Bool {
+        cycle.cycle == cycles || Self.isStable(cycle, stopAt: stopAt)
+    }
+
+    /// Whether a core is enough like the last one for cycles to end.
+    static func isStable(_ cycle: CycleRecord, stopAt: Double?) -> Bool {
+        guard let stopAt, let jaccard = cycle.jaccard else { return false }
+        return jaccard >= stopAt
+    }
 
     /// How core latents of the final SAEs are selected.
     var resolvedFinalCoreMode: CoreMode { finalCoreMode ?? coreMode }
@@ -169,6 +200,7 @@ public struct Recipe: Sendable {
         }
         try check("sae.width", width, width >= 1, "at least 1 latent")
         try check("seed", seed, seed >= 0, "0 or more")
+        try check("harvest.seed", resolvedHarvestSeed, resolvedHarvestSeed >= 0, "0 or more")
         try check("seeds", seeds, (1...1000).contains(seeds), "between 1 and 1000")
         try check("seed", seed, seeds == 1 || seed < 1 << 53, "below 2^53 where there are several")
         try check("layer", layer, layer >= 0, "0 or more")
@@ -209,13 +241,21 @@ public struct Recipe: Sendable {
         _ = try Aggregate(aggregate)
         try check("train.steps", steps, steps >= 2, "at least 2, or the threshold is never set")
         let layout = try inOwnWords { try PrefixLayout(groups: resolvedGroups, width: width) }
-        let plan = try plan(k: k, key: "train.k", cycleBudget, layout)
+        try check("distill.core_rate", coreRate ?? 0, coreRate.map { $0 > 0 && $0 < 1 } ?? true, "between 0 and 1")
+        try check(
+            "distill.core_rate", coreRate ?? 0, coreRate == nil || coreMode == .dense,
+            "left out: latents of a sparse core (distill.core_mode) are held by the budget")
+        try check("distill.stop_at", stopAt ?? 1, stopAt.map { $0 > 0 && $0 <= 1 } ?? true, "above 0 and at most 1")
+        try check(
+            "distill.steps", resolvedCycleSteps, resolvedCycleSteps >= 2, "at least 2, or the threshold is never set")
+        let plan = try plan(k: k, key: "train.k", cycleBudget, layout, steps: resolvedCycleSteps)
         for value in resolvedFinalK {
             _ = try self.plan(k: value, key: finalK == nil ? "train.k" : "final.k", finalBudget, layout)
         }
         try check(
-            "train.threshold_start", plan.thresholdStart, plan.thresholdStart < steps - 1,
-            "at most train.steps - 2 (\(steps - 2)), or the threshold is never set")
+            "train.threshold_start", plan.thresholdStart, plan.thresholdStart < resolvedCycleSteps - 1,
+            "at most \(cycleSteps == nil ? "train.steps" : "distill.steps") - 2 (\(resolvedCycleSteps - 2)), or the threshold is "
+                + "never set")
         try validateTrials(layout)
     }
 

@@ -109,6 +109,10 @@ package final class LaneArithmetic: StepArithmetic {
     package var preparesAhead: Bool { false }
     package func prepare(_ x: Matrix) {}
 
+    package func setCoreBias(_ biases: [Float]) {
+        sae.encoderBias.elements.update(from: biases, count: biases.count)
+    }
+
     // It computes with the state's own matrices.
     package func decoderBiasChanged() {}
     package func export() {}

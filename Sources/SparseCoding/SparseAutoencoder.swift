@@ -67,6 +67,21 @@ public final class SparseAutoencoder: @unchecked Sendable {
         }
     }
 
+    /// Puts in the place of the latents outside of the core, and of b_dec, those of a trained SAE that reads raw activations, without
+    /// `selected`, which are as many as the core: in their order, so that most stay in their group. `inputScale` is what activations
+    /// are divided by from here on.
+    public func continueNonCore(of last: SparseAutoencoder, except selected: [Int], inputScale s: Float) {
+        precondition(
+            last.dIn == dIn && last.dSAE == dSAE && Set(selected).count == layout.coreCount, "an SAE of another shape")
+        let left = Set(0..<dSAE).subtracting(selected).sorted()
+        for (j, source) in zip(layout.coreCount..<dSAE, left) {
+            encoder.row(j).update(from: last.encoder.row(source), count: dIn)
+            decoder.row(j).update(from: last.decoder.row(source), count: dIn)
+            encoderBias[j] = last.encoderBias[source] / s
+        }
+        for i in 0..<dIn { decoderBias[i] = last.decoderBias[i] / s }
+    }
+
     /// Overwrites the encoder vectors of the first latents, norms kept.
     public func replaceCoreEncoder(_ core: Matrix) {
         precondition(core.rows == layout.coreCount && core.columns == dIn, "core of \(core.rows) × \(core.columns)")
@@ -103,6 +118,14 @@ public enum CoreMode: String, Sendable, Codable, CaseIterable {
     case dense
     /// They compete like the others (the paper's appendix E).
     case sparse
+}
+
+/// How the latents outside of a core start.
+public enum NonCoreStart: String, Sendable, Codable, CaseIterable {
+    /// Drawn from the seed.
+    case fresh
+    /// As those of the last cycle's SAE that were not selected.
+    case warm
 }
 
 /// How b_enc of a frozen core starts.

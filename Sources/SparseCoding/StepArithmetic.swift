@@ -53,6 +53,9 @@ package protocol StepArithmetic: AnyObject {
     /// Takes over b_dec of the state's SAE, which was changed.
     func decoderBiasChanged() throws
 
+    /// Puts these in the place of b_enc of the first latents.
+    func setCoreBias(_ biases: [Float]) throws
+
     /// Brings parameters and moments into the matrices of the state that this began from, which are stale in between
     /// unless they are what it computes with.
     func export() throws

@@ -34,6 +34,7 @@ public final class Trainer {
     package let arithmetic: any StepArithmetic
     /// [F] entries above 0 of each latent in the last batch.
     private var active: [Int32]
+    private var coreRate: CoreRate?
     /// Called at the end of each phase, for benchmarks.
     package var onPhase: ((TrainingPhase) -> Void)?
 
@@ -57,7 +58,7 @@ public final class Trainer {
 
     /// A trainer at step 0; `frozenCount` encoder rows stay as they are (the core's).
     ///
-    /// - Throws: what the device throws; lanes never do.
+    /// - Throws: `SparseCodingError.badSetting` for a core rate without a dense core; what the device throws; lanes never do.
     package convenience init(
         _ sae: SparseAutoencoder, plan: TrainingPlan, rule: any SparsityRule, frozenCount: Int? = nil,
         tokensSinceFired: [Int]? = nil, on device: any TrainingDevice = Lanes.shared
@@ -81,6 +82,12 @@ public final class Trainer {
             plan: plan, rule: rule, learned: rule.learning.map { LearnedGradients($0, latents: state.sae.dSAE) },
             frozenCount: self.frozenCount)
         active = [Int32](repeating: 0, count: state.sae.dSAE)
+        if let rate = plan.coreRate, state.sae.exemptCore.isEmpty {
+            throw SparseCodingError.badSetting(
+                name: "core-rate", value: "\(rate)",
+                wanted: "left out where there is no dense core; the budget holds the others")
+        }
+        coreRate = CoreRate(plan, state.sae)
         arithmetic = try device.arithmetic(state, setting)
     }
 
@@ -112,6 +119,10 @@ public final class Trainer {
         var record = try computeGradients(x, projecting: true, preparing: next)
         let clip = min(1, plan.clipNorm / (record.gradientNorm + 1e-6))
         try arithmetic.update(AdamStep(plan, time: step + 1, learningRate: record.learningRate, clip: clip))
+        if coreRate != nil {
+            coreRate?.follow(active, rows: x.rows)
+            try coreRate.map { try arithmetic.setCoreBias($0.biases) }
+        }
         if let learned {
             state.learned.update(
                 learned.rule.tensors, learned.tensors, time: step + 1, learningRate: record.learningRate, plan: plan)

@@ -30,6 +30,8 @@ public struct TrainingSettings: Sendable {
     public var allowsStarvation = false
     /// How b_dec starts.
     public var decoderBiasStart: DecoderBiasStart = .geometricMedian
+    /// Share of tokens at which each latent of a dense core is held, in (0, 1); nil to leave them alone.
+    public var coreRate: Double?
 
     /// Settings with every default.
     public init(k: Double, batchSize: Int, steps: Int) {
@@ -90,6 +92,8 @@ public struct TrainingPlan: Sendable, Codable, Equatable {
     public let allowsStarvation: Bool
     /// How b_dec starts.
     public let decoderBiasStart: DecoderBiasStart
+    /// Share of tokens at which each latent of a dense core is held; nil where they are left alone.
+    public let coreRate: Double?
     /// Adam's β₁, in [0, 1).
     public let beta1: Double
     /// Adam's β₂, in [0, 1).
@@ -155,6 +159,8 @@ public struct TrainingPlan: Sendable, Codable, Equatable {
         budget = settings.budget
         allowsStarvation = settings.allowsStarvation
         decoderBiasStart = settings.decoderBiasStart
+        coreRate = settings.coreRate
+        try Self.check("core-rate", coreRate ?? 0, coreRate.map { $0 > 0 && $0 < 1 } ?? true, "between 0 and 1")
         (beta1, beta2, epsilon, clipNorm) = (0.9, 0.999, 1e-8, 1)
     }
 

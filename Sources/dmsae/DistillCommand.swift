@@ -99,21 +99,15 @@ struct DistillCommand: ParsableCommand {
             ? String(last[..<(last.lastIndex(of: ".") ?? last.endIndex)]) : last
     }
 
-    /// The text of a bundled recipe; nil for the name of none.
-    static func bundled(_ name: String) -> String? {
-        let recipes = [
-            "demo": PackageResources.demo_yaml, "gemma3": PackageResources.gemma3_yaml,
-            "paper-gemma-2-2b": PackageResources.paper_gemma_2_2b_yaml,
-        ]
-        return recipes[name].map { String(decoding: $0, as: UTF8.self) }
-    }
-
     private func loadRecipe() throws -> Recipe {
         var result: Recipe
-        if let own = Self.bundled(recipe) {
+        if let own = BundledRecipe.text(named: recipe) {
             result = try Recipe(yaml: own, path: recipe)
         } else {
             result = try Recipe(contentsOf: recipe)
+        }
+        guard result.grid == nil else {
+            throw ValidationError("\(recipe) is to be run over a grid; use dmsae sweep \(recipe)")
         }
         for assignment in set { try result.set(assignment) }
         return result

@@ -73,7 +73,12 @@ struct EvalCommand: ParsableCommand {
         place.warn(explainedVariance: record.explained_variance)
         let json = try JSONRecord.text(record)
         if output.json { return print(json) }
-        let values = try JSONValue(parsing: json).object ?? [:]
+        var values = try JSONValue(parsing: json).object ?? [:]
+        for (name, part) in values {
+            guard let members = part.object else { continue }
+            values[name] = nil
+            for (member, value) in members { values[name + "." + member] = value }
+        }
         let width = values.keys.map(\.count).max() ?? 0
         for (name, value) in values.sorted(by: { $0.key < $1.key }) {
             let number =

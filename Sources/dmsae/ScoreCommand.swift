@@ -32,7 +32,7 @@ struct ScoreCommand: ParsableCommand {
             valueName: "GiB"))
     var scoreMemory = 2.0
     @Option(help: "Candidates: the spliced prefix, or all latents.")
-    var candidates: Candidates = .inner
+    var candidates = CandidateScope.inner
     @Flag(
         help: ArgumentHelp(
             "Write every token too: per_token [B, T, m], the scores, or of ablation loss_delta_per_token [m, B, T-1], what the "
@@ -87,8 +87,6 @@ struct ScoreCommand: ParsableCommand {
     }
 
     enum CrashPolicy: String, ExpressibleByArgument, CaseIterable { case stop, skip }
-
-    enum Candidates: String, ExpressibleByArgument, CaseIterable { case inner, all }
 
     func validate() throws {
         if shard != nil && checkpoint == nil { throw ValidationError("--shard needs --checkpoint, the file to write") }

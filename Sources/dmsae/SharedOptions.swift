@@ -173,3 +173,4 @@ extension DecoderBiasStart: ExpressibleByArgument {}
 extension CoreDecoderStart: ExpressibleByArgument {}
 extension CoreBiasStart: ExpressibleByArgument {}
 extension CoreMode: ExpressibleByArgument {}
+extension CandidateScope: ExpressibleByArgument {}

@@ -57,6 +57,11 @@ struct TrainCommand: ParsableCommand {
     var corePrefixLoss = false
     @Option(help: "b_enc of the core starts at 0, or as it was where the core was selected.")
     var coreBias: CoreBiasStart = .fresh
+    @Option(
+        help:
+            "Hold each latent of a dense core at this share of tokens by its b_enc; without it most come to fire on nearly all."
+    )
+    var coreRate: Double?
     @Option(help: "Decoder rows of the core start as random unit rows, or as the encoder vector at unit norm.")
     var coreDecoderInit: CoreDecoderStart = .random
     @Option(help: "What a dense core may use of the budget.")
@@ -265,6 +270,7 @@ struct TrainCommand: ParsableCommand {
         settings.deadAfterTokens = deadAfter
         settings.budget = budget
         settings.allowsStarvation = allowStarvation
+        settings.coreRate = coreRate
         settings.decoderBiasStart = bDecInit ?? (self.`init` == nil ? .geometricMedian : .keep)
         return settings
     }

@@ -30,6 +30,7 @@ import Testing
         /// Whole numbers: sums are exact, and many are equal.
         var isWhole = false
         var subtractsDecoderBias = true
+        var coreRate: Double?
     }
 
     static let cases = [
@@ -66,6 +67,7 @@ import Testing
         Case(testDescription: "jumprelu", rule: "jumprelu"),
         Case(testDescription: "jumprelu and a dense core", core: 5, rule: "jumprelu"),
         Case(testDescription: "jumprelu and dead latents", rule: "jumprelu", deadEvery: 3),
+        Case(testDescription: "dense core at a rate", core: 5, coreRate: 0.2),
         Case(testDescription: "b_dec is not subtracted", subtractsDecoderBias: false),
     ]
 
@@ -112,6 +114,7 @@ import Testing
         settings.auxiliaryCount = c.auxiliaryCount
         settings.auxiliaryWeight = 0.7
         settings.decoderBiasStart = .keep
+        settings.coreRate = c.coreRate
         let plan = try TrainingPlan(settings, dIn: c.dIn, layout: sae.layout)
         let silent = (0..<sae.dSAE).map { isDead($0, c) ? 20_000 : 0 }
         return try Trainer(sae, plan: plan, rule: try rule(c.rule), tokensSinceFired: silent, on: device)

@@ -70,6 +70,42 @@ import Testing
                 + "distill.tau=0.3,0.7")
     }
 
+    /// A recipe that says what it is over, then one that goes on from what the first has made.
+    @Test func aRecipeIsSweptAsItSaysAndAnotherSweepTakesItsStepsOver() throws {
+        let text = String(decoding: contents(of: recipe), as: UTF8.self)
+        let grid = folder.file("grid.yaml")
+        try AtomicFile.write(text + "\nsweep:\n  over: ['distill.tau=0.3,0.6']\n", to: grid)
+        try fail(["distill", grid, "--out", folder.file("run")], status: 64, saying: "use dmsae sweep \(grid)")
+        try succeed(["sweep", grid, "--out", folder.file("first"), "--quiet"])
+        let second = ["sweep", recipe, "--over", "final.k=[8],[16]", "--set", "distill.tau=0.6", "--out"]
+        let printed = try succeed(second + [folder.file("second"), "--from", folder.file("first"), "--dry-run"])
+        #expect(printed.contains("shared: 0 of 2 harvests are made, 4 of 10 trainings"))
+        try succeed(second + [folder.file("second"), "--from", folder.file("first"), "--quiet"])
+        try succeed(second + [folder.file("alone"), "--quiet"])
+        for name in ["store/store.json", "cycle-2/sae/sae_weights.safetensors"] {
+            #expect(inode("second/point-0000/" + name) == inode("first/point-0001/" + name), "\(name)")
+        }
+        let (found, wanted) = (try files("second"), try files("alone"))
+        #expect(found.keys.sorted() == wanted.keys.sorted())
+        for (name, bytes) in wanted where name != "sweep.json" { expectSame(found[name] ?? [], bytes, name) }
+        try fail(
+            second + [folder.file("third"), "--from", folder.path],
+            saying: "\(folder.path) holds no sweep (sweep.json)")
+    }
+
+    @Test(arguments: ["core-modes", "tau", "k", "finals", "candidates", "core-rate", "cycle-length"])
+    func anExperimentThatComesAlongIsAGrid(_ name: String) throws {
+        try fail(["distill", name], status: 64, saying: "use dmsae sweep \(name)")
+        try fail(["sweep", name], status: 64, saying: "give the folder of the sweep: --out FOLDER")
+        let model = folder.file("llama")
+        let printed = try succeed([
+            "sweep", name, "--dry-run", "--set", "model=\(tiny.model)", "--set", "text=\(tiny.text)", "--set",
+            "layer=1",
+            "--set", "harvest.tokens=65536", "--set", "context=16",
+        ])
+        #expect(printed.contains("shared: 1 of ") && printed.contains("seed=1,2,3"), "\(model)")
+    }
+
     @Test func cyclesAreSharedByPointsThatDifferInTheirEndAlone() throws {
         try succeed([
             "sweep", recipe, "--over", "final.k=[8],[16]", "--out", folder.file("out"), "--quiet", "--jobs", "2",

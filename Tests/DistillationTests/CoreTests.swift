@@ -72,7 +72,7 @@ import Testing
     /// A cycle that shows no sign of failure, with some of its numbers replaced.
     private func cycle(
         _ number: Int = 2, coreSize: Int = 20, carriedOver: Int = 10, frozen: Int = 25, l0Core: Double = 12,
-        l0: Double = 70, variance: Double = 0.8, dead: Int = 100
+        l0: Double = 70, variance: Double = 0.8, dead: Int = 100, aboveHalf: Int = 12
     ) throws -> CycleRecord {
         let folder = TemporaryFolder()
         let json = """
@@ -83,7 +83,8 @@ import Testing
               "evaluation": {"tokens": 10, "ce_loss_without_sae": 3, "ce_loss_with_sae": 4,
                "ce_loss_with_ablation": 9, "ce_loss_score": 0.8, "explained_variance": \(variance),
                "explained_variance_legacy": 0.8, "l0": \(l0), "l0_core": \(l0Core), "l0_non_core": \(l0 - l0Core),
-               "cossim": 0.9, "l2_ratio": 0.9, "relative_reconstruction_bias": 1, "frac_alive": 0.9}}}
+               "cossim": 0.9, "l2_ratio": 0.9, "relative_reconstruction_bias": 1, "frac_alive": 0.9,
+               "firing_core": {"latents": 25, "alive": 25, "mean": 0.5, "median": 0.4, "above_half": \(aboveHalf)}}}}
             """
         try AtomicFile.write(json, to: folder.file("cycle.json"))
         return try JSONRecord.read(CycleRecord.self, from: folder.file("cycle.json"))
@@ -117,6 +118,11 @@ import Testing
         #expect(
             try found(cycle(variance: 0.39)) == [
                 "cycle 2: reconstruction collapsed (explained variance 0.390, 0.800 in cycle 0)"
+            ])
+        #expect(
+            try found(cycle(aboveHalf: 13)) == [
+                "cycle 2: 13 of 25 core latents fire on more than half of the tokens: these are directions, not features; hold "
+                    + "them at a rate (core_rate), or let them compete (core_mode sparse)"
             ])
         #expect(
             try found(cycle(dead: 501)) == [

@@ -243,6 +243,92 @@ import Testing
         #expect(try SAEFolder.read(folder.file("run/final/k-20/baseline")).sae.layout.prefixes.count == 2)
     }
 
+    @Test func cyclesAreAsShortAsTheRecipeSaysAndFinalSAEsAreNot() throws {
+        var short = recipe
+        (short.cycleSteps, short.finalK) = (15, [20])
+        try short.set("final.trials=[dmsae, {core: none, name: long, tokens: total-compute}]")
+        let record = try distillation("run", short).distillOnce(resuming: false)
+        #expect(record.cycles.map { $0.sae.lastStep?.step } == [14, 14, 14])
+        #expect(record.trials.map { $0.sae.lastStep?.step } == [39, 3 * 15 + 40 - 1])
+        #expect(try SAEFolder.read(folder.file("run/cycle-1/sae")).1.steps == 15)
+    }
+
+    @Test func cyclesEndWithTheFirstCoreThatIsAlikeEnough() throws {
+        var open = recipe
+        open.cycles = 5
+        let whole = try distillation("open", open).distillOnce(resuming: false)
+        let alike = try whole.cycles.compactMap { try #require($0.cycle == 0 ? 1 : $0.jaccard) }
+        // Some cycle before the last is the most alike so far.
+        let least = try #require(alike[1...4].max())
+        let last = try #require((1...4).first { alike[$0] >= least })
+        open.stopAt = least
+        let record = try distillation("run", open).distillOnce(resuming: false)
+        #expect(record.cycles == Array(whole.cycles[...last]) && record.coreSize == record.cycles[last].carriedOver)
+        #expect(!exists(folder.file("run/cycle-\(last + 1)")))
+        let stable = try JSONRecord.read(Core.self, from: folder.file("run/final/core.json"))
+        #expect(stable.cycle == last)
+        // What reads it back knows that it is done.
+        let steps = try FinishedSteps(folder: folder.file("run"))
+        #expect(steps.seeds[0].stableCore?.latents == stable.latents && steps.seeds[0].trials == record.trials)
+        #expect(try distillation("run", open).distillOnce(resuming: true) == record)
+    }
+
+    @Test func aWarmCycleGoesOnFromTheLastOne() throws {
+        var warm = recipe
+        (warm.nonCore, warm.learningRate, warm.finalK) = (.warm, 1e-12, [20])
+        _ = try distillation("run", warm).distillOnce(resuming: false)
+        let (last, next) = (
+            try SAEFolder.read(folder.file("run/cycle-0/sae")).sae, try SAEFolder.read(folder.file("run/cycle-1/sae"))
+        )
+        let core = try JSONRecord.read(Core.self, from: folder.file("run/cycle-0/core.json")).latents.map(\.index)
+        let left = (0..<128).filter { !core.contains($0) }
+        // Divided and multiplied by the input scale, and moved by forty updates of 1e-12; rows to unit norm.
+        for (j, source) in zip(core.count..<128, left) {
+            checkClose(
+                next.sae.encoder.copy(rows: j..<j + 1).values,
+                last.encoder.copy(rows: source..<source + 1).values.map(Double.init), tolerance: 1e-6, "W_enc \(j)")
+            checkClose(
+                next.sae.decoder.copy(rows: j..<j + 1).values,
+                last.decoder.copy(rows: source..<source + 1).values.map(Double.init), tolerance: 1e-6, "W_dec \(j)")
+        }
+        checkClose(next.sae.decoderBias.values, last.decoderBias.values.map(Double.init), tolerance: 1e-6, "b_dec")
+        #expect(next.1.settings?["non-core start"] == "warm" && next.1.plan?.decoderBiasStart == .keep)
+        // Final SAEs begin anew.
+        let final = try SAEFolder.read(folder.file("run/final/k-20/dmsae")).1
+        #expect(final.settings?["non-core start"] == nil && final.plan?.decoderBiasStart == .geometricMedian)
+    }
+
+    @Test func aCoreIsHeldAtItsRateInCyclesAndFinalSAEs() throws {
+        var held = recipe
+        // Most candidates are selected: a core at so low a rate loses its place otherwise.
+        (held.coreRate, held.steps, held.finalK, held.tau) = (0.2, 120, [20], 0.95)
+        try held.set(
+            "final.trials=[dmsae, baseline, {core: distilled, name: free, core_mode: sparse}, {core: random, core_rate: 0.4}]"
+        )
+        let record = try distillation("run", held).distillOnce(resuming: false)
+        for cycle in record.cycles.dropFirst() {
+            // On other text than it was trained on.
+            #expect(abs(cycle.sae.evaluation.l0_core / Double(cycle.sae.frozenCore) - 0.2) < 0.08, "\(cycle.cycle)")
+        }
+        #expect(record.trials.map(\.trial.coreRate) == [0.2, nil, nil, 0.4])
+        let random = record.trials[3].sae
+        #expect(abs(random.evaluation.l0_core / Double(random.frozenCore) - 0.4) < 0.12)
+        #expect(record.cycles[0].sae.evaluation.firing_core == nil)
+        #expect(record.cycles[1].sae.evaluation.firing_core?.latents == record.cycles[0].coreSize)
+    }
+
+    @Test func candidatesAreAllLatentsWhereTheRecipeSaysSo() throws {
+        var all = recipe
+        (all.candidates, all.finalK) = (.all, [20])
+        let record = try distillation("run", all).distillOnce(resuming: false)
+        #expect(record.cycles.map(\.candidates) == [128, 128, 128])
+        let core = try JSONRecord.read(Core.self, from: folder.file("run/cycle-0/core.json"))
+        #expect(core.latents.contains { $0.index >= 48 } && core.origin?["candidates"] == "all")
+        _ = try distillation("inner", recipe).distillOnce(resuming: false)
+        #expect(
+            try JSONRecord.read(Core.self, from: folder.file("inner/cycle-0/core.json")).origin?["candidates"] == nil)
+    }
+
     // MARK: Run folders
 
     @Test func aFolderInUseIsNotOverwritten() throws {

@@ -28,6 +28,7 @@ import Testing
         recipe.context = 128
         recipe.sequences = 2
         recipe.harvestTokens = 5000
+        recipe.harvestSeed = 8
         recipe.isLive = true
         recipe.buffer = 6000
         recipe.width = 64
@@ -52,7 +53,12 @@ import Testing
         recipe.tau = 0.75
         recipe.cycles = 3
         recipe.cycle0 = "sae"
+        recipe.candidates = .all
         recipe.coreMode = .sparse
+        recipe.coreRate = 0.25
+        recipe.nonCore = .warm
+        recipe.cycleSteps = 7
+        recipe.stopAt = 0.9
         recipe.coreBias = .transfer
         recipe.corePrefixLoss = true
         recipe.finalCoreMode = .dense
@@ -163,6 +169,61 @@ import Testing
         ] { #expect(text(yaml) == "recipe key \(key) is \"\(value)\"; it must be \(wanted)\(octal)") }
         let recipe = try Recipe(yaml: "layer: 0\ntrain: {k: 0.5, steps: 1_000}\n", path: "r.yaml")
         #expect(recipe.layer == 0 && recipe.k == 0.5 && recipe.steps == 1000)
+    }
+
+    @Test func aRecipeSaysWhatItIsToBeSweptOver() throws {
+        let recipe = try Recipe(
+            yaml: "train: {k: 8}\nsweep:\n  over: ['distill.tau=0.5,0.7', 'final.k=[8],[16, 32]']\n  seeds: 3\n",
+            path: "r.yaml")
+        let grid = try #require(recipe.grid)
+        #expect(grid.seeds == 3 && grid.axes.map(\.key) == ["distill.tau", "final.k"])
+        #expect(grid.axes[1].values == ["[8]", "[16, 32]"])
+        #expect(try Recipe(yaml: "train: {k: 8}", path: "r.yaml").grid == nil)
+        #expect(text("sweep: 3") == "recipe key sweep is \"3\"; it must be over and seeds")
+        #expect(text("sweep: {seeds: 0}") == "recipe key sweep.seeds is \"0\"; it must be between 1 and 10000")
+        #expect(text("sweep: {jobs: 2}").hasPrefix("recipe key \"sweep.jobs\" does not exist"))
+        #expect(text("sweep: {over: [distill.tau]}").hasPrefix("--over distill.tau: it is not KEY=VALUE,VALUE,…"))
+    }
+
+    @Test func whatDoesNotGoTogetherIsRefused() throws {
+        func refused(_ settings: String...) -> String {
+            message {
+                var recipe = Recipe()
+                for setting in settings { try recipe.set(setting) }
+                try recipe.validate()
+            }
+        }
+        #expect(
+            refused("distill.core_rate=1") == "recipe key distill.core_rate is \"1.0\"; it must be between 0 and 1")
+        #expect(
+            refused("distill.core_rate=0.1", "distill.core_mode=sparse")
+                == "recipe key distill.core_rate is \"0.1\"; it must be left out: latents of a sparse core (distill.core_mode) are held "
+                + "by the budget")
+        #expect(
+            refused("distill.stop_at=1.5") == "recipe key distill.stop_at is \"1.5\"; it must be above 0 and at most 1")
+        #expect(
+            refused("distill.steps=1")
+                == "recipe key distill.steps is \"1\"; it must be at least 2, or the threshold is never set")
+        #expect(
+            refused("distill.steps=100", "train.threshold_start=200")
+                == "recipe key train.threshold_start is \"200\"; it must be at most distill.steps - 2 (98), or the threshold is never set"
+        )
+        #expect(
+            refused("distill.stop_at=0.9", "final.trials=[{core: none, tokens: total-compute}]")
+                == "recipe key final.trials (baseline) tokens is \"total-compute\"; it must be a number, since distill.stop_at leaves open "
+                + "how many cycles there are")
+        #expect(
+            refused("distill.stop_at=0.9", "final.trials=[\"cycle:2\"]")
+                == "recipe key final.trials (cycle-2) core is \"cycle:2\"; it must be cycle:0 or cycle:1, since distill.stop_at may end "
+                + "them there")
+        #expect(
+            refused("final.trials=[{core: distilled, core_mode: sparse, core_rate: 0.1}]")
+                == "recipe key final.trials (dmsae) core_rate is \"0.1\"; it must be left out where there is no dense core"
+        )
+        #expect(
+            refused("final.trials=[{core: random, core_rate: 2}]")
+                == "recipe key final.trials (random) core_rate is \"2.0\"; it must be between 0 and 1")
+        #expect(refused("harvest.seed=-1") == "recipe key harvest.seed is \"-1\"; it must be 0 or more")
     }
 
     @Test func aSectionIsNotSetAsAWhole() {

@@ -1,4 +1,5 @@
 import Distillation
+import TensorFiles
 import TestSupport
 import Testing
 
@@ -58,12 +59,16 @@ import Testing
         ("distill.core_mode", [2, 2, 2, 4]), ("distill.core_decoder_init", [2, 2, 2, 4]), ("final.k", [2, 2, 2, 2]),
         ("final.budget", [2, 2, 2, 2]), ("train.k", [2, 4, 4, 4]), ("train.sparsity", [2, 4, 4, 4]),
         ("evaluate.tokens", [2, 4, 4, 4]), ("layer", [4, 4, 4, 4]), ("text", [4, 4, 4, 4]),
+        ("distill.steps", [2, 4, 4, 4]), ("score.candidates", [2, 2, 4, 4]),
+        ("distill.core_rate", [2, 2, 2, 4]), ("distill.non_core", [2, 2, 2, 4]), ("distill.stop_at", [2, 2, 2, 4]),
     ]) func whatIsSharedFollowsFromTheKeysThatAStepDependsOn(_ key: String, _ counts: [Int]) throws {
         let values = [
             "distill.tau": "0.2,0.3", "score.aggregate": "mean,max", "distill.cycles": "2,3",
             "distill.core_mode": "dense,sparse", "distill.core_decoder_init": "random,encoder", "final.k": "8,16",
             "final.budget": "total,non-core", "train.k": "8,16", "train.sparsity": "topk,batchtopk",
-            "evaluate.tokens": "512,1024", "layer": "1,2", "text": "a,b",
+            "evaluate.tokens": "512,1024", "layer": "1,2", "text": "a,b", "distill.steps": "9,10",
+            "score.candidates": "inner,all", "distill.core_rate": "0.1,0.2", "distill.non_core": "fresh,warm",
+            "distill.stop_at": "0.8,0.9",
         ]
         let points = try sweep(["\(key)=\(values[key] ?? "")"], seeds: 2).points()
         let work = SweepWork(points)
@@ -73,6 +78,65 @@ import Testing
             #expect(work.sharing(step, with: points[0].recipe).first == 0)
             #expect(!work.sharing(step, with: points[0].recipe).contains(1))
         }
+    }
+
+    @Test func seedsShareAHarvestThatHasASeedOfItsOwn() throws {
+        let apart = SweepWork(try sweep(["distill.tau=0.2,0.3"], seeds: 3).points())
+        #expect(apart.count(.harvest) == 3 && apart.count(.firstTraining) == 3)
+        let shared = SweepWork(
+            try Sweep(
+                name: "r", recipe: "seed: 5", assignments: ["harvest.seed=5"], over: [SweepAxis("distill.tau=0.2,0.3")],
+                seeds: 3, lanes: 1
+            ).points())
+        #expect(shared.count(.harvest) == 1 && shared.count(.firstTraining) == 3)
+    }
+
+    @Test func aRecipesOwnGridIsSweptUnlessItsKeysAreSettled() throws {
+        func axes(_ over: [String], _ assignments: [String] = [], seeds: Int? = nil) throws -> String {
+            try Sweep(
+                name: "r", recipe: "seed: 4\nsweep: {over: ['distill.tau=0.5,0.7', 'train.k=4,8'], seeds: 2}",
+                assignments: assignments, over: over.map { try SweepAxis($0) }, seeds: seeds, lanes: 1
+            ).axesText
+        }
+        #expect(try axes([]) == "distill.tau=0.5,0.7 train.k=4,8 seed=4,5")
+        #expect(try axes([], seeds: 1) == "distill.tau=0.5,0.7 train.k=4,8")
+        #expect(try axes(["train.k=16"], ["distill.tau=0.9"], seeds: 3) == "train.k=16 seed=4,5,6")
+        #expect(try axes(["seed=7,8"]) == "seed=7,8 distill.tau=0.5,0.7 train.k=4,8")
+        #expect(
+            message {
+                _ = try Sweep(name: "r", recipe: "seed: 4", assignments: [], over: [], lanes: 1)
+            } == "give the keys to sweep over, as --over distill.tau=0.3,0.5, or --seeds N")
+    }
+
+    @Test func stepsThatAnotherSweepHasMadeAreTakenOver() throws {
+        let folder = TemporaryFolder()
+        func begin(_ name: String, _ axis: String, from: [String] = []) throws -> Sweep {
+            let sweep = try Sweep(
+                name: "r", recipe: "seed: 5", assignments: [], over: [SweepAxis(axis)], lanes: 1, from: from)
+            try createFolder(folder.file(name))
+            return try sweep.open(in: folder.file(name))
+        }
+        let first = try begin("first", "distill.tau=0.2,0.3")
+        for mark in ["store/store.json", "cycle-0/done.json", "cycle-0/sae/done.json", "final/core.json"] {
+            let path = folder.file("first/point-0001/" + mark)
+            try createFolder(parentFolder(of: path))
+            try AtomicFile.write("{}", to: path)
+        }
+        let second = try begin("second", "distill.tau=0.3,0.4", from: [folder.file("first")])
+        let work = try second.work(), points = try second.points()
+        let donor = folder.file("first/point-0001")
+        #expect(
+            work.donors(of: points[0], in: folder.file("second"))
+                == Dictionary(
+                    uniqueKeysWithValues: SharedStep.allCases.map { ($0, donor) }))
+        #expect(
+            work.donors(of: points[1], in: folder.file("second")) == [.harvest: donor, .firstTraining: donor])
+        #expect(SharedStep.allCases.map { work.count($0) } == [0, 0, 1, 1])
+        #expect(work.trainings(of: points[0]).allSatisfy { $0.name.hasPrefix("final/") })
+        #expect(work.trainings(of: points[1]).first?.name == "cycle-1")
+        // What it is from is a part of what it is.
+        #expect(try Sweep(folder: folder.file("second")).from == [folder.file("first")] && first.from == nil)
+        #expect(message { _ = try begin("second", "distill.tau=0.3,0.4") }.contains("was started with --from = "))
     }
 
     @Test func aPointMakesTheTrainingsThatAreNobodyElses() throws {

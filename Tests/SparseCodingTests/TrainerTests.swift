@@ -104,6 +104,100 @@ import SparseCoding
         #expect(trainer.step == 60 && sae.threshold == nil, "a batch in which nothing is selected sets no threshold")
     }
 
+    /// b ← b + ‖w‖/√D · (r − n/B) exactly, whatever Adam made of b.
+    @Test func aStepMovesABiasOfTheCoreByWhatIsMissingOfItsRate() throws {
+        let sae = try smallSAE(dIn: 20, groups: [16, 48], core: 10)
+        let trainer = try Trainer(
+            sae,
+            plan: try plan(sae) {
+                $0.coreRate = 0.25
+                $0.warmupSteps = 0
+            }, rule: NaiveBatchTopK())
+        let (before, other) = (sae.encoderBias.values, sae.encoderBias[20]), x = batch(0)
+        let centered = Matrix(rows: 64, columns: 20)
+        // b_dec begins at the first batch's median, so what fires is known after the step alone.
+        _ = try trainer.update(x)
+        let began = sae.copy()
+        began.decoderBias.assign(geometricMedian(of: x))
+        try SparseEncoder().center(x, for: began, into: centered)
+        for j in 0..<10 {
+            let w = (0..<20).map { Double(sae.encoder[j, $0]) }
+            let firing = (0..<64).count { r in
+                zip(w, 0..<20).reduce(Double(before[j])) { $0 + $1.0 * Double(centered[r, $1.1]) } > 0
+            }
+            let gain = (w.reduce(0) { $0 + $1 * $1 } / 20).squareRoot()
+            let expected = Double(before[j]) + gain * (0.25 - Double(firing) / 64)
+            // One rounding to single precision.
+            #expect(abs(Double(sae.encoderBias[j]) - expected) < 1e-6, "latent \(j)")
+        }
+        #expect(sae.encoderBias[20] != other, "the others' are Adam's")
+    }
+
+    @Test func aCoreIsHeldAtItsRateHoweverItBegins() throws {
+        for bias: Float in [-3, 0, 3] {
+            let sae = try smallSAE(dIn: 20, groups: [16, 48], core: 10)
+            for j in 0..<10 { sae.encoderBias[j] = bias }
+            let trainer = try Trainer(
+                sae, plan: try plan(sae, steps: 300) { $0.coreRate = 0.1 }, rule: NaiveBatchTopK())
+            for step in 0..<250 { _ = try trainer.update(batch(step)) }
+            let rates = try (250..<300).map { try trainer.update(batch($0)).meanActiveCore / 10 }
+            // Fifty batches of 64 rows on ten latents: a standard error of .002, and the bias follows each batch.
+            #expect(abs(rates.reduce(0, +) / 50 - 0.1) < 0.01, "from \(bias)")
+        }
+    }
+
+    @Test func aRateIsHeldAcrossACheckpointToTheBit() throws {
+        func trained(_ cut: Int?) throws -> SparseAutoencoder {
+            let sae = try smallSAE(dIn: 20, groups: [16, 48], core: 10)
+            let plan = try plan(sae) { $0.coreRate = 0.2 }
+            var trainer = try Trainer(sae, plan: plan, rule: NaiveBatchTopK(), on: Lanes(count: 2))
+            for step in 0..<30 {
+                if step == cut {
+                    trainer = try Trainer(
+                        try trainer.exportedState(), plan: plan, rule: NaiveBatchTopK(), on: Lanes(count: 2))
+                }
+                _ = try trainer.update(batch(step))
+            }
+            return sae
+        }
+        expectSame(bits(try trained(11)), bits(try trained(nil)), "parameters")
+    }
+
+    @Test func aRateNeedsADenseCore() throws {
+        for sae in [
+            try smallSAE(dIn: 20, groups: [16, 48]),
+            try smallSAE(dIn: 20, groups: [16, 48], core: 4, coreIsDense: false),
+        ] {
+            let plan = try plan(sae) { $0.coreRate = 0.2 }
+            #expect(
+                message { _ = try Trainer(sae, plan: plan, rule: NaiveBatchTopK()) }.contains(
+                    "left out where there is no dense core"))
+        }
+        #expect(
+            message { _ = try plan(try smallSAE(dIn: 20, groups: [16])) { $0.coreRate = 1 } }.contains(
+                "between 0 and 1"))
+    }
+
+    @Test func latentsOutsideOfTheCoreGoOnAsThoseThatWereNotSelected() throws {
+        let last = try smallSAE(dIn: 20, groups: [16, 48], seed: 5)
+        let next = SparseAutoencoder(dIn: 20, layout: try PrefixLayout(groups: [16, 48], coreCount: 3))
+        next.initialize(seed: 9, core: randomMatrix(3, 20, seed: 50))
+        let fresh = next.copy()
+        next.continueNonCore(of: last, except: [40, 2, 17], inputScale: 4)
+        let left = (0..<64).filter { ![2, 17, 40].contains($0) }
+        for j in 0..<3 {
+            #expect(next.encoder.copy(rows: j..<j + 1).values == fresh.encoder.copy(rows: j..<j + 1).values)
+            #expect(next.decoder.copy(rows: j..<j + 1).values == fresh.decoder.copy(rows: j..<j + 1).values)
+        }
+        for (j, source) in zip(3..<64, left) {
+            #expect(next.encoder.copy(rows: j..<j + 1).values == last.encoder.copy(rows: source..<source + 1).values)
+            #expect(next.decoder.copy(rows: j..<j + 1).values == last.decoder.copy(rows: source..<source + 1).values)
+            #expect(next.encoderBias[j] == last.encoderBias[source] / 4)
+        }
+        #expect(next.decoderBias.values == last.decoderBias.values.map { $0 / 4 })
+        #expect(next.encoderBias[0] == 0)
+    }
+
     @Test func aBudgetOfNothingStarvesNobodyWhereThereIsNoCore() throws {
         let sae = try smallSAE(dIn: 20, groups: [16, 48])
         let trainer = try Trainer(sae, plan: try plan(sae, k: 0.01), rule: NaiveBatchTopK())

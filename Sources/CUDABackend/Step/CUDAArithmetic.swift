@@ -140,6 +140,11 @@ package final class CUDAArithmetic: StepArithmetic {
         try decoderBias.assign(sae.decoderBias)
     }
 
+    package func setCoreBias(_ biases: [Float]) throws {
+        try context.activate()
+        try upload(biases, to: encoderBias.array)
+    }
+
     package func export() throws {
         try context.activate()
         for (target, source) in parameters { try source.copy(to: target) }

@@ -19,21 +19,25 @@ public enum SharedStep: Int, CaseIterable, Sendable, Comparable {
     /// that must not be.
     private static let keys: [SharedStep: Set<String>] = [
         .harvest: [
-            "seed", "model", "text", "text_key", "token_type", "skip_bad_lines", "bos", "pack", "exclude_tokens",
+            "harvest.seed", "model", "text", "text_key", "token_type", "skip_bad_lines", "bos", "pack",
+            "exclude_tokens",
             "parse_special", "layer", "hook", "context", "sequences", "harvest.tokens", "splice.keep_first",
             "splice.sinks",
         ],
         .firstTraining: [
-            "sae.width", "sae.groups", "train.k", "train.batch", "train.steps", "train.lr", "train.warmup",
+            "seed", "sae.width", "sae.groups", "train.k", "train.batch", "train.steps", "train.lr", "train.warmup",
             "train.decay_start", "train.threshold_start", "train.threshold_beta", "train.dead_after",
-            "train.aux_weight", "train.sparsity", "train.budget", "distill.cycle0", "evaluate.tokens",
+            "train.aux_weight", "train.sparsity", "train.budget", "distill.steps", "distill.cycle0", "evaluate.tokens",
             "evaluate.text",
             // Without a text of its own, the evaluation is on what follows the scored tokens.
             "score.tokens",
         ],
-        .firstCycle: ["score.scorer", "score.aggregate", "score.over", "score.signed", "distill.tau"],
+        .firstCycle: [
+            "score.scorer", "score.aggregate", "score.over", "score.signed", "score.candidates", "distill.tau",
+        ],
         .cycles: [
-            "distill.cycles", "distill.core_mode", "distill.core_prefix_loss", "distill.core_bias",
+            "distill.cycles", "distill.stop_at", "distill.core_mode", "distill.core_rate", "distill.core_prefix_loss",
+            "distill.core_bias", "distill.non_core",
             "distill.core_decoder_init",
         ],
     ]
@@ -46,17 +50,20 @@ public enum SharedStep: Int, CaseIterable, Sendable, Comparable {
 
     /// All that this step depends on: recipes for which it is equal share the step.
     public func key(of recipe: Recipe) -> String {
+        var recipe = recipe
+        recipe.harvestSeed = recipe.resolvedHarvestSeed
         let settings = recipe.settings.filter { key, _ in Self.first(dependingOn: key).map { $0 <= self } ?? false }
         return settings.map { "\($0.key)\0\($0.value)" }.joined(separator: "\0")
     }
 
     /// The file that is there once the step is done in the folder of a run.
-    public func mark(in run: String, cycles: Int) -> String {
+    public func mark(in run: String) -> String {
         switch self {
         case .harvest: run + "/store/store.json"
         case .firstTraining: run + "/cycle-0/sae/" + StepMark.name
         case .firstCycle: run + "/cycle-0/" + StepMark.name
-        case .cycles: run + "/cycle-\(cycles)/" + StepMark.name
+        // Written when the last cycle is done, whichever that is.
+        case .cycles: run + "/final/core.json"
         }
     }
 }

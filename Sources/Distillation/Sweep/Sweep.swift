@@ -12,30 +12,41 @@ public struct Sweep: Codable, Sendable, Equatable {
     public var axes: [SweepAxis]
     /// Lanes of each process: results hang on their number, so it stays when the sweep is gone on with.
     public var lanes: Int
+    /// Folders of sweeps whose finished steps are taken over.
+    public var from: [String]?
 
     private static let mostPoints = 10_000
     /// The file that says what a folder is the sweep of.
     public static let fileName = "sweep.json"
 
-    /// A sweep over these keys and, if `seeds` is above 1, so many seeds from the recipe's own on.
+    /// A sweep over these keys, those of the recipe's own `sweep.over` that are neither among them nor assigned, and so many seeds
+    /// from the recipe's `seed` on; for nil as many as its `sweep.seeds` says, or one.
     ///
+    /// - Parameter from: folders of sweeps whose finished steps are taken over.
     /// - Throws: `SweepError`; `DistillationError` for a key or value that no recipe can have.
     public init(
-        name: String, recipe: String, assignments: [String], over axes: [SweepAxis], seeds: Int, lanes: Int
+        name: String, recipe: String, assignments: [String], over axes: [SweepAxis], seeds: Int? = nil, lanes: Int,
+        from: [String] = []
     ) throws {
         (self.name, self.recipe, self.assignments, self.lanes) = (name, recipe, assignments, lanes)
+        self.from = from.isEmpty ? nil : from
         self.axes = axes
-        guard try base().seeds == 1, !axes.contains(where: { $0.key == "seeds" }) else {
+        let base = try base()
+        let settled = Set(axes.map(\.key) + assignments.map { String($0.prefix { $0 != "=" }) })
+        self.axes += (base.grid?.axes ?? []).filter { !settled.contains($0.key) }
+        guard base.seeds == 1, !self.axes.contains(where: { $0.key == "seeds" }) else {
             throw SweepError.seedsOfRecipe
         }
+        let seeds = seeds ?? (self.axes.contains { $0.key == "seed" } ? 1 : base.grid?.seeds ?? 1)
+        guard !self.axes.isEmpty || seeds > 1 else { throw SweepError.nothingToSweep }
         if seeds > 1 {
-            let first = try base().seed
+            let first = base.seed
             self.axes.append(SweepAxis(key: "seed", values: (0..<seeds).map { "\(first + $0)" }))
         }
         for axis in self.axes {
             guard self.axes.count(where: { $0.key == axis.key }) == 1 else { throw SweepError.keyTwice(key: axis.key) }
             for value in axis.values {
-                var recipe = try base()
+                var recipe = base
                 try recipe.set("\(axis.key)=\(value)")
             }
         }
@@ -67,6 +78,7 @@ public struct Sweep: Codable, Sendable, Equatable {
             ("the recipe", old.name, name), ("the recipe's text", old.recipe, recipe),
             ("--set", old.assignments.joined(separator: " "), assignments.joined(separator: " ")),
             ("--over", old.axesText, axesText),
+            ("--from", (old.from ?? []).joined(separator: " "), (from ?? []).joined(separator: " ")),
         ] where was != now {
             throw SweepError.otherSweep(folder: folder, key: key, was: was, now: now)
         }
@@ -107,6 +119,16 @@ public struct Sweep: Codable, Sendable, Equatable {
     ///
     /// - Throws: `DistillationError`.
     public func points() throws -> [SweepPoint] { try (0..<count).map(point) }
+
+    /// What its points have to do, and share with one another and with the sweeps that it is from.
+    ///
+    /// - Throws: `SweepError.noSweep` for a folder of `from` that holds none; `DistillationError`; `TensorFileError`.
+    public func work() throws -> SweepWork {
+        let others = try (from ?? []).flatMap { folder in
+            try Sweep(folder: folder).points().map { (folder + "/" + $0.folder, $0.recipe) }
+        }
+        return SweepWork(try points(), others: others)
+    }
 }
 
 /// One point of a sweep.

@@ -8,6 +8,8 @@ public enum SweepError: Error, CustomStringConvertible, Equatable {
     case keyTwice(key: String)
     /// A recipe that repeats itself with several seeds.
     case seedsOfRecipe
+    /// Neither keys nor seeds.
+    case nothingToSweep
     /// More points than anybody waits for.
     case tooManyPoints(most: Int)
     /// A point that there is not.
@@ -31,13 +33,14 @@ public enum SweepError: Error, CustomStringConvertible, Equatable {
                 + (key == "seed" ? ", or leave --seeds out" : "")
         case .seedsOfRecipe:
             "a sweep has its seeds as points of its own, each with a row in the table; give --seeds N in the place of the recipe's key seeds"
+        case .nothingToSweep: "give the keys to sweep over, as --over distill.tau=0.3,0.5, or --seeds N"
         case .tooManyPoints(let most): "the sweep has more than \(most) points; give fewer values"
         case .noSuchPoint(let index, let count):
             "there is no point \(index); the sweep has \(count), counted from 0"
         case .otherSweep(let folder, let key, let was, let now):
             "the sweep in \(folder) was started with \(key) = \(was), now it is \(now); go on with it by `dmsae sweep \(folder)`, "
                 + "or choose another --out"
-        case .noSweep(let folder): "\(folder) holds no sweep (sweep.json); give a recipe and --over to begin one"
+        case .noSweep(let folder): "\(folder) holds no sweep (sweep.json); to begin one give a recipe and --over"
         case .failed(let points, let of, let first, let folder):
             "\(points) of \(of) points failed; the first says: \(first). The others are done, and "
                 + "`dmsae sweep \(folder)` tries the failed ones again"

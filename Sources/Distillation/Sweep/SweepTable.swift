@@ -8,6 +8,10 @@ public enum SweepMeasure: String, CaseIterable, Sendable {
     case coreL0 = "L0_core"
     case score = "CE_score"
     case loss = "CE_loss"
+    case coreFiring = "core_firing_median"
+    case alwaysOn = "core_above_half"
+    case coreEntropy = "core_token_entropy"
+    case otherEntropy = "non_core_token_entropy"
     case deadLatents = "dead_latents"
     case frozenCore = "frozen_core"
     case lastCoreSize = "core_size"
@@ -24,6 +28,10 @@ public enum SweepMeasure: String, CaseIterable, Sendable {
         case .coreL0: "L0 of the core"
         case .score: "CE loss score"
         case .loss: "CE loss [nats]"
+        case .coreFiring: "median firing of core latents"
+        case .alwaysOn: "core latents that fire on more than half"
+        case .coreEntropy: "token entropy of core latents"
+        case .otherEntropy: "token entropy of the others"
         case .deadLatents: "dead latents"
         case .frozenCore: "frozen latents"
         case .lastCoreSize: "core of the last cycle"
@@ -50,7 +58,7 @@ public enum SweepMeasure: String, CaseIterable, Sendable {
     /// Whether it is a number of latents.
     public var isCount: Bool {
         switch self {
-        case .deadLatents, .frozenCore, .lastCoreSize, .carriedOver: true
+        case .deadLatents, .alwaysOn, .frozenCore, .lastCoreSize, .carriedOver: true
         default: false
         }
     }
@@ -72,6 +80,10 @@ public enum SweepMeasure: String, CaseIterable, Sendable {
         case .coreL0: return e.l0_core
         case .score: return e.ce_loss_score
         case .loss: return e.ce_loss_with_sae
+        case .coreFiring: return e.firing_core?.median
+        case .alwaysOn: return e.firing_core.map { Double($0.above_half) }
+        case .coreEntropy: return e.firing_core?.token_entropy
+        case .otherEntropy: return e.firing_non_core?.token_entropy
         case .deadLatents: return record.deadLatents.map(Double.init)
         case .frozenCore: return Double(record.frozenCore)
         case .lastCoreSize: return Double(last.coreSize)

@@ -37,7 +37,7 @@ extension Distillation {
         let folder = try place(prefix + "final")
         // The last cycle's core.safetensors has the encoder vectors in the order of its core.json, of which the
         // stable latents are a part.
-        let path = run.path + "/\(prefix)cycle-\(recipe.cycles)/core.json"
+        let path = run.path + "/\(prefix)cycle-\(core.cycle)/core.json"
         let last = try Core.read(path, width: recipe.width)
         let stable = last.latents.indices.filter { last.latents[$0].previousIndex != nil }
         let vectors = try CoreVectors(at: path, dIn: dIn, .transfer).rows(stable)
@@ -63,7 +63,7 @@ extension Distillation {
                 guard let biases = vectors.biases else { preconditionFailure("an SAE has b_enc") }
                 try list.write(encoder: vectors.encoder, biases: biases, to: folder)
             }
-            frozen = chosen.map { FrozenCore($0.vectors, mode: plan.coreMode ?? .dense, recipe) }
+            frozen = chosen.map { FrozenCore($0.vectors, mode: plan.coreMode ?? .dense, rate: plan.coreRate, recipe) }
         }
         let (_, sae) = try trainOne(
             name, k: plan.k, seed: finalSeed(plan.seed), core: frozen, budget: plan.budget ?? .nonCore, store,

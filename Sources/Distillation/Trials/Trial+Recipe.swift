@@ -40,7 +40,7 @@ extension TrialList: RecipeValue {
 
 extension Trial {
     /// What of a trial can be set.
-    static let keys = ["name", "core", "k", "seed", "budget", "tokens", "core_mode"]
+    static let keys = ["name", "core", "k", "seed", "budget", "tokens", "core_mode", "core_rate"]
 
     /// `CORE` or `CORE,key=value,…`. A part that sets nothing goes on with the core: the paths of `pooled` have commas between them.
     fileprivate init(compact text: String, _ key: String) throws {
@@ -99,6 +99,7 @@ extension Trial {
         budget = try value("budget", BudgetScope.self)
         tokens = try value("tokens", TrialTokens.self)
         coreMode = try value("core_mode", CoreMode.self)
+        coreRate = try value("core_rate", Double.self)
     }
 
     /// As a recipe writes it, in the shortest way.
@@ -110,6 +111,7 @@ extension Trial {
         if let budget { settings.append("budget: \(budget.rawValue)") }
         if let tokens { settings.append("tokens: \(tokens.recipeText)") }
         if let coreMode { settings.append("core_mode: \(coreMode.rawValue)") }
+        if let coreRate { settings.append("core_rate: \(coreRate.recipeText)") }
         guard !settings.isEmpty || !core.paths.isEmpty else {
             return core.usualName == core.text ? core.text : shortName
         }

@@ -18,6 +18,8 @@ public struct Trial: Sendable, Equatable {
     public var tokens: TrialTokens?
     /// How core latents are selected.
     public var coreMode: CoreMode?
+    /// Share of tokens at which latents of a dense core are held.
+    public var coreRate: Double?
 
     /// A trial with this core, and of everything else what the recipe has.
     public init(_ name: String? = nil, core: CoreSource) { (self.name, self.core) = (name ?? core.usualName, core) }
@@ -59,6 +61,8 @@ public struct TrialPlan: Codable, Sendable, Equatable {
     public var coreMode: CoreMode?
     /// What a dense core may use of the budget; nil without a core.
     public var budget: BudgetScope?
+    /// Share of tokens at which latents of a dense core are held; nil where they are left alone.
+    public var coreRate: Double?
     /// SHA-256 of what of the core comes from outside of the run: files, the plugin that ranks.
     public var hashes: [String: String]?
 
@@ -98,11 +102,12 @@ extension Recipe {
 
     private func plan(_ trial: Trial, k: Double) -> TrialPlan {
         let hasCore = trial.core != .none
+        let mode = hasCore ? trial.coreMode ?? resolvedFinalCoreMode : nil
         return TrialPlan(
             name: trial.name, core: trial.core.text, k: k, seed: trial.seed.map { $0 + repetition } ?? seed,
             tokens: steps(of: trial) * batch,
-            coreMode: hasCore ? trial.coreMode ?? resolvedFinalCoreMode : nil,
-            budget: hasCore ? trial.budget ?? finalBudget : nil)
+            coreMode: mode, budget: hasCore ? trial.budget ?? finalBudget : nil,
+            coreRate: mode == .dense ? trial.coreRate ?? coreRate : nil)
     }
 
     /// Steps of a trial's training; batches are whole.
@@ -110,7 +115,7 @@ extension Recipe {
         switch trial.tokens {
         case nil: steps
         case .count(let tokens): tokens / batch
-        case .totalCompute: steps * (cycles + 2)
+        case .totalCompute: resolvedCycleSteps * (cycles + 1) + steps
         }
     }
 
@@ -142,6 +147,21 @@ extension Recipe {
             }
             if case .cycle(let cycle) = trial.core, !(0...cycles).contains(cycle) {
                 throw refuse(trial, "core", trial.core.text, "one of the cycles 0 to \(cycles)")
+            }
+            if case .cycle(let cycle) = trial.core, cycle > 1, stopAt != nil {
+                throw refuse(
+                    trial, "core", trial.core.text, "cycle:0 or cycle:1, since distill.stop_at may end them there")
+            }
+            if trial.tokens == .totalCompute, stopAt != nil {
+                throw refuse(
+                    trial, "tokens", TrialTokens.totalWord,
+                    "a number, since distill.stop_at leaves open how many cycles there are")
+            }
+            if let rate = trial.coreRate {
+                guard rate > 0, rate < 1 else { throw refuse(trial, "core_rate", rate, "between 0 and 1") }
+                guard trial.core != .none, trial.coreMode ?? resolvedFinalCoreMode == .dense else {
+                    throw refuse(trial, "core_rate", rate, "left out where there is no dense core")
+                }
             }
             if case .pooled(let paths) = trial.core, paths.count < 2 || Set(paths).count < paths.count {
                 throw refuse(trial, "core", trial.core.text, "two SAEs or more, each once")

@@ -74,7 +74,7 @@ final class TrialCores {
             try Core.read(run.path + "/cycle-0/core.json", width: recipe.width).latents.map(\.index))
         let sae = try first.get()
         let order = CounterRandom(seed: seed, purpose: .randomCore).permutation(sae.dSAE).map { Int($0) }
-        let innermost = sae.layout.innermost
+        let innermost = recipe.candidates == .all ? sae.dSAE : sae.layout.innermost
         return Array(
             (order.filter { $0 < innermost } + order.filter { $0 >= innermost })
                 .filter { !selected.contains($0) }.prefix(count))

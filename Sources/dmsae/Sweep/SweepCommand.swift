@@ -16,6 +16,9 @@ struct SweepCommand: ParsableCommand {
             sweep FOLDER`, to the same results. A point that fails is recorded and the others go on. Exit status: 1 if any \
             failed.
 
+            A recipe may say itself what it is to be swept over (its section sweep). So do the experiments that come with dmsae: \
+            \(BundledRecipe.experiments.map(\.name).joined(separator: ", ")).
+
             Example: dmsae sweep demo --over distill.tau=0.3,0.5 --over train.k=64,128 --seeds 3 --out sweeps/tau
             """)
 
@@ -27,11 +30,16 @@ struct SweepCommand: ParsableCommand {
             valueName: "KEY=VALUE,…"))
     var over: [String] = []
     @Option(help: "Seeds of every point: the recipe's own and those after it.")
-    var seeds = 1
+    var seeds: Int?
     @Option(help: ArgumentHelp("Change one key of the recipe for all points; may be repeated.", valueName: "KEY=VALUE"))
     var set: [String] = []
     @Option(name: [.short, .long], help: "Folder of the sweep.")
     var out: String?
+    @Option(
+        help: ArgumentHelp(
+            "Take over what another sweep on this machine has done of the same: harvest, cycle 0, cycles; may be repeated.",
+            valueName: "FOLDER"))
+    var from: [String] = []
     @Option(help: "Points that run at once, each with its part of the lanes.")
     var jobs = 1
     @Flag(help: "Say how many points there are, what they share and what they take, and stop.")
@@ -47,7 +55,7 @@ struct SweepCommand: ParsableCommand {
     var quiet = false
 
     func validate() throws {
-        try require("--seeds", seeds, in: 1...10_000)
+        if let seeds { try require("--seeds", seeds, in: 1...10_000) }
         try require("--jobs", jobs, in: 1...Lanes.most)
         if let point { try require("--point", point, in: 0...Int.max) }
     }
@@ -93,17 +101,15 @@ struct SweepCommand: ParsableCommand {
     /// The sweep of the folder that is named, or a new one over the recipe that is.
     private func loaded() throws -> Sweep {
         if exists(recipe + "/" + Sweep.fileName) {
-            guard over.isEmpty, set.isEmpty, seeds == 1, out == nil else {
+            guard over.isEmpty, set.isEmpty, from.isEmpty, seeds == nil, out == nil else {
                 throw ValidationError(
-                    "\(recipe) holds a sweep, which says what it is over; leave --over, --set, --seeds and --out out")
+                    "\(recipe) holds a sweep, which says what it is over; leave --over, --set, --seeds, --from and --out out"
+                )
             }
             return try Sweep(folder: recipe)
         }
-        guard !over.isEmpty || seeds > 1 else {
-            throw ValidationError("give the keys to sweep over, as --over distill.tau=0.3,0.5, or --seeds N")
-        }
         let text: String
-        if let own = DistillCommand.bundled(recipe) {
+        if let own = BundledRecipe.text(named: recipe) {
             text = own
         } else {
             // For what is wrong with it as a recipe.
@@ -111,9 +117,22 @@ struct SweepCommand: ParsableCommand {
             text = try readText(recipe, most: Recipe.mostBytes) ?? ""
         }
         let lanes = max(1, try Lanes.requestedCount() / jobs)
-        return try Sweep(
-            name: recipe, recipe: text, assignments: set, over: try over.map { try SweepAxis($0) }, seeds: seeds,
-            lanes: lanes)
+        do {
+            return try Sweep(
+                name: recipe, recipe: text, assignments: set, over: try over.map { try SweepAxis($0) }, seeds: seeds,
+                lanes: lanes, from: try from.map { try absolute($0) })
+        } catch let error as SweepError where error == .nothingToSweep {
+            throw ValidationError("\(error)")
+        }
+    }
+
+    /// The sweep may be gone on with from another folder.
+    private func absolute(_ sweep: String) throws -> String {
+        guard exists(sweep + "/" + Sweep.fileName), let path = realpath(sweep, nil) else {
+            throw SweepError.noSweep(folder: sweep)
+        }
+        defer { free(path) }
+        return String(cString: path)
     }
 
     private func folder() throws -> String {
@@ -132,8 +151,7 @@ struct SlurmScript {
 
     init(_ sweep: Sweep, folder: String, options: [String]) {
         var first: [String] = []
-        if let points = try? sweep.points() {
-            let work = SweepWork(points)
+        if let points = try? sweep.points(), let work = try? sweep.work() {
             for point in points
             where [SharedStep.harvest, .firstTraining].contains(where: {
                 work.sharing($0, with: point.recipe).first == point.index

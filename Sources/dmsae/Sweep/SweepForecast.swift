@@ -16,7 +16,7 @@ struct SweepForecast {
 
     init(_ sweep: Sweep, _ place: DeviceOptions, _ plugins: PluginOptions, jobs: Int) throws {
         (points, axes, self.jobs) = (try sweep.points(), sweep.axesText, jobs)
-        work = SweepWork(points)
+        work = try sweep.work()
         for point in points { try point.recipe.validate() }
         try Surroundings.prepareToCompute(advice: "lower sae.width or train.batch of the recipe")
         var corpora: [Corpus] = []

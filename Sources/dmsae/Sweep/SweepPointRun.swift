@@ -61,7 +61,7 @@ struct SweepPointRun {
         parts.device = device
         parts.start = start
         parts.checkpoints = command.checkpoints.rhythm
-        parts.donors = SweepWork(try sweep.points()).donors(of: point, in: folder)
+        parts.donors = try sweep.work().donors(of: point, in: folder)
         let distillation = try Distillation(
             recipe, parts: parts, folder: run, progress: Terminal.shared, stop: Interruption.request)
         _ = try distillation.distill(resuming: exists(run + "/run.json"))

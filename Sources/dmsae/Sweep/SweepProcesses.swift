@@ -22,7 +22,7 @@ final class SweepProcesses {
     /// - Throws: `DistillationError.interrupted`, once those that run have stopped; `TensorFileError` for a process that cannot be
     ///   started. A point that fails is recorded.
     func run() throws {
-        let points = try sweep.points(), work = SweepWork(points)
+        let points = try sweep.points(), work = try sweep.work()
         var waiting = points.filter { !exists(folder + "/" + $0.folder + "/result.json") }
         let trainings = points.map { work.trainings(of: $0) }
         let total = trainings.joined().reduce(0) { $0 + $1.steps }
