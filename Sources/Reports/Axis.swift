@@ -18,6 +18,16 @@ package struct Axis {
     package var range: ClosedRange<Double>
     /// Whether only whole numbers mean something on it.
     package var isWhole = false
+    /// What stands at 0, 1, …, of an axis of names.
+    private var names: [String] = []
+
+    /// An axis of names, each with the same room.
+    init(title: String, names: [String]) {
+        self.init(title: title, range: -0.5...(Double(max(1, names.count)) - 0.5), isWhole: true)
+        // A letter of a label is about 7 wide.
+        let room = Int(Plot.frame.width / Double(max(1, names.count)) / 7.5)
+        self.names = names.map { fitted($0, max(1, room)) }
+    }
 
     /// An axis that ends where its range ends.
     package init(title: String, scale: Scale = .linear, range: ClosedRange<Double>, isWhole: Bool = false) {
@@ -45,6 +55,7 @@ package struct Axis {
     /// Where the axis is marked, with what is written there; all ticks of one axis have the same number of decimals
     /// where it is linear.
     package var ticks: [(at: Double, label: String)] {
+        guard names.isEmpty else { return names.enumerated().map { (Double($0.offset), $0.element) } }
         switch scale {
         case .linear: return linearTicks
         case .logOnePlus:

@@ -11,9 +11,16 @@ struct OrderedColor {
     ]
 
     /// The colour of one of `count` things in order.
-    init(_ index: Int, of count: Int) {
+    init(_ index: Int, of count: Int) { self.init(count > 1 ? Double(index) / Double(count - 1) : 1 / 3.0, upTo: 1) }
+
+    /// The same for lines, without the lightest, which would not show on a light page.
+    init(line index: Int, of count: Int) {
+        self.init(count > 1 ? Double(index) / Double(count - 1) : 1 / 3.0, upTo: 0.78)
+    }
+
+    private init(_ place: Double, upTo end: Double) {
         let last = Self.viridis.count - 1
-        let share = 0.1 + (count > 1 ? 0.9 * Double(index) / Double(count - 1) : 0.3)
+        let share = 0.1 + (end - 0.1) * place
         let at = share * Double(last)
         let below = min(Int(at), last - 1)
         let (a, b, part) = (Self.viridis[below], Self.viridis[below + 1], at - Double(below))

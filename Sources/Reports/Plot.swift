@@ -30,6 +30,13 @@ package struct Plot {
         }
     }
 
+    /// A line up and down through a marker, from the one end of an interval to the other.
+    struct Whisker {
+        var series: Series
+        var x: Double
+        var limits: ClosedRange<Double>
+    }
+
     /// A part of a bar, from one height to another.
     struct BarPart {
         var x: Double
@@ -45,6 +52,7 @@ package struct Plot {
     var bars: [BarPart] = []
     package var curves: [Curve] = []
     package var marks: [Mark] = []
+    var whiskers: [Whisker] = []
     /// Dots without names, whose group gets this id.
     var dots: (id: String, points: [(x: Double, y: Double)])?
     /// Dotted lines across or up the frame, with an id each and, across, what stands on them.
@@ -66,7 +74,7 @@ package struct Plot {
     package func svg(label: String, id: String? = nil) -> String {
         "<svg class=\"plot\" viewBox=\"0 0 \(Int(Self.width)) \(Int(Self.height))\" role=\"img\" aria-label=\"\(escape(label))\">"
             + axes(id) + bars.map(part).joined() + guideLines() + curves.map(band).joined() + curves.map(line).joined()
-            + dotGroup() + namedMarks()
+            + dotGroup() + whiskers.map(whisker).joined() + namedMarks()
             + "</svg>"
     }
 
@@ -125,6 +133,15 @@ package struct Plot {
         guard bottom - top >= 13, width >= 7 * Double(part.name.count) + 4 else { return svg }
         svg += "<text x=\"\(pixel(middle))\" y=\"\(pixel((top + bottom) / 2 + 4))\" text-anchor=\"middle\" "
         return svg + "style=\"fill:\(part.color.ink)\">\(escape(part.name))</text>"
+    }
+
+    private func whisker(_ whisker: Whisker) -> String {
+        guard let (across, bottom) = place(whisker.x, whisker.limits.lowerBound),
+            let (_, top) = place(whisker.x, whisker.limits.upperBound)
+        else { return "" }
+        let (left, height) = (pixel(across - 4), pixel(bottom - top))
+        return
+            "<path class=\"whisker\" d=\"M\(left) \(pixel(top))h8m-4 0v\(height)m-4 0h8\" stroke=\"\(whisker.series.color)\"/>"
     }
 
     private func band(_ curve: Curve) -> String {

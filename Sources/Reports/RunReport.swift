@@ -108,31 +108,16 @@ public struct RunReport {
         return table((hasSeeds ? ["seed"] : []) + heads, rows)
     }
 
-    /// Cycles from first to last; one alone stands in the middle.
-    var cycleAxis: Axis {
-        let last = Double(records.cycleCount - 1)
-        var axis = Axis(title: "cycle", range: -0.5...(last + 0.5))
-        axis.isWhole = true
-        return axis
-    }
-
     private func cycleFigures() -> String {
         let ofSeeds = records.seeds.count > 1 ? "; means over seeds, bands from the least to the largest" : ""
-        /// Mean over seeds, with a band from the least to the largest.
-        func curve(_ series: Int, from first: Int = 0, _ value: (CycleRecord) -> Double?) -> Plot.Curve {
-            let all = (0..<records.cycleCount).dropFirst(first).compactMap { t in
-                records.spread(t, value).map { (Double(t), $0) }
-            }
-            return Plot.Curve(
-                series: Series(series), points: all.map { ($0.0, $0.1.mean) },
-                band: records.seeds.count > 1 ? all.map { ($0.1.low, $0.1.high) } : [], hasMarkers: true)
-        }
-        var sizes = Plot(x: cycleAxis, y: Axis(title: "latents", range: 0...1))
-        sizes.curves = [curve(0) { Double($0.coreSize) }, curve(1, from: 1) { Double($0.carriedOver) }]
-        sizes.y.range = range(
-            sizes.curves.flatMap { curve in curve.points.map(\.y) + curve.band.map(\.high) }, from: 0)
-        var stability = Plot(x: cycleAxis, y: Axis(title: "Jaccard with the last core", range: 0...1))
-        stability.curves = [curve(0) { $0.jaccard }]
+        let runs = records.seeds.map(\.cycles), axis = cycleAxis(records.cycleCount)
+        var sizes = Plot(x: axis, y: Axis(title: "latents", range: 0...1))
+        sizes.curves = [
+            CycleMeasure.coreSize.curve(Series(0), of: runs), CycleMeasure.carriedOver.curve(Series(1), of: runs),
+        ]
+        sizes.y.range = range(sizes.curves.flatMap(\.heights), from: 0)
+        var stability = Plot(x: axis, y: Axis(title: CycleMeasure.jaccard.title, range: 0...1))
+        stability.curves = [CycleMeasure.jaccard.curve(Series(0), of: runs)]
         return legend(["core", "carried over"]) + "<div class=\"grid\">"
             + figure(
                 sizes.svg(label: "Core size by cycle"),

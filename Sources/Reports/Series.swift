@@ -5,11 +5,13 @@
 /// colours, five dashes and seven markers no two of the first 40 look alike.
 package struct Series {
     let index: Int
-
-    package init(_ index: Int) { self.index = index }
-
     /// A CSS colour.
-    var color: String { "var(--c\(index % 8))" }
+    let color: String
+
+    package init(_ index: Int) { (self.index, color) = (index, "var(--c\(index % 8))") }
+
+    /// One of `count` in order, as values of a number are.
+    init(_ index: Int, of count: Int) { (self.index, color) = (index, OrderedColor(line: index, of: count).fill) }
 
     /// SVG's stroke-dasharray; empty for a line without gaps.
     var dashes: String { ["", "7 3", "2 2.5", "9 3 2 3", "5 2 2 2 2 2"][index % 5] }
@@ -43,9 +45,13 @@ package struct Series {
 
 /// What the lines and markers of a figure are.
 func legend(_ names: [String], line: Bool = true) -> String {
+    legend(names.enumerated().map { ($0.element, Series($0.offset)) }, line: line)
+}
+
+/// The same of things that look otherwise than their place in the list says.
+func legend(_ names: [(name: String, series: Series)], line: Bool = true) -> String {
     "<div class=\"legend\">"
-        + names.enumerated().map { "<span>\(Series($0.offset).key(line: line)) \(escape($0.element))</span>" }.joined()
-        + "</div>"
+        + names.map { "<span>\($0.series.key(line: line)) \(escape($0.name))</span>" }.joined() + "</div>"
 }
 
 /// A coordinate, to a tenth.

@@ -32,7 +32,7 @@ let stylesheet = """
     .plot{width:100%;max-width:480px;height:auto;display:block}
     .plot text{fill:var(--soft);font:12px system-ui,"DejaVu Sans",sans-serif}
     .frame{stroke:var(--line);fill:none}.grid-line{stroke-dasharray:1 4}.part{stroke:var(--paper)}
-    .guide{stroke:var(--soft);stroke-dasharray:1.5 3;fill:none}.dots{fill:var(--c0);fill-opacity:.5}
+    .guide{stroke:var(--soft);stroke-dasharray:1.5 3;fill:none}.whisker{fill:none;stroke-width:1.6}.dots{fill:var(--c0);fill-opacity:.5}
     .key{height:12px;vertical-align:-1px;flex:none}.series{white-space:nowrap}
     .legend{display:flex;flex-wrap:wrap;gap:.25em 1.3em;margin:.5em 0;font-size:.92em}
     .legend i{display:inline-block;width:1em;height:1em;margin-right:.15em;vertical-align:-.12em;

@@ -5,47 +5,56 @@ import TensorFiles
 public struct SweepReport {
     let name: String
     let table: SweepTable
+    /// Of each point whose cycles are shown.
+    let trainings: [Int: [TrainingCurve]]
 
     /// Reads the folder of a sweep; points that are not done are said to be missing.
     ///
-    /// - Throws: as `SweepTable`.
+    /// - Throws: as `SweepTable`; `TensorFileError` for a log that cannot be read.
     public init(folder: String) throws {
         name = lastComponent(folder)
         table = try SweepTable(folder: folder)
+        trainings = try table.runs.reduce(into: [:]) { all, run in
+            all[run.point] = try TrainingCurve.read("\(folder)/\(SweepPoint.folder(run.point))/events.jsonl")
+        }
     }
 
     /// The page as one HTML file.
     public func html() -> String {
         var page = HTMLPage(title: "Sweep \(name)")
         page.begin("Sweep \(name)", findings: findings, facts: facts)
-        for axis in table.sweep.axes.indices where isDrawn(axis) {
+        for direction in directions where !table.runs.isEmpty {
             page.section(
-                "Over \(table.sweep.axes[axis].key)", id: "axis-\(axis)", figures(over: axis), note: note(over: axis))
+                direction.axis == nil ? "All points" : "Over \(direction.key)", id: "axis-\(direction.axis ?? 0)",
+                (direction.axis.map { figures(over: $0, direction) } ?? "") + differences(direction) + cycles(direction)
+                    + origins(direction) + training(direction),
+                note: direction.axis.map { note(over: $0) }
+                    ?? "Lines are means over runs, bands go from the least to the largest.")
         }
         if !table.rows.isEmpty { page.section("Every SAE", id: "table", rowTable()) }
         if !table.without.isEmpty { page.section("Points without a result", id: "missing", missingTable()) }
         return page.html()
     }
 
+    /// Every swept key but the seed, which is no direction to look along; all points where there is no other.
+    var directions: [SweepDirection] {
+        let drawn = table.sweep.axes.indices.filter(isDrawn)
+        return drawn.isEmpty
+            ? [SweepDirection(table, axis: nil)] : drawn.map { SweepDirection(table, axis: $0) }
+    }
+
     private var findings: [String] {
         let count = table.sweep.count, failed = table.without.count { $0.error != nil }
         let done = count - table.without.count
-        var sentences = ["\(done) of \(count) points are done" + (failed > 0 ? ", \(failed) failed." : ".")]
-        let trials = trials.filter { $0 != table.rows.first?.trial }
-        for measure in [SweepMeasure.score, .explainedVariance] {
-            let own = table.rows.filter { $0.trial == table.rows.first?.trial }
-            guard let best = own.max(by: { ($0.measures[measure] ?? -1) < ($1.measures[measure] ?? -1) }),
-                let value = best.measures[measure]
-            else { continue }
-            let others = trials.compactMap { trial in
-                table.rows.first { $0.point == best.point && $0.k == best.k && $0.trial == trial }
-                    .flatMap { $0.measures[measure] }.map { "\(trial) \(short($0))" }
-            }
-            sentences.append(
-                "The largest \(measure.title) of a \(best.trial) is \(short(value)), at \(place(best))"
-                    + (others.isEmpty ? "." : " (there \(others.joined(separator: ", ")))."))
-        }
+        let sentences = ["\(done) of \(count) points are done" + (failed > 0 ? ", \(failed) failed." : ".")] + claims
         return sentences
+            + [SweepMeasure.score, .explainedVariance].compactMap { measure in
+                let own = table.rows.filter { $0.trial == table.rows.first?.trial }
+                guard let best = own.max(by: { ($0.measures[measure] ?? -1) < ($1.measures[measure] ?? -1) }),
+                    let value = best.measures[measure]
+                else { return nil }
+                return "The largest \(measure.title) of a \(best.trial) is \(short(value)), at \(place(best))."
+            }
     }
 
     private var facts: [(name: String, value: String)] {
@@ -58,11 +67,10 @@ public struct SweepReport {
         zip(table.sweep.axes, row.values).map { "\($0.key) \($1)" }.joined(separator: ", ")
     }
 
-    private var trials: [String] { Self.distinct(table.rows.map(\.trial)) }
-
-    private static func distinct<Value: Hashable>(_ values: [Value]) -> [Value] {
-        var seen: Set<Value> = []
-        return values.filter { seen.insert($0).inserted }
+    /// A trial, with its k where there are several and the direction does not say which.
+    func name(_ trial: String, k: Double, _ direction: SweepDirection) -> String {
+        guard Set(table.rows.map(\.k)).count > 1, !direction.isAlongK else { return trial }
+        return "\(trial), k \(short(k, k == k.rounded() ? 0 : 1))"
     }
 
     // MARK: Figures
@@ -75,7 +83,7 @@ public struct SweepReport {
 
     /// Seeds are points, not a direction to look along.
     private func isDrawn(_ axis: Int) -> Bool {
-        table.sweep.axes[axis].values.count > 1 && table.sweep.axes[axis].key != "seed" && !table.rows.isEmpty
+        table.sweep.axes[axis].values.count > 1 && table.sweep.axes[axis].key != "seed" && !table.runs.isEmpty
     }
 
     /// What a row belongs to besides its place on the axis: the SAE it is of, its k where there are several, and the other keys.
@@ -95,35 +103,31 @@ public struct SweepReport {
     private func isSwept(_ key: String) -> Bool { table.sweep.axes.contains { $0.key == key } }
 
     private func groups(over axis: Int, apart: Bool, trial: Bool) -> [String] {
-        Self.distinct(table.rows.map { group($0, over: axis, apart: apart, trial: trial) })
+        table.rows.map { group($0, over: axis, apart: apart, trial: trial) }.distinct
     }
 
     private func isApart(_ axis: Int) -> Bool { groups(over: axis, apart: true, trial: true).count <= Self.mostCurves }
 
     private func note(over axis: Int) -> String {
-        let (_, labels) = positions(axis)
         let others = table.sweep.axes.indices.filter { $0 != axis && isDrawn($0) }.map { table.sweep.axes[$0].key }
         return "A mark is one run, a line joins the means"
             + (isApart(axis) || others.isEmpty ? " over seeds." : " over seeds and \(others.joined(separator: ", ")).")
-            + (labels.isEmpty ? "" : " On the axis " + labels.joined(separator: ", ") + ".")
+            + " Below, lines are means over seeds" + (others.isEmpty ? "" : " and \(others.joined(separator: ", "))")
+            + ", bands go from the least to the largest."
     }
 
-    /// Where the values of an axis lie: as numbers, or one after the other, with what stands for what.
-    private func positions(_ axis: Int) -> ([String: Double], [String]) {
-        let values = Self.distinct(table.rows.map { $0.values[axis] })
-        let numbers = values.map { Double($0) }
-        if numbers.allSatisfy({ $0 != nil }) {
-            return (Dictionary(zip(values, numbers.compactMap { $0 })) { $1 }, [])
-        }
-        let places = Dictionary(zip(values, values.indices.map(Double.init))) { $1 }
-        return (places, values.enumerated().map { "\($0.offset) is \($0.element)" })
+    /// Where the values of an axis lie: as numbers, or one after the other.
+    private func positions(_ direction: SweepDirection) -> [String: Double] {
+        Dictionary(zip(direction.values, direction.numbers ?? direction.values.indices.map(Double.init))) { $1 }
     }
 
-    private func figures(over axis: Int) -> String {
-        let (places, _) = positions(axis), apart = isApart(axis)
+    private func figures(over axis: Int, _ direction: SweepDirection) -> String {
+        let apart = isApart(axis)
         func drawn(_ measures: [SweepMeasure], trial: Bool) -> String {
             let names = groups(over: axis, apart: apart, trial: trial)
-            let figures = measures.compactMap { figure(of: $0, over: axis, places, names, apart: apart, trial: trial) }
+            let figures = measures.compactMap {
+                figure(of: $0, over: axis, direction, names, apart: apart, trial: trial)
+            }
             return figures.isEmpty
                 ? "" : legend(names) + "<div class=\"grid\">" + figures.joined() + "</div>"
         }
@@ -132,10 +136,10 @@ public struct SweepReport {
     }
 
     private func figure(
-        of measure: SweepMeasure, over axis: Int, _ places: [String: Double], _ names: [String], apart: Bool,
+        of measure: SweepMeasure, over axis: Int, _ direction: SweepDirection, _ names: [String], apart: Bool,
         trial: Bool
     ) -> String? {
-        let key = table.sweep.axes[axis].key
+        let key = direction.key, places = positions(direction)
         var (curves, marks) = ([Plot.Curve](), [Plot.Mark]())
         for (i, name) in names.enumerated() {
             var rows = table.rows.filter { group($0, over: axis, apart: apart, trial: trial) == name }
@@ -147,22 +151,20 @@ public struct SweepReport {
             let points = rows.compactMap { row in
                 row.measures[measure].flatMap { value in places[row.values[axis]].map { (x: $0, y: value) } }
             }
-            let means = Set(points.map(\.x)).sorted().map { x in
-                let own = points.filter { $0.x == x }.map(\.y)
-                return (x: x, y: own.reduce(0, +) / Double(own.count))
-            }
-            curves.append(Plot.Curve(series: Series(i), points: means))
+            var means = Plot.Curve(Series(i), meanOf: [points])
+            means.band = []
+            curves.append(means)
             marks += points.map { Plot.Mark(series: Series(i), x: $0.x, y: $0.y, name: "") }
         }
         guard !marks.isEmpty else { return nil }
         var plot = Plot(
-            x: Axis(title: key, range: range(marks.map(\.x))),
+            x: direction.numbers == nil
+                ? Axis(title: key, names: direction.names) : Axis(title: key, range: range(marks.map(\.x))),
             y: Axis(title: measure.title, range: range(marks.map(\.y))))
         // Values that double from one to the next, as widths and k are chosen, are read on a log axis.
-        if let least = places.values.min(), let most = places.values.max(), least > 0, most / least >= 8 {
+        if let least = direction.numbers?.min(), let most = direction.numbers?.max(), least > 0, most / least >= 8 {
             plot.x = Axis(title: key, scale: .log, range: logRange(marks.map(\.x)))
         }
-        if Set(places.values) == Set((0..<places.count).map(Double.init)) { plot.x.isWhole = true }
         if measure.isCount {
             plot.y.isWhole = true
             let limits = plot.y.range

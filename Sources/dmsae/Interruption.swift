@@ -47,4 +47,29 @@ enum Interruption {
             Interruption.request.raise()
         }
     }
+
+    /// From now on the end of `parent`, which started this program, stops it as SIGTERM does. A parent that has already ended does so at
+    /// once: another process is then this one's parent.
+    static func end(with parent: pid_t) {
+        let descriptor = dmsae_pidfd_open(parent)
+        guard descriptor >= 0, getppid() == parent else {
+            kill(getpid(), SIGTERM)
+            return
+        }
+        parentEnd.store(descriptor, ordering: .relaxed)
+        var thread = pthread_t()
+        pthread_create(
+            &thread, nil,
+            { _ in
+                var watched = pollfd(
+                    fd: Interruption.parentEnd.load(ordering: .relaxed), events: Int16(POLLIN), revents: 0)
+                while poll(&watched, 1, -1) <= 0 {}
+                kill(getpid(), SIGTERM)
+                return nil
+            }, nil)
+        pthread_detach(thread)
+    }
+
+    /// Becomes readable when the parent has ended.
+    private static let parentEnd = Atomic<Int32>(-1)
 }

@@ -124,21 +124,15 @@ final class Terminal: ProgressSink {
             parts.append("\(Int(100 * fraction))%")
         }
         parts.append("\(decimals(rate, rate < 10 ? 1 : 0)) \(s.unit)/s")
-        if s.total > s.done, rate > 0 { parts.append(Self.duration(Double(s.total - s.done) / rate) + " left") }
+        if s.total > s.done, rate > 0 { parts.append(CostEstimate.duration(Double(s.total - s.done) / rate) + " left") }
         if !s.detail.isEmpty { parts.append(s.detail) }
         return parts.joined(separator: "  ")
     }
 
     private func summary(_ s: State, _ seconds: Double) -> String {
-        var text = "\(s.task): \(s.done) \(s.unit) in \(Self.duration(seconds))"
+        var text = "\(s.task): \(s.done) \(s.unit) in \(CostEstimate.duration(seconds))"
         text += " (\(decimals(Double(s.done) / max(seconds, 1e-9), 0)) \(s.unit)/s)"
         return s.detail.isEmpty ? text : text + ", \(s.detail)"
-    }
-
-    /// "40 s", "12 min 5 s".
-    private static func duration(_ seconds: Double) -> String {
-        let whole = Int(seconds.rounded())
-        return whole < 60 ? "\(whole) s" : "\(whole / 60) min \(whole % 60) s"
     }
 
     private func write(_ text: String) {

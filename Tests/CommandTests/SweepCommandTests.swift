@@ -157,6 +157,27 @@ import Testing
         }
     }
 
+    /// They would hold processors and folders, and nobody would know of them.
+    @Test func theProcessesOfASweepThatIsKilledEndToo() throws {
+        try tiny.writeRecipe(steps: 200_000, to: recipe)
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: builtProgram)
+        process.arguments = sweep("cut")
+        process.environment = startingEnvironment
+        (process.standardError, process.standardOutput) = (FileHandle.nullDevice, FileHandle.nullDevice)
+        try process.run()
+        while !isThere(folder.file("cut/point-0000/cycle-0")) && process.isRunning { usleep(2000) }
+        let children = "/proc/\(process.processIdentifier)/task/\(process.processIdentifier)/children"
+        let child = try #require(
+            pid_t(String(decoding: contents(of: children), as: UTF8.self).split(separator: " ").first ?? ""))
+        kill(process.processIdentifier, SIGKILL)
+        process.waitUntilExit()
+        // The training would take minutes.
+        for _ in 0..<1000 where kill(child, 0) == 0 { usleep(20_000) }
+        #expect(kill(child, 0) != 0)
+        kill(child, SIGKILL)
+    }
+
     @Test func whatASweepTakesIsSaidWithoutRunningIt() throws {
         let said = try succeed(sweep("out", "--seeds", "3", "--dry-run"))
         #expect(said.contains("6 points: distill.tau=0.3,0.6 seed=3,4,5\n"))

@@ -143,7 +143,7 @@ public struct SweepPoint: Sendable {
     /// Where its error is, if it failed.
     public var failure: String { folder + ".error.json" }
 
-    static func folder(_ index: Int) -> String {
+    package static func folder(_ index: Int) -> String {
         let digits = String(index)
         return "point-" + String(repeating: "0", count: max(0, 4 - digits.count)) + digits
     }

@@ -106,10 +106,27 @@ public struct SweepTable: Sendable {
         /// Total L0 asked for.
         public let k: Double
         public let measures: [SweepMeasure: Double]
+        /// Seed of its point's run.
+        public let seed: Int
+        /// Where its core comes from, as `TrialPlan.core`.
+        public let core: String
+        /// The trial of its point that others of this k are held against; nil for that one itself.
+        public let reference: String?
+    }
+
+    /// What a point has done.
+    public struct Run: Sendable {
+        public let point: Int
+        /// One of each axis, as the recipe has it.
+        public let values: [String]
+        /// Its cycles, their cores and, once the point is done, its trials.
+        public let steps: FinishedSeed
     }
 
     public let sweep: Sweep
     public let rows: [Row]
+    /// Points that are done, and those that have cycles at least.
+    public let runs: [Run]
     /// Points without a result, and why: nil for those that are not done.
     public let without: [(point: Int, values: [String], error: String?)]
 
@@ -118,47 +135,64 @@ public struct SweepTable: Sendable {
     /// - Throws: `SweepError.noSweep`; `TensorFileError`; `DistillationError` for a point whose records are not as its run wrote them.
     public init(folder: String) throws {
         let sweep = try Sweep(folder: folder)
-        var (rows, without) = ([Row](), [(point: Int, values: [String], error: String?)]())
+        var (rows, runs, without) = ([Row](), [Run](), [(point: Int, values: [String], error: String?)]())
         for point in try sweep.points() {
             let settings = Dictionary(uniqueKeysWithValues: point.recipe.settings)
             let values = zip(sweep.axes, point.values).map { settings[$0.key] ?? $1 }
-            let run = folder + "/" + point.folder
-            guard exists(run + "/result.json") else {
-                let failure = folder + "/" + point.failure
-                let error = exists(failure) ? try JSONRecord.read(SweepFailure.self, from: failure).error : nil
-                without.append((point.index, values, error))
+            let folder = folder + "/" + point.folder
+            func read() throws -> [Run] {
+                try FinishedSteps(folder: folder).seeds.filter { !$0.cycles.isEmpty }
+                    .map { Run(point: point.index, values: values, steps: $0) }
+            }
+            if exists(folder + "/result.json") {
+                let own = try read()
+                rows += own.flatMap(Self.rows)
+                runs += own
                 continue
             }
-            rows += try FinishedSteps(folder: run).seeds.flatMap { Self.rows(of: $0, point.index, values) }
+            let failure = folder + ".error.json"
+            var error = exists(failure) ? try JSONRecord.read(SweepFailure.self, from: failure).error : nil
+            // Of a point that failed, or goes on right now, the cycles that are there.
+            do { if exists(folder + "/run.json") { runs += try read() } } catch let unread {
+                error = error ?? "\(unread)"
+            }
+            without.append((point.index, values, error))
         }
-        (self.sweep, self.rows, self.without) = (sweep, rows, without)
+        (self.sweep, self.rows, self.runs, self.without) = (sweep, rows, runs, without)
     }
 
-    private static func rows(of steps: FinishedSeed, _ point: Int, _ values: [String]) -> [Row] {
-        guard let last = steps.cycles.last else { return [] }
-        return steps.trials.map { trial in
+    private static func rows(of run: Run) -> [Row] {
+        guard let last = run.steps.cycles.last else { return [] }
+        let table = TrialTable([run.steps.trials])
+        return run.steps.trials.map { trial in
             var measures: [SweepMeasure: Double] = [:]
             for measure in SweepMeasure.allCases { measures[measure] = measure.value(of: trial.sae, last) }
+            let reference = table.reference(at: trial.trial.k)?.trial.name
             return Row(
-                point: point, values: values, trial: trial.trial.name, k: trial.trial.k, measures: measures)
+                point: run.point, values: run.values, trial: trial.trial.name, k: trial.trial.k, measures: measures,
+                seed: run.steps.seed, core: trial.trial.core,
+                reference: reference == trial.trial.name ? nil : reference)
         }
     }
 
-    /// A row per point and SAE, keys first; a point without a result has one row that says why.
+    /// A row per point and SAE, keys first: differences between trials are those of rows with one point and k, each held against the
+    /// trial that `reference` names. A point without a result has one row that says why.
     public var csv: String {
         let heads =
-            ["point"] + sweep.axes.map(\.key) + ["trial", "k"] + SweepMeasure.allCases.map(\.rawValue) + ["state"]
+            ["point"] + sweep.axes.map(\.key) + ["trial", "k"] + SweepMeasure.allCases.map(\.rawValue)
+            + ["core", "reference", "run_seed", "state"]
         let done = rows.map { row in
             (
                 row.point,
                 ["\(row.point)"] + row.values + [row.trial, row.k.recipeText]
-                    + SweepMeasure.allCases.map { row.measures[$0].map { "\($0)" } ?? "" } + ["done"]
+                    + SweepMeasure.allCases.map { row.measures[$0].map { "\($0)" } ?? "" }
+                    + [row.core, row.reference ?? "", "\(row.seed)", "done"]
             )
         }
         let others = without.map { point, values, error in
             (
                 point,
-                ["\(point)"] + values + [String](repeating: "", count: SweepMeasure.allCases.count + 2)
+                ["\(point)"] + values + [String](repeating: "", count: SweepMeasure.allCases.count + 5)
                     + [error.map { "failed: \($0)" } ?? "not done"]
             )
         }

@@ -48,6 +48,8 @@ struct SweepCommand: ParsableCommand {
     var slurm = false
     @Option(help: "Run this point alone, of a sweep that was begun.")
     var point: Int?
+    @Option(help: .hidden)
+    var parent: Int32?
     @OptionGroup var checkpoints: CheckpointOptions
     @OptionGroup var place: DeviceOptions
     @OptionGroup var plugins: PluginOptions

@@ -22,6 +22,7 @@ struct SweepPointRun {
         let failure = folder + "/" + point.failure
         let run = folder + "/" + point.folder
         Interruption.install(advice: "interrupted; continue with: dmsae sweep \(folder) --point \(index)")
+        if let parent = command.parent { Interruption.end(with: parent) }
         // One whose sweep was killed goes on to its end.
         while try isWritten(run) {
             try Interruption.request.check()

@@ -67,7 +67,8 @@ final class SweepProcesses {
     private func start(_ point: SweepPoint) throws -> pid_t {
         finished[point.index] = nil
         let program = try PluginCatalog().executableFolder + "/dmsae"
-        let words = [program, "sweep", folder, "--point", "\(point.index)", "--quiet"] + options
+        let words =
+            [program, "sweep", folder, "--point", "\(point.index)", "--parent", "\(getpid())", "--quiet"] + options
         var actions = posix_spawn_file_actions_t(), attributes = posix_spawnattr_t()
         posix_spawn_file_actions_init(&actions)
         posix_spawnattr_init(&attributes)

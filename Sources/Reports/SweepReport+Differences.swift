@@ -1,0 +1,127 @@
+import Attribution
+import Distillation
+import TensorFiles
+
+extension SweepReport {
+    /// What trials are told apart by.
+    private static let compared: [SweepMeasure] = [.score, .explainedVariance]
+
+    /// Seeds of all points.
+    private var seedCount: Int { Set(table.rows.map(\.seed)).count }
+
+    // MARK: In words
+
+    /// What trials say of the distilled core over each key: that it is better or worse only where an interval excludes 0.
+    var claims: [String] {
+        let sentences = directions.flatMap { direction in
+            Self.compared.flatMap { measure in
+                groups(measure, direction).map { sentence(measure, direction, $0) }
+            }
+        }
+        guard directions.contains(where: { !table.differences(in: .score, over: $0.axis).isEmpty }) else { return [] }
+        switch seedCount {
+        case 1: return ["One seed: without an interval no difference between trials is a finding; --seeds 3 gives one."]
+        case 2:
+            return ["Two seeds: an interval takes three, and without one no difference between trials is a finding."]
+        default: return sentences
+        }
+    }
+
+    /// Differences between the same two trials at the same k, one at each value; along k, whatever it is.
+    private func groups(_ measure: SweepMeasure, _ direction: SweepDirection) -> [[SweepDifference]] {
+        let all = table.differences(in: measure, over: direction.axis)
+        func group(_ difference: SweepDifference) -> [String] {
+            [difference.trial, difference.reference, direction.isAlongK ? "" : "\(difference.k)"]
+        }
+        return all.map(group).distinct.map { name in
+            direction.values.flatMap { value in all.filter { $0.value == value && group($0) == name } }
+        }
+    }
+
+    private func sentence(_ measure: SweepMeasure, _ direction: SweepDirection, _ group: [SweepDifference]) -> String {
+        guard let first = group.first else { return "" }
+        let (a, b) = (name(first.reference, k: first.k, direction), name(first.trial, k: first.k, direction))
+        func size(_ low: Double, _ value: Double, _ high: Double) -> String {
+            "\(short(value, 4)) [\(short(low, 4)), \(short(high, 4))]"
+        }
+        func part(_ words: String, _ chosen: [SweepDifference], _ text: (Interval) -> String) -> String? {
+            guard !chosen.isEmpty else { return nil }
+            return words + " "
+                + chosen.map { text($0.interval) + (direction.axis == nil ? "" : " at \($0.value)") }.joined(
+                    separator: ", ")
+        }
+        let settled = group.filter(\.interval.hasLimits)
+        let better = settled.filter(\.interval.isBelowZero), worse = settled.filter(\.interval.isAboveZero)
+        let open = settled.filter { !$0.interval.isBelowZero && !$0.interval.isAboveZero }
+        let parts = [
+            part("\(a) is better than \(b) by", better) { size(-$0.high, -$0.value, -$0.low) },
+            part("\(a) is worse than \(b) by", worse) { size($0.low, $0.value, $0.high) },
+            part("\(a) is not shown to be better or worse than \(b), with a difference of", open) {
+                size($0.low, $0.value, $0.high)
+            },
+            part("\(a) and \(b) have too few seeds that are done, with", group.filter { !$0.interval.hasLimits }) {
+                "\(short($0.value, 4))"
+            },
+        ]
+        return "\(measure.title)\(direction.axis == nil ? "" : " over \(direction.key)"): "
+            + parts.compactMap { $0 }.joined(separator: "; ") + "."
+    }
+
+    // MARK: As a table and figures
+
+    /// Paired differences at each value, with their intervals; nothing where there is but one seed.
+    func differences(_ direction: SweepDirection) -> String {
+        let found = Self.compared.map { table.differences(in: $0, over: direction.axis) }
+        guard seedCount > 1, let first = found.first, !first.isEmpty else { return "" }
+        let ordered = direction.values.flatMap { value in first.filter { $0.value == value } }
+        let rows = ordered.map { difference in
+            (direction.axis == nil ? [] : [escape(difference.value)])
+                + [
+                    escape("\(name(difference.trial, k: difference.k, direction)) less \(difference.reference)"),
+                    "\(difference.bySeed.count)",
+                ]
+                + found.map { all in
+                    let same = all.first {
+                        ($0.value, $0.k, $0.trial, $0.reference)
+                            == (difference.value, difference.k, difference.trial, difference.reference)
+                    }
+                    return same.map { stacked($0.interval, 4) } ?? "–"
+                }
+        }
+        let heads =
+            (direction.axis == nil ? [] : [escape(direction.key)]) + ["difference", "seeds"]
+            + Self.compared.map { "Δ \(escape($0.short))" }
+        let note =
+            "Differences are between SAEs of one point; the mean is over seeds, with its 95% interval by Student's t where there are three. "
+            + "Of such intervals one in twenty excludes 0 by chance."
+        return "<h3>Differences between trials</h3><p class=\"note\">\(note)</p>" + Reports.table(heads, rows)
+            + forest(direction, zip(Self.compared, found).map { ($0, $1) })
+    }
+
+    /// Mean differences with their intervals over the values.
+    private func forest(_ direction: SweepDirection, _ found: [(SweepMeasure, [SweepDifference])]) -> String {
+        guard direction.axis != nil else { return "" }
+        let names = (found.first?.1 ?? []).map { name($0.trial, k: $0.k, direction) }.distinct
+        let figures = found.map { measure, all in
+            var plot = Plot(
+                x: Axis(title: direction.key, names: direction.names),
+                y: Axis(title: "Δ \(measure.title)", range: 0...1))
+            for (i, trial) in names.enumerated() {
+                let beside = 0.5 * ((Double(i) + 0.5) / Double(names.count) - 0.5)
+                for difference in all where name(difference.trial, k: difference.k, direction) == trial {
+                    guard let place = direction.values.firstIndex(of: difference.value) else { continue }
+                    let (x, interval) = (Double(place) + beside, difference.interval)
+                    plot.marks.append(Plot.Mark(series: Series(i), x: x, y: interval.value, name: ""))
+                    guard interval.hasLimits else { continue }
+                    plot.whiskers.append(Plot.Whisker(series: Series(i), x: x, limits: interval.low...interval.high))
+                }
+            }
+            plot.y.range = range(
+                [0] + plot.marks.map(\.y) + plot.whiskers.flatMap { [$0.limits.lowerBound, $0.limits.upperBound] })
+            plot.guides = [("zero-\(direction.axis ?? 0)-\(measure.rawValue)", 0, false, "")]
+            let caption = "Δ \(measure.title): trial less the distilled one, below 0 where that is better."
+            return figure(plot.svg(label: "\(measure.title), differences over \(direction.key)"), caption)
+        }
+        return legend(names, line: false) + "<div class=\"grid\">" + figures.joined() + "</div>"
+    }
+}
