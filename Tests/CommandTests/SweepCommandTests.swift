@@ -168,10 +168,10 @@ import Testing
         try process.run()
         while !isThere(folder.file("cut/point-0000/cycle-0")) && process.isRunning { usleep(2000) }
         let children = "/proc/\(process.processIdentifier)/task/\(process.processIdentifier)/children"
-        let child = try #require(
-            pid_t(String(decoding: contents(of: children), as: UTF8.self).split(separator: " ").first ?? ""))
+        let list = try FileHandle(forReadingAtPath: children)?.readToEnd() ?? Data()
         kill(process.processIdentifier, SIGKILL)
         process.waitUntilExit()
+        let child = try #require(pid_t(String(decoding: list, as: UTF8.self).split(separator: " ").first ?? ""))
         // The training would take minutes.
         for _ in 0..<1000 where kill(child, 0) == 0 { usleep(20_000) }
         #expect(kill(child, 0) != 0)

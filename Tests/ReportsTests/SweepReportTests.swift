@@ -21,6 +21,11 @@ import Testing
         return written
     }
 
+    private func page(seeds: Int = 3, over axes: [String] = ["distill.tau=0.9,0.5"]) throws -> String {
+        let written = try written(seeds: seeds, over: axes)
+        return try withExtendedLifetime(written) { try SweepReport(folder: written.path).html() }
+    }
+
     private func section(_ name: String, of html: String) -> String {
         let parts = html.split(separator: "<h3>").filter { $0.hasPrefix(name) }
         return String(parts.first?.split(separator: "</section>").first ?? "")
@@ -31,7 +36,7 @@ import Testing
     }
 
     @Test func everyFigureOfThePaperIsThere() throws {
-        let html = try SweepReport(folder: try written().path).html()
+        let html = try page()
         for name in ["Differences between trials", "Cycle by cycle", "Where latents", "L0 of the core over training"] {
             #expect(!section(name, of: html).isEmpty, "\(name)")
         }
@@ -40,7 +45,7 @@ import Testing
 
     /// Six measures, for each a curve with a band for each τ; values in their order, not in that of the command line.
     @Test func cyclesAreACurveForEachValueInItsOrder() throws {
-        let html = section("Cycle by cycle", of: try SweepReport(folder: try written().path).html())
+        let html = section("Cycle by cycle", of: try page())
         #expect(count("<figure>", in: html) == 6)
         let legend = html.split(separator: "<div class=\"grid\">").first ?? ""
         let names = legend.split(separator: "</svg> ").dropFirst().map { String($0.prefix { $0 != "<" }) }
@@ -52,7 +57,7 @@ import Testing
 
     /// Of 1, 2 and 3 latents that three seeds carried over, 2 in the mean; the core has five.
     @Test func barsOfOriginsAreMeansOverSeeds() throws {
-        let html = section("Where latents", of: try SweepReport(folder: try written().path).html())
+        let html = section("Where latents", of: try page())
         let titles = html.split(separator: "<title>").dropFirst().map { String($0.prefix { $0 != "<" }) }
         #expect(
             titles == [
@@ -62,7 +67,7 @@ import Testing
 
     /// The last cycle and the two trials with a core, at each value; cycle 0 and the plain SAE have none.
     @Test func trainingCurvesAreMeansWithABand() throws {
-        let html = section("L0 of the core over training", of: try SweepReport(folder: try written().path).html())
+        let html = section("L0 of the core over training", of: try page())
         let figures = html.split(separator: "<figure>").dropFirst().map(String.init)
         #expect(figures.count == 2)
         for figure in figures { #expect(count("<polyline", in: figure) == 3 && count("<polygon", in: figure) == 3) }
@@ -70,7 +75,7 @@ import Testing
     }
 
     @Test func aClaimIsMadeOnlyWhereAnIntervalExcludesZero() throws {
-        let html = try SweepReport(folder: try written().path).html()
+        let html = try page()
         let words = String(html.split(separator: "<section").first ?? "")
         #expect(
             words.contains(
@@ -88,15 +93,15 @@ import Testing
     }
 
     @Test func withTwoSeedsOrOneNothingIsClaimed() throws {
-        let two = try SweepReport(folder: try written(seeds: 2).path).html()
+        let two = try page(seeds: 2)
         #expect(two.contains("Two seeds: an interval takes three") && !two.contains("is better than"))
         #expect(section("Differences", of: two).contains("<td>2</td><td>") && count("class=\"whisker\"", in: two) == 0)
-        let one = try SweepReport(folder: try written(seeds: 1).path).html()
+        let one = try page(seeds: 1)
         #expect(one.contains("One seed: without an interval") && section("Differences", of: one).isEmpty)
     }
 
     @Test func seedsAloneAreLookedAtAsOne() throws {
-        let html = try SweepReport(folder: try written(over: []).path).html()
+        let html = try page(over: [])
         #expect(html.contains("<h2>All points</h2>"))
         #expect(
             html.contains("CE loss score: dmsae is better than random by 0.0100 [0.0098, 0.0102]."),

@@ -55,9 +55,11 @@ struct WrittenSweep {
             let latents = born.enumerated().map { i, b in
                 #"{"index": \#(i), \#(b < t ? #""previousIndex": \#(i),"# : "") "born": \#(b), "selectedIn": [\#(b)], "score": 1}"#
             }
-            try write(
-                #"{"cycle": \#(t), "candidates": 16, "coverage": 0.5, "previousSize": 0, "latents": [\#(latents.joined(separator: ","))]}"#,
-                "cycle-\(t)/core.json", point)
+            func core(_ latents: [String]) -> String {
+                #"{"cycle": \#(t), "candidates": 16, "coverage": 0.5, "previousSize": 0, "latents": [\#(latents.joined(separator: ","))]}"#
+            }
+            if t == 1, scores != nil { try write(core(Array(latents.prefix(carried))), "final/core.json", point) }
+            try write(core(latents), "cycle-\(t)/core.json", point)
             last = try StepMark.write(
                 ["metrics.json", "core.json"], of: run + "/cycle-\(t)", run: identity, after: last)
         }
