@@ -63,6 +63,10 @@
  *         inference form, rescaling.
  *   0.2   mean activations of the whole pass on request (evaluation.h); the pass's budget in dmsae_scoring_plan; outputs
  *         that say what the score is the mean of, and how it was drawn (DMSAE-OUTPUT-03).
+ *   0.3   an entry that refuses says why; batches with encoder, thresholds, documents, norms of x, the model's own
+ *         probabilities and the hook point, where a flag asks for what costs; groups and calibrated thresholds for rules;
+ *         outputs [m, m] and [m, N]; states of other builds of a plugin; requirements and sanitizer in manifests; DLPack's
+ *         flags as of its 1.2.
  */
 #ifndef DMSAE_DMSAE_H
 #define DMSAE_DMSAE_H
@@ -168,7 +172,7 @@ DMSAE_BEGIN
  * plugin built with a new header would needlessly refuse to work on an older host.
  */
 #define DMSAE_ABI_MAJOR 0u
-#define DMSAE_ABI_MINOR 2u
+#define DMSAE_ABI_MINOR 3u
 #ifndef DMSAE_ABI_MINOR_REQUIRED
 #define DMSAE_ABI_MINOR_REQUIRED 0u
 #endif
@@ -229,6 +233,8 @@ typedef struct dmsae_call {
     uint64_t flags;                /* none yet; DMSAE-GROWTH-07 */
     char *DMSAE_NULLABLE error;    /* [error_capacity] the host's, first byte 0; null if error_capacity is 0 */
     uint64_t error_capacity;       /* bytes, the ending zero byte included */
+    void *DMSAE_NULLABLE stream;   /* since 0.3: the current stream of the device that the call's tensors lie on, as its API
+                                      knows it; null on the CPU, which is all there is in this version */
 } dmsae_call;
 #define DMSAE_CALL_SIZE_V0 32u
 
@@ -244,13 +250,40 @@ typedef struct dmsae_call {
  *                 plugin declares DMSAE_PLUGIN_REENTRANT.
  * DMSAE-STATE-04  After anything but DMSAE_OK a state that the call could write is undefined; the host goes back to a
  *                 copy or gives up.
- * DMSAE-STATE-05  A stored state is only handed to the same plugin id, plugin version, state version, parameters and
- *                 plan that wrote it. A plugin that changes the layout changes its state version.
+ * DMSAE-STATE-05  A stored state is only handed to the same plugin id, state version, parameters and plan that wrote it.
+ *                 A plugin that changes the layout, or what the numbers in it mean, changes its state version. Where
+ *                 another build of the plugin wrote it, the host warns, unless the plugin says more (dmsae.state/1).
+ *                 Hosts before 0.3 refuse states of another build.
  *
  * Rationale: save and load through streams were considered, as plugin ABIs for audio have them. Then every plugin has
  * a serialiser to get wrong, and a crash between two saves loses what came after the first. Bytes that the host owns
  * need no code in the plugin, are a checkpoint at every batch, and survive the death of the process they were in.
  */
+
+/* A plugin's own object. The plugin defines the struct; the host only keeps the pointer. */
+typedef struct dmsae_instance dmsae_instance;
+
+/* ---- dmsae.state/1 (since 0.3) ------------------------------------------------------------------------------------
+ *
+ * For a plugin with states that knows which of its other builds wrote what it can go on from. Optional: without it the
+ * host goes on from a state of the same state version and warns that another build wrote it.
+ */
+#define DMSAE_STATE "dmsae.state/1"
+
+/* Frozen. */
+typedef struct dmsae_state {
+    uint32_t struct_size;
+    uint32_t reserved;
+
+    /* Whether a state with this plugin's own state version, written by a build that called itself `version` (which may be
+     * this one's too), may be gone on from. Not 0: yes, without a word. 0: no, the host refuses it.
+     * [any] [created]
+     * Ownership: `version` is the host's, UTF-8, until it returns.
+     * Errors: none; the answer to the same version is the same for the instance's whole life.  Since: 0.3
+     *
+     * DMSAE-STATE-06  A plugin accepts what its own version wrote. */
+    int32_t (*accepts)(dmsae_instance *instance, const char *version);
+} dmsae_state;
 
 /* A setting from the user; see parameters.h. Array element: frozen. */
 typedef struct dmsae_parameter {
@@ -258,9 +291,6 @@ typedef struct dmsae_parameter {
     const char *value; /* UTF-8, the host's, valid until create returns */
     uint64_t reserved[2];
 } dmsae_parameter;
-
-/* A plugin's own object. The plugin defines the struct; the host only keeps the pointer. */
-typedef struct dmsae_instance dmsae_instance;
 
 /* See host.h and entry.h. */
 typedef struct dmsae_host dmsae_host;
@@ -288,6 +318,9 @@ DMSAE_BEGIN
  * DMSAE-TENSOR-02  In this version every tensor is on the CPU, float32 with one lane, row-major without gaps,
  *                  byte_offset 0, and the data of one with two dimensions begins at a multiple of 64 bytes. Other
  *                  forms will go only to plugins that declare them.
+ * DMSAE-TENSOR-03  As in DLPack since 1.2 `strides` is never null where ndim is not 0, on hosts of all versions. To a plugin
+ *                  whose abi_minor_min is 3 or more, flags have DLPack's meaning where DLPack has one: bit 0x2 (IS_COPIED
+ *                  there) is never set, and DMSAE_TENSOR_CONTIGUOUS is another bit. To others both bits are set.
  *
  * Rationale: the fields up to byte_offset have the order and the meaning of DLPack's DLTensor, and codes and device
  * types its numbers, so that a plugin in Python can hand the data to an array library without a copy. DLPack itself is
@@ -300,8 +333,13 @@ DMSAE_BEGIN
 #define DMSAE_DTYPE_FLOAT 2u  /* kDLFloat */
 #define DMSAE_DTYPE_BFLOAT 4u /* kDLBfloat */
 
-#define DMSAE_TENSOR_READ_ONLY 0x1ull
-#define DMSAE_TENSOR_CONTIGUOUS 0x2ull /* row-major without gaps: strides say nothing more */
+#define DMSAE_TENSOR_READ_ONLY 0x1ull /* DLPACK_FLAG_BITMASK_READ_ONLY */
+/* Row-major without gaps: strides say nothing more. */
+#if DMSAE_ABI_MINOR_REQUIRED >= 3
+#define DMSAE_TENSOR_CONTIGUOUS 0x100ull
+#else
+#define DMSAE_TENSOR_CONTIGUOUS 0x2ull
+#endif
 
 /* Frozen. */
 typedef struct dmsae_device {
@@ -323,7 +361,7 @@ typedef struct dmsae_tensor {
     int32_t ndim;
     dmsae_dtype dtype;
     const int64_t *shape;                  /* [ndim] the host's */
-    const int64_t *DMSAE_NULLABLE strides; /* [ndim] in elements, the host's; null: row-major without gaps */
+    const int64_t *DMSAE_NULLABLE strides; /* [ndim] in elements, the host's; DMSAE-TENSOR-03 */
     uint64_t byte_offset;
     uint64_t flags;            /* DMSAE_TENSOR_... ; DMSAE-GROWTH-07 */
     void *DMSAE_NULLABLE sync; /* null on the CPU: what to wait for before reading */
@@ -426,6 +464,7 @@ DMSAE_END
  *
  *   {"manifest": 1,
  *    "abi": {"major": 0, "minor_min": 0},
+ *    "requires": ["x86-64-v3"],
  *    "plugins": [
  *      {"id": "activation", "kind": "scorer", "version": "1.0.0", "license": "Apache-2.0",
  *       "description": "The activation itself", "extensions": ["dmsae.scorer.per_token/1"],
@@ -433,14 +472,25 @@ DMSAE_END
  *
  * kind        "scorer", "sparsity-rule"
  * flags       names of DMSAE_PLUGIN_... in lower case with '-': "deterministic", "reentrant", "needs-gradient",
- *             "needs-evaluation", "merge-exact", "scale-invariant"
+ *             "needs-evaluation", "merge-exact", "scale-invariant", since 0.3 "needs-encoder",
+ *             "needs-target-probabilities"
  * parameters  {"key", "type": "bool" | "integer" | "number" | "choice" | "text" | "path", "description", "default"
  *             (text, absent if required), "unit", "minimum", "maximum" (absent if infinite), "choices",
  *             "flags": ["cosmetic", "advanced"]}; what is absent is empty
+ * requires    since 0.3, optional: what the file's code takes for granted of the processor. "x86-64-v2", "x86-64-v3" and
+ *             "x86-64-v4" are the levels of the x86-64 ABI: -march=x86-64-v3 is "x86-64-v3". Absent: nothing
+ * sanitizer   since 0.3, optional: the sanitizer that the file was built with, "address", "thread" or "undefined". Absent:
+ *             none
  *
  * DMSAE-MANIFEST-01  A manifest says what the code says: the same plugins in the same order with the same fields.
  * DMSAE-MANIFEST-02  Keys that a reader does not know are ignored. A change of meaning is another number of "manifest".
  * DMSAE-MANIFEST-03  A file has at most one.
+ * DMSAE-MANIFEST-04  A file whose code uses instructions beyond x86-64's first ones lists their level in "requires". A host of
+ *                    0.3 or newer reads it before it loads the file, and refuses one whose requirements this machine does not
+ *                    meet or that it does not know; without it, or on an older host, the process ends with SIGILL.
+ * DMSAE-MANIFEST-05  A file that was built with a sanitizer names it in "sanitizer". A host of 0.3 or newer loads one of
+ *                    "address" and "thread" only into a process that has that sanitizer's runtime, and refuses a name that it
+ *                    does not know.
  *
  * Rationale: a note and not a named section, because section tables are what strip removes; JSON and not the descriptor
  * struct, because relocations in it would need the loader. `dmsae plugin inspect --manifest FILE` prints the text for a
@@ -484,6 +534,10 @@ typedef struct dmsae_host_info {
     uint32_t reserved;
     const char *name;    /* "dmsae"; UTF-8, the host's, valid until the entry function returns */
     const char *version; /* the program's version; as name */
+    /* Since 0.3: where an entry function that returns null says why: [error_capacity] the host's, first byte 0, valid until
+     * the entry function returns; null if error_capacity is 0. DMSAE-ENTRY-08. */
+    char *DMSAE_NULLABLE error;
+    uint64_t error_capacity; /* bytes, the ending zero byte included */
 } dmsae_host_info;
 #define DMSAE_HOST_INFO_SIZE_V0 32u
 
@@ -576,6 +630,12 @@ DMSAE_ENUM(dmsae_kind) {
 /* A scorer's scores do not change when activations are multiplied by c > 0 and decoder rows by 1/c, of all latents or of each
  * with a c of its own. Since 0.1. */
 #define DMSAE_PLUGIN_SCALE_INVARIANT 0x20ull
+/* A scorer reads encoder, encoder_bias, thresholds or top_k of dmsae_scorer_batch. Without it they are null and 0: a process
+ * of its own is not sent what it does not read. Since 0.3. */
+#define DMSAE_PLUGIN_NEEDS_ENCODER 0x40ull
+/* A scorer reads dmsae_scorer_batch.target_probabilities, for which the host runs the model once more from the hook point on.
+ * Without it they are null. Since 0.3. */
+#define DMSAE_PLUGIN_NEEDS_TARGET_PROBABILITIES 0x80ull
 
 /* One plugin of a file. Everything it points at is the plugin's and valid as long as the file is loaded, which is until
  * the process ends: the host never unloads. Grows at its end.
@@ -668,6 +728,11 @@ struct dmsae_entry {
  * Ownership: `host` until it returns; the entry is the plugin's until the process ends, the same pointer each time.
  * Errors: null only.  Since: 0.0
  *
+ * DMSAE-ENTRY-08  A function that returns null writes why, and what would help, into host->error, where
+ *                 DMSAE_HAS(host, dmsae_host_info, error_capacity) and there is room: UTF-8, ended by a zero byte, cut to fit.
+ *                 The host shows it to the user. An empty text is legal and unkind. One that returns an entry writes nothing
+ *                 there. Since 0.3.
+ *
  * Rationale: a function and not a data symbol, so that the plugin sees the host before it answers. The name is fixed:
  * were it derived from the file's name, a renamed file would silently be no plugin at all.
  */
@@ -705,6 +770,17 @@ DMSAE_ENUM(dmsae_splice_mode) {
     DMSAE_SPLICE_RECONSTRUCTION_PLUS_ERROR = 2 /* x̂ + (x - x̂), the SAE's error held constant */
 };
 
+/* Where in block `layer` x stands, under TransformerLens' names. Since 0.3. */
+DMSAE_ENUM(dmsae_hook) {
+    DMSAE_HOOK_RESID_PRE = 1, /* blocks.L.hook_resid_pre: the residual stream that enters the block */
+    DMSAE_HOOK_ATTN_OUT = 2,  /* blocks.L.hook_attn_out: what attention adds to the stream */
+    DMSAE_HOOK_MLP_OUT = 3,   /* blocks.L.hook_mlp_out: what the perceptron adds to the stream */
+    DMSAE_HOOK_RESID_POST = 4 /* blocks.L.hook_resid_post: the residual stream that the block hands on */
+};
+
+/* Before it encodes, the SAE subtracts b_dec from x: s = 1 in DMSAE-SCORER-12, else 0. Since 0.3. */
+#define DMSAE_BATCH_SUBTRACTS_DECODER_BIAS 0x1ull
+
 /* What one call sees: a few whole sequences, one after the other.
  *
  * N tokens = codes->rows, m candidate latents = codes->columns, d = d_model, S sequences.
@@ -712,6 +788,14 @@ DMSAE_ENUM(dmsae_splice_mode) {
  *
  * DMSAE-SCORER-01  Every entry of `codes` is positive. A token that is not scored has no entry.
  * DMSAE-SCORER-02  gradient is not null if the plugin declares DMSAE_PLUGIN_NEEDS_GRADIENT.
+ * DMSAE-SCORER-12  To a plugin that declares DMSAE_PLUGIN_NEEDS_ENCODER encoder and encoder_bias are not null, and either
+ *                  thresholds are not null or top_k is positive. With p = ⟨x_t - s·b_dec, W_enc[j]⟩ + b_enc[j] the codes of a
+ *                  scored token are f = p where p > max(0, thresholds[j]), or the top_k largest positive p of the token, taken
+ *                  over all of the SAE's latents, of which the batch has the first m. To 1e-5 of the token's largest |p|.
+ * DMSAE-SCORER-13  To a plugin that declares DMSAE_PLUGIN_NEEDS_TARGET_PROBABILITIES, target_probabilities are not null.
+ * DMSAE-SCORER-14  A document begins with each sequence, after each of the model's end-of-text tokens, and with each of its
+ *                  beginning-of-text tokens that is no end-of-text token. Attention goes across, from later ones to earlier
+ *                  ones. Padding belongs to what it stands behind.
  */
 typedef struct dmsae_scorer_batch {
     uint32_t struct_size;
@@ -734,6 +818,19 @@ typedef struct dmsae_scorer_batch {
     int64_t prefix_count;
     int64_t spliced_width;           /* how many latents x̂ is made of, from the first: m, or one of prefix_widths */
     int64_t first_sequence;          /* since 0.1: index of sequence 0 of this batch in the whole scoring pass */
+    /* Since 0.3, on older hosts not there (DMSAE_HAS). The first four as DMSAE-SCORER-12 says, the fifth DMSAE-SCORER-13. */
+    const dmsae_tensor *DMSAE_NULLABLE encoder;      /* W_enc [m, d], row j is latent j's */
+    const dmsae_tensor *DMSAE_NULLABLE encoder_bias; /* b_enc [m] */
+    const dmsae_tensor *DMSAE_NULLABLE thresholds;   /* θ [m] */
+    int64_t top_k;
+    const float *DMSAE_NULLABLE target_probabilities; /* [N] of token t + 1 after token t, by the model with nothing spliced
+                                                         in; 0 where loss is of no token */
+    const float *residual_norms;     /* [N] |x_t| */
+    const int64_t *document_offsets; /* [document_count + 1] first token of each document, ascending; the last is N */
+    int64_t document_count;
+    uint64_t flags;                  /* DMSAE_BATCH_... ; DMSAE-GROWTH-07 */
+    int32_t layer;                   /* the block of the hook point, from 0 */
+    dmsae_hook hook;
 } dmsae_scorer_batch;
 #define DMSAE_SCORER_BATCH_SIZE_V0 144u
 
@@ -789,8 +886,10 @@ typedef struct dmsae_scoring_plan {
 
 /* The shape of an output, row-major. */
 DMSAE_ENUM(dmsae_output_shape) {
-    DMSAE_OUTPUT_LATENT = 1,         /* [m] */
-    DMSAE_OUTPUT_LATENT_SEQUENCE = 2 /* [m, S] */
+    DMSAE_OUTPUT_LATENT = 1,          /* [m] */
+    DMSAE_OUTPUT_LATENT_SEQUENCE = 2, /* [m, S] */
+    DMSAE_OUTPUT_LATENT_PAIR = 3,     /* [m, m]; since 0.3 */
+    DMSAE_OUTPUT_LATENT_TOKEN = 4     /* [m, N], N the tokens of the whole pass; since 0.3 */
 };
 
 #define DMSAE_OUTPUT_HIGHER_IS_BETTER 0x1ull /* a larger value means a latent that helps more */
@@ -1095,6 +1194,13 @@ typedef struct dmsae_selection_context {
     const float *DMSAE_NONNULL const *DMSAE_NULLABLE learnables;
     uint32_t learnable_count;
     uint32_t reserved2;
+    /* Since 0.3: the ends m_1 < ... < m_n = F of the Matryoshka SAE's groups, [prefix_count], at least one, the core in
+     * whichever it lies in: latent j is of group g, the least with j < prefix_widths[g]. Where the loss has a prefix for the
+     * core alone, that is the first. */
+    const int64_t *prefix_widths;
+    int64_t prefix_count;
+    /* Since 0.3: θ [F] of a form that was calibrated, in DMSAE_MODE_INFER; else, and for a form without thresholds, null. */
+    const float *DMSAE_NULLABLE thresholds;
 } dmsae_selection_context;
 #define DMSAE_SELECTION_CONTEXT_SIZE_V0 88u
 
@@ -1275,7 +1381,8 @@ typedef struct dmsae_sparsity_rule_inference {
      * Errors: any status.  Since: 0.1
      *
      * DMSAE-INFERENCE-01  Thresholds are finite; top_k is at least 1. What the form does not use may stay unwritten.
-     * DMSAE-INFERENCE-02  The exported form keeps what select keeps in DMSAE_MODE_INFER. */
+     * DMSAE-INFERENCE-02  The exported form keeps what select keeps in DMSAE_MODE_INFER. On hosts of 0.3 or newer select is
+     *                     then told the form's own thresholds, in its context. */
     dmsae_status (*form)(dmsae_instance *instance, const dmsae_selection_context *context, const void *state,
                          dmsae_inference_form *form, float *thresholds, int64_t *top_k, dmsae_call *call);
 } dmsae_sparsity_rule_inference;

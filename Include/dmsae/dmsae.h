@@ -61,6 +61,10 @@
  *         inference form, rescaling.
  *   0.2   mean activations of the whole pass on request (evaluation.h); the pass's budget in dmsae_scoring_plan; outputs
  *         that say what the score is the mean of, and how it was drawn (DMSAE-OUTPUT-03).
+ *   0.3   an entry that refuses says why; batches with encoder, thresholds, documents, norms of x, the model's own
+ *         probabilities and the hook point, where a flag asks for what costs; groups and calibrated thresholds for rules;
+ *         outputs [m, m] and [m, N]; states of other builds of a plugin; requirements and sanitizer in manifests; DLPack's
+ *         flags as of its 1.2.
  */
 #ifndef DMSAE_DMSAE_H
 #define DMSAE_DMSAE_H

@@ -38,10 +38,15 @@ public struct ScorerOutput: Sendable, Equatable, Codable {
         case latent = 1
         /// One number a latent and sequence, [m, S].
         case latentSequence = 2
+        /// One number for each two latents, [m, m].
+        case latentPair = 3
+        /// One number a latent and token of the whole pass, [m, N].
+        case latentToken = 4
     }
 
     /// The tensor's name in files.
     public var name: String
+    /// How it is laid out.
     public var shape: Shape
     /// Of its numbers: "nats", or "1" for none.
     public var unit: String
@@ -82,9 +87,22 @@ public struct ScorerOutput: Sendable, Equatable, Codable {
         self.role = role
     }
 
-    /// Number of elements under a plan.
+    /// Number of elements under a plan; more than there can be where that is no number.
     public func count(_ plan: ScoringPlan) -> Int {
-        shape == .latent ? plan.latentCount : plan.latentCount * plan.sequenceCount
+        let (count, overflow) = plan.latentCount.multipliedReportingOverflow(by: shape.width(plan))
+        return overflow ? .max : count
+    }
+}
+
+extension ScorerOutput.Shape {
+    /// Numbers for each latent.
+    func width(_ plan: ScoringPlan) -> Int {
+        switch self {
+        case .latent: 1
+        case .latentSequence: plan.sequenceCount
+        case .latentPair: plan.latentCount
+        case .latentToken: plan.tokenCount
+        }
     }
 }
 
@@ -97,6 +115,8 @@ public protocol AccumulatingScore: AnyObject, Sendable {
     var outputs: [ScorerOutput] { get }
     /// Changes with the layout of the state.
     var stateVersion: Int { get }
+    /// Whether it goes on from states of this version that a build called `version` wrote; nil if it does not say.
+    func accepts(stateOf version: String) throws -> Bool?
     /// Bytes of state for a pass.
     func stateSize(_ plan: ScoringPlan) throws -> Int
     /// Prepares a zeroed state.
@@ -108,4 +128,9 @@ public protocol AccumulatingScore: AnyObject, Sendable {
     /// Writes every output; NaN where there is no evidence. The state stays as it is.
     func finish(
         _ plan: ScoringPlan, state: UnsafeRawBufferPointer, into outputs: [UnsafeMutableBufferPointer<Double>]) throws
+}
+
+extension AccumulatingScore {
+    /// Most say nothing of other builds.
+    public func accepts(stateOf version: String) throws -> Bool? { nil }
 }

@@ -158,7 +158,9 @@ public final class ScoringPass {
     /// Scores one sample.
     ///
     /// - Throws: what the model and the scorer throw; `AttributionError.scoreNotFinite`.
-    public func score(_ sample: SpliceSample) throws -> Scores { try score(try spliced.run(sample)) }
+    public func score(_ sample: SpliceSample) throws -> Scores {
+        try score(try spliced.run(sample, needs: scorer.needs))
+    }
 
     /// Scores one sample that was run.
     ///

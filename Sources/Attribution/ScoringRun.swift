@@ -25,7 +25,8 @@ public final class ScoringRun {
     /// Sequences that were left out, and of which the scores say nothing.
     public private(set) var leftOut: [Int] = []
     private let sequences: SampledSequences
-    private let key: PassKey
+    /// Of which pass what it keeps is.
+    public var key: PassKey
     private var next: Int
     private var everyToken: Matrix?
 
@@ -62,11 +63,11 @@ public final class ScoringRun {
     // MARK: What was kept
 
     /// Takes the finished shards of the pass, in order, in the place of scoring; `vet` refuses a file
-    /// before it is read.
+    /// before it is read, or names entries of its key that may be other than this run's.
     ///
     /// - Throws: `AttributionError` for states that do not make one pass; what `vet` and
     ///   the scorer throw; `TensorFileError`.
-    public func merge(_ paths: [String], vet: (String) throws -> Void) throws {
+    public func merge(_ paths: [String], vet: (String) throws -> Set<String>) throws {
         for path in paths {
             try pass.merge(try state(path, vet), path: path, length: sequences.length, accumulator)
         }
@@ -79,7 +80,7 @@ public final class ScoringRun {
     /// Goes on from a checkpoint, if there is one.
     ///
     /// - Throws: as `merge`; `TensorFileError.unwritable` where there could be none.
-    public func resume(_ checkpoint: Checkpoint, vet: (String) throws -> Void) throws {
+    public func resume(_ checkpoint: Checkpoint, vet: (String) throws -> Set<String>) throws {
         let path = checkpoint.path
         guard exists(path) else { return try AtomicFile.requireWritable(path) }
         let state = try state(path, vet)
@@ -90,10 +91,10 @@ public final class ScoringRun {
         next = state.sequences.upperBound
     }
 
-    private func state(_ path: String, _ vet: (String) throws -> Void) throws -> ScoringState {
-        try vet(path)
+    private func state(_ path: String, _ vet: (String) throws -> Set<String>) throws -> ScoringState {
+        let judged = try vet(path)
         let state = try ScoringState.read(
-            path, key: key, latents: pass.candidateCount, sequenceCount: sequences.count, length: sequences.length)
+            path, key: key, except: judged, latents: pass.candidateCount, sequenceCount: sequences.count, length: sequences.length)
         leftOut += state.leftOut
         return state
     }

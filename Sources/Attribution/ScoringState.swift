@@ -30,9 +30,10 @@ public struct ScoringState: Equatable, Sendable {
         self.bytes = bytes
     }
 
-    private var digest: String {
+    /// Of all that a file holds under the text of a key.
+    private func digest(_ key: String) -> String {
         var digest = ContentDigest()
-        digest.add(key.text)
+        digest.add(key)
         digest.add([sequences.lowerBound, sequences.upperBound, tokenCount, reachingTokens, evaluations])
         digest.add(activeCounts)
         digest.add(leftOut)
@@ -43,7 +44,7 @@ public struct ScoringState: Equatable, Sendable {
     /// Writes the state; the file appears whole or stays as it was.
     /// - Throws: `TensorFileError`.
     public func write(to path: String) throws {
-        var writer = SafetensorsWriter(metadata: ["key": key.text, "sha256": digest])
+        var writer = SafetensorsWriter(metadata: ["key": key.text, "sha256": digest(key.text)])
         writer.add("sequences", integers: [Int64(sequences.lowerBound), Int64(sequences.upperBound)])
         writer.add("scored_tokens", integers: [Int64(tokenCount)])
         writer.add("reaching_tokens", integers: [Int64(reachingTokens)])
@@ -58,13 +59,15 @@ public struct ScoringState: Equatable, Sendable {
         try writer.write(to: path)
     }
 
-    /// Reads a state of the pass `key` over `latents` latents, in sequences of `length` tokens.
+    /// Reads a state of the pass `key` over `latents` latents, in sequences of `length` tokens; its key may have other
+    /// entries where `judged` names them.
     /// - Throws: `TensorFileError` for a broken file; `AttributionError.otherPass`.
-    public static func read(_ path: String, key: PassKey, latents: Int, sequenceCount: Int, length: Int) throws
-        -> ScoringState
-    {
+    public static func read(
+        _ path: String, key: PassKey, except judged: Set<String> = [], latents: Int, sequenceCount: Int, length: Int
+    ) throws -> ScoringState {
         let file = try SafetensorsFile(path: path)
-        try key.requireSame(as: file.metadata["key"], in: path)
+        let kept = file.metadata["key"]
+        try key.requireSame(as: kept, in: path, except: judged)
         func broken(_ what: String) -> TensorFileError {
             .malformed(file: path, what: what, next: "delete it and score again")
         }
@@ -101,7 +104,7 @@ public struct ScoringState: Equatable, Sendable {
         state.reachingTokens = Int(reaching[0])
         state.evaluations = Int(evaluations[0])
         state.leftOut = leftOut.map { Int($0) }
-        guard state.digest == file.metadata["sha256"] else {
+        guard state.digest(kept ?? "") == file.metadata["sha256"] else {
             throw broken("its numbers are not those that were written")
         }
         return state

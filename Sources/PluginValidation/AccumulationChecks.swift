@@ -55,6 +55,19 @@ extension PluginCheck {
             }
         },
         PluginCheck(
+            id: "states", rules: ["DMSAE-STATE-06"], promise: "it goes on from states that its own version wrote"
+        ) { subject in
+            try applies(subject.has(table: "dmsae.state/1"), "it says nothing of other builds")
+            let scorer = try subject.plugin.scorer()
+            let score = try required(scorer.accumulation, "it scores token by token")
+            // Of a version that is none of its own either answer is right, and the same each time.
+            let strange = try (0..<2).map { _ in try score.accepts(stateOf: "no-such-version") }
+            try expect(strange[0] == strange[1], "asked again about the same version it gives another answer")
+            try expect(
+                try score.accepts(stateOf: scorer.version) == true,
+                "it refuses states of \(scorer.version), which is its own version")
+        },
+        PluginCheck(
             id: "merge", rules: ["DMSAE-SCORER-10"], promise: "shards that are merged give what the whole pass gives",
             after: ["state-moves"]
         ) { subject in

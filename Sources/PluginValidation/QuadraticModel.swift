@@ -1,4 +1,5 @@
 import Attribution
+import Glibc
 import LinearAlgebra
 import SparseCoding
 
@@ -72,11 +73,13 @@ final class QuadraticModel: SplicedEvaluation, @unchecked Sendable {
                 loss[t] += 0.5 * gradient[t, i] * gradient[t, i]
             }
         }
-        batch = ScoringBatch(
+        var batch = ScoringBatch(
             codes: codes, decoder: decoder, decoderBias: bias, residual: residual, reconstruction: reconstruction,
             gradient: gradient, loss: loss, tokens: (0..<Int32(N)).map { $0 % 50 },
             sequenceOffsets: (0...S).map { Int64($0 * T) }, scored: scored, firstToken: 0, coreCount: 0,
             prefixWidths: [Int64(m)], splicedWidth: m, errorTermAdded: false)
+        batch.addWhatIsNeeded(length: T)
+        self.batch = batch
         length = T
     }
 
@@ -84,6 +87,8 @@ final class QuadraticModel: SplicedEvaluation, @unchecked Sendable {
 
     /// A model of a batch and what its losses measure the distance to.
     init(_ batch: ScoringBatch, target: Matrix, length: Int) {
+        var batch = batch
+        batch.addWhatIsNeeded(length: length)
         self.batch = batch
         self.target = target
         self.length = length
@@ -264,5 +269,17 @@ final class QuadraticModel: SplicedEvaluation, @unchecked Sendable {
                 path.gradient[k] = sum
             }
         }
+    }
+}
+
+extension ScoringBatch {
+    /// Gives it what only some plugins need: probabilities, as the losses have them, and an encoder whose rows are the
+    /// decoder's, with thresholds below all activations. It does not make the codes, which are drawn: rows of eight numbers
+    /// cannot make any codes one likes.
+    fileprivate mutating func addWhatIsNeeded(length: Int) {
+        let bias = Matrix(rows: 1, columns: decoder.rows), thresholds = Matrix(rows: 1, columns: decoder.rows)
+        thresholds.fill(1e-3)
+        encoder = Encoder(weights: decoder, bias: bias, thresholds: thresholds)
+        targetProbabilities = loss.indices.map { $0 % length == length - 1 ? 0 : exp(-loss[$0]) }
     }
 }

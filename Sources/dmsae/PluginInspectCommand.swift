@@ -39,10 +39,13 @@ struct PluginInspectCommand: ParsableCommand {
             try catalog.describe(path, services: PluginOptions.services, isolation: isolation)
         }
         if let manifest {
-            let found = try describe()
+            var found = try describe()
             guard found.function == nil else {
                 throw ValidationError("\(printable(path)) holds a plain function, which the file beside it describes")
             }
+            // Code does not say these of itself.
+            let noted = try PluginManifest(path: path)
+            (found.requires, found.sanitizer) = (noted?.requires, noted?.sanitizer)
             return print(manifest == .c ? "DMSAE_MANIFEST(\(found.json))" : found.swiftDeclaration)
         }
         let noted = try PluginManifest(path: path)
@@ -97,6 +100,10 @@ struct PluginInspectCommand: ParsableCommand {
             "  needs plugin ABI \(manifest.abi.major).\(manifest.abi.minorMin) or newer; "
                 + (fromManifest ? "from its manifest, nothing was run" : "it has no manifest; its code was run"),
         ]
+        if let requires = manifest.requires, !requires.isEmpty {
+            lines.append("  needs a processor of \(requires.joined(separator: ", "))")
+        }
+        if let sanitizer = manifest.sanitizer { lines.append("  built with -fsanitize=\(sanitizer)") }
         for plugin in manifest.plugins {
             lines += [
                 "", "\(plugin.id) \(plugin.version)  \(plugin.kind), \(plugin.license)", "  \(plugin.description)",
@@ -124,6 +131,8 @@ struct PluginInspectCommand: ParsableCommand {
         "needs-gradient": "reads the gradient",
         "needs-evaluation": "asks for losses or gradients of other reconstructions",
         "merge-exact": "shards merge without any difference",
+        "needs-encoder": "reads the SAE's encoder and thresholds",
+        "needs-target-probabilities": "reads the model's own probabilities of next tokens",
         "scale-invariant": "does not depend on the scale of activations against decoder rows",
     ]
 }

@@ -76,6 +76,10 @@ public struct PluginManifest: Codable, Equatable, Sendable {
     public var manifest: Int
     /// What the file needs.
     public var abi: ABI
+    /// What its code takes for granted of the processor; nil for nothing.
+    public var requires: [String]?
+    /// The sanitizer that it was built with; nil for none.
+    public var sanitizer: String?
     /// In the file's order.
     public var plugins: [Plugin]
     /// Not nil where the file holds a plain function, which the file beside it describes; `abi` then says nothing.
@@ -234,6 +238,8 @@ extension PluginDescriptor {
             (DMSAE_PLUGIN_DETERMINISTIC, "deterministic"), (DMSAE_PLUGIN_REENTRANT, "reentrant"),
             (DMSAE_PLUGIN_NEEDS_GRADIENT, "needs-gradient"), (DMSAE_PLUGIN_NEEDS_EVALUATION, "needs-evaluation"),
             (DMSAE_PLUGIN_MERGE_EXACT, "merge-exact"), (DMSAE_PLUGIN_SCALE_INVARIANT, "scale-invariant"),
+            (DMSAE_PLUGIN_NEEDS_ENCODER, "needs-encoder"),
+            (DMSAE_PLUGIN_NEEDS_TARGET_PROBABILITIES, "needs-target-probabilities"),
         ]
         return names.filter { flags & $0.0 != 0 }.map(\.1)
     }

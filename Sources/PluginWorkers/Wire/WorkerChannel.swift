@@ -9,7 +9,7 @@ package final class WorkerChannel: @unchecked Sendable {
     package enum Kind: UInt32 {
         // From the host.
         case create = 1, score, stateSize, begin, accumulate, merge, finish, upperCount, select, answer, describe,
-            floors, backward, rescale, ruleStateSize, calibrate, ruleMerge, form, file,
+            floors, backward, rescale, ruleStateSize, calibrate, ruleMerge, form, file, acceptsState,
             // What the program has its workers do beside; see `WorkerExtension`.
             extended
         // From the worker.

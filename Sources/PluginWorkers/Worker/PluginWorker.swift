@@ -93,6 +93,9 @@ package final class PluginWorker {
         case .stateSize:
             let plan = try arena.header(ScoringPlan.self)
             try channel.send(.done, Count(count: try accumulation().stateSize(plan)))
+        case .acceptsState:
+            let version = try arena.header(StateQuestion.self).version
+            try channel.send(.done, StateAnswer(isAccepted: try accumulation().accepts(stateOf: version)))
         case .begin:
             let plan = try arena.header(ScoringPlan.self)
             try onState(arena, block: 1) { try accumulation().begin(plan, state: $0) }
@@ -179,6 +182,7 @@ package final class PluginWorker {
             reply.scoresTokens = made.scoresTokens
             reply.outputs = made.accumulation?.outputs
             reply.stateVersion = made.accumulation?.stateVersion
+            reply.needs = made.needs
             reply.parameters = made.parameters.map { [$0.key, $0.value] }
             scorer = made
         }
