@@ -47,13 +47,12 @@
  *   parameters.h     the settings a plugin takes, described
  *   manifest.h       what a file says about itself without being run
  *   host.h           what a plugin may ask of the host: log, cancel
- *   evaluation.h     what a scorer may ask of the host: losses of edited reconstructions, gradients elsewhere
+ *   evaluation.h     what a scorer may ask of the host: losses of edited reconstructions, gradients elsewhere, the head
  *   scorer.h         kind "scorer": how much each active latent matters to the next-token loss
  *   sparsity_rule.h  kind "sparsity rule": which positive pre-activations a batch keeps
  *
- * Rationale: what was left out, until a plugin needs it. A choice between one state a shard and calls in strict order:
- * states that merge give both. Lists and live parameters: a scorer's settings hold for a pass, and a run record names
- * them. Host services for memory, threads, BLAS, clocks and progress: a plugin has its own, and the host sees progress in
+ * Rationale: what was left out, until a plugin needs it. Live parameters: a scorer's settings hold for a pass, and a run
+ * record names them. Host services for memory, threads, BLAS, clocks and progress: a plugin has its own, and the host sees progress in
  * the questions that are asked (evaluation.h). A stamp that says when borrowed memory ends: it ends with the call, always.
  *
  * Changes, one line a minor version:
@@ -65,8 +64,9 @@
  *         that say what the score is the mean of, and how it was drawn (DMSAE-OUTPUT-03).
  *   0.3   an entry that refuses says why; batches with encoder, thresholds, documents, norms of x, the model's own
  *         probabilities and the hook point, where a flag asks for what costs; groups and calibrated thresholds for rules;
- *         outputs [m, m] and [m, N]; states of other builds of a plugin; requirements and sanitizer in manifests; DLPack's
- *         flags as of its 1.2.
+ *         scorers that look more than once, in order, from one state; outputs [m, m] and [m, N]; states of other builds of a plugin; requirements and sanitizer in manifests; DLPack's
+ *         flags as of its 1.2; losses, divergences, logit differences and directions, gradients of them under RelP's rules,
+ *         and the rows of the head, on request (evaluation.h).
  */
 #ifndef DMSAE_DMSAE_H
 #define DMSAE_DMSAE_H
@@ -423,6 +423,8 @@ DMSAE_ENUM(dmsae_parameter_type) {
 #define DMSAE_PARAMETER_COSMETIC 0x1ull
 /* Shown in the long help only. */
 #define DMSAE_PARAMETER_ADVANCED 0x2ull
+/* The value is a list: DMSAE-PARAM-05. Since 0.3; older hosts take the value for one of its type, and refuse several. */
+#define DMSAE_PARAMETER_LIST 0x4ull
 
 /* One setting. The plugin's, valid until the process ends. Grows at its end.
  *
@@ -434,6 +436,8 @@ DMSAE_ENUM(dmsae_parameter_type) {
  *                 order, defaults filled in; a required one it demands of the user. An older host passes what the user
  *                 wrote: create with fewer settings behaves as if the missing ones had their defaults.
  * DMSAE-PARAM-04  Equal settings give equal results, whether written out or left at their defaults.
+ * DMSAE-PARAM-05  The value of a setting with DMSAE_PARAMETER_LIST is one or more elements with ';' between them, each as its type
+ *                 and range say, none with a ';' of its own: "layers=3;7;11".
  */
 typedef struct dmsae_parameter_spec {
     uint32_t struct_size;
@@ -473,10 +477,10 @@ DMSAE_END
  * kind        "scorer", "sparsity-rule"
  * flags       names of DMSAE_PLUGIN_... in lower case with '-': "deterministic", "reentrant", "needs-gradient",
  *             "needs-evaluation", "merge-exact", "scale-invariant", since 0.3 "needs-encoder",
- *             "needs-target-probabilities"
+ *             "needs-target-probabilities", "sequential"
  * parameters  {"key", "type": "bool" | "integer" | "number" | "choice" | "text" | "path", "description", "default"
  *             (text, absent if required), "unit", "minimum", "maximum" (absent if infinite), "choices",
- *             "flags": ["cosmetic", "advanced"]}; what is absent is empty
+ *             "flags": ["cosmetic", "advanced", since 0.3 "list"]}; what is absent is empty
  * requires    since 0.3, optional: what the file's code takes for granted of the processor. "x86-64-v2", "x86-64-v3" and
  *             "x86-64-v4" are the levels of the x86-64 ABI: -march=x86-64-v3 is "x86-64-v3". Absent: nothing
  * sanitizer   since 0.3, optional: the sanitizer that the file was built with, "address", "thread" or "undefined". Absent:
@@ -622,7 +626,7 @@ DMSAE_ENUM(dmsae_kind) {
 #define DMSAE_PLUGIN_REENTRANT 0x2ull
 /* A scorer reads dmsae_scorer_batch.gradient. Without it the host may pass null there and save the backward pass. */
 #define DMSAE_PLUGIN_NEEDS_GRADIENT 0x4ull
-/* Calls dmsae.eval/1, dmsae.grad/1 or dmsae.means/1 (evaluation.h): the host may plan for the cost, which means have too.
+/* Calls a table of evaluation.h: the host may plan for the cost, which means have too.
  * Without it they are refused in every call, by hosts of all versions. Since 0.1. */
 #define DMSAE_PLUGIN_NEEDS_EVALUATION 0x8ull
 /* Merged states do not depend, in any bit, on how the pass was cut (scorer.h, sparsity_rule.h). Since 0.1. */
@@ -636,6 +640,10 @@ DMSAE_ENUM(dmsae_kind) {
 /* A scorer reads dmsae_scorer_batch.target_probabilities, for which the host runs the model once more from the hook point on.
  * Without it they are null. Since 0.3. */
 #define DMSAE_PLUGIN_NEEDS_TARGET_PROBABILITIES 0x80ull
+/* A scorer that accumulates looks at all batches in strict order, from one state: the host cuts no shards and never calls merge.
+ * It may look more than once (dmsae.scorer.passes/1). Since 0.3; an older host may cut and merge all the same, so such a plugin
+ * demands 0.3. */
+#define DMSAE_PLUGIN_SEQUENTIAL 0x100ull
 
 /* One plugin of a file. Everything it points at is the plugin's and valid as long as the file is loaded, which is until
  * the process ends: the host never unloads. Grows at its end.
@@ -881,6 +889,8 @@ typedef struct dmsae_scoring_plan {
     int64_t core_begin;     /* as in dmsae_scorer_batch */
     int64_t core_end;
     int64_t evaluation_budget; /* since 0.2: groups of dmsae.eval/1 for the whole pass, of all shards; INT64_MAX: no limit */
+    int64_t pass_count; /* since 0.3: P, how often accumulate gets every batch: 1 unless dmsae.scorer.passes/1 says more */
+    int64_t pass;       /* since 0.3: which of them a call of accumulate is of, from 0; P in finish, else 0 */
 } dmsae_scoring_plan;
 #define DMSAE_SCORING_PLAN_SIZE_V1 56u
 
@@ -980,6 +990,35 @@ typedef struct dmsae_scorer_accumulate {
                            double *DMSAE_NONNULL const *DMSAE_NONNULL outputs, dmsae_call *call);
 } dmsae_scorer_accumulate;
 
+/* ---- dmsae.scorer.passes/1 (since 0.3) ----------------------------------------------------------------------------
+ *
+ * For scorers that look more than once, as one that learns a mask does: after the last batch of a pass comes the first of the
+ * next, with the state as it was left. What a pass costs the host, a run of the model forward and back, each pass costs.
+ *
+ *   begin(plan, state)
+ *   accumulate(batch, state)     every batch with pass = 0; every batch with pass = 1; ... pass = P - 1
+ *   finish(state) -> outputs
+ */
+#define DMSAE_SCORER_PASSES "dmsae.scorer.passes/1"
+
+/* Frozen. */
+typedef struct dmsae_scorer_passes {
+    uint32_t struct_size;
+    uint32_t reserved;
+
+    /* Writes P, how many passes over all batches there are to be.
+     * [any] [created]
+     * Ownership: `count` is the host's. In `plan` pass_count is 1.
+     * Errors: DMSAE_ERR_UNSUPPORTED for a pass it cannot do; DMSAE_ERR_FAILED.  Since: 0.3
+     *
+     * DMSAE-SCORER-15  A plugin with this table has dmsae.scorer.accumulate/1 too and declares DMSAE_PLUGIN_SEQUENTIAL. P is
+     *                  at least 1 and at most 1000000, and depends on plan and parameters alone.
+     * DMSAE-SCORER-16  Every pass has the same batches at the same places, in the same order. The evaluation budget is for
+     *                  all passes together. Scores of tokens, where the plugin has them too, are asked for in pass 0. */
+    dmsae_status (*pass_count)(dmsae_instance *instance, const dmsae_scoring_plan *plan, int64_t *count,
+                               dmsae_call *call);
+} dmsae_scorer_passes;
+
 DMSAE_END
 
 #endif
@@ -987,7 +1026,7 @@ DMSAE_END
 /* evaluation.h: what a scorer may ask of the host while it looks at a batch: the loss had the reconstruction been
  * another, the gradient there, and how active latents are in the whole pass.
  *
- * Since 0.1; dmsae.means/1 since 0.2. The tables are the host's, found by dmsae_host.get_extension, and are used from
+ * Since 0.1; dmsae.means/1 since 0.2; dmsae.eval/2, dmsae.grad/2 and dmsae.head/1 since 0.3. The tables are the host's, found by dmsae_host.get_extension, and are used from
  * within `score` or `accumulate`, about the batch of that call.
  *
  * Each request is about one sequence of the batch. x̂ is the batch's `reconstruction`; positions with scored = 0 keep
@@ -1138,6 +1177,120 @@ typedef struct dmsae_host_means {
     dmsae_status (*activations)(const dmsae_host *host, const dmsae_scorer_batch *batch, double *means,
                                 int64_t *scored_tokens, dmsae_call *call);
 } dmsae_host_means;
+
+/* ---- Metrics (since 0.3) ------------------------------------------------------------------------------------------
+ *
+ * What dmsae.eval/2 and dmsae.grad/2 measure the model's answer by: of a sequence M = Σ_t v_t·m_t over its tokens t, with the
+ * plugin's weights v. h is the residual stream after a block, p_t the model's distribution of the token after t.
+ */
+DMSAE_ENUM(dmsae_metric_kind) {
+    DMSAE_METRIC_LOSS = 1,             /* m = -log p_t(token t + 1), nats; 0 at the last token: what dmsae.eval/1 measures */
+    DMSAE_METRIC_DIVERGENCE = 2,       /* m = Σ_v p°_v·log(p°_v / p_v), nats; p° is the model's own, with x in the place of x̂ */
+    DMSAE_METRIC_LOGIT_DIFFERENCE = 3, /* m = logit of token_a less logit of token_b, after a soft cap, if the model has one */
+    DMSAE_METRIC_DIRECTION = 4         /* m = ⟨direction, h_t⟩, h after block `layer`: what a linear probe reads there */
+};
+
+/* The plugin's, until the call returns. Grows at its end. What its kind does not name is not read. */
+typedef struct dmsae_metric {
+    uint32_t struct_size;
+    dmsae_metric_kind kind;
+    const float *DMSAE_NULLABLE weights;   /* v [N] of the batch's tokens, finite; null: 1 each */
+    int32_t token_a;                       /* of LOGIT_DIFFERENCE */
+    int32_t token_b;
+    const float *DMSAE_NULLABLE direction; /* [d] of DIRECTION, finite */
+    int32_t layer;                         /* of DIRECTION: from the hook point's block to the model's last */
+    uint32_t reserved;
+} dmsae_metric;
+#define DMSAE_METRIC_SIZE_V3 40u
+
+/* What the backward pass takes for constant; the forward pass is the same under every rule.
+ *
+ * RelP (arXiv:2508.21258): norms divide by constants, act(x) is x times the constant act(x)/x, a product of two gives each
+ * factor half of the gradient. Soft caps differentiate as usual under every rule. */
+DMSAE_ENUM(dmsae_backward_rule) {
+    DMSAE_BACKWARD_PLAIN = 1,          /* the derivative: dmsae.grad/1 */
+    DMSAE_BACKWARD_RELP = 2,           /* RelP */
+    DMSAE_BACKWARD_RELP_PATTERN = 3,   /* RelP, and the weights of attention are constants too */
+    DMSAE_BACKWARD_ATTENTION_ONLY = 4  /* the weights of attention alone are constants */
+};
+
+/* ---- dmsae.eval/2 (since 0.3) ------------------------------------------------------------------------------------- */
+#define DMSAE_EVAL_2 "dmsae.eval/2"
+
+/* Frozen. */
+typedef struct dmsae_host_eval_2 {
+    uint32_t struct_size;
+    uint32_t reserved;
+
+    /* As dmsae.eval/1's losses of another metric: `losses` of a group are m [T], `loss_change` is M after less M before.
+     * [calling] [created]
+     * Ownership: as dmsae.eval/1's; `metric` is the plugin's.
+     * Errors: as dmsae.eval/1's; DMSAE_ERR_INVALID_ARGUMENT also for a kind, token or layer that is not there, and a number of
+     *   the metric that is not finite; DMSAE_ERR_UNSUPPORTED where the model runs on a device that does not compute the metric.
+     * Since: 0.3
+     *
+     * DMSAE-EVAL-04  Budget, order, company and what comes before the first changed token are as in DMSAE-EVAL-01 and 02. A
+     *                metric other than LOSS runs whole sequences, so an early edit costs what a late one does. */
+    dmsae_status (*values)(const dmsae_host *host, const dmsae_scorer_batch *batch, const dmsae_metric *metric,
+                           dmsae_edit_group *groups, int64_t group_count, const dmsae_edit *edits, int64_t edit_count,
+                           dmsae_call *call);
+} dmsae_host_eval_2;
+
+/* ---- dmsae.grad/2 (since 0.3) -------------------------------------------------------------------------------------
+ *
+ * As dmsae.grad/1 with g(r) = ∂M/∂r at the reconstruction r [T, d], under a rule. A point's `loss` is M at r.
+ */
+#define DMSAE_GRAD_2 "dmsae.grad/2"
+
+/* Frozen. */
+typedef struct dmsae_host_grad_2 {
+    uint32_t struct_size;
+    uint32_t reserved;
+
+    /* Gradients at given reconstructions. A point counts as one group of the budget.
+     * [calling] [created]
+     * Ownership: as dmsae.grad/1's at; `metric` is the plugin's.
+     * Errors: as dmsae.eval/2's values; DMSAE_ERR_INVALID_ARGUMENT also for an unknown rule.  Since: 0.3 */
+    dmsae_status (*at)(const dmsae_host *host, const dmsae_scorer_batch *batch, const dmsae_metric *metric,
+                       dmsae_backward_rule rule, dmsae_gradient_point *points, int64_t point_count, dmsae_call *call);
+
+    /* Weighted sums of gradients along lines, as dmsae.grad/1's along.
+     * [calling] [created]
+     * Ownership: as dmsae.grad/1's along; `metric` is the plugin's.
+     * Errors: as at.  Since: 0.3 */
+    dmsae_status (*along)(const dmsae_host *host, const dmsae_scorer_batch *batch, const dmsae_metric *metric,
+                          dmsae_backward_rule rule, dmsae_gradient_path *paths, int64_t path_count, const double *alphas,
+                          const double *weights, int64_t step_count, dmsae_call *call);
+} dmsae_host_grad_2;
+
+/* ---- dmsae.head/1 (since 0.3) -------------------------------------------------------------------------------------
+ *
+ * How a direction reaches the logits by itself: what δ, added to the stream h_t after the last block, adds to the logit of
+ * token v is ⟨δ, u_v⟩ / σ_t to first order, with the division by σ_t held constant and any soft cap left out.
+ */
+#define DMSAE_HEAD "dmsae.head/1"
+
+/* Frozen. */
+typedef struct dmsae_host_head {
+    uint32_t struct_size;
+    uint32_t reserved;
+
+    /* Writes u of some tokens: the rows of W_U times the final norm's weights, less the mean of their elements where that norm
+     * takes it off. The token -1 stands for the mean row of all tokens.
+     * [calling] [created]
+     * Ownership: `tokens` [count] and `rows` [count, d] are the plugin's; the host writes `rows`.
+     * Errors: DMSAE_ERR_INVALID_ARGUMENT for a token that the vocabulary does not have or another batch than the call's;
+     *   DMSAE_ERR_UNSUPPORTED as dmsae.eval/2; DMSAE_CANCELLED; DMSAE_ERR_FAILED.  Since: 0.3 */
+    dmsae_status (*rows)(const dmsae_host *host, const dmsae_scorer_batch *batch, const int32_t *tokens, int64_t count,
+                         float *rows, dmsae_call *call);
+
+    /* Writes σ of every token of the batch: what the final norm divides the stream by that follows from x̂. The first time it is
+     * asked about a batch it costs the host a run from the hook point to the last block.
+     * [calling] [created]
+     * Ownership: `scales` [N] is the plugin's; the host writes it.
+     * Errors: as rows.  Since: 0.3 */
+    dmsae_status (*scales)(const dmsae_host *host, const dmsae_scorer_batch *batch, float *scales, dmsae_call *call);
+} dmsae_host_head;
 
 DMSAE_END
 

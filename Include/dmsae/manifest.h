@@ -16,10 +16,10 @@
  * kind        "scorer", "sparsity-rule"
  * flags       names of DMSAE_PLUGIN_... in lower case with '-': "deterministic", "reentrant", "needs-gradient",
  *             "needs-evaluation", "merge-exact", "scale-invariant", since 0.3 "needs-encoder",
- *             "needs-target-probabilities"
+ *             "needs-target-probabilities", "sequential"
  * parameters  {"key", "type": "bool" | "integer" | "number" | "choice" | "text" | "path", "description", "default"
  *             (text, absent if required), "unit", "minimum", "maximum" (absent if infinite), "choices",
- *             "flags": ["cosmetic", "advanced"]}; what is absent is empty
+ *             "flags": ["cosmetic", "advanced", since 0.3 "list"]}; what is absent is empty
  * requires    since 0.3, optional: what the file's code takes for granted of the processor. "x86-64-v2", "x86-64-v3" and
  *             "x86-64-v4" are the levels of the x86-64 ABI: -march=x86-64-v3 is "x86-64-v3". Absent: nothing
  * sanitizer   since 0.3, optional: the sanitizer that the file was built with, "address", "thread" or "undefined". Absent:

@@ -140,6 +140,8 @@ typedef struct dmsae_scoring_plan {
     int64_t core_begin;     /* as in dmsae_scorer_batch */
     int64_t core_end;
     int64_t evaluation_budget; /* since 0.2: groups of dmsae.eval/1 for the whole pass, of all shards; INT64_MAX: no limit */
+    int64_t pass_count; /* since 0.3: P, how often accumulate gets every batch: 1 unless dmsae.scorer.passes/1 says more */
+    int64_t pass;       /* since 0.3: which of them a call of accumulate is of, from 0; P in finish, else 0 */
 } dmsae_scoring_plan;
 #define DMSAE_SCORING_PLAN_SIZE_V1 56u
 
@@ -238,6 +240,35 @@ typedef struct dmsae_scorer_accumulate {
     dmsae_status (*finish)(dmsae_instance *instance, const dmsae_scoring_plan *plan, const void *state,
                            double *DMSAE_NONNULL const *DMSAE_NONNULL outputs, dmsae_call *call);
 } dmsae_scorer_accumulate;
+
+/* ---- dmsae.scorer.passes/1 (since 0.3) ----------------------------------------------------------------------------
+ *
+ * For scorers that look more than once, as one that learns a mask does: after the last batch of a pass comes the first of the
+ * next, with the state as it was left. What a pass costs the host, a run of the model forward and back, each pass costs.
+ *
+ *   begin(plan, state)
+ *   accumulate(batch, state)     every batch with pass = 0; every batch with pass = 1; ... pass = P - 1
+ *   finish(state) -> outputs
+ */
+#define DMSAE_SCORER_PASSES "dmsae.scorer.passes/1"
+
+/* Frozen. */
+typedef struct dmsae_scorer_passes {
+    uint32_t struct_size;
+    uint32_t reserved;
+
+    /* Writes P, how many passes over all batches there are to be.
+     * [any] [created]
+     * Ownership: `count` is the host's. In `plan` pass_count is 1.
+     * Errors: DMSAE_ERR_UNSUPPORTED for a pass it cannot do; DMSAE_ERR_FAILED.  Since: 0.3
+     *
+     * DMSAE-SCORER-15  A plugin with this table has dmsae.scorer.accumulate/1 too and declares DMSAE_PLUGIN_SEQUENTIAL. P is
+     *                  at least 1 and at most 1000000, and depends on plan and parameters alone.
+     * DMSAE-SCORER-16  Every pass has the same batches at the same places, in the same order. The evaluation budget is for
+     *                  all passes together. Scores of tokens, where the plugin has them too, are asked for in pass 0. */
+    dmsae_status (*pass_count)(dmsae_instance *instance, const dmsae_scoring_plan *plan, int64_t *count,
+                               dmsae_call *call);
+} dmsae_scorer_passes;
 
 DMSAE_END
 

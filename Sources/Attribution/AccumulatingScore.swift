@@ -14,6 +14,10 @@ public struct ScoringPlan: Sendable, Equatable, Codable {
     public var errorTermAdded: Bool
     /// Evaluations that the whole pass may ask for; nil without a limit.
     public var evaluationBudget: Int?
+    /// How often a scorer gets every batch.
+    public var passCount = 1
+    /// Which of the passes it is in.
+    public var pass = 0
 
     /// A plan of the given sizes.
     public init(
@@ -115,6 +119,10 @@ public protocol AccumulatingScore: AnyObject, Sendable {
     var outputs: [ScorerOutput] { get }
     /// Changes with the layout of the state.
     var stateVersion: Int { get }
+    /// Whether it gets all batches in order from one state, so that there are no shards.
+    var isSequential: Bool { get }
+    /// How often it gets every batch.
+    func passCount(_ plan: ScoringPlan) throws -> Int
     /// Whether it goes on from states of this version that a build called `version` wrote; nil if it does not say.
     func accepts(stateOf version: String) throws -> Bool?
     /// Bytes of state for a pass.
@@ -131,6 +139,10 @@ public protocol AccumulatingScore: AnyObject, Sendable {
 }
 
 extension AccumulatingScore {
+    /// States of most merge.
+    public var isSequential: Bool { false }
+    /// Most look once.
+    public func passCount(_ plan: ScoringPlan) throws -> Int { 1 }
     /// Most say nothing of other builds.
     public func accepts(stateOf version: String) throws -> Bool? { nil }
 }

@@ -20,6 +20,8 @@ public struct ScoringState: Equatable, Sendable {
     public var leftOut: [Int] = []
     /// Evaluations that were taken from the pass's budget.
     public var evaluations = 0
+    /// Which pass over the sequences it is in, for a scorer that looks more than once.
+    public var pass = 0
 
     /// A state of the given parts.
     public init(key: PassKey, sequences: Range<Int>, tokenCount: Int, activeCounts: [Int], bytes: [UInt8]) {
@@ -34,7 +36,7 @@ public struct ScoringState: Equatable, Sendable {
     private func digest(_ key: String) -> String {
         var digest = ContentDigest()
         digest.add(key)
-        digest.add([sequences.lowerBound, sequences.upperBound, tokenCount, reachingTokens, evaluations])
+        digest.add([sequences.lowerBound, sequences.upperBound, tokenCount, reachingTokens, evaluations, pass])
         digest.add(activeCounts)
         digest.add(leftOut)
         digest.add(bytes)
@@ -50,6 +52,7 @@ public struct ScoringState: Equatable, Sendable {
         writer.add("reaching_tokens", integers: [Int64(reachingTokens)])
         writer.add("active", integers: activeCounts.map(Int64.init))
         writer.add("evaluations", integers: [Int64(evaluations)])
+        writer.add("pass", integers: [Int64(pass)])
         writer.add("left_out", integers: leftOut.map(Int64.init))
         writer.add("state_bytes", integers: [Int64(bytes.count)])
         let words = (bytes.count + 7) / 8
@@ -94,6 +97,10 @@ public struct ScoringState: Equatable, Sendable {
         guard evaluations.count == 1, (0...1 << 50).contains(evaluations[0]) else {
             throw broken("it took \(evaluations.prefix(3)) evaluations")
         }
+        let passes = try file.integers("pass")
+        guard passes.count == 1, (0...1_000_000).contains(passes[0]) else {
+            throw broken("its pass is \(passes.prefix(3))")
+        }
         guard leftOut.allSatisfy({ (range[0]..<range[1]).contains($0) }) else {
             throw broken("it leaves out sequences \(leftOut.prefix(3)), which are not its own")
         }
@@ -104,6 +111,7 @@ public struct ScoringState: Equatable, Sendable {
         state.reachingTokens = Int(reaching[0])
         state.evaluations = Int(evaluations[0])
         state.leftOut = leftOut.map { Int($0) }
+        state.pass = Int(passes[0])
         guard state.digest(kept ?? "") == file.metadata["sha256"] else {
             throw broken("its numbers are not those that were written")
         }

@@ -12,7 +12,8 @@ struct DocumentTests {
     }
 
     @Test func `a document begins with a row, after an end and with a beginning`() throws {
-        let batch = TokenBatch(ids: [5, 2, 6, 7, 1, 8, 2, 1, /**/ 2, 2, 9, 1, 1, 4, 4, 4], sequenceCount: 2, length: 8)
+        let batch = TokenBatch(
+            ids: [5, 2, 6, 7, 1, 8, 2, 1, /**/ 2, 2, 9, 1, 1, 4, 4, 4], sequenceCount: 2, length: 8)
         #expect(try batch.documentOffsets(configuration(begins: 1, ends: [2])) == [0, 2, 4, 7, 8, 9, 10, 11, 12, 16])
         #expect(try batch.documentOffsets(configuration(begins: nil, ends: [])) == [0, 8, 16])
     }

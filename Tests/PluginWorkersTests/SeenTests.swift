@@ -27,9 +27,11 @@ struct SeenTests {
     }
 
     /// What is seen at the entries of the golden batch, and its codes.
-    private func seen(_ what: String, isIsolated: Bool, _ macros: [String] = [], sae: SparseAutoencoder? = nil) throws -> (
-        values: [Float], codes: SparseCodes
-    ) {
+    private func seen(_ what: String, isIsolated: Bool, _ macros: [String] = [], sae: SparseAutoencoder? = nil) throws
+        -> (
+            values: [Float], codes: SparseCodes
+        )
+    {
         let splice = try GoldenSplice()
         var settings = ScoringSettings()
         settings.prefix = 32
@@ -95,7 +97,9 @@ struct SeenTests {
     }
 
     @Test(arguments: [false, true]) func `what is not declared is not there`(isIsolated: Bool) throws {
-        for (what, name) in [("encoder", "the encoder"), ("threshold", "thresholds"), ("probability", "target_probabilities")] {
+        for (what, name) in [
+            ("encoder", "the encoder"), ("threshold", "thresholds"), ("probability", "target_probabilities"),
+        ] {
             let text = message { _ = try seen(what, isIsolated: isIsolated, ["FLAGS=0"]) }
             #expect(text.contains("\(name) is not there"), "\(text)")
         }

@@ -74,6 +74,8 @@ public struct PluginDescriptor: Equatable, Sendable {
     public var needsEvaluation: Bool { flags & DMSAE_PLUGIN_NEEDS_EVALUATION != 0 }
     /// Whether merged states do not depend on how the pass was cut.
     public var mergesExactly: Bool { flags & DMSAE_PLUGIN_MERGE_EXACT != 0 }
+    /// Whether a scorer gets all batches in order from one state.
+    public var isSequential: Bool { flags & DMSAE_PLUGIN_SEQUENTIAL != 0 }
     /// What a scorer reads of a batch beside what every batch has.
     public var batchNeeds: BatchNeeds {
         var needs: BatchNeeds = []

@@ -18,7 +18,8 @@ extension PluginManifest {
             }
             guard isThere else {
                 throw PluginABIError.processorLacks(
-                    path: path, requirement: requirement, has: level == .baseline ? "x86-64" : "x86-64-v\(level.rawValue)")
+                    path: path, requirement: requirement,
+                    has: level == .baseline ? "x86-64" : "x86-64-v\(level.rawValue)")
             }
         }
         // Those of address and thread take over memory before anything else; the third one's comes along with the file.

@@ -33,6 +33,8 @@ public enum PluginABIError: Error, Equatable, Codable, Sendable {
     case missingTable(plugin: String, path: String, id: String)
     /// A description of a scorer's output that breaks a rule.
     case badOutput(plugin: String, path: String, index: Int, reason: String)
+    /// Several passes without the flag that says so, or without totals.
+    case notSequential(plugin: String, path: String)
     /// A description of a learnable tensor that breaks a rule.
     case badLearnable(plugin: String, path: String, index: Int, reason: String)
     /// A scope that this host does not know.
@@ -95,6 +97,9 @@ extension PluginABIError: CustomStringConvertible {
                 + "get_extension return it"
         case .badOutput(let plugin, let path, let index, let reason):
             "the description of output \(index) of scorer '\(plugin)' is wrong: \(reason); correct \(path) (see scorer.h)"
+        case .notSequential(let plugin, let path):
+            "scorer '\(plugin)' has the table dmsae.scorer.passes/1 and does not declare DMSAE_PLUGIN_SEQUENTIAL "
+                + "(DMSAE-SCORER-15); correct \(path)"
         case .badLearnable(let plugin, let path, let index, let reason):
             "learnable tensor \(index) of rule '\(plugin)' is wrong: \(reason); correct \(path) (see sparsity_rule.h)"
         case .unknownScope(let plugin, let path, let scope):

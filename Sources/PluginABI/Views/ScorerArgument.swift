@@ -28,7 +28,8 @@ extension ScoringBatch {
     }
 
     private func lend<Result>(
-        _ minor: UInt32, _ loss: UnsafePointer<Float>, _ tokens: UnsafePointer<Int32>, _ sequenceOffsets: UnsafePointer<Int64>,
+        _ minor: UInt32, _ loss: UnsafePointer<Float>, _ tokens: UnsafePointer<Int32>,
+        _ sequenceOffsets: UnsafePointer<Int64>,
         _ scored: UnsafePointer<UInt8>, _ prefixWidths: UnsafePointer<Int64>,
         _ targetProbabilities: UnsafePointer<Float>, _ residualNorms: UnsafePointer<Float>,
         _ documentOffsets: UnsafePointer<Int64>,
@@ -94,6 +95,7 @@ extension dmsae_scoring_plan {
             splice_mode: dmsae_splice_mode(errorTermAdded: plan.errorTermAdded), latent_count: Int64(plan.latentCount),
             dimension: Int64(plan.dimension), sequence_count: Int64(plan.sequenceCount),
             token_count: Int64(plan.tokenCount), core_begin: 0, core_end: Int64(plan.coreCount),
-            evaluation_budget: plan.evaluationBudget.map(Int64.init) ?? .max)
+            evaluation_budget: plan.evaluationBudget.map(Int64.init) ?? .max, pass_count: Int64(plan.passCount),
+            pass: Int64(plan.pass))
     }
 }

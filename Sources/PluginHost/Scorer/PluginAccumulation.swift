@@ -13,6 +13,8 @@ final class PluginAccumulation: AccumulatingScore {
     private let table: dmsae_scorer_accumulate
     /// What it says of states of other builds, if it says something.
     private let states: dmsae_state?
+    private let passes: dmsae_scorer_passes?
+    var isSequential: Bool { instance.plugin.isSequential }
 
     /// Tensors of a scores file that the host itself writes: DMSAE-OUTPUT-01.
     private static let reserved: Set<String> = ["scores", "core", "per_token"]
@@ -30,6 +32,13 @@ final class PluginAccumulation: AccumulatingScore {
         states =
             instance.plugin.extensions.contains(DMSAE_STATE)
             ? try instance.table(DMSAE_STATE, dmsae_state.self, notNull: [("accepts", \.accepts)]) : nil
+        passes =
+            instance.plugin.extensions.contains(DMSAE_SCORER_PASSES)
+            ? try instance.table(
+                DMSAE_SCORER_PASSES, dmsae_scorer_passes.self, notNull: [("pass_count", \.pass_count)]) : nil
+        guard passes == nil || instance.plugin.isSequential else {
+            throw PluginABIError.notSequential(plugin: instance.plugin.id, path: instance.library.path)
+        }
     }
 
     private static func describe(_ table: dmsae_scorer_accumulate, _ instance: PluginInstance) throws -> [ScorerOutput]
@@ -97,6 +106,17 @@ final class PluginAccumulation: AccumulatingScore {
         return found.first?.1
     }
 
+    func passCount(_ plan: ScoringPlan) throws -> Int {
+        guard let passes else { return 1 }
+        var argument = dmsae_scoring_plan(plan)
+        var count: Int64 = 0
+        try instance.call("pass_count") { passes.pass_count($0, &argument, &count, $1) }
+        guard (1...1_000_000).contains(count) else {
+            throw PluginCallError.badPassCount(plugin: instance.plugin.id, path: instance.library.path, count: count)
+        }
+        return Int(count)
+    }
+
     func accepts(stateOf version: String) throws -> Bool? {
         guard let states else { return nil }
         return version.withCString { version in instance.ask { states.accepts($0, version) } } != 0
@@ -152,6 +172,7 @@ final class PluginAccumulation: AccumulatingScore {
         defer { nothing.deallocate() }
         let pointers = results.map { $0.baseAddress ?? nothing }
         var argument = dmsae_scoring_plan(plan)
+        argument.pass = argument.pass_count
         let state = memory(UnsafeMutableRawBufferPointer(mutating: state))
         try instance.call("finish") { table.finish($0, &argument, state, pointers, $1) }
         for (output, result) in zip(outputs, results) {

@@ -94,7 +94,8 @@ private struct DirectCalls {
             let answer = HostIdentity.name.withCString { name in
                 text.withUnsafeMutableBufferPointer { text in
                     var info = dmsae_host_info(
-                        struct_size: UInt32(size), abi_major: DMSAE_ABI_MAJOR, abi_minor: minor, reserved: 0, name: name,
+                        struct_size: UInt32(size), abi_major: DMSAE_ABI_MAJOR, abi_minor: minor, reserved: 0,
+                        name: name,
                         version: name, error: room > 0 ? text.baseAddress : nil, error_capacity: UInt64(room))
                     return entry(&info)
                 }
@@ -149,7 +150,7 @@ private struct DirectCalls {
     private func answers(of instance: OpaquePointer) -> String? {
         let known = [
             DMSAE_SCORER_PER_TOKEN, DMSAE_SCORER_ACCUMULATE, DMSAE_SPARSITY_RULE, DMSAE_SPARSITY_RULE_LEARNED,
-            DMSAE_SPARSITY_RULE_INFERENCE, DMSAE_STATE,
+            DMSAE_SPARSITY_RULE_INFERENCE, DMSAE_STATE, DMSAE_SCORER_PASSES,
         ]
         func table(_ id: String) -> UnsafeRawPointer? { library.functions.get_extension(instance, id) }
         for id in plugin.extensions {

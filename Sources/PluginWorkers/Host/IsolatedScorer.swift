@@ -48,6 +48,17 @@ private final class IsolatedAccumulation: AccumulatingScore {
         self.stateVersion = stateVersion
     }
 
+    var isSequential: Bool { worker.created.isSequential }
+
+    func passCount(_ plan: ScoringPlan) throws -> Int {
+        let reply = try worker.ask(.passCount, plan)
+        return try received(worker) {
+            let count = try reply.header(Count.self).count
+            guard (1...1_000_000).contains(count) else { throw Arena.Malformed(reason: "\(count) passes") }
+            return count
+        }
+    }
+
     func accepts(stateOf version: String) throws -> Bool? {
         let reply = try worker.ask(.acceptsState, StateQuestion(version: version))
         return try received(worker) { try reply.header(StateAnswer.self).isAccepted }

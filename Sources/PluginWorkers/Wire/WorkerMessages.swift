@@ -45,6 +45,7 @@ package struct CreateReply: Codable {
     var outputs: [ScorerOutput]?
     var stateVersion: Int?
     var needs: BatchNeeds = []
+    var isSequential = false
 }
 
 /// A line for the log.

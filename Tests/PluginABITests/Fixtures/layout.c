@@ -241,7 +241,7 @@ AT(dmsae_gradient_path, end, 16);
 AT(dmsae_gradient_path, gradient, 24);
 AT(dmsae_gradient_path, reserved, 32);
 
-ASSERT(sizeof(dmsae_scoring_plan) == 64 && DMSAE_SCORING_PLAN_SIZE_V1 == 56);
+ASSERT(sizeof(dmsae_scoring_plan) == 80 && DMSAE_SCORING_PLAN_SIZE_V1 == 56);
 AT(dmsae_scoring_plan, struct_size, 0);
 AT(dmsae_scoring_plan, splice_mode, 4);
 AT(dmsae_scoring_plan, latent_count, 8);
@@ -352,3 +352,33 @@ ASSERT(sizeof(dmsae_state) == 16);
 AT(dmsae_state, struct_size, 0);
 AT(dmsae_state, reserved, 4);
 AT(dmsae_state, accepts, 8);
+
+ASSERT(sizeof(dmsae_metric_kind) == 4 && DMSAE_METRIC_LOSS == 1 && DMSAE_METRIC_DIVERGENCE == 2);
+ASSERT(DMSAE_METRIC_LOGIT_DIFFERENCE == 3 && DMSAE_METRIC_DIRECTION == 4);
+ASSERT(sizeof(dmsae_backward_rule) == 4 && DMSAE_BACKWARD_PLAIN == 1 && DMSAE_BACKWARD_RELP == 2);
+ASSERT(DMSAE_BACKWARD_RELP_PATTERN == 3 && DMSAE_BACKWARD_ATTENTION_ONLY == 4);
+
+ASSERT(sizeof(dmsae_metric) == 40 && DMSAE_METRIC_SIZE_V3 == 40);
+AT(dmsae_metric, struct_size, 0);
+AT(dmsae_metric, kind, 4);
+AT(dmsae_metric, weights, 8);
+AT(dmsae_metric, token_a, 16);
+AT(dmsae_metric, token_b, 20);
+AT(dmsae_metric, direction, 24);
+AT(dmsae_metric, layer, 32);
+AT(dmsae_metric, reserved, 36);
+
+ASSERT(sizeof(dmsae_host_eval_2) == 16);
+AT(dmsae_host_eval_2, values, 8);
+ASSERT(sizeof(dmsae_host_grad_2) == 24);
+AT(dmsae_host_grad_2, at, 8);
+AT(dmsae_host_grad_2, along, 16);
+ASSERT(sizeof(dmsae_host_head) == 24);
+AT(dmsae_host_head, rows, 8);
+AT(dmsae_host_head, scales, 16);
+
+ASSERT(DMSAE_PLUGIN_SEQUENTIAL == 0x100 && DMSAE_PARAMETER_LIST == 4);
+AT(dmsae_scoring_plan, pass_count, 64);
+AT(dmsae_scoring_plan, pass, 72);
+ASSERT(sizeof(dmsae_scorer_passes) == 16);
+AT(dmsae_scorer_passes, pass_count, 8);
