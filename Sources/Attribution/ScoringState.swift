@@ -81,7 +81,13 @@ public struct ScoringState: Equatable, Sendable {
         guard range.count == 2, range[0] >= 0, range[0] <= range[1], range[1] <= Int64(sequenceCount) else {
             throw broken("its sequences are \(range.prefix(3)) of \(sequenceCount)")
         }
-        guard tokens.count == 1, (0...(range[1] - range[0]) * Int64(length)).contains(tokens[0]) else {
+        let passes = try file.integers("pass")
+        guard passes.count == 1, (0...1_000_000).contains(passes[0]) else {
+            throw broken("its pass is \(passes.prefix(3))")
+        }
+        // From the second pass on all sequences were counted.
+        let counted = passes[0] > 0 ? 0..<Int64(sequenceCount) : range[0]..<range[1]
+        guard tokens.count == 1, (0...Int64(counted.count) * Int64(length)).contains(tokens[0]) else {
             throw broken("it counts \(tokens.prefix(3)) scored tokens in sequences of \(length)")
         }
         guard reaching.count == 1, (0...tokens[0]).contains(reaching[0]) else {
@@ -97,11 +103,7 @@ public struct ScoringState: Equatable, Sendable {
         guard evaluations.count == 1, (0...1 << 50).contains(evaluations[0]) else {
             throw broken("it took \(evaluations.prefix(3)) evaluations")
         }
-        let passes = try file.integers("pass")
-        guard passes.count == 1, (0...1_000_000).contains(passes[0]) else {
-            throw broken("its pass is \(passes.prefix(3))")
-        }
-        guard leftOut.allSatisfy({ (range[0]..<range[1]).contains($0) }) else {
+        guard leftOut.allSatisfy({ counted.contains($0) }) else {
             throw broken("it leaves out sequences \(leftOut.prefix(3)), which are not its own")
         }
         var state = ScoringState(

@@ -100,10 +100,10 @@ struct PluginBuildTests {
         try compileFrequency()
         let old = try SHA256.hexadecimal(ofFile: plugin)
         try succeed(score("--scorer", plugin, "--checkpoint", checkpoint) + more)
-        try compileFrequency("second", version: "1.1.0", accepts: "strcmp(v, \"1.0.0\") == 0")
+        try compileFrequency("second", version: "1.1.0", accepts: "v[2] == '0'")
         let words = try run(builtProgram, score("--scorer", plugin, "--merge", checkpoint) + more)
         #expect(words.status == 0 && !words.errors.contains("another build"), "\(words.errors)")
-        try compileFrequency("third", version: "1.2.0", accepts: "strcmp(v, \"1.1.0\") == 0")
+        try compileFrequency("third", version: "1.2.0", accepts: "v[2] == '1'")
         let now = try SHA256.hexadecimal(ofFile: plugin)
         try fail(
             score("--scorer", plugin, "--merge", checkpoint) + more,

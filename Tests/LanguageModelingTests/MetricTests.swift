@@ -78,6 +78,27 @@ struct MetricTests {
         #expect(Set(found).count == rules.count)
     }
 
+    @Test(arguments: [Norm.Kind.rootMeanSquare, .layer])
+    func `a norm that divides by a constant is linear, but for its mean`(kind: Norm.Kind) {
+        let (rows, d) = (3, 21)
+        let x = noise(rows * d, seed: 1), weight = noise(d, seed: 2), dy = noise(rows * d, seed: 3)
+        let norm = Norm(kind, weight: Matrix(vector: weight), epsilon: 0.05)
+        let input = Matrix(rows: rows, columns: d, x), gradient = Matrix(rows: rows, columns: d, dy)
+        let dx = Matrix(rows: rows, columns: d)
+        norm.addBackward(input.elements, gradient.elements, rows: rows, to: dx.elements, isConstant: true)
+        var expected: [Double] = []
+        for r in 0..<rows {
+            let row = (0..<d).map { Double(x[r * d + $0]) }
+            let mean = kind == .layer ? row.reduce(0, +) / Double(d) : 0
+            let scale = 1 / (row.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(d) + 0.05).squareRoot()
+            let g = (0..<d).map { Double(weight[$0]) * Double(dy[r * d + $0]) * scale }
+            expected += g.map { $0 - (kind == .layer ? g.reduce(0, +) / Double(d) : 0) }
+        }
+        // In Double but for what goes in and out: 1e-6.
+        #expect(relativeDifference(dx.values, expected) < 1e-6)
+        extendLifetime((input, gradient))
+    }
+
     @Test func `values are those that logits give`() throws {
         for name in ["llama", "gemma2"] {
             let recorded = try Recorded(name)
