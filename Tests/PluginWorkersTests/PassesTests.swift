@@ -104,7 +104,12 @@ struct PassesTests {
             let text = message { _ = try run(try scorer(",fault=\(fault)", isIsolated: isIsolated)) }
             #expect(text.contains("wants \(count) passes; at least 1, at most 1000000 (DMSAE-SCORER-15)"), "\(text)")
         }
-        let text = message { _ = try scorer(isIsolated: isIsolated, ["FLAGS=0"]) }
-        #expect(text.contains("does not declare DMSAE_PLUGIN_SEQUENTIAL (DMSAE-SCORER-15)"), "\(text)")
+        for macro in ["FLAGS=0", "ALONE"] {
+            let text = message { _ = try scorer(isIsolated: isIsolated, [macro]) }
+            #expect(
+                text.contains(
+                    "which goes with dmsae.scorer.accumulate/1 and DMSAE_PLUGIN_SEQUENTIAL (DMSAE-SCORER-15)"),
+                "\(text)")
+        }
     }
 }

@@ -98,8 +98,8 @@ extension PluginABIError: CustomStringConvertible {
         case .badOutput(let plugin, let path, let index, let reason):
             "the description of output \(index) of scorer '\(plugin)' is wrong: \(reason); correct \(path) (see scorer.h)"
         case .notSequential(let plugin, let path):
-            "scorer '\(plugin)' has the table dmsae.scorer.passes/1 and does not declare DMSAE_PLUGIN_SEQUENTIAL "
-                + "(DMSAE-SCORER-15); correct \(path)"
+            "scorer '\(plugin)' has the table dmsae.scorer.passes/1, which goes with dmsae.scorer.accumulate/1 and "
+                + "DMSAE_PLUGIN_SEQUENTIAL (DMSAE-SCORER-15); correct \(path)"
         case .badLearnable(let plugin, let path, let index, let reason):
             "learnable tensor \(index) of rule '\(plugin)' is wrong: \(reason); correct \(path) (see sparsity_rule.h)"
         case .unknownScope(let plugin, let path, let scope):

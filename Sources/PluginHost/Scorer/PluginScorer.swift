@@ -22,6 +22,9 @@ public final class PluginScorer: AttributionScorer, LoadedPlugin {
     ) throws {
         instance = try PluginInstance(plugin, of: library, parameters: parameters, services: services)
         let accumulates = plugin.extensions.contains(DMSAE_SCORER_ACCUMULATE)
+        if plugin.extensions.contains(DMSAE_SCORER_PASSES) && !accumulates {
+            throw PluginABIError.notSequential(plugin: plugin.id, path: library.path)
+        }
         accumulation = accumulates ? try PluginAccumulation(instance) : nil
         // One without either table is told of the one that most scorers have.
         table =

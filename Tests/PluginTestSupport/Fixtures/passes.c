@@ -6,7 +6,11 @@
 #ifndef FLAGS
 #define FLAGS DMSAE_PLUGIN_DETERMINISTIC | DMSAE_PLUGIN_SEQUENTIAL
 #endif
+#ifdef ALONE
+#define IDS DMSAE_SCORER_PASSES
+#else
 #define IDS DMSAE_SCORER_ACCUMULATE, DMSAE_SCORER_PASSES
+#endif
 #define TABLES                                                                                                         \
     if (strcmp(id, DMSAE_SCORER_PASSES) == 0) return &passes;
 #include <stdint.h>
