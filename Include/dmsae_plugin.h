@@ -47,13 +47,12 @@
  *   parameters.h     the settings a plugin takes, described
  *   manifest.h       what a file says about itself without being run
  *   host.h           what a plugin may ask of the host: log, cancel
- *   evaluation.h     what a scorer may ask of the host: losses of edited reconstructions, gradients elsewhere
+ *   evaluation.h     what a scorer may ask of the host: losses of edited reconstructions, gradients elsewhere, the head
  *   scorer.h         kind "scorer": how much each active latent matters to the next-token loss
  *   sparsity_rule.h  kind "sparsity rule": which positive pre-activations a batch keeps
  *
- * Rationale: what was left out, until a plugin needs it. A choice between one state a shard and calls in strict order:
- * states that merge give both. Lists and live parameters: a scorer's settings hold for a pass, and a run record names
- * them. Host services for memory, threads, BLAS, clocks and progress: a plugin has its own, and the host sees progress in
+ * Rationale: what was left out, until a plugin needs it. Live parameters: a scorer's settings hold for a pass, and a run
+ * record names them. Host services for memory, threads, BLAS, clocks and progress: a plugin has its own, and the host sees progress in
  * the questions that are asked (evaluation.h). A stamp that says when borrowed memory ends: it ends with the call, always.
  *
  * Changes, one line a minor version:
@@ -63,6 +62,11 @@
  *         inference form, rescaling.
  *   0.2   mean activations of the whole pass on request (evaluation.h); the pass's budget in dmsae_scoring_plan; outputs
  *         that say what the score is the mean of, and how it was drawn (DMSAE-OUTPUT-03).
+ *   0.3   an entry that refuses says why; batches with encoder, thresholds, documents, norms of x, the model's own
+ *         probabilities and the hook point, where a flag asks for what costs; groups and calibrated thresholds for rules;
+ *         scorers that look more than once, in order, from one state; outputs [m, m] and [m, N]; states of other builds of a plugin; requirements and sanitizer in manifests; DLPack's
+ *         flags as of its 1.2; losses, divergences, logit differences and directions, gradients of them under RelP's rules,
+ *         and the rows of the head, on request (evaluation.h).
  */
 #ifndef DMSAE_DMSAE_H
 #define DMSAE_DMSAE_H
@@ -168,7 +172,7 @@ DMSAE_BEGIN
  * plugin built with a new header would needlessly refuse to work on an older host.
  */
 #define DMSAE_ABI_MAJOR 0u
-#define DMSAE_ABI_MINOR 2u
+#define DMSAE_ABI_MINOR 3u
 #ifndef DMSAE_ABI_MINOR_REQUIRED
 #define DMSAE_ABI_MINOR_REQUIRED 0u
 #endif
@@ -229,6 +233,8 @@ typedef struct dmsae_call {
     uint64_t flags;                /* none yet; DMSAE-GROWTH-07 */
     char *DMSAE_NULLABLE error;    /* [error_capacity] the host's, first byte 0; null if error_capacity is 0 */
     uint64_t error_capacity;       /* bytes, the ending zero byte included */
+    void *DMSAE_NULLABLE stream;   /* since 0.3: the current stream of the device that the call's tensors lie on, as its API
+                                      knows it; null on the CPU, which is all there is in this version */
 } dmsae_call;
 #define DMSAE_CALL_SIZE_V0 32u
 
@@ -244,13 +250,40 @@ typedef struct dmsae_call {
  *                 plugin declares DMSAE_PLUGIN_REENTRANT.
  * DMSAE-STATE-04  After anything but DMSAE_OK a state that the call could write is undefined; the host goes back to a
  *                 copy or gives up.
- * DMSAE-STATE-05  A stored state is only handed to the same plugin id, plugin version, state version, parameters and
- *                 plan that wrote it. A plugin that changes the layout changes its state version.
+ * DMSAE-STATE-05  A stored state is only handed to the same plugin id, state version, parameters and plan that wrote it.
+ *                 A plugin that changes the layout, or what the numbers in it mean, changes its state version. Where
+ *                 another build of the plugin wrote it, the host warns, unless the plugin says more (dmsae.state/1).
+ *                 Hosts before 0.3 refuse states of another build.
  *
  * Rationale: save and load through streams were considered, as plugin ABIs for audio have them. Then every plugin has
  * a serialiser to get wrong, and a crash between two saves loses what came after the first. Bytes that the host owns
  * need no code in the plugin, are a checkpoint at every batch, and survive the death of the process they were in.
  */
+
+/* A plugin's own object. The plugin defines the struct; the host only keeps the pointer. */
+typedef struct dmsae_instance dmsae_instance;
+
+/* ---- dmsae.state/1 (since 0.3) ------------------------------------------------------------------------------------
+ *
+ * For a plugin with states that knows which of its other builds wrote what it can go on from. Optional: without it the
+ * host goes on from a state of the same state version and warns that another build wrote it.
+ */
+#define DMSAE_STATE "dmsae.state/1"
+
+/* Frozen. */
+typedef struct dmsae_state {
+    uint32_t struct_size;
+    uint32_t reserved;
+
+    /* Whether a state with this plugin's own state version, written by a build that called itself `version` (which may be
+     * this one's too), may be gone on from. Not 0: yes, without a word. 0: no, the host refuses it.
+     * [any] [created]
+     * Ownership: `version` is the host's, UTF-8, until it returns.
+     * Errors: none; the answer to the same version is the same for the instance's whole life.  Since: 0.3
+     *
+     * DMSAE-STATE-06  A plugin accepts what its own version wrote. */
+    int32_t (*accepts)(dmsae_instance *instance, const char *version);
+} dmsae_state;
 
 /* A setting from the user; see parameters.h. Array element: frozen. */
 typedef struct dmsae_parameter {
@@ -258,9 +291,6 @@ typedef struct dmsae_parameter {
     const char *value; /* UTF-8, the host's, valid until create returns */
     uint64_t reserved[2];
 } dmsae_parameter;
-
-/* A plugin's own object. The plugin defines the struct; the host only keeps the pointer. */
-typedef struct dmsae_instance dmsae_instance;
 
 /* See host.h and entry.h. */
 typedef struct dmsae_host dmsae_host;
@@ -288,6 +318,9 @@ DMSAE_BEGIN
  * DMSAE-TENSOR-02  In this version every tensor is on the CPU, float32 with one lane, row-major without gaps,
  *                  byte_offset 0, and the data of one with two dimensions begins at a multiple of 64 bytes. Other
  *                  forms will go only to plugins that declare them.
+ * DMSAE-TENSOR-03  As in DLPack since 1.2 `strides` is never null where ndim is not 0, on hosts of all versions. To a plugin
+ *                  whose abi_minor_min is 3 or more, flags have DLPack's meaning where DLPack has one: bit 0x2 (IS_COPIED
+ *                  there) is never set, and DMSAE_TENSOR_CONTIGUOUS is another bit. To others both bits are set.
  *
  * Rationale: the fields up to byte_offset have the order and the meaning of DLPack's DLTensor, and codes and device
  * types its numbers, so that a plugin in Python can hand the data to an array library without a copy. DLPack itself is
@@ -300,8 +333,13 @@ DMSAE_BEGIN
 #define DMSAE_DTYPE_FLOAT 2u  /* kDLFloat */
 #define DMSAE_DTYPE_BFLOAT 4u /* kDLBfloat */
 
-#define DMSAE_TENSOR_READ_ONLY 0x1ull
-#define DMSAE_TENSOR_CONTIGUOUS 0x2ull /* row-major without gaps: strides say nothing more */
+#define DMSAE_TENSOR_READ_ONLY 0x1ull /* DLPACK_FLAG_BITMASK_READ_ONLY */
+/* Row-major without gaps: strides say nothing more. */
+#if DMSAE_ABI_MINOR_REQUIRED >= 3
+#define DMSAE_TENSOR_CONTIGUOUS 0x100ull
+#else
+#define DMSAE_TENSOR_CONTIGUOUS 0x2ull
+#endif
 
 /* Frozen. */
 typedef struct dmsae_device {
@@ -323,7 +361,7 @@ typedef struct dmsae_tensor {
     int32_t ndim;
     dmsae_dtype dtype;
     const int64_t *shape;                  /* [ndim] the host's */
-    const int64_t *DMSAE_NULLABLE strides; /* [ndim] in elements, the host's; null: row-major without gaps */
+    const int64_t *DMSAE_NULLABLE strides; /* [ndim] in elements, the host's; DMSAE-TENSOR-03 */
     uint64_t byte_offset;
     uint64_t flags;            /* DMSAE_TENSOR_... ; DMSAE-GROWTH-07 */
     void *DMSAE_NULLABLE sync; /* null on the CPU: what to wait for before reading */
@@ -385,6 +423,8 @@ DMSAE_ENUM(dmsae_parameter_type) {
 #define DMSAE_PARAMETER_COSMETIC 0x1ull
 /* Shown in the long help only. */
 #define DMSAE_PARAMETER_ADVANCED 0x2ull
+/* The value is a list: DMSAE-PARAM-05. Since 0.3; older hosts take the value for one of its type, and refuse several. */
+#define DMSAE_PARAMETER_LIST 0x4ull
 
 /* One setting. The plugin's, valid until the process ends. Grows at its end.
  *
@@ -396,6 +436,8 @@ DMSAE_ENUM(dmsae_parameter_type) {
  *                 order, defaults filled in; a required one it demands of the user. An older host passes what the user
  *                 wrote: create with fewer settings behaves as if the missing ones had their defaults.
  * DMSAE-PARAM-04  Equal settings give equal results, whether written out or left at their defaults.
+ * DMSAE-PARAM-05  The value of a setting with DMSAE_PARAMETER_LIST is one or more elements with ';' between them, each as its type
+ *                 and range say, none with a ';' of its own: "layers=3;7;11".
  */
 typedef struct dmsae_parameter_spec {
     uint32_t struct_size;
@@ -426,6 +468,7 @@ DMSAE_END
  *
  *   {"manifest": 1,
  *    "abi": {"major": 0, "minor_min": 0},
+ *    "requires": ["x86-64-v3"],
  *    "plugins": [
  *      {"id": "activation", "kind": "scorer", "version": "1.0.0", "license": "Apache-2.0",
  *       "description": "The activation itself", "extensions": ["dmsae.scorer.per_token/1"],
@@ -433,14 +476,25 @@ DMSAE_END
  *
  * kind        "scorer", "sparsity-rule"
  * flags       names of DMSAE_PLUGIN_... in lower case with '-': "deterministic", "reentrant", "needs-gradient",
- *             "needs-evaluation", "merge-exact", "scale-invariant"
+ *             "needs-evaluation", "merge-exact", "scale-invariant", since 0.3 "needs-encoder",
+ *             "needs-target-probabilities", "sequential"
  * parameters  {"key", "type": "bool" | "integer" | "number" | "choice" | "text" | "path", "description", "default"
  *             (text, absent if required), "unit", "minimum", "maximum" (absent if infinite), "choices",
- *             "flags": ["cosmetic", "advanced"]}; what is absent is empty
+ *             "flags": ["cosmetic", "advanced", since 0.3 "list"]}; what is absent is empty
+ * requires    since 0.3, optional: what the file's code takes for granted of the processor. "x86-64-v2", "x86-64-v3" and
+ *             "x86-64-v4" are the levels of the x86-64 ABI: -march=x86-64-v3 is "x86-64-v3". Absent: nothing
+ * sanitizer   since 0.3, optional: the sanitizer that the file was built with, "address", "thread" or "undefined". Absent:
+ *             none
  *
  * DMSAE-MANIFEST-01  A manifest says what the code says: the same plugins in the same order with the same fields.
  * DMSAE-MANIFEST-02  Keys that a reader does not know are ignored. A change of meaning is another number of "manifest".
  * DMSAE-MANIFEST-03  A file has at most one.
+ * DMSAE-MANIFEST-04  A file whose code uses instructions beyond x86-64's first ones lists their level in "requires". A host of
+ *                    0.3 or newer reads it before it loads the file, and refuses one whose requirements this machine does not
+ *                    meet or that it does not know; without it, or on an older host, the process ends with SIGILL.
+ * DMSAE-MANIFEST-05  A file that was built with a sanitizer names it in "sanitizer". A host of 0.3 or newer loads one of
+ *                    "address" and "thread" only into a process that has that sanitizer's runtime, and refuses a name that it
+ *                    does not know.
  *
  * Rationale: a note and not a named section, because section tables are what strip removes; JSON and not the descriptor
  * struct, because relocations in it would need the loader. `dmsae plugin inspect --manifest FILE` prints the text for a
@@ -484,6 +538,10 @@ typedef struct dmsae_host_info {
     uint32_t reserved;
     const char *name;    /* "dmsae"; UTF-8, the host's, valid until the entry function returns */
     const char *version; /* the program's version; as name */
+    /* Since 0.3: where an entry function that returns null says why: [error_capacity] the host's, first byte 0, valid until
+     * the entry function returns; null if error_capacity is 0. DMSAE-ENTRY-08. */
+    char *DMSAE_NULLABLE error;
+    uint64_t error_capacity; /* bytes, the ending zero byte included */
 } dmsae_host_info;
 #define DMSAE_HOST_INFO_SIZE_V0 32u
 
@@ -568,7 +626,7 @@ DMSAE_ENUM(dmsae_kind) {
 #define DMSAE_PLUGIN_REENTRANT 0x2ull
 /* A scorer reads dmsae_scorer_batch.gradient. Without it the host may pass null there and save the backward pass. */
 #define DMSAE_PLUGIN_NEEDS_GRADIENT 0x4ull
-/* Calls dmsae.eval/1, dmsae.grad/1 or dmsae.means/1 (evaluation.h): the host may plan for the cost, which means have too.
+/* Calls a table of evaluation.h: the host may plan for the cost, which means have too.
  * Without it they are refused in every call, by hosts of all versions. Since 0.1. */
 #define DMSAE_PLUGIN_NEEDS_EVALUATION 0x8ull
 /* Merged states do not depend, in any bit, on how the pass was cut (scorer.h, sparsity_rule.h). Since 0.1. */
@@ -576,6 +634,16 @@ DMSAE_ENUM(dmsae_kind) {
 /* A scorer's scores do not change when activations are multiplied by c > 0 and decoder rows by 1/c, of all latents or of each
  * with a c of its own. Since 0.1. */
 #define DMSAE_PLUGIN_SCALE_INVARIANT 0x20ull
+/* A scorer reads encoder, encoder_bias, thresholds or top_k of dmsae_scorer_batch. Without it they are null and 0: a process
+ * of its own is not sent what it does not read. Since 0.3. */
+#define DMSAE_PLUGIN_NEEDS_ENCODER 0x40ull
+/* A scorer reads dmsae_scorer_batch.target_probabilities, for which the host runs the model once more from the hook point on.
+ * Without it they are null. Since 0.3. */
+#define DMSAE_PLUGIN_NEEDS_TARGET_PROBABILITIES 0x80ull
+/* A scorer that accumulates looks at all batches in strict order, from one state: the host cuts no shards and never calls merge.
+ * It may look more than once (dmsae.scorer.passes/1). Since 0.3; an older host may cut and merge all the same, so such a plugin
+ * demands 0.3. */
+#define DMSAE_PLUGIN_SEQUENTIAL 0x100ull
 
 /* One plugin of a file. Everything it points at is the plugin's and valid as long as the file is loaded, which is until
  * the process ends: the host never unloads. Grows at its end.
@@ -668,6 +736,11 @@ struct dmsae_entry {
  * Ownership: `host` until it returns; the entry is the plugin's until the process ends, the same pointer each time.
  * Errors: null only.  Since: 0.0
  *
+ * DMSAE-ENTRY-08  A function that returns null writes why, and what would help, into host->error, where
+ *                 DMSAE_HAS(host, dmsae_host_info, error_capacity) and there is room: UTF-8, ended by a zero byte, cut to fit.
+ *                 The host shows it to the user. An empty text is legal and unkind. One that returns an entry writes nothing
+ *                 there. Since 0.3.
+ *
  * Rationale: a function and not a data symbol, so that the plugin sees the host before it answers. The name is fixed:
  * were it derived from the file's name, a renamed file would silently be no plugin at all.
  */
@@ -705,6 +778,17 @@ DMSAE_ENUM(dmsae_splice_mode) {
     DMSAE_SPLICE_RECONSTRUCTION_PLUS_ERROR = 2 /* x̂ + (x - x̂), the SAE's error held constant */
 };
 
+/* Where in block `layer` x stands, under TransformerLens' names. Since 0.3. */
+DMSAE_ENUM(dmsae_hook) {
+    DMSAE_HOOK_RESID_PRE = 1, /* blocks.L.hook_resid_pre: the residual stream that enters the block */
+    DMSAE_HOOK_ATTN_OUT = 2,  /* blocks.L.hook_attn_out: what attention adds to the stream */
+    DMSAE_HOOK_MLP_OUT = 3,   /* blocks.L.hook_mlp_out: what the perceptron adds to the stream */
+    DMSAE_HOOK_RESID_POST = 4 /* blocks.L.hook_resid_post: the residual stream that the block hands on */
+};
+
+/* Before it encodes, the SAE subtracts b_dec from x: s = 1 in DMSAE-SCORER-12, else 0. Since 0.3. */
+#define DMSAE_BATCH_SUBTRACTS_DECODER_BIAS 0x1ull
+
 /* What one call sees: a few whole sequences, one after the other.
  *
  * N tokens = codes->rows, m candidate latents = codes->columns, d = d_model, S sequences.
@@ -712,6 +796,14 @@ DMSAE_ENUM(dmsae_splice_mode) {
  *
  * DMSAE-SCORER-01  Every entry of `codes` is positive. A token that is not scored has no entry.
  * DMSAE-SCORER-02  gradient is not null if the plugin declares DMSAE_PLUGIN_NEEDS_GRADIENT.
+ * DMSAE-SCORER-12  To a plugin that declares DMSAE_PLUGIN_NEEDS_ENCODER encoder and encoder_bias are not null, and either
+ *                  thresholds are not null or top_k is positive. With p = ⟨x_t - s·b_dec, W_enc[j]⟩ + b_enc[j] the codes of a
+ *                  scored token are f = p where p > max(0, thresholds[j]), or the top_k largest positive p of the token, taken
+ *                  over all of the SAE's latents, of which the batch has the first m. To 1e-5 of the token's largest |p|.
+ * DMSAE-SCORER-13  To a plugin that declares DMSAE_PLUGIN_NEEDS_TARGET_PROBABILITIES, target_probabilities are not null.
+ * DMSAE-SCORER-14  A document begins with each sequence, after each of the model's end-of-text tokens, and with each of its
+ *                  beginning-of-text tokens that is no end-of-text token. Attention goes across, from later ones to earlier
+ *                  ones. Padding belongs to what it stands behind.
  */
 typedef struct dmsae_scorer_batch {
     uint32_t struct_size;
@@ -734,6 +826,19 @@ typedef struct dmsae_scorer_batch {
     int64_t prefix_count;
     int64_t spliced_width;           /* how many latents x̂ is made of, from the first: m, or one of prefix_widths */
     int64_t first_sequence;          /* since 0.1: index of sequence 0 of this batch in the whole scoring pass */
+    /* Since 0.3, on older hosts not there (DMSAE_HAS). The first four as DMSAE-SCORER-12 says, the fifth DMSAE-SCORER-13. */
+    const dmsae_tensor *DMSAE_NULLABLE encoder;      /* W_enc [m, d], row j is latent j's */
+    const dmsae_tensor *DMSAE_NULLABLE encoder_bias; /* b_enc [m] */
+    const dmsae_tensor *DMSAE_NULLABLE thresholds;   /* θ [m] */
+    int64_t top_k;
+    const float *DMSAE_NULLABLE target_probabilities; /* [N] of token t + 1 after token t, by the model with nothing spliced
+                                                         in; 0 where loss is of no token */
+    const float *residual_norms;     /* [N] |x_t| */
+    const int64_t *document_offsets; /* [document_count + 1] first token of each document, ascending; the last is N */
+    int64_t document_count;
+    uint64_t flags;                  /* DMSAE_BATCH_... ; DMSAE-GROWTH-07 */
+    int32_t layer;                   /* the block of the hook point, from 0 */
+    dmsae_hook hook;
 } dmsae_scorer_batch;
 #define DMSAE_SCORER_BATCH_SIZE_V0 144u
 
@@ -784,13 +889,17 @@ typedef struct dmsae_scoring_plan {
     int64_t core_begin;     /* as in dmsae_scorer_batch */
     int64_t core_end;
     int64_t evaluation_budget; /* since 0.2: groups of dmsae.eval/1 for the whole pass, of all shards; INT64_MAX: no limit */
+    int64_t pass_count; /* since 0.3: P, how often accumulate gets every batch: 1 unless dmsae.scorer.passes/1 says more */
+    int64_t pass;       /* since 0.3: which of them a call of accumulate is of, from 0; P in finish, else 0 */
 } dmsae_scoring_plan;
 #define DMSAE_SCORING_PLAN_SIZE_V1 56u
 
 /* The shape of an output, row-major. */
 DMSAE_ENUM(dmsae_output_shape) {
-    DMSAE_OUTPUT_LATENT = 1,         /* [m] */
-    DMSAE_OUTPUT_LATENT_SEQUENCE = 2 /* [m, S] */
+    DMSAE_OUTPUT_LATENT = 1,          /* [m] */
+    DMSAE_OUTPUT_LATENT_SEQUENCE = 2, /* [m, S] */
+    DMSAE_OUTPUT_LATENT_PAIR = 3,     /* [m, m]; since 0.3 */
+    DMSAE_OUTPUT_LATENT_TOKEN = 4     /* [m, N], N the tokens of the whole pass; since 0.3 */
 };
 
 #define DMSAE_OUTPUT_HIGHER_IS_BETTER 0x1ull /* a larger value means a latent that helps more */
@@ -881,6 +990,35 @@ typedef struct dmsae_scorer_accumulate {
                            double *DMSAE_NONNULL const *DMSAE_NONNULL outputs, dmsae_call *call);
 } dmsae_scorer_accumulate;
 
+/* ---- dmsae.scorer.passes/1 (since 0.3) ----------------------------------------------------------------------------
+ *
+ * For scorers that look more than once, as one that learns a mask does: after the last batch of a pass comes the first of the
+ * next, with the state as it was left. What a pass costs the host, a run of the model forward and back, each pass costs.
+ *
+ *   begin(plan, state)
+ *   accumulate(batch, state)     every batch with pass = 0; every batch with pass = 1; ... pass = P - 1
+ *   finish(state) -> outputs
+ */
+#define DMSAE_SCORER_PASSES "dmsae.scorer.passes/1"
+
+/* Frozen. */
+typedef struct dmsae_scorer_passes {
+    uint32_t struct_size;
+    uint32_t reserved;
+
+    /* Writes P, how many passes over all batches there are to be.
+     * [any] [created]
+     * Ownership: `count` is the host's. In `plan` pass_count is 1.
+     * Errors: DMSAE_ERR_UNSUPPORTED for a pass it cannot do; DMSAE_ERR_FAILED.  Since: 0.3
+     *
+     * DMSAE-SCORER-15  A plugin with this table has dmsae.scorer.accumulate/1 too and declares DMSAE_PLUGIN_SEQUENTIAL. P is
+     *                  at least 1 and at most 1000000, and depends on plan and parameters alone.
+     * DMSAE-SCORER-16  Every pass has the same batches at the same places, in the same order. The evaluation budget is for
+     *                  all passes together. Scores of tokens, where the plugin has them too, are asked for in pass 0. */
+    dmsae_status (*pass_count)(dmsae_instance *instance, const dmsae_scoring_plan *plan, int64_t *count,
+                               dmsae_call *call);
+} dmsae_scorer_passes;
+
 DMSAE_END
 
 #endif
@@ -888,7 +1026,7 @@ DMSAE_END
 /* evaluation.h: what a scorer may ask of the host while it looks at a batch: the loss had the reconstruction been
  * another, the gradient there, and how active latents are in the whole pass.
  *
- * Since 0.1; dmsae.means/1 since 0.2. The tables are the host's, found by dmsae_host.get_extension, and are used from
+ * Since 0.1; dmsae.means/1 since 0.2; dmsae.eval/2, dmsae.grad/2 and dmsae.head/1 since 0.3. The tables are the host's, found by dmsae_host.get_extension, and are used from
  * within `score` or `accumulate`, about the batch of that call.
  *
  * Each request is about one sequence of the batch. x̂ is the batch's `reconstruction`; positions with scored = 0 keep
@@ -1040,6 +1178,120 @@ typedef struct dmsae_host_means {
                                 int64_t *scored_tokens, dmsae_call *call);
 } dmsae_host_means;
 
+/* ---- Metrics (since 0.3) ------------------------------------------------------------------------------------------
+ *
+ * What dmsae.eval/2 and dmsae.grad/2 measure the model's answer by: of a sequence M = Σ_t v_t·m_t over its tokens t, with the
+ * plugin's weights v. h is the residual stream after a block, p_t the model's distribution of the token after t.
+ */
+DMSAE_ENUM(dmsae_metric_kind) {
+    DMSAE_METRIC_LOSS = 1,             /* m = -log p_t(token t + 1), nats; 0 at the last token: what dmsae.eval/1 measures */
+    DMSAE_METRIC_DIVERGENCE = 2,       /* m = Σ_v p°_v·log(p°_v / p_v), nats; p° is the model's own, with x in the place of x̂ */
+    DMSAE_METRIC_LOGIT_DIFFERENCE = 3, /* m = logit of token_a less logit of token_b, after a soft cap, if the model has one */
+    DMSAE_METRIC_DIRECTION = 4         /* m = ⟨direction, h_t⟩, h after block `layer`: what a linear probe reads there */
+};
+
+/* The plugin's, until the call returns. Grows at its end. What its kind does not name is not read. */
+typedef struct dmsae_metric {
+    uint32_t struct_size;
+    dmsae_metric_kind kind;
+    const float *DMSAE_NULLABLE weights;   /* v [N] of the batch's tokens, finite; null: 1 each */
+    int32_t token_a;                       /* of LOGIT_DIFFERENCE */
+    int32_t token_b;
+    const float *DMSAE_NULLABLE direction; /* [d] of DIRECTION, finite */
+    int32_t layer;                         /* of DIRECTION: from the hook point's block to the model's last */
+    uint32_t reserved;
+} dmsae_metric;
+#define DMSAE_METRIC_SIZE_V3 40u
+
+/* What the backward pass takes for constant; the forward pass is the same under every rule.
+ *
+ * RelP (arXiv:2508.21258): norms divide by constants, act(x) is x times the constant act(x)/x, a product of two gives each
+ * factor half of the gradient. Soft caps differentiate as usual under every rule. */
+DMSAE_ENUM(dmsae_backward_rule) {
+    DMSAE_BACKWARD_PLAIN = 1,          /* the derivative: dmsae.grad/1 */
+    DMSAE_BACKWARD_RELP = 2,           /* RelP */
+    DMSAE_BACKWARD_RELP_PATTERN = 3,   /* RelP, and the weights of attention are constants too */
+    DMSAE_BACKWARD_ATTENTION_ONLY = 4  /* the weights of attention alone are constants */
+};
+
+/* ---- dmsae.eval/2 (since 0.3) ------------------------------------------------------------------------------------- */
+#define DMSAE_EVAL_2 "dmsae.eval/2"
+
+/* Frozen. */
+typedef struct dmsae_host_eval_2 {
+    uint32_t struct_size;
+    uint32_t reserved;
+
+    /* As dmsae.eval/1's losses of another metric: `losses` of a group are m [T], `loss_change` is M after less M before.
+     * [calling] [created]
+     * Ownership: as dmsae.eval/1's; `metric` is the plugin's.
+     * Errors: as dmsae.eval/1's; DMSAE_ERR_INVALID_ARGUMENT also for a kind, token or layer that is not there, and a number of
+     *   the metric that is not finite; DMSAE_ERR_UNSUPPORTED where the model runs on a device that does not compute the metric.
+     * Since: 0.3
+     *
+     * DMSAE-EVAL-04  Budget, order, company and what comes before the first changed token are as in DMSAE-EVAL-01 and 02. A
+     *                metric other than LOSS runs whole sequences, so an early edit costs what a late one does. */
+    dmsae_status (*values)(const dmsae_host *host, const dmsae_scorer_batch *batch, const dmsae_metric *metric,
+                           dmsae_edit_group *groups, int64_t group_count, const dmsae_edit *edits, int64_t edit_count,
+                           dmsae_call *call);
+} dmsae_host_eval_2;
+
+/* ---- dmsae.grad/2 (since 0.3) -------------------------------------------------------------------------------------
+ *
+ * As dmsae.grad/1 with g(r) = ∂M/∂r at the reconstruction r [T, d], under a rule. A point's `loss` is M at r.
+ */
+#define DMSAE_GRAD_2 "dmsae.grad/2"
+
+/* Frozen. */
+typedef struct dmsae_host_grad_2 {
+    uint32_t struct_size;
+    uint32_t reserved;
+
+    /* Gradients at given reconstructions. A point counts as one group of the budget.
+     * [calling] [created]
+     * Ownership: as dmsae.grad/1's at; `metric` is the plugin's.
+     * Errors: as dmsae.eval/2's values; DMSAE_ERR_INVALID_ARGUMENT also for an unknown rule.  Since: 0.3 */
+    dmsae_status (*at)(const dmsae_host *host, const dmsae_scorer_batch *batch, const dmsae_metric *metric,
+                       dmsae_backward_rule rule, dmsae_gradient_point *points, int64_t point_count, dmsae_call *call);
+
+    /* Weighted sums of gradients along lines, as dmsae.grad/1's along.
+     * [calling] [created]
+     * Ownership: as dmsae.grad/1's along; `metric` is the plugin's.
+     * Errors: as at.  Since: 0.3 */
+    dmsae_status (*along)(const dmsae_host *host, const dmsae_scorer_batch *batch, const dmsae_metric *metric,
+                          dmsae_backward_rule rule, dmsae_gradient_path *paths, int64_t path_count, const double *alphas,
+                          const double *weights, int64_t step_count, dmsae_call *call);
+} dmsae_host_grad_2;
+
+/* ---- dmsae.head/1 (since 0.3) -------------------------------------------------------------------------------------
+ *
+ * How a direction reaches the logits by itself: what δ, added to the stream h_t after the last block, adds to the logit of
+ * token v is ⟨δ, u_v⟩ / σ_t to first order, with the division by σ_t held constant and any soft cap left out.
+ */
+#define DMSAE_HEAD "dmsae.head/1"
+
+/* Frozen. */
+typedef struct dmsae_host_head {
+    uint32_t struct_size;
+    uint32_t reserved;
+
+    /* Writes u of some tokens: the rows of W_U times the final norm's weights, less the mean of their elements where that norm
+     * takes it off. The token -1 stands for the mean row of all tokens.
+     * [calling] [created]
+     * Ownership: `tokens` [count] and `rows` [count, d] are the plugin's; the host writes `rows`.
+     * Errors: DMSAE_ERR_INVALID_ARGUMENT for a token that the vocabulary does not have or another batch than the call's;
+     *   DMSAE_ERR_UNSUPPORTED as dmsae.eval/2; DMSAE_CANCELLED; DMSAE_ERR_FAILED.  Since: 0.3 */
+    dmsae_status (*rows)(const dmsae_host *host, const dmsae_scorer_batch *batch, const int32_t *tokens, int64_t count,
+                         float *rows, dmsae_call *call);
+
+    /* Writes σ of every token of the batch: what the final norm divides the stream by that follows from x̂. The first time it is
+     * asked about a batch it costs the host a run from the hook point to the last block.
+     * [calling] [created]
+     * Ownership: `scales` [N] is the plugin's; the host writes it.
+     * Errors: as rows.  Since: 0.3 */
+    dmsae_status (*scales)(const dmsae_host *host, const dmsae_scorer_batch *batch, float *scales, dmsae_call *call);
+} dmsae_host_head;
+
 DMSAE_END
 
 #endif
@@ -1095,6 +1347,13 @@ typedef struct dmsae_selection_context {
     const float *DMSAE_NONNULL const *DMSAE_NULLABLE learnables;
     uint32_t learnable_count;
     uint32_t reserved2;
+    /* Since 0.3: the ends m_1 < ... < m_n = F of the Matryoshka SAE's groups, [prefix_count], at least one, the core in
+     * whichever it lies in: latent j is of group g, the least with j < prefix_widths[g]. Where the loss has a prefix for the
+     * core alone, that is the first. */
+    const int64_t *prefix_widths;
+    int64_t prefix_count;
+    /* Since 0.3: θ [F] of a form that was calibrated, in DMSAE_MODE_INFER; else, and for a form without thresholds, null. */
+    const float *DMSAE_NULLABLE thresholds;
 } dmsae_selection_context;
 #define DMSAE_SELECTION_CONTEXT_SIZE_V0 88u
 
@@ -1275,7 +1534,8 @@ typedef struct dmsae_sparsity_rule_inference {
      * Errors: any status.  Since: 0.1
      *
      * DMSAE-INFERENCE-01  Thresholds are finite; top_k is at least 1. What the form does not use may stay unwritten.
-     * DMSAE-INFERENCE-02  The exported form keeps what select keeps in DMSAE_MODE_INFER. */
+     * DMSAE-INFERENCE-02  The exported form keeps what select keeps in DMSAE_MODE_INFER. On hosts of 0.3 or newer select is
+     *                     then told the form's own thresholds, in its context. */
     dmsae_status (*form)(dmsae_instance *instance, const dmsae_selection_context *context, const void *state,
                          dmsae_inference_form *form, float *thresholds, int64_t *top_k, dmsae_call *call);
 } dmsae_sparsity_rule_inference;

@@ -45,13 +45,12 @@
  *   parameters.h     the settings a plugin takes, described
  *   manifest.h       what a file says about itself without being run
  *   host.h           what a plugin may ask of the host: log, cancel
- *   evaluation.h     what a scorer may ask of the host: losses of edited reconstructions, gradients elsewhere
+ *   evaluation.h     what a scorer may ask of the host: losses of edited reconstructions, gradients elsewhere, the head
  *   scorer.h         kind "scorer": how much each active latent matters to the next-token loss
  *   sparsity_rule.h  kind "sparsity rule": which positive pre-activations a batch keeps
  *
- * Rationale: what was left out, until a plugin needs it. A choice between one state a shard and calls in strict order:
- * states that merge give both. Lists and live parameters: a scorer's settings hold for a pass, and a run record names
- * them. Host services for memory, threads, BLAS, clocks and progress: a plugin has its own, and the host sees progress in
+ * Rationale: what was left out, until a plugin needs it. Live parameters: a scorer's settings hold for a pass, and a run
+ * record names them. Host services for memory, threads, BLAS, clocks and progress: a plugin has its own, and the host sees progress in
  * the questions that are asked (evaluation.h). A stamp that says when borrowed memory ends: it ends with the call, always.
  *
  * Changes, one line a minor version:
@@ -61,6 +60,11 @@
  *         inference form, rescaling.
  *   0.2   mean activations of the whole pass on request (evaluation.h); the pass's budget in dmsae_scoring_plan; outputs
  *         that say what the score is the mean of, and how it was drawn (DMSAE-OUTPUT-03).
+ *   0.3   an entry that refuses says why; batches with encoder, thresholds, documents, norms of x, the model's own
+ *         probabilities and the hook point, where a flag asks for what costs; groups and calibrated thresholds for rules;
+ *         scorers that look more than once, in order, from one state; outputs [m, m] and [m, N]; states of other builds of a plugin; requirements and sanitizer in manifests; DLPack's
+ *         flags as of its 1.2; losses, divergences, logit differences and directions, gradients of them under RelP's rules,
+ *         and the rows of the head, on request (evaluation.h).
  */
 #ifndef DMSAE_DMSAE_H
 #define DMSAE_DMSAE_H

@@ -20,7 +20,7 @@ DMSAE_ENUM(dmsae_kind) {
 #define DMSAE_PLUGIN_REENTRANT 0x2ull
 /* A scorer reads dmsae_scorer_batch.gradient. Without it the host may pass null there and save the backward pass. */
 #define DMSAE_PLUGIN_NEEDS_GRADIENT 0x4ull
-/* Calls dmsae.eval/1, dmsae.grad/1 or dmsae.means/1 (evaluation.h): the host may plan for the cost, which means have too.
+/* Calls a table of evaluation.h: the host may plan for the cost, which means have too.
  * Without it they are refused in every call, by hosts of all versions. Since 0.1. */
 #define DMSAE_PLUGIN_NEEDS_EVALUATION 0x8ull
 /* Merged states do not depend, in any bit, on how the pass was cut (scorer.h, sparsity_rule.h). Since 0.1. */
@@ -28,6 +28,16 @@ DMSAE_ENUM(dmsae_kind) {
 /* A scorer's scores do not change when activations are multiplied by c > 0 and decoder rows by 1/c, of all latents or of each
  * with a c of its own. Since 0.1. */
 #define DMSAE_PLUGIN_SCALE_INVARIANT 0x20ull
+/* A scorer reads encoder, encoder_bias, thresholds or top_k of dmsae_scorer_batch. Without it they are null and 0: a process
+ * of its own is not sent what it does not read. Since 0.3. */
+#define DMSAE_PLUGIN_NEEDS_ENCODER 0x40ull
+/* A scorer reads dmsae_scorer_batch.target_probabilities, for which the host runs the model once more from the hook point on.
+ * Without it they are null. Since 0.3. */
+#define DMSAE_PLUGIN_NEEDS_TARGET_PROBABILITIES 0x80ull
+/* A scorer that accumulates looks at all batches in strict order, from one state: the host cuts no shards and never calls merge.
+ * It may look more than once (dmsae.scorer.passes/1). Since 0.3; an older host may cut and merge all the same, so such a plugin
+ * demands 0.3. */
+#define DMSAE_PLUGIN_SEQUENTIAL 0x100ull
 
 /* One plugin of a file. Everything it points at is the plugin's and valid as long as the file is loaded, which is until
  * the process ends: the host never unloads. Grows at its end.
@@ -119,6 +129,11 @@ struct dmsae_entry {
  * [any] [no instance]
  * Ownership: `host` until it returns; the entry is the plugin's until the process ends, the same pointer each time.
  * Errors: null only.  Since: 0.0
+ *
+ * DMSAE-ENTRY-08  A function that returns null writes why, and what would help, into host->error, where
+ *                 DMSAE_HAS(host, dmsae_host_info, error_capacity) and there is room: UTF-8, ended by a zero byte, cut to fit.
+ *                 The host shows it to the user. An empty text is legal and unkind. One that returns an entry writes nothing
+ *                 there. Since 0.3.
  *
  * Rationale: a function and not a data symbol, so that the plugin sees the host before it answers. The name is fixed:
  * were it derived from the file's name, a renamed file would silently be no plugin at all.

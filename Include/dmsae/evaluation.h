@@ -1,7 +1,7 @@
 /* evaluation.h: what a scorer may ask of the host while it looks at a batch: the loss had the reconstruction been
  * another, the gradient there, and how active latents are in the whole pass.
  *
- * Since 0.1; dmsae.means/1 since 0.2. The tables are the host's, found by dmsae_host.get_extension, and are used from
+ * Since 0.1; dmsae.means/1 since 0.2; dmsae.eval/2, dmsae.grad/2 and dmsae.head/1 since 0.3. The tables are the host's, found by dmsae_host.get_extension, and are used from
  * within `score` or `accumulate`, about the batch of that call.
  *
  * Each request is about one sequence of the batch. x̂ is the batch's `reconstruction`; positions with scored = 0 keep
@@ -155,6 +155,120 @@ typedef struct dmsae_host_means {
     dmsae_status (*activations)(const dmsae_host *host, const dmsae_scorer_batch *batch, double *means,
                                 int64_t *scored_tokens, dmsae_call *call);
 } dmsae_host_means;
+
+/* ---- Metrics (since 0.3) ------------------------------------------------------------------------------------------
+ *
+ * What dmsae.eval/2 and dmsae.grad/2 measure the model's answer by: of a sequence M = Σ_t v_t·m_t over its tokens t, with the
+ * plugin's weights v. h is the residual stream after a block, p_t the model's distribution of the token after t.
+ */
+DMSAE_ENUM(dmsae_metric_kind) {
+    DMSAE_METRIC_LOSS = 1,             /* m = -log p_t(token t + 1), nats; 0 at the last token: what dmsae.eval/1 measures */
+    DMSAE_METRIC_DIVERGENCE = 2,       /* m = Σ_v p°_v·log(p°_v / p_v), nats; p° is the model's own, with x in the place of x̂ */
+    DMSAE_METRIC_LOGIT_DIFFERENCE = 3, /* m = logit of token_a less logit of token_b, after a soft cap, if the model has one */
+    DMSAE_METRIC_DIRECTION = 4         /* m = ⟨direction, h_t⟩, h after block `layer`: what a linear probe reads there */
+};
+
+/* The plugin's, until the call returns. Grows at its end. What its kind does not name is not read. */
+typedef struct dmsae_metric {
+    uint32_t struct_size;
+    dmsae_metric_kind kind;
+    const float *DMSAE_NULLABLE weights;   /* v [N] of the batch's tokens, finite; null: 1 each */
+    int32_t token_a;                       /* of LOGIT_DIFFERENCE */
+    int32_t token_b;
+    const float *DMSAE_NULLABLE direction; /* [d] of DIRECTION, finite */
+    int32_t layer;                         /* of DIRECTION: from the hook point's block to the model's last */
+    uint32_t reserved;
+} dmsae_metric;
+#define DMSAE_METRIC_SIZE_V3 40u
+
+/* What the backward pass takes for constant; the forward pass is the same under every rule.
+ *
+ * RelP (arXiv:2508.21258): norms divide by constants, act(x) is x times the constant act(x)/x, a product of two gives each
+ * factor half of the gradient. Soft caps differentiate as usual under every rule. */
+DMSAE_ENUM(dmsae_backward_rule) {
+    DMSAE_BACKWARD_PLAIN = 1,          /* the derivative: dmsae.grad/1 */
+    DMSAE_BACKWARD_RELP = 2,           /* RelP */
+    DMSAE_BACKWARD_RELP_PATTERN = 3,   /* RelP, and the weights of attention are constants too */
+    DMSAE_BACKWARD_ATTENTION_ONLY = 4  /* the weights of attention alone are constants */
+};
+
+/* ---- dmsae.eval/2 (since 0.3) ------------------------------------------------------------------------------------- */
+#define DMSAE_EVAL_2 "dmsae.eval/2"
+
+/* Frozen. */
+typedef struct dmsae_host_eval_2 {
+    uint32_t struct_size;
+    uint32_t reserved;
+
+    /* As dmsae.eval/1's losses of another metric: `losses` of a group are m [T], `loss_change` is M after less M before.
+     * [calling] [created]
+     * Ownership: as dmsae.eval/1's; `metric` is the plugin's.
+     * Errors: as dmsae.eval/1's; DMSAE_ERR_INVALID_ARGUMENT also for a kind, token or layer that is not there, and a number of
+     *   the metric that is not finite; DMSAE_ERR_UNSUPPORTED where the model runs on a device that does not compute the metric.
+     * Since: 0.3
+     *
+     * DMSAE-EVAL-04  Budget, order, company and what comes before the first changed token are as in DMSAE-EVAL-01 and 02. A
+     *                metric other than LOSS runs whole sequences, so an early edit costs what a late one does. */
+    dmsae_status (*values)(const dmsae_host *host, const dmsae_scorer_batch *batch, const dmsae_metric *metric,
+                           dmsae_edit_group *groups, int64_t group_count, const dmsae_edit *edits, int64_t edit_count,
+                           dmsae_call *call);
+} dmsae_host_eval_2;
+
+/* ---- dmsae.grad/2 (since 0.3) -------------------------------------------------------------------------------------
+ *
+ * As dmsae.grad/1 with g(r) = ∂M/∂r at the reconstruction r [T, d], under a rule. A point's `loss` is M at r.
+ */
+#define DMSAE_GRAD_2 "dmsae.grad/2"
+
+/* Frozen. */
+typedef struct dmsae_host_grad_2 {
+    uint32_t struct_size;
+    uint32_t reserved;
+
+    /* Gradients at given reconstructions. A point counts as one group of the budget.
+     * [calling] [created]
+     * Ownership: as dmsae.grad/1's at; `metric` is the plugin's.
+     * Errors: as dmsae.eval/2's values; DMSAE_ERR_INVALID_ARGUMENT also for an unknown rule.  Since: 0.3 */
+    dmsae_status (*at)(const dmsae_host *host, const dmsae_scorer_batch *batch, const dmsae_metric *metric,
+                       dmsae_backward_rule rule, dmsae_gradient_point *points, int64_t point_count, dmsae_call *call);
+
+    /* Weighted sums of gradients along lines, as dmsae.grad/1's along.
+     * [calling] [created]
+     * Ownership: as dmsae.grad/1's along; `metric` is the plugin's.
+     * Errors: as at.  Since: 0.3 */
+    dmsae_status (*along)(const dmsae_host *host, const dmsae_scorer_batch *batch, const dmsae_metric *metric,
+                          dmsae_backward_rule rule, dmsae_gradient_path *paths, int64_t path_count, const double *alphas,
+                          const double *weights, int64_t step_count, dmsae_call *call);
+} dmsae_host_grad_2;
+
+/* ---- dmsae.head/1 (since 0.3) -------------------------------------------------------------------------------------
+ *
+ * How a direction reaches the logits by itself: what δ, added to the stream h_t after the last block, adds to the logit of
+ * token v is ⟨δ, u_v⟩ / σ_t to first order, with the division by σ_t held constant and any soft cap left out.
+ */
+#define DMSAE_HEAD "dmsae.head/1"
+
+/* Frozen. */
+typedef struct dmsae_host_head {
+    uint32_t struct_size;
+    uint32_t reserved;
+
+    /* Writes u of some tokens: the rows of W_U times the final norm's weights, less the mean of their elements where that norm
+     * takes it off. The token -1 stands for the mean row of all tokens.
+     * [calling] [created]
+     * Ownership: `tokens` [count] and `rows` [count, d] are the plugin's; the host writes `rows`.
+     * Errors: DMSAE_ERR_INVALID_ARGUMENT for a token that the vocabulary does not have or another batch than the call's;
+     *   DMSAE_ERR_UNSUPPORTED as dmsae.eval/2; DMSAE_CANCELLED; DMSAE_ERR_FAILED.  Since: 0.3 */
+    dmsae_status (*rows)(const dmsae_host *host, const dmsae_scorer_batch *batch, const int32_t *tokens, int64_t count,
+                         float *rows, dmsae_call *call);
+
+    /* Writes σ of every token of the batch: what the final norm divides the stream by that follows from x̂. The first time it is
+     * asked about a batch it costs the host a run from the hook point to the last block.
+     * [calling] [created]
+     * Ownership: `scales` [N] is the plugin's; the host writes it.
+     * Errors: as rows.  Since: 0.3 */
+    dmsae_status (*scales)(const dmsae_host *host, const dmsae_scorer_batch *batch, float *scales, dmsae_call *call);
+} dmsae_host_head;
 
 DMSAE_END
 

@@ -14,6 +14,10 @@ typedef struct dmsae_host_info {
     uint32_t reserved;
     const char *name;    /* "dmsae"; UTF-8, the host's, valid until the entry function returns */
     const char *version; /* the program's version; as name */
+    /* Since 0.3: where an entry function that returns null says why: [error_capacity] the host's, first byte 0, valid until
+     * the entry function returns; null if error_capacity is 0. DMSAE-ENTRY-08. */
+    char *DMSAE_NULLABLE error;
+    uint64_t error_capacity; /* bytes, the ending zero byte included */
 } dmsae_host_info;
 #define DMSAE_HOST_INFO_SIZE_V0 32u
 

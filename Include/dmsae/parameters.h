@@ -24,6 +24,8 @@ DMSAE_ENUM(dmsae_parameter_type) {
 #define DMSAE_PARAMETER_COSMETIC 0x1ull
 /* Shown in the long help only. */
 #define DMSAE_PARAMETER_ADVANCED 0x2ull
+/* The value is a list: DMSAE-PARAM-05. Since 0.3; older hosts take the value for one of its type, and refuse several. */
+#define DMSAE_PARAMETER_LIST 0x4ull
 
 /* One setting. The plugin's, valid until the process ends. Grows at its end.
  *
@@ -35,6 +37,8 @@ DMSAE_ENUM(dmsae_parameter_type) {
  *                 order, defaults filled in; a required one it demands of the user. An older host passes what the user
  *                 wrote: create with fewer settings behaves as if the missing ones had their defaults.
  * DMSAE-PARAM-04  Equal settings give equal results, whether written out or left at their defaults.
+ * DMSAE-PARAM-05  The value of a setting with DMSAE_PARAMETER_LIST is one or more elements with ';' between them, each as its type
+ *                 and range say, none with a ';' of its own: "layers=3;7;11".
  */
 typedef struct dmsae_parameter_spec {
     uint32_t struct_size;

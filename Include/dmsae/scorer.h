@@ -29,6 +29,17 @@ DMSAE_ENUM(dmsae_splice_mode) {
     DMSAE_SPLICE_RECONSTRUCTION_PLUS_ERROR = 2 /* x̂ + (x - x̂), the SAE's error held constant */
 };
 
+/* Where in block `layer` x stands, under TransformerLens' names. Since 0.3. */
+DMSAE_ENUM(dmsae_hook) {
+    DMSAE_HOOK_RESID_PRE = 1, /* blocks.L.hook_resid_pre: the residual stream that enters the block */
+    DMSAE_HOOK_ATTN_OUT = 2,  /* blocks.L.hook_attn_out: what attention adds to the stream */
+    DMSAE_HOOK_MLP_OUT = 3,   /* blocks.L.hook_mlp_out: what the perceptron adds to the stream */
+    DMSAE_HOOK_RESID_POST = 4 /* blocks.L.hook_resid_post: the residual stream that the block hands on */
+};
+
+/* Before it encodes, the SAE subtracts b_dec from x: s = 1 in DMSAE-SCORER-12, else 0. Since 0.3. */
+#define DMSAE_BATCH_SUBTRACTS_DECODER_BIAS 0x1ull
+
 /* What one call sees: a few whole sequences, one after the other.
  *
  * N tokens = codes->rows, m candidate latents = codes->columns, d = d_model, S sequences.
@@ -36,6 +47,14 @@ DMSAE_ENUM(dmsae_splice_mode) {
  *
  * DMSAE-SCORER-01  Every entry of `codes` is positive. A token that is not scored has no entry.
  * DMSAE-SCORER-02  gradient is not null if the plugin declares DMSAE_PLUGIN_NEEDS_GRADIENT.
+ * DMSAE-SCORER-12  To a plugin that declares DMSAE_PLUGIN_NEEDS_ENCODER encoder and encoder_bias are not null, and either
+ *                  thresholds are not null or top_k is positive. With p = ⟨x_t - s·b_dec, W_enc[j]⟩ + b_enc[j] the codes of a
+ *                  scored token are f = p where p > max(0, thresholds[j]), or the top_k largest positive p of the token, taken
+ *                  over all of the SAE's latents, of which the batch has the first m. To 1e-5 of the token's largest |p|.
+ * DMSAE-SCORER-13  To a plugin that declares DMSAE_PLUGIN_NEEDS_TARGET_PROBABILITIES, target_probabilities are not null.
+ * DMSAE-SCORER-14  A document begins with each sequence, after each of the model's end-of-text tokens, and with each of its
+ *                  beginning-of-text tokens that is no end-of-text token. Attention goes across, from later ones to earlier
+ *                  ones. Padding belongs to what it stands behind.
  */
 typedef struct dmsae_scorer_batch {
     uint32_t struct_size;
@@ -58,6 +77,19 @@ typedef struct dmsae_scorer_batch {
     int64_t prefix_count;
     int64_t spliced_width;           /* how many latents x̂ is made of, from the first: m, or one of prefix_widths */
     int64_t first_sequence;          /* since 0.1: index of sequence 0 of this batch in the whole scoring pass */
+    /* Since 0.3, on older hosts not there (DMSAE_HAS). The first four as DMSAE-SCORER-12 says, the fifth DMSAE-SCORER-13. */
+    const dmsae_tensor *DMSAE_NULLABLE encoder;      /* W_enc [m, d], row j is latent j's */
+    const dmsae_tensor *DMSAE_NULLABLE encoder_bias; /* b_enc [m] */
+    const dmsae_tensor *DMSAE_NULLABLE thresholds;   /* θ [m] */
+    int64_t top_k;
+    const float *DMSAE_NULLABLE target_probabilities; /* [N] of token t + 1 after token t, by the model with nothing spliced
+                                                         in; 0 where loss is of no token */
+    const float *residual_norms;     /* [N] |x_t| */
+    const int64_t *document_offsets; /* [document_count + 1] first token of each document, ascending; the last is N */
+    int64_t document_count;
+    uint64_t flags;                  /* DMSAE_BATCH_... ; DMSAE-GROWTH-07 */
+    int32_t layer;                   /* the block of the hook point, from 0 */
+    dmsae_hook hook;
 } dmsae_scorer_batch;
 #define DMSAE_SCORER_BATCH_SIZE_V0 144u
 
@@ -108,13 +140,17 @@ typedef struct dmsae_scoring_plan {
     int64_t core_begin;     /* as in dmsae_scorer_batch */
     int64_t core_end;
     int64_t evaluation_budget; /* since 0.2: groups of dmsae.eval/1 for the whole pass, of all shards; INT64_MAX: no limit */
+    int64_t pass_count; /* since 0.3: P, how often accumulate gets every batch: 1 unless dmsae.scorer.passes/1 says more */
+    int64_t pass;       /* since 0.3: which of them a call of accumulate is of, from 0; P in finish, else 0 */
 } dmsae_scoring_plan;
 #define DMSAE_SCORING_PLAN_SIZE_V1 56u
 
 /* The shape of an output, row-major. */
 DMSAE_ENUM(dmsae_output_shape) {
-    DMSAE_OUTPUT_LATENT = 1,         /* [m] */
-    DMSAE_OUTPUT_LATENT_SEQUENCE = 2 /* [m, S] */
+    DMSAE_OUTPUT_LATENT = 1,          /* [m] */
+    DMSAE_OUTPUT_LATENT_SEQUENCE = 2, /* [m, S] */
+    DMSAE_OUTPUT_LATENT_PAIR = 3,     /* [m, m]; since 0.3 */
+    DMSAE_OUTPUT_LATENT_TOKEN = 4     /* [m, N], N the tokens of the whole pass; since 0.3 */
 };
 
 #define DMSAE_OUTPUT_HIGHER_IS_BETTER 0x1ull /* a larger value means a latent that helps more */
@@ -204,6 +240,35 @@ typedef struct dmsae_scorer_accumulate {
     dmsae_status (*finish)(dmsae_instance *instance, const dmsae_scoring_plan *plan, const void *state,
                            double *DMSAE_NONNULL const *DMSAE_NONNULL outputs, dmsae_call *call);
 } dmsae_scorer_accumulate;
+
+/* ---- dmsae.scorer.passes/1 (since 0.3) ----------------------------------------------------------------------------
+ *
+ * For scorers that look more than once, as one that learns a mask does: after the last batch of a pass comes the first of the
+ * next, with the state as it was left. What a pass costs the host, a run of the model forward and back, each pass costs.
+ *
+ *   begin(plan, state)
+ *   accumulate(batch, state)     every batch with pass = 0; every batch with pass = 1; ... pass = P - 1
+ *   finish(state) -> outputs
+ */
+#define DMSAE_SCORER_PASSES "dmsae.scorer.passes/1"
+
+/* Frozen. */
+typedef struct dmsae_scorer_passes {
+    uint32_t struct_size;
+    uint32_t reserved;
+
+    /* Writes P, how many passes over all batches there are to be.
+     * [any] [created]
+     * Ownership: `count` is the host's. In `plan` pass_count is 1.
+     * Errors: DMSAE_ERR_UNSUPPORTED for a pass it cannot do; DMSAE_ERR_FAILED.  Since: 0.3
+     *
+     * DMSAE-SCORER-15  A plugin with this table has dmsae.scorer.accumulate/1 too and declares DMSAE_PLUGIN_SEQUENTIAL. P is
+     *                  at least 1 and at most 1000000, and depends on plan and parameters alone.
+     * DMSAE-SCORER-16  Every pass has the same batches at the same places, in the same order. The evaluation budget is for
+     *                  all passes together. Scores of tokens, where the plugin has them too, are asked for in pass 0. */
+    dmsae_status (*pass_count)(dmsae_instance *instance, const dmsae_scoring_plan *plan, int64_t *count,
+                               dmsae_call *call);
+} dmsae_scorer_passes;
 
 DMSAE_END
 

@@ -52,6 +52,13 @@ typedef struct dmsae_selection_context {
     const float *DMSAE_NONNULL const *DMSAE_NULLABLE learnables;
     uint32_t learnable_count;
     uint32_t reserved2;
+    /* Since 0.3: the ends m_1 < ... < m_n = F of the Matryoshka SAE's groups, [prefix_count], at least one, the core in
+     * whichever it lies in: latent j is of group g, the least with j < prefix_widths[g]. Where the loss has a prefix for the
+     * core alone, that is the first. */
+    const int64_t *prefix_widths;
+    int64_t prefix_count;
+    /* Since 0.3: θ [F] of a form that was calibrated, in DMSAE_MODE_INFER; else, and for a form without thresholds, null. */
+    const float *DMSAE_NULLABLE thresholds;
 } dmsae_selection_context;
 #define DMSAE_SELECTION_CONTEXT_SIZE_V0 88u
 
@@ -232,7 +239,8 @@ typedef struct dmsae_sparsity_rule_inference {
      * Errors: any status.  Since: 0.1
      *
      * DMSAE-INFERENCE-01  Thresholds are finite; top_k is at least 1. What the form does not use may stay unwritten.
-     * DMSAE-INFERENCE-02  The exported form keeps what select keeps in DMSAE_MODE_INFER. */
+     * DMSAE-INFERENCE-02  The exported form keeps what select keeps in DMSAE_MODE_INFER. On hosts of 0.3 or newer select is
+     *                     then told the form's own thresholds, in its context. */
     dmsae_status (*form)(dmsae_instance *instance, const dmsae_selection_context *context, const void *state,
                          dmsae_inference_form *form, float *thresholds, int64_t *top_k, dmsae_call *call);
 } dmsae_sparsity_rule_inference;

@@ -13,6 +13,9 @@ DMSAE_BEGIN
  * DMSAE-TENSOR-02  In this version every tensor is on the CPU, float32 with one lane, row-major without gaps,
  *                  byte_offset 0, and the data of one with two dimensions begins at a multiple of 64 bytes. Other
  *                  forms will go only to plugins that declare them.
+ * DMSAE-TENSOR-03  As in DLPack since 1.2 `strides` is never null where ndim is not 0, on hosts of all versions. To a plugin
+ *                  whose abi_minor_min is 3 or more, flags have DLPack's meaning where DLPack has one: bit 0x2 (IS_COPIED
+ *                  there) is never set, and DMSAE_TENSOR_CONTIGUOUS is another bit. To others both bits are set.
  *
  * Rationale: the fields up to byte_offset have the order and the meaning of DLPack's DLTensor, and codes and device
  * types its numbers, so that a plugin in Python can hand the data to an array library without a copy. DLPack itself is
@@ -25,8 +28,13 @@ DMSAE_BEGIN
 #define DMSAE_DTYPE_FLOAT 2u  /* kDLFloat */
 #define DMSAE_DTYPE_BFLOAT 4u /* kDLBfloat */
 
-#define DMSAE_TENSOR_READ_ONLY 0x1ull
-#define DMSAE_TENSOR_CONTIGUOUS 0x2ull /* row-major without gaps: strides say nothing more */
+#define DMSAE_TENSOR_READ_ONLY 0x1ull /* DLPACK_FLAG_BITMASK_READ_ONLY */
+/* Row-major without gaps: strides say nothing more. */
+#if DMSAE_ABI_MINOR_REQUIRED >= 3
+#define DMSAE_TENSOR_CONTIGUOUS 0x100ull
+#else
+#define DMSAE_TENSOR_CONTIGUOUS 0x2ull
+#endif
 
 /* Frozen. */
 typedef struct dmsae_device {
@@ -48,7 +56,7 @@ typedef struct dmsae_tensor {
     int32_t ndim;
     dmsae_dtype dtype;
     const int64_t *shape;                  /* [ndim] the host's */
-    const int64_t *DMSAE_NULLABLE strides; /* [ndim] in elements, the host's; null: row-major without gaps */
+    const int64_t *DMSAE_NULLABLE strides; /* [ndim] in elements, the host's; DMSAE-TENSOR-03 */
     uint64_t byte_offset;
     uint64_t flags;            /* DMSAE_TENSOR_... ; DMSAE-GROWTH-07 */
     void *DMSAE_NULLABLE sync; /* null on the CPU: what to wait for before reading */

@@ -96,7 +96,7 @@ DMSAE_BEGIN
  * plugin built with a new header would needlessly refuse to work on an older host.
  */
 #define DMSAE_ABI_MAJOR 0u
-#define DMSAE_ABI_MINOR 2u
+#define DMSAE_ABI_MINOR 3u
 #ifndef DMSAE_ABI_MINOR_REQUIRED
 #define DMSAE_ABI_MINOR_REQUIRED 0u
 #endif
@@ -157,6 +157,8 @@ typedef struct dmsae_call {
     uint64_t flags;                /* none yet; DMSAE-GROWTH-07 */
     char *DMSAE_NULLABLE error;    /* [error_capacity] the host's, first byte 0; null if error_capacity is 0 */
     uint64_t error_capacity;       /* bytes, the ending zero byte included */
+    void *DMSAE_NULLABLE stream;   /* since 0.3: the current stream of the device that the call's tensors lie on, as its API
+                                      knows it; null on the CPU, which is all there is in this version */
 } dmsae_call;
 #define DMSAE_CALL_SIZE_V0 32u
 
@@ -172,13 +174,40 @@ typedef struct dmsae_call {
  *                 plugin declares DMSAE_PLUGIN_REENTRANT.
  * DMSAE-STATE-04  After anything but DMSAE_OK a state that the call could write is undefined; the host goes back to a
  *                 copy or gives up.
- * DMSAE-STATE-05  A stored state is only handed to the same plugin id, plugin version, state version, parameters and
- *                 plan that wrote it. A plugin that changes the layout changes its state version.
+ * DMSAE-STATE-05  A stored state is only handed to the same plugin id, state version, parameters and plan that wrote it.
+ *                 A plugin that changes the layout, or what the numbers in it mean, changes its state version. Where
+ *                 another build of the plugin wrote it, the host warns, unless the plugin says more (dmsae.state/1).
+ *                 Hosts before 0.3 refuse states of another build.
  *
  * Rationale: save and load through streams were considered, as plugin ABIs for audio have them. Then every plugin has
  * a serialiser to get wrong, and a crash between two saves loses what came after the first. Bytes that the host owns
  * need no code in the plugin, are a checkpoint at every batch, and survive the death of the process they were in.
  */
+
+/* A plugin's own object. The plugin defines the struct; the host only keeps the pointer. */
+typedef struct dmsae_instance dmsae_instance;
+
+/* ---- dmsae.state/1 (since 0.3) ------------------------------------------------------------------------------------
+ *
+ * For a plugin with states that knows which of its other builds wrote what it can go on from. Optional: without it the
+ * host goes on from a state of the same state version and warns that another build wrote it.
+ */
+#define DMSAE_STATE "dmsae.state/1"
+
+/* Frozen. */
+typedef struct dmsae_state {
+    uint32_t struct_size;
+    uint32_t reserved;
+
+    /* Whether a state with this plugin's own state version, written by a build that called itself `version` (which may be
+     * this one's too), may be gone on from. Not 0: yes, without a word. 0: no, the host refuses it.
+     * [any] [created]
+     * Ownership: `version` is the host's, UTF-8, until it returns.
+     * Errors: none; the answer to the same version is the same for the instance's whole life.  Since: 0.3
+     *
+     * DMSAE-STATE-06  A plugin accepts what its own version wrote. */
+    int32_t (*accepts)(dmsae_instance *instance, const char *version);
+} dmsae_state;
 
 /* A setting from the user; see parameters.h. Array element: frozen. */
 typedef struct dmsae_parameter {
@@ -186,9 +215,6 @@ typedef struct dmsae_parameter {
     const char *value; /* UTF-8, the host's, valid until create returns */
     uint64_t reserved[2];
 } dmsae_parameter;
-
-/* A plugin's own object. The plugin defines the struct; the host only keeps the pointer. */
-typedef struct dmsae_instance dmsae_instance;
 
 /* See host.h and entry.h. */
 typedef struct dmsae_host dmsae_host;

@@ -4,13 +4,15 @@ import LinearAlgebra
 /// The state of an accumulating score through one pass, and what it comes to.
 public final class AccumulatedScore {
     /// Of the whole pass.
-    public let plan: ScoringPlan
+    public private(set) var plan: ScoringPlan
     private let score: any AccumulatingScore
     private let state: UnsafeMutableRawBufferPointer
 
     /// A state that has seen nothing.
     /// - Throws: what the score throws; `AttributionError.stateTooLarge`.
     public init(_ score: any AccumulatingScore, _ plan: ScoringPlan) throws {
+        var plan = plan
+        plan.passCount = try score.passCount(plan)
         self.score = score
         self.plan = plan
         let size = try score.stateSize(plan)
@@ -27,6 +29,12 @@ public final class AccumulatedScore {
 
     /// Adds a batch; batches come in order.
     public func add(_ batch: ScoringBatch) throws { try score.accumulate(batch, plan, state: state) }
+
+    /// Which pass over the batches it is in.
+    var pass: Int {
+        get { plan.pass }
+        set { plan.pass = newValue }
+    }
 
     /// A copy of the state.
     var bytes: [UInt8] { Array(state) }

@@ -14,6 +14,10 @@ public struct ScoringPlan: Sendable, Equatable, Codable {
     public var errorTermAdded: Bool
     /// Evaluations that the whole pass may ask for; nil without a limit.
     public var evaluationBudget: Int?
+    /// How often a scorer gets every batch.
+    public var passCount = 1
+    /// Which of the passes it is in.
+    public var pass = 0
 
     /// A plan of the given sizes.
     public init(
@@ -38,10 +42,15 @@ public struct ScorerOutput: Sendable, Equatable, Codable {
         case latent = 1
         /// One number a latent and sequence, [m, S].
         case latentSequence = 2
+        /// One number for each two latents, [m, m].
+        case latentPair = 3
+        /// One number a latent and token of the whole pass, [m, N].
+        case latentToken = 4
     }
 
     /// The tensor's name in files.
     public var name: String
+    /// How it is laid out.
     public var shape: Shape
     /// Of its numbers: "nats", or "1" for none.
     public var unit: String
@@ -82,9 +91,22 @@ public struct ScorerOutput: Sendable, Equatable, Codable {
         self.role = role
     }
 
-    /// Number of elements under a plan.
+    /// Number of elements under a plan; more than there can be where that is no number.
     public func count(_ plan: ScoringPlan) -> Int {
-        shape == .latent ? plan.latentCount : plan.latentCount * plan.sequenceCount
+        let (count, overflow) = plan.latentCount.multipliedReportingOverflow(by: shape.width(plan))
+        return overflow ? .max : count
+    }
+}
+
+extension ScorerOutput.Shape {
+    /// Numbers for each latent.
+    func width(_ plan: ScoringPlan) -> Int {
+        switch self {
+        case .latent: 1
+        case .latentSequence: plan.sequenceCount
+        case .latentPair: plan.latentCount
+        case .latentToken: plan.tokenCount
+        }
     }
 }
 
@@ -97,6 +119,12 @@ public protocol AccumulatingScore: AnyObject, Sendable {
     var outputs: [ScorerOutput] { get }
     /// Changes with the layout of the state.
     var stateVersion: Int { get }
+    /// Whether it gets all batches in order from one state, so that there are no shards.
+    var isSequential: Bool { get }
+    /// How often it gets every batch.
+    func passCount(_ plan: ScoringPlan) throws -> Int
+    /// Whether it goes on from states of this version that a build called `version` wrote; nil if it does not say.
+    func accepts(stateOf version: String) throws -> Bool?
     /// Bytes of state for a pass.
     func stateSize(_ plan: ScoringPlan) throws -> Int
     /// Prepares a zeroed state.
@@ -108,4 +136,13 @@ public protocol AccumulatingScore: AnyObject, Sendable {
     /// Writes every output; NaN where there is no evidence. The state stays as it is.
     func finish(
         _ plan: ScoringPlan, state: UnsafeRawBufferPointer, into outputs: [UnsafeMutableBufferPointer<Double>]) throws
+}
+
+extension AccumulatingScore {
+    /// States of most merge.
+    public var isSequential: Bool { false }
+    /// Most look once.
+    public func passCount(_ plan: ScoringPlan) throws -> Int { 1 }
+    /// Most say nothing of other builds.
+    public func accepts(stateOf version: String) throws -> Bool? { nil }
 }

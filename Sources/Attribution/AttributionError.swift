@@ -18,8 +18,12 @@ public enum AttributionError: Error, CustomStringConvertible, Equatable {
     case badPrefix(found: Int, width: Int)
     /// A request for an evaluation that does not fit its batch.
     case badEdit(String)
+    /// A metric or backward rule that nobody computes here.
+    case metricUnsupported(String)
     /// A question about a whole pass of which only a part is known.
     case passUnknown
+    /// Shards of a scorer that has one state for all.
+    case sequential(scorer: String)
     /// More evaluations asked for than the pass has left.
     case budgetExhausted(asked: Int, remaining: Int)
     /// A stored state of another pass.
@@ -75,8 +79,12 @@ public enum AttributionError: Error, CustomStringConvertible, Equatable {
             "the SAE reads vectors of \(sae), the model's residual stream has \(model); use the SAE's own model"
         case .badPrefix(let found, let width):
             "prefix \(found) is not a width between 1 and the SAE's \(width) latents; pass one of its prefixes"
+        case .sequential(let scorer):
+            "scorer \(scorer) looks at all sequences in order, from one state, so that its pass has no shards; leave --shard and "
+                + "--merge out"
         case .passUnknown:
             "how active latents are in the whole pass is not known here; score with a baseline of zero, and without draws"
+        case .metricUnsupported(let reason): "the metric or backward rule is not computed here: \(reason)"
         case .badEdit(let reason): "\(reason); correct the scorer that asked"
         case .budgetExhausted(let asked, let remaining):
             "\(asked) evaluations asked for, \(remaining) of the pass's budget left; raise --budget"

@@ -1,5 +1,7 @@
+import Kernels
 import LinearAlgebra
 import SparseCoding
+import TensorFiles
 
 /// What one call to a scorer sees: a few whole sequences, spliced at the hook point and run to the loss.
 ///
@@ -37,6 +39,17 @@ public struct ScoringBatch: @unchecked Sendable {
     public var errorTermAdded: Bool
     /// Index of sequence 0 in the whole scoring pass.
     public var firstSequence = 0
+    /// What codes are made by; nil where nobody needs it.
+    public var encoder: Encoder?
+    /// Whether the SAE subtracts b_dec from x before it encodes.
+    public var subtractsDecoderBias = true
+    /// [N] the model's own probability of the next token, nothing spliced in; 0 where there is none to predict. Nil where
+    /// nobody needs it.
+    public var targetProbabilities: [Float]?
+    /// First token of each document, and N.
+    public var documentOffsets: [Int64]
+    /// Where x stands.
+    public var hook = HookPoint.residPost(0)
     /// Answers what the losses and gradients would be had x̂ been another; nil where nobody can.
     public var evaluation: (any SplicedEvaluation)?
 
@@ -61,7 +74,59 @@ public struct ScoringBatch: @unchecked Sendable {
         self.prefixWidths = prefixWidths
         self.splicedWidth = splicedWidth
         self.errorTermAdded = errorTermAdded
+        documentOffsets = sequenceOffsets
     }
+
+    /// How the SAE's codes are made: f = p where p > max(0, θ), or the k largest positive p of a token.
+    public struct Encoder: @unchecked Sendable {
+        /// W_encᵀ, [m, d] or more rows.
+        public var weights: Matrix
+        /// b_enc, [1, m] or more.
+        public var bias: Matrix
+        /// θ, [1, m] or more; nil where rank decides.
+        public var thresholds: Matrix?
+        /// k; 0 where thresholds decide.
+        public var topK: Int
+
+        /// The encoder of an SAE, all of its latents.
+        ///
+        /// - Throws: `SparseCodingError.thresholdUnset`.
+        init(of sae: SparseAutoencoder) throws {
+            topK = sae.rowTopK ?? 0
+            thresholds = topK > 0 ? nil : try sae.inferenceThresholds()
+            (weights, bias) = (sae.encoder, sae.encoderBias)
+        }
+
+        /// One of the given parts.
+        package init(weights: Matrix, bias: Matrix, thresholds: Matrix?, topK: Int = 0) {
+            (self.weights, self.bias, self.thresholds, self.topK) = (weights, bias, thresholds, topK)
+        }
+    }
+
+    /// [N] |x_t|.
+    package var residualNorms: [Float] {
+        (0..<residual.rows).map { kernels.dot(residual.row($0), residual.row($0), residual.columns).squareRoot() }
+    }
+
+    /// With what costs something only where it is needed.
+    package func limited(to needs: BatchNeeds) -> ScoringBatch {
+        var result = self
+        if !needs.contains(.encoder) { result.encoder = nil }
+        if !needs.contains(.targetProbabilities) { result.targetProbabilities = nil }
+        return result
+    }
+}
+
+/// What of a batch a scorer reads that is only made, or sent to it, if it says so.
+public struct BatchNeeds: OptionSet, Sendable, Codable {
+    public let rawValue: UInt32
+
+    public init(rawValue: UInt32) { self.rawValue = rawValue }
+
+    /// The SAE's encoder.
+    public static let encoder = BatchNeeds(rawValue: 1)
+    /// The model's own probabilities of next tokens.
+    public static let targetProbabilities = BatchNeeds(rawValue: 2)
 }
 
 extension ScoringBatch {
@@ -83,6 +148,15 @@ extension ScoringBatch {
             scored: Array(scored[tokens]), firstToken: firstToken + tokens.lowerBound, coreCount: coreCount,
             prefixWidths: prefixWidths, splicedWidth: splicedWidth, errorTermAdded: errorTermAdded)
         result.firstSequence = firstSequence + s
+        result.encoder = encoder
+        result.subtractsDecoderBias = subtractsDecoderBias
+        result.targetProbabilities = targetProbabilities.map { Array($0[tokens]) }
+        // A sequence begins a document.
+        result.documentOffsets =
+            documentOffsets.filter { tokens.contains(Int($0)) }.map { $0 - Int64(tokens.lowerBound) } + [
+                Int64(tokens.count)
+            ]
+        result.hook = hook
         return result
     }
 }
@@ -100,6 +174,8 @@ public protocol AttributionScorer: AnyObject, Sendable {
     var scoresTokens: Bool { get }
     /// Totals over the pass and named outputs, if the scorer has them.
     var accumulation: (any AccumulatingScore)? { get }
+    /// What it reads of a batch beside what every batch has.
+    var needs: BatchNeeds { get }
 }
 
 extension AttributionScorer {
@@ -107,4 +183,6 @@ extension AttributionScorer {
     public var scoresTokens: Bool { true }
     /// Most scorers leave totals to the host.
     public var accumulation: (any AccumulatingScore)? { nil }
+    /// Nothing that costs more.
+    public var needs: BatchNeeds { [] }
 }

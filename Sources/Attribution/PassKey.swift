@@ -23,13 +23,16 @@ public struct PassKey: Equatable, Sendable {
         return text
     }
 
-    /// In what a kept key is another, in words; nil if it is this one.
-    public func difference(from kept: String?) -> String? {
+    /// In what a kept key is another, in words; nil if it is this one, but for entries that somebody else has judged.
+    public func difference(from kept: String?, except judged: Set<String> = []) -> String? {
         guard kept != text else { return nil }
         guard let kept, let found = try? JSONRecord.decode([String: String].self, from: kept, in: "") else {
             return "it does not say of which"
         }
-        let names = Set(entries.keys).union(found.keys).sorted().filter { entries[$0] != found[$0] }
+        let names = Set(entries.keys).union(found.keys).sorted().filter {
+            entries[$0] != found[$0] && !judged.contains($0)
+        }
+        if names.isEmpty && !judged.isEmpty { return nil }
         return names.isEmpty
             ? "its key is written otherwise"
             : names.map { Self.words($0, found[$0], entries[$0]) }.joined(separator: ", ")
@@ -45,8 +48,8 @@ public struct PassKey: Equatable, Sendable {
     }
 
     /// - Throws: `AttributionError.otherPass` unless `kept`, which stands in the file `path`, is this key.
-    public func requireSame(as kept: String?, in path: String) throws {
-        if let difference = difference(from: kept) {
+    public func requireSame(as kept: String?, in path: String, except judged: Set<String> = []) throws {
+        if let difference = difference(from: kept, except: judged) {
             throw AttributionError.otherPass(path: path, difference: difference)
         }
     }

@@ -78,6 +78,19 @@ public final class ScoringPass {
         return changes.values
     }
 
+    /// How often the scorer gets every sequence.
+    public var passCount: Int { accumulated?.plan.passCount ?? 1 }
+    /// Which of the passes it is in.
+    public var passNumber: Int { accumulated?.pass ?? 0 }
+    /// The scorer's id, if it has no shards.
+    var sequentialScorer: String? { scorer.accumulation?.isSequential == true ? scorer.name : nil }
+
+    /// Goes on with another pass over the sequences, from the first one.
+    func begin(pass number: Int) {
+        accumulated?.pass = number
+        start(at: 0, length: 0)
+    }
+
     /// Starts at a later sequence, for a part of the pass; all are of one length.
     public func start(at sequence: Int, length: Int) {
         sequencesSeen = sequence
@@ -94,6 +107,7 @@ public final class ScoringPass {
             activeCounts: accumulator.activeCounts, bytes: accumulated?.bytes ?? [])
         state.reachingTokens = reachingTokens
         state.evaluations = budget.spent
+        state.pass = passNumber
         return state
     }
 
@@ -101,7 +115,11 @@ public final class ScoringPass {
     ///
     /// - Throws: `AttributionError.otherState`.
     public func resume(_ state: ScoringState, path: String, length: Int, _ accumulator: ScoreAccumulator) throws {
+        guard (0..<passCount).contains(state.pass) else {
+            throw AttributionError.otherState(path: path, bytes: state.bytes.count, wanted: state.bytes.count)
+        }
         try accumulated?.restore(state.bytes, from: path)
+        accumulated?.pass = state.pass
         budget.deduct(state.evaluations)
         reachingTokens += state.reachingTokens
         accumulator.count(state.activeCounts, tokens: state.tokenCount)
@@ -158,7 +176,9 @@ public final class ScoringPass {
     /// Scores one sample.
     ///
     /// - Throws: what the model and the scorer throw; `AttributionError.scoreNotFinite`.
-    public func score(_ sample: SpliceSample) throws -> Scores { try score(try spliced.run(sample)) }
+    public func score(_ sample: SpliceSample) throws -> Scores {
+        try score(try spliced.run(sample, needs: scorer.needs))
+    }
 
     /// Scores one sample that was run.
     ///
@@ -170,7 +190,7 @@ public final class ScoringPass {
         batch.evaluation = SpliceEvaluator(
             sample.replay, batch: batch, budget: budget, means: means, changes: changes)
         var values: [Float] = []
-        if scorer.scoresTokens {
+        if scorer.scoresTokens && passNumber == 0 {
             values = [Float](repeating: 0, count: batch.codes.count)
             try values.withUnsafeMutableBufferPointer { try scorer.score(batch, into: $0) }
             try check(values, batch.codes)
@@ -180,7 +200,7 @@ public final class ScoringPass {
             throw error
         }
         skip(sample.sample)
-        reachingTokens += sample.sample.reachingCount
+        if passNumber == 0 { reachingTokens += sample.sample.reachingCount }
         return Scores(
             codes: batch.codes, values: values, loss: batch.loss, scoredCount: sample.scoredCount,
             reconstruction: sample.reconstruction, gradient: batch.gradient)

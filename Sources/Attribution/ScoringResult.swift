@@ -33,13 +33,25 @@ public struct ScoringResult {
         writer.add("core", integers: core.latents.map { Int64($0) })
         if let everyToken { writer.add("per_token", everyToken, shape: [sequenceCount, length, scores.count]) }
         for (output, values) in outputs {
-            let shape = output.shape == .latent ? [scores.count] : [scores.count, sequenceCount]
+            let shape = [scores.count] + output.shape.columns(scores.count, sequenceCount, length)
             writer.add(output.name, values.map(Float.init), shape: shape)
             if let lossChanges, output.role == .terms {
                 writer.add(output.perTokenName, lossChanges, shape: [scores.count, sequenceCount, length - 1])
             }
         }
         try writer.write(to: path)
+    }
+}
+
+extension ScorerOutput.Shape {
+    /// Extents after the latents'.
+    fileprivate func columns(_ latents: Int, _ sequences: Int, _ length: Int) -> [Int] {
+        switch self {
+        case .latent: []
+        case .latentSequence: [sequences]
+        case .latentPair: [latents]
+        case .latentToken: [sequences * length]
+        }
     }
 }
 

@@ -25,7 +25,8 @@ public final class ScoringRun {
     /// Sequences that were left out, and of which the scores say nothing.
     public private(set) var leftOut: [Int] = []
     private let sequences: SampledSequences
-    private let key: PassKey
+    /// Of which pass what it keeps is.
+    public var key: PassKey
     private var next: Int
     private var everyToken: Matrix?
 
@@ -42,12 +43,16 @@ public final class ScoringRun {
         self.part = part ?? 0..<sequences.count
         self.key = key
         next = self.part.lowerBound
+        if part != nil, let name = pass.sequentialScorer { throw AttributionError.sequential(scorer: name) }
         try pass.begin(sequences: sequences.count, tokens: sequences.tokenCount)
         pass.start(at: next, length: sequences.length)
     }
 
     /// Tokens that are left to do.
-    public var remainingTokens: Int { (part.upperBound - next) * sequences.length }
+    public var remainingTokens: Int {
+        let later = (pass.passCount - pass.passNumber - 1) * part.count
+        return (part.upperBound - next + later) * sequences.length
+    }
 
     /// From the first sample on, keeps every score of a token, or for a scorer of totals what each sequence's
     /// term is made of.
@@ -62,11 +67,12 @@ public final class ScoringRun {
     // MARK: What was kept
 
     /// Takes the finished shards of the pass, in order, in the place of scoring; `vet` refuses a file
-    /// before it is read.
+    /// before it is read, or names entries of its key that may be other than this run's.
     ///
     /// - Throws: `AttributionError` for states that do not make one pass; what `vet` and
     ///   the scorer throw; `TensorFileError`.
-    public func merge(_ paths: [String], vet: (String) throws -> Void) throws {
+    public func merge(_ paths: [String], vet: (String) throws -> Set<String>) throws {
+        if let name = pass.sequentialScorer { throw AttributionError.sequential(scorer: name) }
         for path in paths {
             try pass.merge(try state(path, vet), path: path, length: sequences.length, accumulator)
         }
@@ -79,7 +85,7 @@ public final class ScoringRun {
     /// Goes on from a checkpoint, if there is one.
     ///
     /// - Throws: as `merge`; `TensorFileError.unwritable` where there could be none.
-    public func resume(_ checkpoint: Checkpoint, vet: (String) throws -> Void) throws {
+    public func resume(_ checkpoint: Checkpoint, vet: (String) throws -> Set<String>) throws {
         let path = checkpoint.path
         guard exists(path) else { return try AtomicFile.requireWritable(path) }
         let state = try state(path, vet)
@@ -90,10 +96,11 @@ public final class ScoringRun {
         next = state.sequences.upperBound
     }
 
-    private func state(_ path: String, _ vet: (String) throws -> Void) throws -> ScoringState {
-        try vet(path)
+    private func state(_ path: String, _ vet: (String) throws -> Set<String>) throws -> ScoringState {
+        let judged = try vet(path)
         let state = try ScoringState.read(
-            path, key: key, latents: pass.candidateCount, sequenceCount: sequences.count, length: sequences.length)
+            path, key: key, except: judged, latents: pass.candidateCount, sequenceCount: sequences.count,
+            length: sequences.length)
         leftOut += state.leftOut
         return state
     }
@@ -107,13 +114,29 @@ public final class ScoringRun {
         keeping checkpoint: Checkpoint?, watch: PassWatch,
         leavesOut: (Range<Int>, any Error) -> Bool = { _, _ in false }
     ) throws {
+        while true {
+            try finishPass(keeping: checkpoint, watch, leavesOut)
+            guard pass.passNumber + 1 < pass.passCount else { return }
+            pass.begin(pass: pass.passNumber + 1)
+            next = part.lowerBound
+        }
+    }
+
+    private func finishPass(
+        keeping checkpoint: Checkpoint?, _ watch: PassWatch, _ leavesOut: (Range<Int>, any Error) -> Bool
+    ) throws {
         while next < part.upperBound {
             try watch.check()
             let own = next..<min(next + sequences.step, part.upperBound)
             let sample = try sequences.sample(own)
-            do { try score(sample, own) } catch  where leavesOut(own, error) {
+            if leftOut.contains(own.lowerBound) {
+                // Every pass has the same batches.
                 pass.skip(sample)
-                leftOut += own
+            } else {
+                do { try score(sample, own) } catch  where leavesOut(own, error) {
+                    pass.skip(sample)
+                    leftOut += own
+                }
             }
             watch.advance(sample.tokenCount, "")
             next = own.upperBound
@@ -123,6 +146,8 @@ public final class ScoringRun {
 
     private func score(_ sample: SpliceSample, _ own: Range<Int>) throws {
         let scores = try pass.score(sample)
+        // What fired was counted in the first pass.
+        guard pass.passNumber == 0 else { return }
         scores.add(to: accumulator)
         if let everyToken {
             scores.scatter(

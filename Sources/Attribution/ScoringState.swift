@@ -20,6 +20,8 @@ public struct ScoringState: Equatable, Sendable {
     public var leftOut: [Int] = []
     /// Evaluations that were taken from the pass's budget.
     public var evaluations = 0
+    /// Which pass over the sequences it is in, for a scorer that looks more than once.
+    public var pass = 0
 
     /// A state of the given parts.
     public init(key: PassKey, sequences: Range<Int>, tokenCount: Int, activeCounts: [Int], bytes: [UInt8]) {
@@ -30,10 +32,11 @@ public struct ScoringState: Equatable, Sendable {
         self.bytes = bytes
     }
 
-    private var digest: String {
+    /// Of all that a file holds under the text of a key.
+    private func digest(_ key: String) -> String {
         var digest = ContentDigest()
-        digest.add(key.text)
-        digest.add([sequences.lowerBound, sequences.upperBound, tokenCount, reachingTokens, evaluations])
+        digest.add(key)
+        digest.add([sequences.lowerBound, sequences.upperBound, tokenCount, reachingTokens, evaluations, pass])
         digest.add(activeCounts)
         digest.add(leftOut)
         digest.add(bytes)
@@ -43,12 +46,13 @@ public struct ScoringState: Equatable, Sendable {
     /// Writes the state; the file appears whole or stays as it was.
     /// - Throws: `TensorFileError`.
     public func write(to path: String) throws {
-        var writer = SafetensorsWriter(metadata: ["key": key.text, "sha256": digest])
+        var writer = SafetensorsWriter(metadata: ["key": key.text, "sha256": digest(key.text)])
         writer.add("sequences", integers: [Int64(sequences.lowerBound), Int64(sequences.upperBound)])
         writer.add("scored_tokens", integers: [Int64(tokenCount)])
         writer.add("reaching_tokens", integers: [Int64(reachingTokens)])
         writer.add("active", integers: activeCounts.map(Int64.init))
         writer.add("evaluations", integers: [Int64(evaluations)])
+        writer.add("pass", integers: [Int64(pass)])
         writer.add("left_out", integers: leftOut.map(Int64.init))
         writer.add("state_bytes", integers: [Int64(bytes.count)])
         let words = (bytes.count + 7) / 8
@@ -58,13 +62,15 @@ public struct ScoringState: Equatable, Sendable {
         try writer.write(to: path)
     }
 
-    /// Reads a state of the pass `key` over `latents` latents, in sequences of `length` tokens.
+    /// Reads a state of the pass `key` over `latents` latents, in sequences of `length` tokens; its key may have other
+    /// entries where `judged` names them.
     /// - Throws: `TensorFileError` for a broken file; `AttributionError.otherPass`.
-    public static func read(_ path: String, key: PassKey, latents: Int, sequenceCount: Int, length: Int) throws
-        -> ScoringState
-    {
+    public static func read(
+        _ path: String, key: PassKey, except judged: Set<String> = [], latents: Int, sequenceCount: Int, length: Int
+    ) throws -> ScoringState {
         let file = try SafetensorsFile(path: path)
-        try key.requireSame(as: file.metadata["key"], in: path)
+        let kept = file.metadata["key"]
+        try key.requireSame(as: kept, in: path, except: judged)
         func broken(_ what: String) -> TensorFileError {
             .malformed(file: path, what: what, next: "delete it and score again")
         }
@@ -75,7 +81,13 @@ public struct ScoringState: Equatable, Sendable {
         guard range.count == 2, range[0] >= 0, range[0] <= range[1], range[1] <= Int64(sequenceCount) else {
             throw broken("its sequences are \(range.prefix(3)) of \(sequenceCount)")
         }
-        guard tokens.count == 1, (0...(range[1] - range[0]) * Int64(length)).contains(tokens[0]) else {
+        let passes = try file.integers("pass")
+        guard passes.count == 1, (0...1_000_000).contains(passes[0]) else {
+            throw broken("its pass is \(passes.prefix(3))")
+        }
+        // From the second pass on all sequences were counted.
+        let counted = passes[0] > 0 ? 0..<Int64(sequenceCount) : range[0]..<range[1]
+        guard tokens.count == 1, (0...Int64(counted.count) * Int64(length)).contains(tokens[0]) else {
             throw broken("it counts \(tokens.prefix(3)) scored tokens in sequences of \(length)")
         }
         guard reaching.count == 1, (0...tokens[0]).contains(reaching[0]) else {
@@ -91,7 +103,7 @@ public struct ScoringState: Equatable, Sendable {
         guard evaluations.count == 1, (0...1 << 50).contains(evaluations[0]) else {
             throw broken("it took \(evaluations.prefix(3)) evaluations")
         }
-        guard leftOut.allSatisfy({ (range[0]..<range[1]).contains($0) }) else {
+        guard leftOut.allSatisfy({ counted.contains($0) }) else {
             throw broken("it leaves out sequences \(leftOut.prefix(3)), which are not its own")
         }
         var state = ScoringState(
@@ -101,7 +113,8 @@ public struct ScoringState: Equatable, Sendable {
         state.reachingTokens = Int(reaching[0])
         state.evaluations = Int(evaluations[0])
         state.leftOut = leftOut.map { Int($0) }
-        guard state.digest == file.metadata["sha256"] else {
+        state.pass = Int(passes[0])
+        guard state.digest(kept ?? "") == file.metadata["sha256"] else {
             throw broken("its numbers are not those that were written")
         }
         return state

@@ -10,12 +10,21 @@ final class SharedReplay: @unchecked Sendable {
     let hook: HookPoint
     private let residual: Matrix
     private var made: (any SuffixReplay)?
+    private var scales: [Float]?
 
     init(model: any LanguageModel, tokens: TokenBatch, residual: Matrix, hook: HookPoint) {
         self.model = model
         self.tokens = tokens
         self.residual = residual
         self.hook = hook
+    }
+
+    /// σ [N] of the batch as it was spliced.
+    func finalScales() throws -> [Float] {
+        if let scales { return scales }
+        let found = try model.finalScales(of: tokens, residual: residual, at: hook)
+        scales = found
+        return found
     }
 
     func prepared() throws -> any SuffixReplay {

@@ -1,3 +1,6 @@
+import LanguageModeling
+import LinearAlgebra
+
 /// One change of the spliced reconstruction x̂ in a range of tokens of one sequence.
 public struct Edit: @unchecked Sendable {
     /// What happens to x̂_t += (a′ − a)·W_dec[j], with a = f[t, j].
@@ -97,6 +100,21 @@ public protocol SplicedEvaluation: AnyObject, Sendable {
     func gradients(at points: [GradientPoint]) throws -> [Double]
     /// Fills each path's `gradient`. A step of a path costs one group.
     func gradients(along paths: [GradientPath], alphas: [Double], weights: [Double]) throws
+    /// M after − M before of each group's sequence; fills `losses` with m. Before the first changed token m is the batch's.
+    ///
+    /// - Throws: as `lossChanges`; `AttributionError.metricUnsupported`.
+    func changes(_ groups: [EditGroup], of metric: EvaluationMetric) throws -> [Double]
+    /// M at each point, and the gradient of it under a rule.
+    func gradients(at points: [GradientPoint], of metric: EvaluationMetric, rule: BackwardRule) throws -> [Double]
+    /// As the gradients along paths of the loss.
+    func gradients(
+        along paths: [GradientPath], alphas: [Double], weights: [Double], of metric: EvaluationMetric,
+        rule: BackwardRule
+    ) throws
+    /// Rows [n, d] of the vocabulary projection, the final norm's weights in them; of −1 their mean.
+    func headRows(_ tokens: [Int32]) throws -> Matrix
+    /// σ [N]: what the final norm divides by in the batch as it was spliced.
+    func finalScales() throws -> [Float]
     /// How active each candidate is in the whole pass.
     ///
     /// - Throws: `AttributionError.passUnknown`, what the model throws.

@@ -1,3 +1,4 @@
+import Glibc
 import LanguageModeling
 import LinearAlgebra
 import SparseCoding
@@ -97,10 +98,10 @@ public final class SplicedModel {
         }
     }
 
-    /// Runs one sample.
+    /// Runs one sample, with what scorers need of its batch.
     ///
-    /// - Throws: what the model throws.
-    public func run(_ sample: SpliceSample) throws -> Sample {
+    /// - Throws: what the model throws; an unset threshold.
+    public func run(_ sample: SpliceSample, needs: BatchNeeds = []) throws -> Sample {
         let all = try codes(of: sample)
         let reconstruction = sae.decode(all, prefix: splicedWidth)
         explainedVariance.add(sample, reconstruction)
@@ -108,16 +109,27 @@ public final class SplicedModel {
         let (loss, gradient) = try model.lossesAndGradient(of: sample.tokens, residual: spliced, at: hook)
         let codes = candidates(of: all, sample)
         let length = sample.tokens.length
-        let batch = ScoringBatch(
+        var batch = ScoringBatch(
             codes: codes, decoder: candidateDecoder, decoderBias: sae.decoderBias, residual: sample.residual,
             reconstruction: spliced, gradient: gradient, loss: loss, tokens: sample.tokens.ids,
             sequenceOffsets: (0...sample.tokens.sequenceCount).map { Int64($0 * length) }, scored: sample.replaced,
             firstToken: 0, coreCount: coreCount, prefixWidths: sae.layout.prefixes.map(Int64.init),
             splicedWidth: splicedWidth, errorTermAdded: settings.errorTerm)
+        batch.hook = hook
+        batch.subtractsDecoderBias = sae.subtractsDecoderBias
+        batch.documentOffsets = sample.tokens.documentOffsets(model.configuration)
+        if needs.contains(.encoder) { batch.encoder = try ScoringBatch.Encoder(of: sae) }
+        if needs.contains(.targetProbabilities) { batch.targetProbabilities = try targetProbabilities(of: sample) }
         return Sample(
             sample: sample, batch: batch,
             replay: SharedReplay(model: model, tokens: sample.tokens, residual: spliced, hook: hook),
             reconstruction: reconstruction)
+    }
+
+    /// [N] the model's own probability of each next token, 0 where there is none.
+    private func targetProbabilities(of sample: SpliceSample) throws -> [Float] {
+        let losses = try model.losses(of: sample.tokens, residual: sample.residual, at: hook)
+        return zip(losses, sample.tokens.targets).map { $1 < 0 ? 0 : Float(exp(-Double($0))) }
     }
 
     /// f [N, m] of a sample: as in its batch.

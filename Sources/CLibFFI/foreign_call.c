@@ -8,7 +8,10 @@ int dmsae_foreign_call(void *function, size_t count, const char *types, void **v
     if (count > MOST_ARGUMENTS) return -1;
     ffi_type *kinds[MOST_ARGUMENTS];
     for (size_t i = 0; i < count; i++)
-        kinds[i] = types[i] == 'p' ? &ffi_type_pointer : types[i] == 'i' ? &ffi_type_sint32 : &ffi_type_sint64;
+        kinds[i] = types[i] == 'p'   ? &ffi_type_pointer
+                   : types[i] == 'd' ? &ffi_type_double
+                   : types[i] == 'i' ? &ffi_type_sint32
+                                     : &ffi_type_sint64;
     ffi_cif interface;
     ffi_type *kind = returns == 'i' ? &ffi_type_sint32 : &ffi_type_void;
     if (ffi_prep_cif(&interface, FFI_DEFAULT_ABI, (unsigned)count, kind, kinds) != FFI_OK) return -1;

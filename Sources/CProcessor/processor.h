@@ -25,4 +25,11 @@ static inline int32_t dmsae_processor_level(void) {
     return (b & v4) == v4 && (low & 0xe6) == 0xe6 ? 4 : 3;
 }
 
+/// Whether it has level 2: SSE3, SSSE3, SSE4.1, SSE4.2, POPCNT, CMPXCHG16B.
+static inline int32_t dmsae_processor_has_second_level(void) {
+    unsigned a, b, c, d;
+    const unsigned needed = 1u | 1u << 9 | 1u << 13 | 1u << 19 | 1u << 20 | 1u << 23;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & needed) == needed;
+}
+
 #endif

@@ -183,7 +183,7 @@ extension Host {
             text.initialize(repeating: 0)
             var call = dmsae_call(
                 struct_size: UInt32(MemoryLayout<dmsae_call>.size), reserved: 0, flags: 0, error: text.baseAddress,
-                error_capacity: UInt64(text.count))
+                error_capacity: UInt64(text.count), stream: nil)
             let status = body(&call)
             guard status != .DMSAE_OK else { return }
             let words = text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }

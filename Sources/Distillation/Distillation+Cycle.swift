@@ -157,7 +157,7 @@ extension Distillation {
         var checkpoint: ScoringRun.Checkpoint?
         if let lock, let state {
             let kept = ScoringRun.Checkpoint(state, lock)
-            try scoringRun.resume(kept) { _ in }
+            try scoringRun.resume(kept) { _ in [] }
             checkpoint = kept
         }
         progress.begin("score \(name)", total: scoringRun.remainingTokens, unit: "tokens")

@@ -221,12 +221,13 @@ package struct CausalAttention: Sendable, Equatable {
         }
     }
 
-    /// Gradient `drows` `[n, (H + 2K)·h]` of `rows`, given `doutput` `[n, H·h]`.
+    /// Gradient `drows` `[n, (H + 2K)·h]` of `rows`, given `doutput` `[n, H·h]`. With `isConstant` the probabilities count as
+    /// constants: queries and keys have none.
     ///
     /// One lane takes a key head with all its queries, since those add to the same key and value gradients.
     package func backward(
         _ rows: UnsafePointer<Float>, _ doutput: UnsafePointer<Float>, sequences: Int, length: Int, scratch: Matrix,
-        on lanes: Lanes = .shared, into drows: UnsafeMutablePointer<Float>
+        isConstant: Bool = false, on lanes: Lanes = .shared, into drows: UnsafeMutablePointer<Float>
     ) {
         let width = rowWidth
         let groupSize = headCount / keyValueHeadCount
@@ -244,6 +245,7 @@ package struct CausalAttention: Sendable, Equatable {
                 for j in group * groupSize..<(group + 1) * groupSize {
                     backward(
                         j, own, MatrixView(doutput + start * outputWidth, rows: length, columns: outputWidth), scratch,
+                        isConstant: isConstant,
                         into: MutableMatrixView(drows + start * width, rows: length, columns: width))
                 }
             }
@@ -253,7 +255,8 @@ package struct CausalAttention: Sendable, Equatable {
     /// One query head's part of `drows` `[T, (H + 2K)·h]`, of a sequence's `rows` alike and `doutput` `[T, H·h]`. `scratch` holds
     /// the transposed keys and values of its group.
     private func backward(
-        _ j: Int, _ rows: MatrixView, _ doutput: MatrixView, _ scratch: Scratch, into drows: MutableMatrixView
+        _ j: Int, _ rows: MatrixView, _ doutput: MatrixView, _ scratch: Scratch, isConstant: Bool,
+        into drows: MutableMatrixView
     ) {
         let (head, length) = (head(j), rows.rows)
         let keys = MatrixView(scratch.keys, rows: headDimension, columns: length)
@@ -269,6 +272,7 @@ package struct CausalAttention: Sendable, Equatable {
             softmax(p, visible: block.lowerBound + 1 - seen.lowerBound)
             // forward:  o = P·v    ⇒    dv += Pᵀ·do,  dP = do·vᵀ
             addBack(p.view, dout, to: dvalue.rows(seen))
+            if isConstant { continue }
             for tile in tiles(seen.count) {
                 multiplyOnLane(dout, values.columns(seen).columns(tile), into: dp.columns(tile))
             }

@@ -1,5 +1,6 @@
 import Kernels
 import LinearAlgebra
+import Synchronization
 import TensorFiles
 
 /// A decoder: token embedding, blocks, head, as a description says. Weights are in memory once, in the form that their file has.
@@ -15,6 +16,8 @@ package final class Decoder: LanguageModel {
     package let blocks: [DecoderBlock]
     package let head: LanguageHead
     private let workspaces: WorkspacePool
+    /// The mean of the head's rows, once it was asked for.
+    let meanHeadRow = Mutex<Matrix?>(nil)
 
     /// Tokens that a lane runs together, in whole sequences: enough that packing the weights for each product is a small
     /// part of it.
@@ -33,6 +36,9 @@ package final class Decoder: LanguageModel {
             description,
             panelCount: blocks.reduce(head.weight.panelCount) { max($0, $1.panelCount) })
     }
+
+    /// Asks for the memory of passes.
+    func requireWorkspaces(length: Int, blocks: Int) throws { try workspaces.require(length: length, blocks: blocks) }
 
     package func residual(of batch: TokenBatch, at hook: HookPoint) throws -> Matrix {
         let cut = try cut(batch, hook)
@@ -63,7 +69,7 @@ package final class Decoder: LanguageModel {
     }
 
     /// The stream of a pass with `value` in its place in it, `[n, d]`. `base` receives what the value was added to.
-    private func stream(
+    func stream(
         _ value: Matrix, _ cut: DecoderCut, _ batch: TokenBatch, _ tokens: Range<Int>, keepingBase base: Matrix? = nil,
         _ pass: DecoderPass
     ) -> UnsafeMutablePointer<Float> {
@@ -167,7 +173,9 @@ package final class Decoder: LanguageModel {
     ///
     /// The cut depends on the batch and the number of lanes alone, and so do the bits. For SmolLM2-135M from layer 15 the
     /// traces of a pass of `passTokens` take 150 MiB.
-    private func forEachPass(_ batch: TokenBatch, _ body: (DecoderPass, _ tokens: Range<Int>) -> Void) {
+    func forEachPass(
+        _ batch: TokenBatch, _ rule: BackwardRule = .plain, _ body: (DecoderPass, _ tokens: Range<Int>) -> Void
+    ) {
         let length = batch.length
         Lanes.shared.forShares(batch.sequenceCount) { lanes, share in
             let together = min(share.count, max(1, Self.passTokens * lanes.count / length))
@@ -175,7 +183,7 @@ package final class Decoder: LanguageModel {
                 for first in stride(from: share.lowerBound, to: share.upperBound, by: together) {
                     let last = min(first + together, share.upperBound)
                     body(
-                        DecoderPass(workspace: workspace, sequences: last - first, length: length),
+                        DecoderPass(workspace: workspace, sequences: last - first, length: length, rule: rule),
                         first * length..<last * length)
                 }
             }

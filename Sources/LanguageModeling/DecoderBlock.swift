@@ -131,41 +131,49 @@ package struct DecoderBlock {
     func backward(_ dx: UnsafeMutablePointer<Float>, _ trace: BlockTrace, _ pass: DecoderPass) {
         let (n, scratch) = (pass.tokenCount, pass.workspace)
         let dy = scratch.normed.elements
+        let (isConstant, isLinear) = (pass.rule.contains(.constantNorms), pass.rule.contains(.linearPerceptrons))
         let (rows, heads) = (trace.queryKeyValue.elements, trace.heads?.elements)
         if isParallel {
             // forward:  x = input + A N₁ input + M N₂ input    ⇒    dinput = dx + N₁ᵀAᵀ dx + N₂ᵀMᵀ dx
             let dz = scratch.result.elements
-            perceptron.backward(dx, trace.gateUp.elements, rows: n, into: dz, scratch)
+            perceptron.backward(dx, trace.gateUp.elements, rows: n, into: dz, isLinear: isLinear, scratch)
             attention.backward(dx, rows, heads, into: dy, pass)
-            perceptronNorm.addBackward(trace.input.elements, dz, rows: n, to: dx, on: scratch.lanes)
-            attentionNorm.addBackward(trace.input.elements, dy, rows: n, to: dx, on: scratch.lanes)
+            perceptronNorm.addBackward(
+                trace.input.elements, dz, rows: n, to: dx, isConstant: isConstant, on: scratch.lanes)
+            attentionNorm.addBackward(
+                trace.input.elements, dy, rows: n, to: dx, isConstant: isConstant, on: scratch.lanes)
             return
         }
         backwardPerceptron(dx, trace, pass)
         // forward:  middle = input + P₁ A N₁ input    ⇒    the same again
-        let dattention = gradient(through: attentionPostNorm, of: trace.attentionResult, dx, rows: n, scratch)
+        let dattention = gradient(through: attentionPostNorm, of: trace.attentionResult, dx, rows: n, pass)
         attention.backward(dattention, rows, heads, into: dy, pass)
-        attentionNorm.addBackward(trace.input.elements, dy, rows: n, to: dx, on: scratch.lanes)
+        attentionNorm.addBackward(trace.input.elements, dy, rows: n, to: dx, isConstant: isConstant, on: scratch.lanes)
     }
 
     /// `dx` in place: from the gradient of what a sequential block hands on to that of the stream between its halves.
     func backwardPerceptron(_ dx: UnsafeMutablePointer<Float>, _ trace: BlockTrace, _ pass: DecoderPass) {
         let (n, scratch) = (pass.tokenCount, pass.workspace)
         let dy = scratch.normed.elements
+        let (isConstant, isLinear) = (pass.rule.contains(.constantNorms), pass.rule.contains(.linearPerceptrons))
         // forward:  x = middle + P₂ M N₂ middle    ⇒    dmiddle = dx + N₂ᵀMᵀP₂ᵀ dx
-        let dperceptron = gradient(through: perceptronPostNorm, of: trace.perceptronResult, dx, rows: n, scratch)
-        perceptron.backward(dperceptron, trace.gateUp.elements, rows: n, into: dy, scratch)
-        perceptronNorm.addBackward(trace.middle.elements, dy, rows: n, to: dx, on: scratch.lanes)
+        let dperceptron = gradient(through: perceptronPostNorm, of: trace.perceptronResult, dx, rows: n, pass)
+        perceptron.backward(dperceptron, trace.gateUp.elements, rows: n, into: dy, isLinear: isLinear, scratch)
+        perceptronNorm.addBackward(
+            trace.middle.elements, dy, rows: n, to: dx, isConstant: isConstant, on: scratch.lanes)
     }
 
     /// Pᵀ dx, or dx without P.
     private func gradient(
-        through norm: Norm?, of result: Matrix?, _ dx: UnsafeMutablePointer<Float>, rows n: Int, _ scratch: Workspace
+        through norm: Norm?, of result: Matrix?, _ dx: UnsafeMutablePointer<Float>, rows n: Int, _ pass: DecoderPass
     ) -> UnsafePointer<Float> {
         guard let norm, let result else { return UnsafePointer(dx) }
+        let scratch = pass.workspace
         let dresult = scratch.result.elements
         dresult.update(repeating: 0, count: n * norm.weight.count)
-        norm.addBackward(result.elements, dx, rows: n, to: dresult, on: scratch.lanes)
+        norm.addBackward(
+            result.elements, dx, rows: n, to: dresult, isConstant: pass.rule.contains(.constantNorms), on: scratch.lanes
+        )
         return UnsafePointer(dresult)
     }
 }
@@ -176,6 +184,8 @@ struct DecoderPass {
     let sequences: Int
     /// Tokens of each.
     let length: Int
+    /// On the way down.
+    var rule = BackwardRule.plain
 
     var tokenCount: Int { sequences * length }
 }

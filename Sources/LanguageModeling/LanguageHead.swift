@@ -26,7 +26,7 @@ package struct LanguageHead {
 
     /// What the losses of up to `rows` tokens need, for lanes that work together.
     package struct Scratch {
-        fileprivate let lanes: Lanes
+        let lanes: Lanes
         /// [n, d], the input after the norm.
         fileprivate let normed: Matrix
         /// [n, d], the loss's gradient by `normed`.
@@ -48,10 +48,11 @@ package struct LanguageHead {
     }
 
     /// Losses `[n]` in nats of residual rows `x` `[n, d]`; a target of −1 has loss 0. Where `dx` `[n, d]` is given,
-    /// it receives the gradient of their sum.
+    /// it receives the gradient of their sum, or of Σ v_t loss_t with weights v `[n]`, under a rule.
     package func losses(
         _ x: UnsafePointer<Float>, targets: ArraySlice<Int32>, into losses: UnsafeMutablePointer<Float>,
-        gradient dx: UnsafeMutablePointer<Float>? = nil, _ scratch: Scratch
+        gradient dx: UnsafeMutablePointer<Float>? = nil, weights: [Float]? = nil, rule: BackwardRule = .plain,
+        _ scratch: Scratch
     ) {
         let (n, d) = (targets.count, weight.columns)
         let (normed, dnormed, tiles) = (scratch.normed, scratch.dnormed, scratch.tiles)
@@ -64,7 +65,9 @@ package struct LanguageHead {
         }
         guard let dx else { return }
         dx.update(repeating: 0, count: n * d)
-        norm.addBackward(x, dnormed.elements, rows: n, to: dx, on: scratch.lanes)
+        if let weights { for r in 0..<n where weights[r] != 1 { kernels.scale(dnormed.row(r), weights[r], d) } }
+        norm.addBackward(
+            x, dnormed.elements, rows: n, to: dx, isConstant: rule.contains(.constantNorms), on: scratch.lanes)
     }
 
     /// Logits `[n, V]` of residual rows `x` `[n, d]`.

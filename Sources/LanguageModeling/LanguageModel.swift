@@ -28,6 +28,30 @@ public protocol LanguageModel: AnyObject, Sendable {
         of batch: TokenBatch, residual: Matrix, at hook: HookPoint
     ) throws -> (losses: [Float], gradient: Matrix)
 
+    /// What a metric is `[B·T]` when `residual` takes the place of the activations at `hook`; 0 in padding.
+    ///
+    /// - Throws: `LanguageModelError.metricToken`, `.metricLayer`, and `.metricUnsupported` for a metric that this model does
+    ///   not compute.
+    func values(of batch: TokenBatch, residual: Matrix, at hook: HookPoint, metric: TokenMetric) throws -> [Float]
+
+    /// The same values m, and the gradient `[B·T, d]` of Σ v_t m_t with respect to `residual` under a rule, with weights v
+    /// `[B·T]`, all 1 if there are none.
+    func valuesAndGradient(
+        of batch: TokenBatch, residual: Matrix, at hook: HookPoint, metric: TokenMetric, weights: [Float]?,
+        rule: BackwardRule
+    ) throws -> (values: [Float], gradient: Matrix)
+
+    /// σ `[B·T]`: what the final norm divides the stream by that follows from `residual`.
+    ///
+    /// - Throws: `LanguageModelError.metricUnsupported`.
+    func finalScales(of batch: TokenBatch, residual: Matrix, at hook: HookPoint) throws -> [Float]
+
+    /// Rows `[n, d]` of the vocabulary projection with the final norm's weights in them: of token v the row u with
+    /// logit v = ⟨u, h⟩/σ + constant for a stream h after the last block; of −1 the mean row of all tokens.
+    ///
+    /// - Throws: `LanguageModelError.metricToken`, `.metricUnsupported`.
+    func headRows(_ ids: [Int32]) throws -> Matrix
+
     /// Runs from `residual` to the losses and keeps what is needed to run suffixes of the sequences again.
     func replay(of batch: TokenBatch, residual: Matrix, at hook: HookPoint) throws -> any SuffixReplay
 
@@ -38,4 +62,33 @@ public protocol LanguageModel: AnyObject, Sendable {
     /// What each of the `directions` `[n, d]` adds to the logits `[n, V]` per unit, as it reaches them directly: through the
     /// final norm's weights, its division by the root mean square left out, and the vocabulary projection.
     func directLogits(of directions: Matrix) -> Matrix
+}
+
+// What a model on a device answers, which computes the loss and its derivative alone.
+extension LanguageModel {
+    /// The loss only.
+    public func values(of batch: TokenBatch, residual: Matrix, at hook: HookPoint, metric: TokenMetric) throws
+        -> [Float]
+    {
+        guard case .loss = metric else { throw LanguageModelError.metricUnsupported }
+        return try losses(of: batch, residual: residual, at: hook)
+    }
+
+    /// The loss only, each token's alike, and its derivative.
+    public func valuesAndGradient(
+        of batch: TokenBatch, residual: Matrix, at hook: HookPoint, metric: TokenMetric, weights: [Float]?,
+        rule: BackwardRule
+    ) throws -> (values: [Float], gradient: Matrix) {
+        guard case .loss = metric, rule == .plain, weights == nil else { throw LanguageModelError.metricUnsupported }
+        let (losses, gradient) = try lossesAndGradient(of: batch, residual: residual, at: hook)
+        return (losses, gradient)
+    }
+
+    /// Not there.
+    public func finalScales(of batch: TokenBatch, residual: Matrix, at hook: HookPoint) throws -> [Float] {
+        throw LanguageModelError.metricUnsupported
+    }
+
+    /// Not there.
+    public func headRows(_ ids: [Int32]) throws -> Matrix { throw LanguageModelError.metricUnsupported }
 }

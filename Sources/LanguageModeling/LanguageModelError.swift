@@ -28,6 +28,12 @@ public enum LanguageModelError: Error, Sendable, Equatable {
     case tokenOutOfRange(id: Int32, position: Int, vocabularySize: Int)
     /// Sequences longer than the positions the model was trained on.
     case sequenceTooLong(length: Int, contextLength: Int)
+    /// A metric of a token that the vocabulary does not have.
+    case metricToken(id: Int32, vocabularySize: Int)
+    /// A metric of the stream after a layer that the model does not have, or that comes before the hook point.
+    case metricLayer(layer: Int, first: Int, layerCount: Int)
+    /// A metric or a backward rule that the model on this device does not compute.
+    case metricUnsupported
 }
 
 extension LanguageModelError: CustomStringConvertible {
@@ -68,6 +74,14 @@ extension LanguageModelError: CustomStringConvertible {
         case .tokenOutOfRange(let id, let position, let vocabularySize):
             "token id \(id) at position \(position) does not exist: the model has \(vocabularySize) tokens; "
                 + "use the tokenizer that belongs to the model"
+        case .metricToken(let id, let vocabularySize):
+            "there is no token \(id); the vocabulary has \(vocabularySize)"
+        case .metricLayer(let layer, let first, let layerCount):
+            "a direction after layer \(layer) says nothing; the layers from the hook point on are \(first) to "
+                + "\(layerCount - 1)"
+        case .metricUnsupported:
+            "on a card only the next-token loss and its derivative are computed; run on the processor (--device cpu) for "
+                + "other metrics and backward rules"
         case .sequenceTooLong(let length, let contextLength):
             "sequences of \(length) tokens exceed the model's context of \(contextLength); use shorter sequences"
         }

@@ -53,16 +53,18 @@ package struct Norm {
         if let bias { kernels.addScaled(y, bias.elements, 1, d) }
     }
 
-    /// dx += the gradient of x, given that of y; all `[n, d]`.
+    /// dx += the gradient of x, given that of y; all `[n, d]`. With `isConstant` r counts as a constant.
     package func addBackward(
         _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, rows n: Int, to dx: UnsafeMutablePointer<Float>,
-        on lanes: Lanes = .shared
+        isConstant: Bool = false, on lanes: Lanes = .shared
     ) {
         let d = weight.count
         lanes.forRanges(n, grain: 16) { _, rows in
             withUnsafeTemporaryAllocation(of: Float.self, capacity: 2 * d) { scratch in
                 for row in rows {
-                    addBackward(x + row * d, dy + row * d, to: dx + row * d, scratch: scratch.baseAddress!)
+                    addBackward(
+                        x + row * d, dy + row * d, to: dx + row * d, isConstant: isConstant,
+                        scratch: scratch.baseAddress!)
                 }
             }
         }
@@ -71,8 +73,9 @@ package struct Norm {
     /// One row; `scratch` has room for 2d numbers.
     func addBackward(
         _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, to dx: UnsafeMutablePointer<Float>,
-        scratch: UnsafeMutablePointer<Float>
+        isConstant: Bool = false, scratch: UnsafeMutablePointer<Float>
     ) {
+        if isConstant { return addLinear(x, dy, to: dx) }
         let d = weight.count
         guard kind == .layer else { return kernels.normalizeBackward(dx, x, weight.elements, dy, epsilon, d) }
         let (centered, dcentered) = (scratch, scratch + d)
@@ -83,6 +86,30 @@ package struct Norm {
         // forward:  c = x − mean x    ⇒    dx = dc − mean dc
         let along = self.mean(dcentered)
         for i in 0..<d { dx[i] += dcentered[i] - along }
+    }
+
+    /// The same with r a constant: y = w ∘ c·r, c = x or x − mean x.
+    private func addLinear(
+        _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, to dx: UnsafeMutablePointer<Float>
+    ) {
+        let d = weight.count, r = 1 / denominator(x)
+        var along = 0.0
+        if kind == .layer {
+            for i in 0..<d { along += Double(weight[i]) * Double(dy[i]) }
+            along /= Double(d)
+        }
+        for i in 0..<d { dx[i] += Float(r * (Double(weight[i]) * Double(dy[i]) - along)) }
+    }
+
+    /// 1/r of a row.
+    func denominator(_ x: UnsafePointer<Float>) -> Double {
+        let d = weight.count, mean = kind == .layer ? Double(mean(x)) : 0
+        var squares = 0.0
+        for i in 0..<d {
+            let c = Double(x[i]) - mean
+            squares += c * c
+        }
+        return (squares / Double(d) + epsilon).squareRoot()
     }
 
     private func mean(_ x: UnsafePointer<Float>) -> Float {

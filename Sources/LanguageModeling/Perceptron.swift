@@ -38,10 +38,11 @@ package struct Perceptron {
         outputBias?.add(toRows: n, of: x, on: lanes)
     }
 
-    /// Gradient `dy` `[n, d]` of y, given the gradient `dx` `[n, d]` of the result; `rows` is overwritten.
+    /// Gradient `dy` `[n, d]` of y, given the gradient `dx` `[n, d]` of the result; `rows` is overwritten. With `isLinear` a(x) counts
+    /// as x times a constant, and a gated product gives each factor half.
     func backward(
         _ dx: UnsafePointer<Float>, _ rows: UnsafeMutablePointer<Float>, rows n: Int,
-        into dy: UnsafeMutablePointer<Float>, _ scratch: Workspace
+        into dy: UnsafeMutablePointer<Float>, isLinear: Bool = false, _ scratch: Workspace
     ) {
         let (d, m, width) = (down.rows, down.columns, input.rows)
         let (lanes, dhidden) = (scratch.lanes, scratch.hidden.elements)
@@ -53,6 +54,10 @@ package struct Perceptron {
         lanes.forRanges(n, grain: 16) { _, range in
             for row in range {
                 let z = rows + row * width
+                if isLinear {
+                    linearBackward(dhidden + row * m, z)
+                    continue
+                }
                 kernels.activateBackward(dhidden + row * m, z, isGated ? z + m : nil, activation, m)
             }
         }
@@ -60,6 +65,30 @@ package struct Perceptron {
         input.applyTransposed(
             to: MatrixView(rows, rows: n, columns: width), into: MutableMatrixView(dy, rows: n, columns: d),
             panel: scratch.panel, on: lanes)
+    }
+}
+
+extension Perceptron {
+    /// forward:  hidden = g·k ∘ up, k = a(g)/g a constant    ⇒    dg = ½ dhidden ∘ k ∘ up,  dup = ½ dhidden ∘ a(g); without a gate
+    /// dz = dhidden ∘ k. In the place of the row `z`.
+    private func linearBackward(_ dhidden: UnsafePointer<Float>, _ z: UnsafeMutablePointer<Float>) {
+        let m = down.columns
+        withUnsafeTemporaryAllocation(of: Float.self, capacity: m) { activated in
+            let a = activated.baseAddress!
+            kernels.activate(a, z, nil, activation, m)
+            let up = isGated ? z + m : nil
+            for i in 0..<m {
+                // At 0 all three activations have the slope ½, which is also the limit of a(g)/g.
+                let k = abs(z[i]) > 1e-12 ? a[i] / z[i] : 0.5
+                guard let up else {
+                    z[i] = dhidden[i] * k
+                    continue
+                }
+                let half = 0.5 * dhidden[i]
+                z[i] = half * k * up[i]
+                up[i] = half * a[i]
+            }
+        }
     }
 }
 

@@ -72,8 +72,8 @@ package struct SelfAttention {
             to: MatrixView(dx, rows: n, columns: d), into: MutableMatrixView(dmixed, rows: n, columns: output.columns),
             panel: scratch.panel, on: lanes)
         attention.backward(
-            rows, dmixed, sequences: pass.sequences, length: pass.length, scratch: scratch.attention, on: lanes,
-            into: drows)
+            rows, dmixed, sequences: pass.sequences, length: pass.length, scratch: scratch.attention,
+            isConstant: pass.rule.contains(.constantAttention), on: lanes, into: drows)
         turnBackward(drows, heads, pass)
         // forward:  rows = y·Wᵀ    ⇒    dy = drows·W
         queryKeyValue.applyTransposed(
@@ -133,7 +133,9 @@ package struct SelfAttention {
                     forEachHead(headNorms) { norm, at in
                         dnormed.update(from: row + at, count: h)
                         (row + at).update(repeating: 0, count: h)
-                        norm.addBackward(heads + r * turned + at, dnormed, to: row + at, scratch: scratch)
+                        norm.addBackward(
+                            heads + r * turned + at, dnormed, to: row + at,
+                            isConstant: pass.rule.contains(.constantNorms), scratch: scratch)
                     }
                 }
             }

@@ -77,4 +77,18 @@ public struct TokenBatch: Sendable, Equatable {
     package var idsOrPadding: [Int32] {
         counts == nil ? ids : ids.indices.map { isPadding($0) ? -1 : ids[$0] }
     }
+
+    /// First token of each document, and the number of tokens. A document begins with a sequence, after a token that ends a
+    /// text, and with one that begins a text and does not end one. Padding belongs to the document before it.
+    package func documentOffsets(_ configuration: ModelConfiguration) -> [Int64] {
+        let ends = Set(configuration.endTokenIds.map { Int32(truncatingIfNeeded: $0) })
+        let beginning = configuration.beginningTokenId.map { Int32(truncatingIfNeeded: $0) }
+        let starts = ids.indices.filter { position in
+            if position % length == 0 { return true }
+            if isPadding(position) { return false }
+            let id = ids[position]
+            return ends.contains(ids[position - 1]) || id == beginning && !ends.contains(id)
+        }
+        return (starts + [ids.count]).map(Int64.init)
+    }
 }

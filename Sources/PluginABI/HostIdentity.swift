@@ -2,5 +2,5 @@
 package enum HostIdentity {
     package static let name = "dmsae"
     /// The version of what it offers to plugins.
-    package static let version = "0.2.0"
+    package static let version = "0.3.0"
 }

@@ -26,6 +26,8 @@ public enum PluginCallError: Error, Equatable, Codable, Sendable {
         plugin: String, path: String, function: String, what: String, element: Int, value: String?, rule: String)
     /// Memory beside an output was written.
     case wroteOutside(plugin: String, path: String, function: String)
+    /// A number of passes that nobody makes.
+    case badPassCount(plugin: String, path: String, count: Int64)
     /// A negative upper count.
     case negativeUpperCount(plugin: String, path: String, count: Int64)
     /// A mark that is neither 0 nor 1.
@@ -66,6 +68,8 @@ extension PluginCallError: CustomStringConvertible {
                 + " element \(element) of \(what) (\(rule)); correct \(path)"
         case .wroteOutside(let plugin, let path, let function):
             "\(function) of plugin '\(plugin)' wrote beside the memory it was given; correct \(path)"
+        case .badPassCount(let plugin, let path, let count):
+            "scorer '\(plugin)' wants \(count) passes; at least 1, at most 1000000 (DMSAE-SCORER-15); correct \(path)"
         case .negativeUpperCount(let plugin, let path, let count):
             "rule '\(plugin)' gave the upper count \(count) (DMSAE-RULE-01); correct \(path)"
         case .badMark(let plugin, let path, let value, let row, let latent):

@@ -137,20 +137,17 @@ private struct CallContext {
             text.initialize(repeating: 0)
             var call = dmsae_call(
                 struct_size: UInt32(MemoryLayout<dmsae_call>.size), reserved: 0, flags: 0, error: text.baseAddress,
-                error_capacity: UInt64(text.count))
+                error_capacity: UInt64(text.count), stream: nil)
             let status = runningForeignCode { body(&call) }
             if status == .DMSAE_OK { return }
             if status == .DMSAE_CANCELLED && isCancelled() {
                 throw PluginCallError.cancelled(plugin: plugin, function: function)
             }
-            // A plugin that forgot the ending zero byte costs the last character, not a read past the buffer; bytes
-            // that are not UTF-8 are shown as such and not dropped.
-            let bytes = text.dropLast().prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+            let words = ForeignText.answer(text)
             throw PluginCallError.failed(
                 plugin: plugin, path: path, function: function, status: status.rawValue,
-                text: bytes.isEmpty && status == .DMSAE_CANCELLED
-                    ? "it stopped as if it were asked to, and nobody did"
-                    : printable(String(decoding: bytes, as: UTF8.self)),
+                text: words.isEmpty && status == .DMSAE_CANCELLED
+                    ? "it stopped as if it were asked to, and nobody did" : words,
                 parameters: parameters)
         }
     }

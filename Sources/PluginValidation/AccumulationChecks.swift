@@ -9,7 +9,8 @@ private func areSame(_ a: [[Double]], _ b: [[Double]]) -> Bool {
 extension PluginCheck {
     static let accumulationChecks = [
         PluginCheck(
-            id: "outputs", rules: ["DMSAE-SCORER-11", "DMSAE-SCORER-07", "DMSAE-SCORER-08", "DMSAE-STATE-02"],
+            id: "outputs",
+            rules: ["DMSAE-SCORER-11", "DMSAE-SCORER-07", "DMSAE-SCORER-08", "DMSAE-SCORER-15", "DMSAE-STATE-02"],
             promise:
                 "it writes every output, none infinite, twice the same, with its state moved between any two calls, "
                 + "whatever the sizes"
@@ -17,7 +18,9 @@ extension PluginCheck {
             let model = QuadraticModel(seed: subject.seed, sequences: 4)
             let results = try subject.accumulated(SequencePass(model), finishes: 2)
             try expect(areSame(results[0], results[1]), "a second finish of the same state gives other numbers")
-            let score = try subject.accumulation()
+            let score = try subject.accumulation(), plan = SequencePass(model).plan
+            let passes = try (0..<2).map { _ in try score.passCount(plan) }
+            try expect(passes[0] == passes[1], "it wants \(passes[0]) passes, and \(passes[1]) when asked again")
             try expect(
                 results[0][0].contains { !$0.isNaN } || score.outputs.contains { $0.role == .expansions },
                 "its score is nan for every latent, and each of them fired")
@@ -46,18 +49,34 @@ extension PluginCheck {
                 try expect(size == again, "it asks for a state of \(size) bytes, and of \(again) when asked again")
             }
             let state = State(size)
-            try first.begin(pass.plan, state: state.bytes)
-            for s in 0..<2 { try first.accumulate(pass.batch(s), pass.plan, state: state.bytes) }
-            for s in 2..<4 { try second.accumulate(pass.batch(s), pass.plan, state: state.bytes) }
+            try first.begin(pass.plan(first), state: state.bytes)
+            try first.forEachPass(pass.plan) { plan in
+                for s in 0..<2 { try first.accumulate(pass.batch(s), plan, state: state.bytes) }
+                for s in 2..<4 { try second.accumulate(pass.batch(s), plan, state: state.bytes) }
+            }
             let apart = try third.results(pass.plan, state), whole = try subject.accumulated(pass)[0]
             try subject.agree(whole, apart, exactly: subject.has("deterministic")) { i, j, x, y in
                 "element \(j) of output \(i) is \(x) from one process and \(y) when the state moves to others"
             }
         },
         PluginCheck(
+            id: "states", rules: ["DMSAE-STATE-06"], promise: "it goes on from states that its own version wrote"
+        ) { subject in
+            try applies(subject.has(table: "dmsae.state/1"), "it says nothing of other builds")
+            let scorer = try subject.plugin.scorer()
+            let score = try required(scorer.accumulation, "it scores token by token")
+            // Of a version that is none of its own either answer is right, and the same each time.
+            let strange = try (0..<2).map { _ in try score.accepts(stateOf: "no-such-version") }
+            try expect(strange[0] == strange[1], "asked again about the same version it gives another answer")
+            try expect(
+                try score.accepts(stateOf: scorer.version) == true,
+                "it refuses states of \(scorer.version), which is its own version")
+        },
+        PluginCheck(
             id: "merge", rules: ["DMSAE-SCORER-10"], promise: "shards that are merged give what the whole pass gives",
             after: ["state-moves"]
         ) { subject in
+            try applies(!subject.has("sequential"), "its states are not merged")
             let pass = SequencePass(QuadraticModel(seed: subject.seed, sequences: 5))
             let whole = try subject.accumulated(pass)[0]
             for shards in [[0..<2, 2..<3, 3..<5], [0..<0, 0..<4, 4..<5]] {

@@ -50,7 +50,7 @@ struct Calibration {
     /// How many entries of all batches the rule keeps in use, and how many its form.
     func counts(_ rule: any SparsityRule, _ form: InferenceForm) throws -> (own: Int, form: Int) {
         try batches.reduce((0, 0)) { counts, selection in
-            let marks = try selection.marks(rule, .infer)
+            let marks = try selection.marks(rule, .infer, form: form)
             return (counts.0 + marks.count { $0 == 1 }, counts.1 + form.kept(of: selection.candidates).count)
         }
     }
@@ -63,6 +63,15 @@ extension InferenceForm {
         case .threshold(let shared): [shared]
         case .thresholds(let thresholds): thresholds
         case .rowTopK(let k): [Float(k)]
+        }
+    }
+
+    /// θ [1, F]; nil where rank decides.
+    func thresholds(_ count: Int) -> Matrix? {
+        switch self {
+        case .threshold(let shared): Matrix(vector: [Float](repeating: shared, count: count))
+        case .thresholds(let thresholds): Matrix(vector: thresholds)
+        case .rowTopK: nil
         }
     }
 

@@ -2,7 +2,8 @@ extension PluginCheck {
     /// The functions of the file itself, called past the care that a host takes with them.
     static let functionChecks = [
         direct(
-            "tables", .tables, ["DMSAE-ENTRY-02", "DMSAE-ENTRY-04", "DMSAE-GROWTH-02", "DMSAE-VERSION-01"],
+            "tables", .tables,
+            ["DMSAE-ENTRY-02", "DMSAE-ENTRY-04", "DMSAE-ENTRY-08", "DMSAE-GROWTH-02", "DMSAE-VERSION-01"],
             "it answers the same each time, with the tables it names and no others, to hosts of later minor versions too"
         ),
         direct(

@@ -85,17 +85,13 @@ extension PluginCheck {
             let rule = try subject.rule()
             let inference = try required(rule.inference, "it names no form")
             let selection = Selection(seed: subject.seed)
-            var context = selection.context(rule)
+            let context = selection.context(rule)
             try applies(
                 try inference.stateSize(latentCount: context.latentCount) == 0, "its form depends on calibration")
             let state = UnsafeMutableRawBufferPointer.allocate(byteCount: 64, alignment: 64)
             defer { state.deallocate() }
             let form = try inference.form(context, state: UnsafeRawBufferPointer(rebasing: state[..<0]))
-            context.mode = .infer
-            var marks = [UInt8](repeating: 0, count: selection.candidates.count)
-            try marks.withUnsafeMutableBufferPointer {
-                try rule.select(from: selection.candidates, context, selected: $0)
-            }
+            let marks = try selection.marks(rule, .infer, form: form)
             let codes = selection.candidates
             let kept = form.kept(of: codes)
             for r in 0..<codes.rows {

@@ -22,8 +22,10 @@ struct MainCall {
         name = "accumulate"
         run = {
             let state = State(size)
-            try accumulation.begin(plan, state: state.bytes)
-            try accumulation.accumulate(batch, plan, state: state.bytes)
+            var whole = plan
+            whole.passCount = try accumulation.passCount(plan)
+            try accumulation.begin(whole, state: state.bytes)
+            try accumulation.forEachPass(plan) { try accumulation.accumulate(batch, $0, state: state.bytes) }
             return try accumulation.results(plan, state).flatMap { $0 }
         }
     }
@@ -56,6 +58,8 @@ extension AccumulatingScore {
         let results = outputs.map { UnsafeMutableBufferPointer<Double>.allocate(capacity: $0.count(plan)) }
         defer { for result in results { result.deallocate() } }
         for result in results { result.initialize(repeating: 0) }
+        var plan = plan
+        plan.passCount = try passCount(plan)
         try finish(plan, state: UnsafeRawBufferPointer(state.bytes), into: results)
         return results.map(Array.init)
     }

@@ -1,4 +1,5 @@
 import Attribution
+import Glibc
 import LinearAlgebra
 import SparseCoding
 
@@ -9,7 +10,7 @@ import SparseCoding
 /// Every token's loss depends on its own x̂ alone, which is causal.
 final class QuadraticModel: SplicedEvaluation, @unchecked Sendable {
     let batch: ScoringBatch
-    private let target: Matrix
+    let target: Matrix
 
     let preferredGroups = 16
     /// How many groups may be asked for; nil for no limit.
@@ -72,11 +73,13 @@ final class QuadraticModel: SplicedEvaluation, @unchecked Sendable {
                 loss[t] += 0.5 * gradient[t, i] * gradient[t, i]
             }
         }
-        batch = ScoringBatch(
+        var batch = ScoringBatch(
             codes: codes, decoder: decoder, decoderBias: bias, residual: residual, reconstruction: reconstruction,
             gradient: gradient, loss: loss, tokens: (0..<Int32(N)).map { $0 % 50 },
             sequenceOffsets: (0...S).map { Int64($0 * T) }, scored: scored, firstToken: 0, coreCount: 0,
             prefixWidths: [Int64(m)], splicedWidth: m, errorTermAdded: false)
+        batch.addWhatIsNeeded(length: T)
+        self.batch = batch
         length = T
     }
 
@@ -84,6 +87,8 @@ final class QuadraticModel: SplicedEvaluation, @unchecked Sendable {
 
     /// A model of a batch and what its losses measure the distance to.
     init(_ batch: ScoringBatch, target: Matrix, length: Int) {
+        var batch = batch
+        batch.addWhatIsNeeded(length: length)
         self.batch = batch
         self.target = target
         self.length = length
@@ -113,7 +118,7 @@ final class QuadraticModel: SplicedEvaluation, @unchecked Sendable {
     /// Lets so many groups be asked for from now on.
     func limit(to groups: Int?) { (budget, asked) = (groups, 0) }
 
-    private func spend(_ groups: Int) throws {
+    func spend(_ groups: Int) throws {
         if let remaining = remainingGroups, remaining < groups {
             throw AttributionError.budgetExhausted(asked: groups, remaining: remaining)
         }
@@ -169,9 +174,9 @@ final class QuadraticModel: SplicedEvaluation, @unchecked Sendable {
         return batch
     }
 
-    private var d: Int { target.columns }
+    var d: Int { target.columns }
 
-    private func loss(_ t: Int, _ row: UnsafePointer<Float>) -> Double {
+    func loss(_ t: Int, _ row: UnsafePointer<Float>) -> Double {
         var sum = 0.0
         for i in 0..<d {
             let difference = Double(row[i]) - Double(target[t, i])
@@ -188,27 +193,39 @@ final class QuadraticModel: SplicedEvaluation, @unchecked Sendable {
     }
 
     func lossChanges(_ groups: [EditGroup]) throws -> [Double] {
+        try changes(groups, of: .loss)
+    }
+
+    /// x̂ of a group's sequence with its edits made, [T, d].
+    private func edited(_ group: EditGroup) -> Matrix {
+        let tokens = group.sequence * length..<(group.sequence + 1) * length
+        let rows = batch.reconstruction.copy(rows: tokens)
+        for edit in group.edits {
+            for t in edit.tokens where tokens.contains(t) && batch.scored[t] != 0 {
+                let row = rows.row(t - tokens.lowerBound)
+                switch edit.change {
+                case .rows(let source):
+                    row.update(from: source + (t - edit.tokens.lowerBound) * d, count: d)
+                case .scale(let j, let factor): add((factor - 1) * activation(t, j), j, row)
+                case .set(let j, let value): add(value - activation(t, j), j, row)
+                }
+            }
+        }
+        return rows
+    }
+
+    func changes(_ groups: [EditGroup], of metric: EvaluationMetric) throws -> [Double] {
         try batch.check(groups)
+        try check(metric)
         try spend(groups.count)
         return groups.map { group in
             let tokens = group.sequence * length..<(group.sequence + 1) * length
-            let rows = batch.reconstruction.copy(rows: tokens)
-            for edit in group.edits {
-                for t in edit.tokens where tokens.contains(t) && batch.scored[t] != 0 {
-                    let row = rows.row(t - tokens.lowerBound)
-                    switch edit.change {
-                    case .rows(let source):
-                        row.update(from: source + (t - edit.tokens.lowerBound) * d, count: d)
-                    case .scale(let j, let factor): add((factor - 1) * activation(t, j), j, row)
-                    case .set(let j, let value): add(value - activation(t, j), j, row)
-                    }
-                }
-            }
+            let rows = edited(group)
             var change = 0.0
             for t in tokens {
-                let after = loss(t, rows.row(t - tokens.lowerBound))
+                let after = value(metric.kind, t, rows.row(t - tokens.lowerBound))
                 group.losses?[t - tokens.lowerBound] = Float(after)
-                change += after - loss(t, batch.reconstruction.row(t))
+                change += weight(metric, t) * (after - value(metric.kind, t, batch.reconstruction.row(t)))
             }
             return change
         }
@@ -235,34 +252,22 @@ final class QuadraticModel: SplicedEvaluation, @unchecked Sendable {
     }
 
     func gradients(at points: [GradientPoint]) throws -> [Double] {
-        for point in points { try batch.check(sequence: point.sequence, "point") }
-        try spend(points.count)
-        return points.map { point in
-            var sum = 0.0
-            for k in 0..<length {
-                let t = point.sequence * length + k
-                sum += loss(t, point.rows + k * d)
-                for i in 0..<d {
-                    point.gradient[k * d + i] = batch.scored[t] == 0 ? 0 : point.rows[k * d + i] - target[t, i]
-                }
-            }
-            return sum
-        }
+        try gradients(at: points, of: .loss, rule: .plain)
     }
 
     func gradients(along paths: [GradientPath], alphas: [Double], weights: [Double]) throws {
-        for path in paths { try batch.check(sequence: path.sequence, "path") }
-        try spend(paths.count * alphas.count)
-        for path in paths {
-            for k in 0..<length * d {
-                let t = path.sequence * length + k / d
-                var sum = 0.0
-                for (alpha, weight) in zip(alphas, weights) where batch.scored[t] != 0 {
-                    let r = Double(path.base[k]) + alpha * (Double(path.end[k]) - Double(path.base[k]))
-                    sum += weight * (r - Double(target[t, k % d]))
-                }
-                path.gradient[k] = sum
-            }
-        }
+        try gradients(along: paths, alphas: alphas, weights: weights, of: .loss, rule: .plain)
+    }
+}
+
+extension ScoringBatch {
+    /// Gives it what only some plugins need: probabilities, as the losses have them, and an encoder whose rows are the
+    /// decoder's, with thresholds below all activations. It does not make the codes, which are drawn: rows of eight numbers
+    /// cannot make any codes one likes.
+    fileprivate mutating func addWhatIsNeeded(length: Int) {
+        let bias = Matrix(rows: 1, columns: decoder.rows), thresholds = Matrix(rows: 1, columns: decoder.rows)
+        thresholds.fill(1e-3)
+        encoder = Encoder(weights: decoder, bias: bias, thresholds: thresholds)
+        targetProbabilities = loss.indices.map { $0 % length == length - 1 ? 0 : exp(-loss[$0]) }
     }
 }

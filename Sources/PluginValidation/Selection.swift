@@ -41,8 +41,10 @@ struct Selection {
         return context
     }
 
-    func marks(_ rule: any SparsityRule, _ mode: SelectionMode? = nil) throws -> [UInt8] {
+    /// What the rule keeps, told of a form's thresholds if it has one.
+    func marks(_ rule: any SparsityRule, _ mode: SelectionMode? = nil, form: InferenceForm? = nil) throws -> [UInt8] {
         var context = context(rule)
+        context.thresholds = form?.thresholds(context.latentCount)
         if let mode { context.mode = mode }
         var marks = [UInt8](repeating: 0, count: candidates.count)
         try marks.withUnsafeMutableBufferPointer { try rule.select(from: candidates, context, selected: $0) }

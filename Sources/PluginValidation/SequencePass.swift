@@ -1,4 +1,5 @@
 import Attribution
+import LanguageModeling
 import LinearAlgebra
 import SparseCoding
 
@@ -28,6 +29,13 @@ final class SequencePass {
         return one
     }
 
+    /// The plan with the passes that a scorer wants.
+    func plan(_ score: any AccumulatingScore) throws -> ScoringPlan {
+        var plan = plan
+        plan.passCount = try score.passCount(plan)
+        return plan
+    }
+
     /// How many batches there are.
     var count: Int { order.count }
 }
@@ -49,11 +57,22 @@ private final class SequenceOf: SplicedEvaluation {
 
     func meanActivations() throws -> MeanActivations.Values { means }
 
-    func lossChanges(_ groups: [EditGroup]) throws -> [Double] {
+    func lossChanges(_ groups: [EditGroup]) throws -> [Double] { try changes(groups, of: .loss) }
+
+    /// The metric about the whole model's tokens.
+    private func moved(_ metric: EvaluationMetric) -> EvaluationMetric {
+        guard let weights = metric.weights else { return metric }
+        let before = sequence * model.length, after = model.batch.codes.rows - before - weights.count
+        return EvaluationMetric(
+            metric.kind,
+            weights: [Float](repeating: 0, count: before) + weights + [Float](repeating: 0, count: after))
+    }
+
+    func changes(_ groups: [EditGroup], of metric: EvaluationMetric) throws -> [Double] {
         // Judged as questions about the one sequence they know of, and only then moved to its place.
         try model.batch.sequence(sequence).check(groups)
         let shift = sequence * model.length
-        return try model.lossChanges(
+        return try model.changes(
             groups.map { group in
                 var moved = group
                 moved.sequence = sequence
@@ -61,19 +80,38 @@ private final class SequenceOf: SplicedEvaluation {
                     Edit(tokens: $0.tokens.lowerBound + shift..<$0.tokens.upperBound + shift, change: $0.change)
                 }
                 return moved
-            })
+            }, of: moved(metric))
+    }
+
+    func headRows(_ tokens: [Int32]) throws -> Matrix { try model.headRows(tokens) }
+
+    func finalScales() throws -> [Float] {
+        Array(try model.finalScales()[sequence * model.length..<(sequence + 1) * model.length])
     }
 
     func gradients(at points: [GradientPoint]) throws -> [Double] {
-        for point in points { try model.batch.sequence(sequence).check(sequence: point.sequence, "point") }
-        return try model.gradients(
-            at: points.map { GradientPoint(sequence: sequence, rows: $0.rows, gradient: $0.gradient) })
+        try gradients(at: points, of: .loss, rule: .plain)
     }
 
     func gradients(along paths: [GradientPath], alphas: [Double], weights: [Double]) throws {
+        try gradients(along: paths, alphas: alphas, weights: weights, of: .loss, rule: .plain)
+    }
+
+    func gradients(at points: [GradientPoint], of metric: EvaluationMetric, rule: BackwardRule) throws -> [Double] {
+        for point in points { try model.batch.sequence(sequence).check(sequence: point.sequence, "point") }
+        return try model.gradients(
+            at: points.map { GradientPoint(sequence: sequence, rows: $0.rows, gradient: $0.gradient) },
+            of: moved(metric),
+            rule: rule)
+    }
+
+    func gradients(
+        along paths: [GradientPath], alphas: [Double], weights: [Double], of metric: EvaluationMetric,
+        rule: BackwardRule
+    ) throws {
         try model.gradients(
             along: paths.map { GradientPath(sequence: sequence, base: $0.base, end: $0.end, gradient: $0.gradient) },
-            alphas: alphas, weights: weights)
+            alphas: alphas, weights: weights, of: moved(metric), rule: rule)
     }
 }
 
@@ -102,15 +140,29 @@ extension PluginCheck.Subject {
         -> [[[Double]]]
     {
         let size = try stateSize(score, pass.plan)
-        let states = try shards.map { shard in
+        let states = try (score.isSequential ? [0..<pass.count] : shards).map { shard in
             let state = State(size)
-            try score.begin(pass.plan, state: state.bytes)
-            for s in shard { try score.accumulate(pass.batch(s), pass.plan, state: state.bytes) }
+            try score.begin(pass.plan(score), state: state.bytes)
+            try score.forEachPass(pass.plan) { plan in
+                for s in shard { try score.accumulate(pass.batch(s), plan, state: state.bytes) }
+            }
             return state
         }
         for other in states.dropFirst() {
-            try score.merge(pass.plan, state: states[0].bytes, other: UnsafeRawBufferPointer(other.bytes))
+            try score.merge(pass.plan(score), state: states[0].bytes, other: UnsafeRawBufferPointer(other.bytes))
         }
         return try (0..<finishes).map { _ in try score.results(pass.plan, states[0]) }
+    }
+}
+
+extension AccumulatingScore {
+    /// Calls `body` with the plan of every pass that it wants, one after the other.
+    func forEachPass(_ plan: ScoringPlan, _ body: (ScoringPlan) throws -> Void) throws {
+        var plan = plan
+        plan.passCount = try passCount(plan)
+        for pass in 0..<plan.passCount {
+            plan.pass = pass
+            try body(plan)
+        }
     }
 }

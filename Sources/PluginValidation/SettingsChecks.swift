@@ -18,7 +18,7 @@ extension PluginCheck {
             promise: "create refuses a setting that it does not know and names it, on hosts that check nothing too"
         ) { subject in try subject.refuses("no-such-setting", "1") },
         PluginCheck(
-            id: "bad-setting", rules: ["DMSAE-ENTRY-07", "DMSAE-CALL-01", "DMSAE-STATUS-02"],
+            id: "bad-setting", rules: ["DMSAE-ENTRY-07", "DMSAE-CALL-01", "DMSAE-PARAM-05", "DMSAE-STATUS-02"],
             promise: "create refuses a value that cannot be read or is out of range and names its key, on hosts that "
                 + "check nothing too", after: ["unknown-setting"]
         ) { subject in
@@ -28,6 +28,9 @@ extension PluginCheck {
             try applies(!checked.isEmpty, "it has no setting whose values could be bad")
             for parameter in checked {
                 try subject.refuses(parameter.key, "½?")
+                if parameter.flags?.contains("list") == true, let value = parameter.default {
+                    try subject.refuses(parameter.key, value + ";½?")
+                }
                 if let maximum = parameter.maximum, maximum < 1e15 {
                     try subject.refuses(parameter.key, "\(Int(maximum) + 1)")
                 }

@@ -44,6 +44,10 @@ public struct SelectionContext: @unchecked Sendable {
     public var coreIsExempt: Bool
     /// The learnable tensors [1, F] of a rule that has them, in their order.
     public var learnables: [Matrix] = []
+    /// m_1 < … < m_n = F: where the groups of the SAE end.
+    public var prefixWidths: [Int]
+    /// θ [1, F] of a form that was calibrated, where it is applied.
+    public var thresholds: Matrix?
 
     /// A selection among the latents of an SAE over a whole batch of `rows` tokens, of which k·B entries may be kept.
     public init(
@@ -54,9 +58,12 @@ public struct SelectionContext: @unchecked Sendable {
             mode: mode, step: step, totalSteps: totalSteps, batchRows: rows, latentCount: sae.dSAE,
             meanActive: meanActive, batchBudget: Int((meanActive * Double(rows)).rounded(.down)),
             core: 0..<sae.layout.coreCount, coreIsExempt: !sae.exemptCore.isEmpty)
+        prefixWidths = sae.layout.prefixes
+        // A form without thresholds has none to tell.
+        if mode == .infer { thresholds = try? sae.inferenceThresholds() }
     }
 
-    /// A selection over a whole batch.
+    /// A selection over a whole batch, of an SAE of one group.
     public init(
         mode: SelectionMode, step: Int = 0, totalSteps: Int = 0, batchRows: Int, firstRow: Int = 0, latentCount: Int,
         meanActive: Double, batchBudget: Int, core: Range<Int> = 0..<0, coreIsExempt: Bool = false
@@ -71,6 +78,7 @@ public struct SelectionContext: @unchecked Sendable {
         self.batchBudget = batchBudget
         self.core = core
         self.coreIsExempt = coreIsExempt
+        prefixWidths = [latentCount]
     }
 }
 

@@ -92,6 +92,11 @@ struct CompareCommand: ParsableCommand {
         try AtomicFile.requireWritable(out + "/comparison.json")
         let loadedPlugins = try scorer.map { try plugins.scorer($0, output: out + "/comparison.json") }
         try requireDistinct(loadedPlugins)
+        for plugin in loadedPlugins where plugin.accumulation?.isSequential == true {
+            throw ValidationError(
+                "scorer \(plugin.name) looks at all sequences in order, from one state, and a comparison takes them one by one; "
+                    + "leave it out and use dmsae score")
+        }
         aggregation.warnOfUnused(loadedPlugins)
         let loaded = try input.load()
         try requireSeveral(loaded.tokens, in: input.tokens)

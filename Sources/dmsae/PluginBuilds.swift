@@ -48,6 +48,19 @@ struct PluginBuilds {
             throw PluginFileError.otherBuild(
                 path: path, plugin: String(name.dropLast(Self.suffix.count)), found: other, now: sha256)
         }
+        try requireVariables(of: found, in: path)
+    }
+
+    /// In what the key of a file names other builds of these plugins, or builds of others.
+    ///
+    /// - Throws: `PluginFileError.otherEnvironment`.
+    func otherBuilds(in found: [String: String], of path: String) throws -> Set<String> {
+        try requireVariables(of: found, in: path)
+        let named = found.keys.filter { $0.hasSuffix(".so" + Self.suffix) }
+        return Set(files.keys).union(named).filter { found[$0] != files[$0] }
+    }
+
+    private func requireVariables(of found: [String: String], in path: String) throws {
         let known = found.keys.filter { $0.hasPrefix(Self.variable) }
         for name in Set(known).union(variables.keys).sorted() where found[name] != variables[name] {
             throw PluginFileError.otherEnvironment(

@@ -39,10 +39,13 @@ struct PluginInspectCommand: ParsableCommand {
             try catalog.describe(path, services: PluginOptions.services, isolation: isolation)
         }
         if let manifest {
-            let found = try describe()
+            var found = try describe()
             guard found.function == nil else {
                 throw ValidationError("\(printable(path)) holds a plain function, which the file beside it describes")
             }
+            // Code does not say these of itself.
+            let noted = try PluginManifest(path: path)
+            (found.requires, found.sanitizer) = (noted?.requires, noted?.sanitizer)
             return print(manifest == .c ? "DMSAE_MANIFEST(\(found.json))" : found.swiftDeclaration)
         }
         let noted = try PluginManifest(path: path)
@@ -89,14 +92,18 @@ struct PluginInspectCommand: ParsableCommand {
         if let function = manifest.function, let plugin = manifest.plugins.first {
             return [
                 path, "", "\(plugin.id)  plain function, a scorer", "  \(plugin.description)",
-                "  returns \(function.returns); arguments: \(function.args.joined(separator: ", "))", "  no settings",
-            ]
+                "  returns \(function.returns); arguments: \(function.args.joined(separator: ", "))",
+            ] + settings(plugin)
         }
         var lines = [
             path,
             "  needs plugin ABI \(manifest.abi.major).\(manifest.abi.minorMin) or newer; "
                 + (fromManifest ? "from its manifest, nothing was run" : "it has no manifest; its code was run"),
         ]
+        if let requires = manifest.requires, !requires.isEmpty {
+            lines.append("  needs a processor of \(requires.joined(separator: ", "))")
+        }
+        if let sanitizer = manifest.sanitizer { lines.append("  built with -fsanitize=\(sanitizer)") }
         for plugin in manifest.plugins {
             lines += [
                 "", "\(plugin.id) \(plugin.version)  \(plugin.kind), \(plugin.license)", "  \(plugin.description)",
@@ -104,19 +111,26 @@ struct PluginInspectCommand: ParsableCommand {
             ]
             let words = (plugin.flags ?? []).compactMap { flagWords[$0] }
             if !words.isEmpty { lines.append("  " + words.joined(separator: "; ")) }
-            let parameters = plugin.parameters ?? []
-            lines.append(parameters.isEmpty ? "  no settings" : "  settings (\(plugin.id),KEY=VALUE,…):")
-            let width = parameters.map(\.key.count).max() ?? 0
-            for parameter in parameters {
-                let key = parameter.key + String(repeating: " ", count: width - parameter.key.count)
-                let unit = parameter.unit.map { " [\($0)]" } ?? ""
-                lines.append("    \(key)  \(parameter.description)\(unit)")
-                let legal = parameter.legalValues
-                let start = parameter.default.map { "default \($0)" } ?? "required"
-                lines.append("    \(String(repeating: " ", count: width))  \(start); \(legal)")
-            }
+            lines += settings(plugin)
         }
         return lines
+    }
+
+    /// The settings of a plugin, in words.
+    private static func settings(_ plugin: PluginManifest.Plugin) -> [String] {
+        let parameters = plugin.parameters ?? []
+        guard !parameters.isEmpty else { return ["  no settings"] }
+        let width = parameters.map(\.key.count).max() ?? 0
+        return ["  settings (\(plugin.id),KEY=VALUE,…):"]
+            + parameters.flatMap { parameter in
+                let key = parameter.key + String(repeating: " ", count: width - parameter.key.count)
+                let unit = parameter.unit.map { " [\($0)]" } ?? ""
+                let start = parameter.default.map { "default \($0)" } ?? "required"
+                return [
+                    "    \(key)  \(parameter.description)\(unit)",
+                    "    \(String(repeating: " ", count: width))  \(start); \(parameter.legalValues)",
+                ]
+            }
     }
 
     private static let flagWords = [
@@ -124,6 +138,9 @@ struct PluginInspectCommand: ParsableCommand {
         "needs-gradient": "reads the gradient",
         "needs-evaluation": "asks for losses or gradients of other reconstructions",
         "merge-exact": "shards merge without any difference",
+        "needs-encoder": "reads the SAE's encoder and thresholds",
+        "needs-target-probabilities": "reads the model's own probabilities of next tokens",
+        "sequential": "looks at all sequences in order, from one state",
         "scale-invariant": "does not depend on the scale of activations against decoder rows",
     ]
 }

@@ -146,7 +146,7 @@ struct ScoreCommand: ParsableCommand {
                 ? .aggregate(how, aggregation.scope, isSigned: aggregation.signed)
                 : .total(outputs.first?.name ?? plugin.name)
         }
-        try result.write(to: out, about: try metadata(key, plugin, how, leftOut: run.leftOut))
+        try result.write(to: out, about: try metadata(run.key, plugin, how, leftOut: run.leftOut))
         let own = result.outputs.first?.output
         let title = plugin.scoresTokens ? "\(how)" : own.map { "\($0.name) [\($0.unit)]" } ?? ""
         try report(result, title: title, leftOut: run.leftOut, loaded.scale)
@@ -165,9 +165,10 @@ struct ScoreCommand: ParsableCommand {
     private func score(
         _ run: ScoringRun, _ plugin: any AttributionScorer & LoadedPlugin, keeping checkpoint: ScoringRun.Checkpoint?
     ) throws {
-        let vet = PluginBuilds([plugin]).requireThose(of:)
-        if !merge.isEmpty { try run.merge(merge, vet: vet) }
-        if let checkpoint { try run.resume(checkpoint, vet: vet) }
+        let kept = KeptStates(plugin, run.key)
+        if !merge.isEmpty { try run.merge(merge, vet: kept.vet) }
+        if let checkpoint { try run.resume(checkpoint, vet: kept.vet) }
+        run.key = kept.keyWithOthers
         Terminal.shared.begin("score", total: run.remainingTokens, unit: "tokens")
         defer { Terminal.shared.end() }
         try run.run(keeping: checkpoint, watch: Terminal.watch) { sequences, error in
@@ -229,7 +230,8 @@ struct ScoreCommand: ParsableCommand {
                     + "--merge out")
         }
         var key = try input.key(loaded)
-        key["scorer"] = plugin.identity + (plugin.accumulation.map { " state \($0.stateVersion)" } ?? "")
+        key["scorer"] = plugin.setting + (plugin.accumulation.map { " state \($0.stateVersion)" } ?? "")
+        key["scorer.version"] = plugin.version
         for (file, sha256) in PluginBuilds([plugin]).entries { key[file] = sha256 }
         key["budget"] = limit.map(String.init) ?? "none"
         return key

@@ -134,9 +134,12 @@ struct ScoringInput: ParsableArguments {
 
 extension LoadedPlugin {
     /// What its numbers depend on.
-    var identity: String {
-        "\(name) \(version) " + parameters.map { "\($0.key)=\($0.value)" }.joined(separator: ",")
-    }
+    var identity: String { "\(name) \(version) \(settingList)" }
+
+    /// The same but for which build it is.
+    var setting: String { "\(name) \(settingList)" }
+
+    private var settingList: String { parameters.map { "\($0.key)=\($0.value)" }.joined(separator: ",") }
 }
 
 /// Whether a model path brings a tokenizer along.

@@ -43,35 +43,73 @@ struct PluginBuildTests {
 
     // MARK: Another build
 
-    @Test func `what another build of a plugin counted is not gone on from`() throws {
+    /// Frequencies by a build with a mark of its own, which calls itself `version` and goes on from states of those that
+    /// `accepts` is true of; of all, without a word of its own, for nil.
+    private func compileFrequency(
+        _ mark: String = "first", version: String = "1.0.0", accepts: String? = nil, stateVersion: Int = 1
+    ) throws {
+        var changes = [
+            "#include <string.h>": "#include <string.h>\n__attribute__((used)) static int mark_\(mark);",
+            "\"1.0.0\"": "\"\(version)\"", "sizeof scorer, 1,": "sizeof scorer, \(stateVersion),",
+        ]
+        if let accepts {
+            changes["static const char *const extensions[] = {DMSAE_SCORER_ACCUMULATE};"] =
+                "static int32_t accepts(dmsae_instance *self, const char *v) { return \(accepts); }\n"
+                + "static const dmsae_state states = {sizeof states, 0, accepts};\n"
+                + "static const char *const extensions[] = {DMSAE_SCORER_ACCUMULATE, DMSAE_STATE};"
+            changes["    extensions, 1, 0,"] = "    extensions, 2, 0,"
+            changes["    return strcmp(id, DMSAE_SCORER_ACCUMULATE)"] =
+                "    if (strcmp(id, DMSAE_STATE) == 0) return &states;\n    return strcmp(id, DMSAE_SCORER_ACCUMULATE)"
+        }
+        try compile("ActivationFrequency", changes)
+    }
+
+    @Test func `what another build of a plugin counted is gone on from with a warning, unless the state is another`()
+        throws
+    {
         let checkpoint = folder.file("state")
-        try compile("ActivationFrequency")
+        try compileFrequency()
         let old = try SHA256.hexadecimal(ofFile: plugin)
         try succeed(score("--scorer", plugin, "--checkpoint", checkpoint))
-        let scores = try SafetensorsFile(path: folder.file("scores"))
+        var scores = try SafetensorsFile(path: folder.file("scores"))
+        let expected = try scores.doubles("scores")
         #expect(scores.metadata["scorer.sha256"] == old && scores.metadata["plugin.so.sha256"] == old)
-        try succeed(score("--scorer", plugin, "--checkpoint", checkpoint))
-        // The same version, other code.
-        try compile(
-            "ActivationFrequency",
-            ["#include <string.h>": "#include <string.h>\n__attribute__((used)) static int other;"])
-        let now = try SHA256.hexadecimal(ofFile: plugin)
+        #expect(scores.metadata["scorer.other_builds"] == nil)
+        // A slip was mended: another version, other bytes, the same counts.
+        try compileFrequency("second", version: "1.0.1")
         for how in [["--checkpoint", checkpoint], ["--merge", checkpoint]] {
-            try fail(
-                score("--scorer", plugin) + how,
-                saying:
-                    "\(checkpoint) was made by another build of plugin.so (sha256 \(old)), this one is \(now); go on with "
-                    + "what it was made with, name another file or folder, or delete it")
+            let words = try run(builtProgram, score("--scorer", plugin) + how)
+            #expect(
+                words.errors.contains(
+                    "\(checkpoint) was made by another build of frequency (1.0.0); this one is 1.0.1, with the same state "
+                        + "version, and goes on from it"), "\(words.errors)")
+            scores = try SafetensorsFile(path: folder.file("scores"))
+            #expect(try scores.doubles("scores") == expected)
+            #expect(scores.metadata["scorer.other_builds"] == "1.0.0 (plugin.so.sha256 \(old))")
         }
-        // From before builds were kept.
-        let state = try SafetensorsFile(path: checkpoint)
-        let key = try #require(state.metadata["key"])
-        var writer = SafetensorsWriter(metadata: ["key": key.replacing(#""plugin.so.sha256":"\#(old)","#, with: "")])
-        for name in state.tensors.keys { writer.add(name, integers: try state.integers(name)) }
-        try writer.write(to: folder.file("older"))
+        try compileFrequency("third", version: "2.0.0", stateVersion: 2)
         try fail(
-            score("--scorer", plugin, "--checkpoint", folder.file("older")),
-            saying: "older was made by a dmsae that did not keep which build of plugin.so it ran, this one is \(now);")
+            score("--scorer", plugin, "--checkpoint", checkpoint),
+            saying: "scorer frequency  state 1 there, frequency  state 2 here")
+    }
+
+    @Test(arguments: [[], ["--in-process"]]) func `a plugin says which of its other builds it goes on from`(
+        more: [String]
+    ) throws {
+        let checkpoint = folder.file("state")
+        try compileFrequency()
+        let old = try SHA256.hexadecimal(ofFile: plugin)
+        try succeed(score("--scorer", plugin, "--checkpoint", checkpoint) + more)
+        try compileFrequency("second", version: "1.1.0", accepts: "v[2] == '0'")
+        let words = try run(builtProgram, score("--scorer", plugin, "--merge", checkpoint) + more)
+        #expect(words.status == 0 && !words.errors.contains("another build"), "\(words.errors)")
+        try compileFrequency("third", version: "1.2.0", accepts: "v[2] == '1'")
+        let now = try SHA256.hexadecimal(ofFile: plugin)
+        try fail(
+            score("--scorer", plugin, "--merge", checkpoint) + more,
+            saying:
+                "\(checkpoint) was made by another build of frequency 1.2.0 (sha256 \(old)), this one is \(now); go on with "
+                + "what it was made with, name another file or folder, or delete it")
     }
 
     @Test func `a comparison does not take up another build's scores`() throws {
@@ -98,6 +136,36 @@ struct PluginBuildTests {
                 + ["--sparsity", plugin, "--out", folder.file("trained"), "--quiet"])
         let configuration = String(decoding: contents(of: folder.file("trained/cfg.json")), as: UTF8.self)
         #expect(configuration.contains(try SHA256.hexadecimal(ofFile: plugin)))
+    }
+
+    // MARK: Shapes
+
+    @Test func `outputs of pairs of latents and of tokens are written as such`() throws {
+        try compile(
+            "ActivationFrequency",
+            [
+                "    (void)self;\n    return 2;": "    (void)self;\n    return 4;",
+                "    return index == 0 ?": """
+                    static const dmsae_output pairs = {
+                        sizeof pairs, DMSAE_OUTPUT_LATENT_PAIR, "pairs", "1", "Of two", 0, -1, -1};
+                    static const dmsae_output tokens = {
+                        sizeof tokens, DMSAE_OUTPUT_LATENT_TOKEN, "tokens", "1", "Of a token", 0, -1, -1};
+                    return index == 2 ? &pairs : index == 3 ? &tokens : index == 0 ?
+                """,
+                "    for (int64_t j = 0; j < plan->latent_count; j++) {\n        /*": """
+                    for (int64_t i = 0; i < plan->latent_count * plan->latent_count; i++) outputs[2][i] = (double)i;
+                    for (int64_t i = 0; i < plan->latent_count * plan->token_count; i++) outputs[3][i] = (double)-i;
+                    for (int64_t j = 0; j < plan->latent_count; j++) { /*
+                """,
+            ])
+        let m = 8
+        for more in [[], ["--in-process"]] {
+            try succeed(score("--scorer", plugin) + more)
+            let scores = try SafetensorsFile(path: folder.file("scores"))
+            #expect(scores.tensors["pairs"]?.shape == [m, m] && scores.tensors["tokens"]?.shape == [m, 96])
+            #expect(try scores.doubles("pairs") == (0..<m * m).map(Double.init))
+            #expect(try scores.doubles("tokens") == (0..<m * 96).map { -Double($0) })
+        }
     }
 
     // MARK: Sizes

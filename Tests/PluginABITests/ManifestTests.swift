@@ -63,6 +63,54 @@ struct ManifestTests {
         #expect(message { _ = try PluginManifest(path: path) }.contains(part))
     }
 
+    /// A plugin whose loading ends the process, with a manifest that says more.
+    private func demanding(_ more: String) throws -> String {
+        try build(
+            """
+            #include "dmsae/dmsae.h"
+            #include <stdlib.h>
+            __attribute__((constructor)) static void loaded(void) { abort(); }
+            const dmsae_entry *dmsae_plugin_entry(const dmsae_host_info *host) { return 0; }
+            DMSAE_MANIFEST({"manifest": 1, "abi": {"major": 0, "minor_min": 0}, \(more), "plugins": []});
+            """)
+    }
+
+    @Test(arguments: [
+        (
+            #""requires": ["x86-64", "x86-64-v9"]"#,
+            "FILE needs 'x86-64-v9', as its manifest says, of which this dmsae cannot tell whether it is here; update "
+                + "dmsae, or correct the manifest (x86-64-v2, x86-64-v3, x86-64-v4)"
+        ),
+        (
+            #""sanitizer": "address""#,
+            "FILE was built with -fsanitize=address, whose runtime must be in the process first; run dmsae with "
+                + "LD_PRELOAD=$(cc -print-file-name=libasan.so) and --plugin-memory 0, or build it without"
+        ),
+        (
+            #""sanitizer": "memory""#,
+            "FILE was built with the sanitizer 'memory', as its manifest says, which this dmsae does not know; "
+                + "build it without, or correct the manifest (address, thread, undefined)"
+        ),
+    ])
+    func `a file that this process cannot run is refused before it is loaded`(more: String, expected: String) throws {
+        let path = try demanding(more)
+        #expect(message { _ = try PluginLibrary(path: path) }.replacing(path, with: "FILE") == expected)
+    }
+
+    @Test func `a processor that lacks a level is told from one that has it`() throws {
+        var manifest = try #require(try PluginManifest(path: try demanding(#""requires": ["x86-64-v2", "x86-64-v3"]"#)))
+        #expect(manifest.requires == ["x86-64-v2", "x86-64-v3"])
+        #expect(
+            message { try manifest.requireMachine(path: "FILE", level: .baseline) }
+                == "FILE needs a processor of x86-64-v3, as its manifest says, and this one is x86-64; get a build of the "
+                + "plugin for x86-64, or run it elsewhere")
+        #expect(message { try manifest.requireMachine(path: "FILE", level: .v3) } == "nothing failed")
+        manifest.requires = ["x86-64-v4"]
+        #expect(
+            message { try manifest.requireMachine(path: "FILE", level: .v3) }.contains("and this one is x86-64-v3"))
+        #expect(message { try manifest.requireMachine(path: "FILE", level: .v4) } == "nothing failed")
+    }
+
     @Test func `every difference is named`() throws {
         let path = shippedPlugin("random")
         let code = PluginManifest(describing: try PluginLibrary(path: path))

@@ -117,9 +117,13 @@ struct PluginFileFaultTests {
                 + "visibility (see entry.h), or, if it holds a plain function, say in YAML how to call it"
         ),
         (
-            "REFUSES",
+            "REFUSES=\"\"",
             "dmsae_plugin_entry of FILE returned null: the plugin will not work with this host; "
                 + "look for another version of the plugin"
+        ),
+        (
+            "REFUSES=\"it needs dmsae.head/9\"",
+            "FILE will not work with this host: it needs dmsae.head/9"
         ),
         (
             "MAGIC=0x1234ull",
@@ -127,7 +131,7 @@ struct PluginFileFaultTests {
                 + "rebuild the plugin with dmsae's headers"
         ),
         ("MAJOR=1", "FILE was built for plugin ABI 1, this dmsae has 0; update dmsae"),
-        ("MINOR=99", "FILE needs plugin ABI 0.99 or newer, this dmsae has 0.2; update dmsae"),
+        ("MINOR=99", "FILE needs plugin ABI 0.99 or newer, this dmsae has 0.3; update dmsae"),
         (
             "ENTRY_SIZE=55",
             "dmsae_entry of FILE says that it has 55 bytes, and at least 56 are wanted; "

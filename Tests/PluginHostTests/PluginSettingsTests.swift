@@ -82,6 +82,29 @@ struct PluginSettingsTests {
         #expect(text.contains(part), "\(text)")
     }
 
+    private let lists = """
+        static const char *const modes[] = {"fast", "slow"};
+        static const dmsae_parameter_spec
+            a = {sizeof a, DMSAE_PARAMETER_INTEGER, "layers", "Which", "3;007", NULL, 1, 10, NULL, 0, 0, DMSAE_PARAMETER_LIST},
+            b = {sizeof b, DMSAE_PARAMETER_CHOICE, "modes", "How", "slow", NULL, 0, 0, modes, 2, 0, DMSAE_PARAMETER_LIST};
+        static const dmsae_parameter_spec *const list[] = {&a, &b};
+        """
+
+    @Test func `a list has each element in its canonical form`() throws {
+        let path = try settings(lists)
+        #expect(passed(path, "").contains("layers=3;7;modes=slow;"))
+        #expect(passed(path, ",layers=10,modes=fast;slow;fast").contains("layers=10;modes=fast;slow;fast;"))
+    }
+
+    @Test(arguments: [
+        (",layers=1;11", "one or more of: a whole number from 1 to 10, with ';' between them"),
+        (",layers=1;;2", "one or more of"), (",layers=", "one or more of"), (",modes=fast;quick", "fast, slow"),
+    ])
+    func `an element that does not fit never reaches create`(parameters: String, part: String) throws {
+        let text = passed(try settings(lists), parameters)
+        #expect(text.contains(part), "\(text)")
+    }
+
     @Test func `a required setting is demanded`() throws {
         let path = try settings(
             """

@@ -116,6 +116,23 @@ struct BrokenPluginTests {
 
     @Test(
         arguments: [
+            ("", nil), ("more", "outputs"), ("refuses-own", "states"), ("flipped", "sign"),
+        ] as [(String, String?)])
+    func `a scorer that looks twice keeps every promise, or fails its check`(fault: String, check: String?) throws {
+        let found = try failed(
+            "totals.c",
+            ["-DLATER", "-DFLAGS=DMSAE_PLUGIN_NEEDS_GRADIENT|DMSAE_PLUGIN_DETERMINISTIC|DMSAE_PLUGIN_SEQUENTIAL"],
+            fault: fault)
+        #expect(found.map(\.check) == (check.map { [$0] } ?? []), "\(found)")
+    }
+
+    @Test func `an entry that gives a reason for what it does not refuse fails`() throws {
+        let found = try failed("broken_scorer.c", ["-DTALKS"], only: ["tables"])
+        #expect(found.first?.reason?.contains("DMSAE-ENTRY-08") == true, "\(found)")
+    }
+
+    @Test(
+        arguments: [
             ("", nil), ("nan", "calibration"), ("unwritten", "calibration"), ("no-k", "calibration"),
             ("strange-form", "calibration"), ("form-fails", "calibration"), ("zero", "calibration"),
             ("forgets", "calibration"), ("elsewhere", "calibration"),

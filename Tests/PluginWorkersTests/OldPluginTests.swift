@@ -1,3 +1,4 @@
+import Attribution
 import PluginABI
 import PluginHost
 import PluginTestSupport
@@ -32,6 +33,24 @@ import Testing
                 let largest = entries.max { batch.codes.values[$0] < batch.codes.values[$1] }
                 #expect(entries.filter { marks[$0] == 1 } == [largest].compactMap { $0 })
             }
+        }
+
+        /// Built with the headers of 0.1 and 0.2 from the plugins that were shipped: `frequency` of 0.1 counts, `ablation` of 0.2
+        /// asks for losses and means.
+        @Test(arguments: [("0.1", "frequency", ""), ("0.2", "ablation", ",draws=2,baseline=mean")], [false, true])
+        func `those of later headers give what the shipped ones give`(
+            old: (version: String, name: String, settings: String), isIsolated: Bool
+        ) throws {
+            let isolation = isIsolated ? isolation() : nil
+            let path = packageRoot + "/Tests/PluginABITests/Versions/\(old.version)/\(old.name)-x86_64.so"
+            let there = try PluginCatalog(executableFolder: "/nowhere").scorer(
+                path + old.settings, services: services.value, isolation: isolation)
+            let here = try PluginCatalog().scorer(old.name + old.settings, services: services.value)
+            let (found, expected) = (
+                try GoldenSplice().outputs(there, prefix: 8), try GoldenSplice().outputs(here, prefix: 8)
+            )
+            #expect(found.mapValues { $0.map(\.bitPattern) } == expected.mapValues { $0.map(\.bitPattern) })
+            #expect(expected.values.contains { $0.contains { $0 > 0 } })
         }
 
         @Test func `its settings are its own to refuse, since it describes none`() throws {

@@ -92,6 +92,44 @@ struct PlainFunctionTests {
         #expect(try scorer(path).scores(batch) == expected(batch))
     }
 
+    private let settingSource = """
+        #include <stdint.h>
+        int32_t score(int64_t entries, const float *f, double alpha, const int64_t *steps, float *scores) {
+            for (int64_t e = 0; e < entries; e++) scores[e] = (float)(alpha * f[e] + (double)*steps);
+            return 0;
+        }
+        """
+    private let settingArgs = #""entries:i64", "activations:f32*", "alpha:f64", "steps:i64*", "scores:f32*""#
+
+    @Test(arguments: [true, false]) func `settings reach a function, by value and by reference`(isIsolated: Bool) throws
+    {
+        let path = try function(settingSource, yaml(settingArgs) + "parameters: {alpha: 0.5, steps: 3}\n")
+        let batch = randomBatch(tokens: 20, latents: 30, dimensions: 4, perToken: 5)
+        let f = (0..<batch.codes.count).map { Double(batch.codes.values[$0]) }
+        for (settings, alpha, steps) in [("", 0.5, 3.0), (",alpha=-2", -2, 3), (",steps=7,alpha=1e-1", 0.1, 7)] {
+            let scorer = try scorer(path + settings, isIsolated: isIsolated)
+            #expect(try scorer.scores(batch) == f.map { Float(alpha * $0 + steps) })
+            #expect(scorer.parameters.map(\.key) == ["alpha", "steps"])
+        }
+        #expect(message { _ = try scorer(path + ",steps=1.5", isIsolated: isIsolated) }.contains("a whole number"))
+        #expect(message { _ = try scorer(path + ",alhpa=1", isIsolated: isIsolated) }.contains("did you mean 'alpha'"))
+    }
+
+    @Test(arguments: [
+        ("{alpha: 0.5}", "argument 'steps:i64*': there is no 'steps'"),
+        ("{alpha: x, steps: 3}", "the default of parameter 'alpha' is 'x', which is not a number"),
+        ("{alpha: 0.5, steps: 3.5}", "the default of parameter 'steps' is '3.5', which is not a whole number"),
+        ("{alpha: 0.5, steps: 3, tau: 1}", "parameter 'tau' must be among the args"),
+        ("{alpha: 0.5, steps: 3, scores: 1}", "parameter 'scores' must be among the args, of one type, and not one of"),
+        ("[alpha]", "parameters is a list; write parameters: {alpha: 0.5}"),
+    ])
+    func `settings that are described wrongly`(parameters: String, part: String) throws {
+        let text = message {
+            _ = try scorer(try function(settingSource, yaml(settingArgs) + "parameters: \(parameters)\n"))
+        }
+        #expect(text.contains(part), "\(text)")
+    }
+
     @Test func `every quantity arrives`() throws {
         let source = """
             #include <stdint.h>

@@ -83,7 +83,8 @@ public final class ComparisonPass {
     /// - Throws: what the model throws, and what a scorer throws if `isFatal` says so; anything else ends that scorer.
     public func run(_ sample: SpliceSample, isFatal: (any Error) -> Bool) throws -> ComparisonPart {
         let start = clock()
-        let shared = try spliced.run(sample)
+        let needs = scorers.reduce(into: BatchNeeds()) { $0.formUnion($1.failure == nil ? $1.scorer.needs : []) }
+        let shared = try spliced.run(sample, needs: needs)
         sharedSeconds += clock() - start
         let first = sequencesSeen, count = sample.tokens.sequenceCount
         var part = ComparisonPart(sequences: first..<first + count)

@@ -23,6 +23,9 @@ public enum ProcessorLevel: Int, Sendable, Comparable, CaseIterable {
     /// Levels compare by what they need.
     public static func < (a: Self, b: Self) -> Bool { a.rawValue < b.rawValue }
 
+    /// Whether this processor has x86-64-v2 (SSE4.2), for which there are no kernels of its own.
+    public static let hasSecond = dmsae_processor_has_second_level() != 0
+
     /// What this processor offers.
     public static let available = ProcessorLevel(rawValue: Int(dmsae_processor_level())) ?? .baseline
 

@@ -45,10 +45,13 @@ public struct ParameterSpec: Equatable, Sendable {
     public var isCosmetic = false
     /// Whether it is for the long help only.
     public var isAdvanced = false
+    /// Whether its value is a list, with ';' between its elements.
+    public var isList = false
 
-    init(
+    /// A setting of that description.
+    package init(
         key: String, kind: Kind, description: String, defaultValue: String?, minimum: Double = -.infinity,
-        maximum: Double = .infinity, choices: [String] = []
+        maximum: Double = .infinity, choices: [String] = [], isList: Bool = false
     ) {
         self.key = key
         self.kind = kind
@@ -57,10 +60,15 @@ public struct ParameterSpec: Equatable, Sendable {
         self.minimum = minimum
         self.maximum = maximum
         self.choices = choices
+        self.isList = isList
     }
 
     /// Its legal values, in words.
     public var legalValues: String {
+        isList ? "one or more of: \(legalElements), with ';' between them" : legalElements
+    }
+
+    private var legalElements: String {
         switch kind {
         case .bool: return "true or false"
         case .choice: return printable(choices.joined(separator: ", "))
@@ -82,6 +90,12 @@ public struct ParameterSpec: Equatable, Sendable {
 
     /// `text` in the one form in which it is passed on and recorded, or nil if it is not a legal value.
     public func canonical(_ text: String) -> String? {
+        guard isList else { return canonicalElement(text) }
+        let elements = text.split(separator: ";", omittingEmptySubsequences: false).map { canonicalElement(String($0)) }
+        return elements.contains(nil) ? nil : elements.compactMap { $0 }.joined(separator: ";")
+    }
+
+    private func canonicalElement(_ text: String) -> String? {
         switch kind {
         case .bool: return text == "true" || text == "false" ? text : nil
         case .choice: return choices.contains(text) ? text : nil
@@ -132,6 +146,7 @@ extension ParameterSpec {
         guard c.flags >> 32 == 0 else { throw wrong("it has flags that this dmsae must understand and does not") }
         isCosmetic = c.flags & DMSAE_PARAMETER_COSMETIC != 0
         isAdvanced = c.flags & DMSAE_PARAMETER_ADVANCED != 0
+        isList = c.flags & DMSAE_PARAMETER_LIST != 0
         if kind == .integer || kind == .number {
             guard c.minimum <= c.maximum else { throw wrong("its range is \(c.minimum) to \(c.maximum)") }
             (minimum, maximum) = (c.minimum, c.maximum)
@@ -156,6 +171,17 @@ extension PluginDescriptor {
     /// - Throws: `PluginReferenceError.unknownParameter`, `.badParameter`, `.missingParameter`.
     package func settings(_ given: [PluginReference.Parameter], path: String) throws -> [PluginReference.Parameter] {
         guard let specs = parameters else { return given }
+        return try ParameterSpec.settings(specs, given, plugin: id, path: path)
+    }
+}
+
+extension ParameterSpec {
+    /// Every described setting in its order, canonical, defaults filled in.
+    ///
+    /// - Throws: `PluginReferenceError.unknownParameter`, `.badParameter`, `.missingParameter`.
+    package static func settings(
+        _ specs: [ParameterSpec], _ given: [PluginReference.Parameter], plugin id: String, path: String
+    ) throws -> [PluginReference.Parameter] {
         for parameter in given where !specs.contains(where: { $0.key == parameter.key }) {
             throw PluginReferenceError.unknownParameter(
                 plugin: id, path: path, key: parameter.key, known: specs.map(\.key))

@@ -1,3 +1,4 @@
+import Attribution
 import CDMSAE
 import TensorFiles
 
@@ -73,6 +74,15 @@ public struct PluginDescriptor: Equatable, Sendable {
     public var needsEvaluation: Bool { flags & DMSAE_PLUGIN_NEEDS_EVALUATION != 0 }
     /// Whether merged states do not depend on how the pass was cut.
     public var mergesExactly: Bool { flags & DMSAE_PLUGIN_MERGE_EXACT != 0 }
+    /// Whether a scorer gets all batches in order from one state.
+    public var isSequential: Bool { flags & DMSAE_PLUGIN_SEQUENTIAL != 0 }
+    /// What a scorer reads of a batch beside what every batch has.
+    public var batchNeeds: BatchNeeds {
+        var needs: BatchNeeds = []
+        if flags & DMSAE_PLUGIN_NEEDS_ENCODER != 0 { needs.insert(.encoder) }
+        if flags & DMSAE_PLUGIN_NEEDS_TARGET_PROBABILITIES != 0 { needs.insert(.targetProbabilities) }
+        return needs
+    }
     /// The flags that a host must understand: DMSAE-GROWTH-07. This version has none.
     package var unknownFlags: UInt64 { flags & 0xFFFF_FFFF_0000_0000 }
 }

@@ -31,21 +31,29 @@ public final class PluginLibrary: @unchecked Sendable {
 
     private static func entry(_ file: PluginFile) throws -> UnsafePointer<dmsae_entry> {
         let path = file.path
+        // One that cannot be read is told of by those who ask for it.
+        if let manifest = try? PluginManifest(notedIn: file) { try manifest.requireMachine(path: path) }
         guard let symbol = dlsym(try file.load(), "dmsae_plugin_entry") else {
             throw PluginABIError.noEntry(path: path, description: FunctionText.path(of: path))
         }
         let function = unsafeBitCast(
             symbol, to: (@convention(c) (UnsafePointer<dmsae_host_info>) -> UnsafePointer<dmsae_entry>?).self)
-        let entry = HostIdentity.name.withCString { name in
-            HostIdentity.version.withCString { version in
-                var info = dmsae_host_info(
-                    struct_size: UInt32(MemoryLayout<dmsae_host_info>.size), abi_major: DMSAE_ABI_MAJOR,
-                    abi_minor: DMSAE_ABI_MINOR, reserved: 0, name: name, version: version)
-                return runningForeignCode { function(&info) }
+        return try withUnsafeTemporaryAllocation(of: CChar.self, capacity: 1024) { text in
+            text.initialize(repeating: 0)
+            let entry = HostIdentity.name.withCString { name in
+                HostIdentity.version.withCString { version in
+                    var info = dmsae_host_info(
+                        struct_size: UInt32(MemoryLayout<dmsae_host_info>.size), abi_major: DMSAE_ABI_MAJOR,
+                        abi_minor: DMSAE_ABI_MINOR, reserved: 0, name: name, version: version, error: text.baseAddress,
+                        error_capacity: UInt64(text.count))
+                    return runningForeignCode { function(&info) }
+                }
             }
+            guard let entry else {
+                throw PluginABIError.entryRefused(path: path, text: ForeignText.answer(text))
+            }
+            return entry
         }
-        guard let entry else { throw PluginABIError.entryRefused(path: path) }
-        return entry
     }
 
     /// The first 24 bytes are the same in every version (DMSAE-ENTRY-04), so they are judged first.

@@ -35,7 +35,7 @@ public struct PluginManifest: Codable, Equatable, Sendable {
         public var maximum: Double?
         /// Nil unless the type is choice.
         public var choices: [String]?
-        /// Of "cosmetic" and "advanced".
+        /// Of "cosmetic", "advanced" and "list".
         public var flags: [String]?
     }
 
@@ -76,6 +76,10 @@ public struct PluginManifest: Codable, Equatable, Sendable {
     public var manifest: Int
     /// What the file needs.
     public var abi: ABI
+    /// What its code takes for granted of the processor; nil for nothing.
+    public var requires: [String]?
+    /// The sanitizer that it was built with; nil for none.
+    public var sanitizer: String?
     /// In the file's order.
     public var plugins: [Plugin]
     /// Not nil where the file holds a plain function, which the file beside it describes; `abi` then says nothing.
@@ -100,8 +104,10 @@ public struct PluginManifest: Codable, Equatable, Sendable {
         guard manifest == 1 else { throw bad("it is of version \(manifest), this dmsae reads 1") }
     }
 
-    /// That of a plain function, which has no tables of its own and no settings.
-    package init(of function: Function, symbol: String, version: Int, describedIn file: String) {
+    /// That of a plain function, which has no tables of its own.
+    package init(
+        of function: Function, symbol: String, version: Int, settings: [ParameterSpec], describedIn file: String
+    ) {
         manifest = 1
         abi = ABI(major: 0, minorMin: 0)
         self.function = Function(args: function.args.map(printable), returns: function.returns)
@@ -110,7 +116,8 @@ public struct PluginManifest: Codable, Equatable, Sendable {
             Plugin(
                 id: symbol, kind: "scorer", version: "\(version)", license: "",
                 description: "a plain function, called as \(printable(lastComponent(file))) says",
-                extensions: [DMSAE_SCORER_PER_TOKEN], flags: readsGradient ? ["needs-gradient"] : [], parameters: [])
+                extensions: [DMSAE_SCORER_PER_TOKEN], flags: readsGradient ? ["needs-gradient"] : [],
+                parameters: settings.map(Parameter.init))
         ]
     }
 
@@ -205,7 +212,7 @@ extension PluginManifest.Parameter {
         guard let kind = ParameterSpec.Kind(rawValue: type) else { return type }
         return ParameterSpec(
             key: key, kind: kind, description: description, defaultValue: `default`, minimum: minimum ?? -.infinity,
-            maximum: maximum ?? .infinity, choices: choices ?? []
+            maximum: maximum ?? .infinity, choices: choices ?? [], isList: flags?.contains("list") == true
         ).legalValues
     }
 
@@ -214,7 +221,8 @@ extension PluginManifest.Parameter {
             key: spec.key, type: spec.kind.rawValue, description: spec.description, default: spec.defaultValue,
             unit: spec.unit.isEmpty ? nil : spec.unit, minimum: spec.minimum.isFinite ? spec.minimum : nil,
             maximum: spec.maximum.isFinite ? spec.maximum : nil, choices: spec.choices.isEmpty ? nil : spec.choices,
-            flags: (spec.isCosmetic ? ["cosmetic"] : []) + (spec.isAdvanced ? ["advanced"] : []))
+            flags: (spec.isCosmetic ? ["cosmetic"] : []) + (spec.isAdvanced ? ["advanced"] : [])
+                + (spec.isList ? ["list"] : []))
     }
 
     /// With what is absent made empty.
@@ -234,6 +242,9 @@ extension PluginDescriptor {
             (DMSAE_PLUGIN_DETERMINISTIC, "deterministic"), (DMSAE_PLUGIN_REENTRANT, "reentrant"),
             (DMSAE_PLUGIN_NEEDS_GRADIENT, "needs-gradient"), (DMSAE_PLUGIN_NEEDS_EVALUATION, "needs-evaluation"),
             (DMSAE_PLUGIN_MERGE_EXACT, "merge-exact"), (DMSAE_PLUGIN_SCALE_INVARIANT, "scale-invariant"),
+            (DMSAE_PLUGIN_NEEDS_ENCODER, "needs-encoder"),
+            (DMSAE_PLUGIN_NEEDS_TARGET_PROBABILITIES, "needs-target-probabilities"),
+            (DMSAE_PLUGIN_SEQUENTIAL, "sequential"),
         ]
         return names.filter { flags & $0.0 != 0 }.map(\.1)
     }

@@ -6,8 +6,15 @@ import TensorFiles
 public enum PluginABIError: Error, Equatable, Codable, Sendable {
     /// No entry function, nor the file that would describe a plain function.
     case noEntry(path: String, description: String)
-    /// The entry function returned null.
-    case entryRefused(path: String)
+    /// The entry function returned null, and wrote this about it.
+    case entryRefused(path: String, text: String)
+    /// The file's code takes a processor that this machine does not have.
+    case processorLacks(path: String, requirement: String, has: String)
+    /// A requirement that this host cannot judge.
+    case unknownRequirement(path: String, requirement: String)
+    /// The file was built with a sanitizer whose runtime is not there, or that this host does not know.
+    case sanitizerMissing(path: String, sanitizer: String)
+    case unknownSanitizer(path: String, sanitizer: String)
     /// What the entry function returned is not an entry.
     case badMagic(path: String, found: UInt64)
     /// Built for another major version of the ABI.
@@ -26,6 +33,8 @@ public enum PluginABIError: Error, Equatable, Codable, Sendable {
     case missingTable(plugin: String, path: String, id: String)
     /// A description of a scorer's output that breaks a rule.
     case badOutput(plugin: String, path: String, index: Int, reason: String)
+    /// Several passes without the flag that says so, or without totals.
+    case notSequential(plugin: String, path: String)
     /// A description of a learnable tensor that breaks a rule.
     case badLearnable(plugin: String, path: String, index: Int, reason: String)
     /// A scope that this host does not know.
@@ -47,9 +56,24 @@ extension PluginABIError: CustomStringConvertible {
         case .noEntry(let path, let description):
             "\(path) is no dmsae plugin: it does not export dmsae_plugin_entry; define that function with default "
                 + "visibility (see entry.h), or, if it holds a plain function, say in \(description) how to call it"
-        case .entryRefused(let path):
-            "dmsae_plugin_entry of \(path) returned null: the plugin will not work with this host; "
-                + "look for another version of the plugin"
+        case .entryRefused(let path, let text):
+            text.isEmpty
+                ? "dmsae_plugin_entry of \(path) returned null: the plugin will not work with this host; "
+                    + "look for another version of the plugin"
+                : "\(path) will not work with this host: \(text)"
+        case .processorLacks(let path, let requirement, let has):
+            "\(path) needs a processor of \(requirement), as its manifest says, and this one is \(has); get a build of the "
+                + "plugin for \(has), or run it elsewhere"
+        case .unknownRequirement(let path, let requirement):
+            "\(path) needs '\(requirement)', as its manifest says, of which this dmsae cannot tell whether it is here; update "
+                + "dmsae, or correct the manifest (x86-64-v2, x86-64-v3, x86-64-v4)"
+        case .sanitizerMissing(let path, let sanitizer):
+            "\(path) was built with -fsanitize=\(sanitizer), whose runtime must be in the process first; run dmsae with "
+                + "LD_PRELOAD=$(cc -print-file-name=lib\(sanitizer == "thread" ? "t" : "a")san.so) and --plugin-memory 0, or "
+                + "build it without"
+        case .unknownSanitizer(let path, let sanitizer):
+            "\(path) was built with the sanitizer '\(sanitizer)', as its manifest says, which this dmsae does not know; "
+                + "build it without, or correct the manifest (address, thread, undefined)"
         case .badMagic(let path, let found):
             "dmsae_plugin_entry of \(path) returned no entry: it begins with \(hexadecimal(found)) and not DMSAE_MAGIC; "
                 + "rebuild the plugin with dmsae's headers"
@@ -73,6 +97,9 @@ extension PluginABIError: CustomStringConvertible {
                 + "get_extension return it"
         case .badOutput(let plugin, let path, let index, let reason):
             "the description of output \(index) of scorer '\(plugin)' is wrong: \(reason); correct \(path) (see scorer.h)"
+        case .notSequential(let plugin, let path):
+            "scorer '\(plugin)' has the table dmsae.scorer.passes/1, which goes with dmsae.scorer.accumulate/1 and "
+                + "DMSAE_PLUGIN_SEQUENTIAL (DMSAE-SCORER-15); correct \(path)"
         case .badLearnable(let plugin, let path, let index, let reason):
             "learnable tensor \(index) of rule '\(plugin)' is wrong: \(reason); correct \(path) (see sparsity_rule.h)"
         case .unknownScope(let plugin, let path, let scope):

@@ -7,10 +7,15 @@ struct BorrowedViews: ~Copyable {
     private let extents: UnsafeMutablePointer<Int64>
     private let capacity: Int
     private var used = 0
+    private let flags: UInt64
 
-    /// Room for `capacity` tensors.
-    init(capacity: Int) {
+    /// DMSAE_TENSOR_CONTIGUOUS as plugins have it that demand a host of 0.3, and its older place, DLPack's IS_COPIED.
+    private static let contiguous: UInt64 = 0x100, olderContiguous: UInt64 = 0x2
+
+    /// Room for `capacity` tensors, for a plugin that demands a host of `minor` (DMSAE-TENSOR-03).
+    init(capacity: Int, minor: UInt32) {
         self.capacity = capacity
+        flags = DMSAE_TENSOR_READ_ONLY | Self.contiguous | (minor >= 3 ? 0 : Self.olderContiguous)
         tensors = .allocate(capacity: capacity)
         extents = .allocate(capacity: 4 * capacity)
     }
@@ -26,10 +31,11 @@ struct BorrowedViews: ~Copyable {
         return add(matrix, shape: [rows, matrix.columns], strides: [matrix.columns, 1])
     }
 
-    /// A matrix of one row as a vector, [columns].
-    mutating func vector(_ matrix: Matrix) -> UnsafePointer<dmsae_tensor> {
-        precondition(matrix.rows == 1, "a vector of \(matrix.rows) rows")
-        return add(matrix, shape: [matrix.columns], strides: [1])
+    /// A matrix of one row as a vector of its first `count` numbers, all of them unless told otherwise.
+    mutating func vector(_ matrix: Matrix, count: Int? = nil) -> UnsafePointer<dmsae_tensor> {
+        let count = count ?? matrix.columns
+        precondition(matrix.rows == 1 && count <= matrix.columns, "a vector of \(matrix.rows) rows")
+        return add(matrix, shape: [count], strides: [1])
     }
 
     private mutating func add(_ matrix: Matrix, shape: [Int], strides: [Int]) -> UnsafePointer<dmsae_tensor> {
@@ -42,7 +48,7 @@ struct BorrowedViews: ~Copyable {
                 data: UnsafeMutableRawPointer(matrix.elements), device: dmsae_device(type: DMSAE_DEVICE_CPU, id: 0),
                 ndim: Int32(shape.count), dtype: dmsae_dtype(code: UInt8(DMSAE_DTYPE_FLOAT), bits: 32, lanes: 1),
                 shape: shapeMemory, strides: stridesMemory, byte_offset: 0,
-                flags: DMSAE_TENSOR_READ_ONLY | DMSAE_TENSOR_CONTIGUOUS, sync: nil, reserved: (0, 0, 0)))
+                flags: flags, sync: nil, reserved: (0, 0, 0)))
         used += 1
         return UnsafePointer(tensors + used - 1)
     }

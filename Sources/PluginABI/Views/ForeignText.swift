@@ -1,9 +1,17 @@
 import Glibc
+import TensorFiles
 
 /// Texts in a plugin's memory.
 package enum ForeignText {
     /// The most bytes of one: a line for people.
     package static let limit = 4096
+
+    /// What a plugin wrote into a buffer of ours, fit for a terminal. One that forgot the ending zero byte costs the last
+    /// character, not a read past the buffer; bytes that are not UTF-8 are shown as such and not dropped.
+    package static func answer(_ buffer: UnsafeMutableBufferPointer<CChar>) -> String {
+        let bytes = buffer.dropLast().prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+        return printable(String(decoding: bytes, as: UTF8.self))
+    }
 
     /// A copy; `bad` makes the error of what it is instead of a text.
     package static func read(_ pointer: UnsafePointer<CChar>, _ bad: (String) -> PluginABIError) throws -> String {

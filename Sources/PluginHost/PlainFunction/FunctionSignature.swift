@@ -7,16 +7,24 @@ import Yams
 ///
 ///     version: 1
 ///     symbol: score
-///     args: ["entries:i64", "activations:f32*", "scores:f32*"]
+///     args: ["entries:i64", "activations:f32*", "alpha:f64", "scores:f32*"]
 ///     returns: i32
+///     parameters: {alpha: 0.5}
 ///
 /// An argument is NAME:TYPE. Scalars are passed by value (`i64`, `i32`) or, as Fortran has them, by reference (`i64*`,
-/// `i32*`); arrays have one type each. `returns` is "void" or "i32", where anything but 0 is an error.
+/// `i32*`); arrays have one type each. A setting, with its default in `parameters`, is an `f64` or `i64`, by value or by reference. `returns` is "void" or "i32", where anything but 0 is an error.
 package struct FunctionSignature: Equatable {
     var version: Int
     package var symbol: String
     var args: [String]
     var returns: String
+    /// Settings that the user may give, each with its default.
+    var parameters: [Parameter] = []
+
+    struct Parameter: Equatable {
+        let name: String
+        let defaultValue: String
+    }
 
     /// N, m, d, the number of entries and S; an array's element type.
     static let scalars: Set<String> = ["tokens", "latents", "dimension", "entries", "sequences"]
@@ -39,7 +47,7 @@ package struct FunctionSignature: Equatable {
 
     private init(yaml text: String, _ bad: (String) -> PluginABIError) throws {
         let table = try Self.mapping(text, bad)
-        let keys = ["version", "symbol", "args", "returns"]
+        let keys = ["version", "symbol", "args", "returns", "parameters"]
         for key in table.keys.map({ $0.scalar?.string ?? "" }) where !keys.contains(key) {
             let near = nearest(key, among: keys).map { ", perhaps '\($0)'" } ?? ""
             throw bad("there is no key '\(printable(key))'\(near); there are \(keys.joined(separator: ", "))")
@@ -61,6 +69,16 @@ package struct FunctionSignature: Equatable {
             return texts.count == list.count ? texts : nil
         }
         returns = try value("returns", "i32", \.scalar?.string)
+        if table[Node("parameters")] != nil {
+            parameters = try value("parameters", "{alpha: 0.5}") { list in
+                guard let list = list.mapping else { return nil }
+                let pairs = list.compactMap { key, value -> Parameter? in
+                    guard let name = key.scalar?.string, let text = value.scalar?.string else { return nil }
+                    return Parameter(name: name, defaultValue: text)
+                }
+                return pairs.count == list.count ? pairs : nil
+            }
+        }
     }
 
     /// The keys and values of a text.
@@ -104,6 +122,11 @@ package struct FunctionSignature: Equatable {
                 }
             } else if let wanted = Self.arrays[name] {
                 guard type == wanted else { throw bad("argument '\(printable(text))': write \(name):\(wanted)") }
+            } else if parameters.contains(where: { $0.name == name }) {
+                guard ["f64", "i64", "f64*", "i64*"].contains(type) else {
+                    throw bad(
+                        "argument '\(printable(text))': \(name) is a setting; write \(name):f64, :i64, :f64* or :i64*")
+                }
             } else {
                 let known = Array(Self.scalars) + Array(Self.arrays.keys)
                 let near = nearest(name, among: known.sorted()).map { ", perhaps '\($0)'" } ?? ""
@@ -115,5 +138,42 @@ package struct FunctionSignature: Equatable {
         guard arguments.count(where: { $0.name == "scores" }) == 1 else {
             throw bad("scores, where the function writes, must be among the args once")
         }
+        for parameter in parameters {
+            let types = Set(arguments.filter { $0.name == parameter.name }.map { $0.type.prefix(3) })
+            guard Self.arrays[parameter.name] == nil, !Self.scalars.contains(parameter.name), types.count == 1 else {
+                throw bad(
+                    "parameter '\(printable(parameter.name))' must be among the args, of one type, and not one of the host's "
+                        + "names")
+            }
+            guard !parameter.name.isEmpty, parameter.name.utf8.allSatisfy({ $0.isNameByte }) else {
+                throw bad("parameter '\(printable(parameter.name))' is not made of a-z, 0-9, '-', '_', '.'")
+            }
+            let spec = spec(parameter)
+            if spec.canonical(parameter.defaultValue) == nil {
+                throw bad(
+                    "the default of parameter '\(parameter.name)' is '\(printable(parameter.defaultValue))', which is not "
+                        + spec.legalValues)
+            }
+        }
+    }
+
+    /// The settings as other plugins describe theirs.
+    var specs: [ParameterSpec] { parameters.map(spec) }
+
+    private func spec(_ parameter: Parameter) -> ParameterSpec {
+        let type = arguments.first { $0.name == parameter.name }?.type ?? ""
+        let kind: ParameterSpec.Kind = type.hasPrefix("f64") ? .number : .integer
+        return ParameterSpec(
+            key: parameter.name, kind: kind, description: "as its author knows",
+            defaultValue: ParameterSpec(
+                key: parameter.name, kind: kind, description: "", defaultValue: nil
+            ).canonical(parameter.defaultValue) ?? parameter.defaultValue)
+    }
+}
+
+extension UInt8 {
+    /// Of keys of settings.
+    fileprivate var isNameByte: Bool {
+        (97...122).contains(self) || (48...57).contains(self) || [45, 46, 95].contains(self)
     }
 }

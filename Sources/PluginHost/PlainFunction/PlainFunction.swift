@@ -9,7 +9,7 @@ import PluginABI
 ///
 /// That a signature is the function's own cannot be checked: a wrong one is what isolation is for.
 public final class PlainFunction: AttributionScorer, LoadedPlugin {
-    /// Named by its symbol, without settings.
+    /// Named by its symbol.
     public let identity: PluginIdentity
     let signature: FunctionSignature
     nonisolated(unsafe) private let function: UnsafeMutableRawPointer
@@ -26,16 +26,15 @@ public final class PlainFunction: AttributionScorer, LoadedPlugin {
         if let symbol, symbol != signature.symbol {
             throw bad("it describes '\(signature.symbol)', and '\(symbol)' was asked for")
         }
-        if let first = parameters.first {
-            throw PluginReferenceError.unknownParameter(plugin: signature.symbol, path: path, key: first.key, known: [])
-        }
+        let settings = try ParameterSpec.settings(
+            signature.specs, parameters, plugin: signature.symbol, path: path)
         guard let function = dlsym(try file.load(), signature.symbol) else {
             throw bad("\(path) exports no symbol '\(signature.symbol)'; Fortran compilers add a '_' to a name")
         }
         self.function = function
         self.signature = signature
         identity = PluginIdentity(
-            name: signature.symbol, version: "\(signature.version)", file: file, parameters: [])
+            name: signature.symbol, version: "\(signature.version)", file: file, parameters: settings)
     }
 
     /// Scores a batch; see `AttributionScorer`.
@@ -83,6 +82,13 @@ public final class PlainFunction: AttributionScorer, LoadedPlugin {
             values.append(UnsafeMutableRawPointer(slots + i))
             if let array = arrays[name] {
                 slots[i] = UInt64(UInt(bitPattern: array))
+            } else if let setting = identity.parameters.first(where: { $0.key == name }) {
+                // Canonical, of its type.
+                let bits =
+                    type.hasPrefix("f64")
+                    ? (Double(setting.value) ?? 0).bitPattern : UInt64(bitPattern: Int64(setting.value) ?? 0)
+                slots[type.hasSuffix("*") ? count + i : i] = bits
+                if type.hasSuffix("*") { slots[i] = UInt64(UInt(bitPattern: slots + count + i)) }
             } else {
                 let number = numbers[name] ?? 0
                 guard !type.hasPrefix("i32") || Int32(exactly: number) != nil else {
@@ -94,7 +100,8 @@ public final class PlainFunction: AttributionScorer, LoadedPlugin {
                 slots[type.hasSuffix("*") ? count + i : i] = UInt64(bitPattern: number)
                 if type.hasSuffix("*") { slots[i] = UInt64(UInt(bitPattern: slots + count + i)) }
             }
-            types.append(CChar(type.hasSuffix("*") ? UInt8(ascii: "p") : UInt8(ascii: type == "i32" ? "i" : "l")))
+            let kinds = ["i32": UInt8(ascii: "i"), "i64": UInt8(ascii: "l"), "f64": UInt8(ascii: "d")]
+            types.append(CChar(type.hasSuffix("*") ? UInt8(ascii: "p") : kinds[type] ?? UInt8(ascii: "l")))
         }
         var result: Int32 = 0
         let called = runningForeignCode {

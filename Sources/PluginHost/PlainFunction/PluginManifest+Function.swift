@@ -30,6 +30,6 @@ extension PluginManifest {
     private init(describing signature: FunctionSignature, of path: String) {
         self.init(
             of: Function(args: signature.args, returns: signature.returns), symbol: signature.symbol,
-            version: signature.version, describedIn: FunctionText.path(of: path))
+            version: signature.version, settings: signature.specs, describedIn: FunctionText.path(of: path))
     }
 }

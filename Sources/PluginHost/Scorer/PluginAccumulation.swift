@@ -11,6 +11,10 @@ final class PluginAccumulation: AccumulatingScore {
     var stateVersion: Int { Int(table.state_version) }
     private let instance: PluginInstance
     private let table: dmsae_scorer_accumulate
+    /// What it says of states of other builds, if it says something.
+    private let states: dmsae_state?
+    private let passes: dmsae_scorer_passes?
+    var isSequential: Bool { instance.plugin.isSequential }
 
     /// Tensors of a scores file that the host itself writes: DMSAE-OUTPUT-01.
     private static let reserved: Set<String> = ["scores", "core", "per_token"]
@@ -25,6 +29,16 @@ final class PluginAccumulation: AccumulatingScore {
                 ("begin", \.begin), ("accumulate", \.accumulate), ("merge", \.merge), ("finish", \.finish),
             ])
         outputs = try Self.describe(table, instance)
+        states =
+            instance.plugin.extensions.contains(DMSAE_STATE)
+            ? try instance.table(DMSAE_STATE, dmsae_state.self, notNull: [("accepts", \.accepts)]) : nil
+        passes =
+            instance.plugin.extensions.contains(DMSAE_SCORER_PASSES)
+            ? try instance.table(
+                DMSAE_SCORER_PASSES, dmsae_scorer_passes.self, notNull: [("pass_count", \.pass_count)]) : nil
+        guard passes == nil || instance.plugin.isSequential else {
+            throw PluginABIError.notSequential(plugin: instance.plugin.id, path: instance.library.path)
+        }
     }
 
     private static func describe(_ table: dmsae_scorer_accumulate, _ instance: PluginInstance) throws -> [ScorerOutput]
@@ -51,7 +65,7 @@ final class PluginAccumulation: AccumulatingScore {
                 throw bad(i, "its name '\(name)' is taken (DMSAE-OUTPUT-01)")
             }
             guard let shape = ScorerOutput.Shape(rawValue: c.shape.rawValue) else {
-                throw bad(i, "its shape is \(c.shape.rawValue); 1 is [m], 2 is [m, S]")
+                throw bad(i, "its shape is \(c.shape.rawValue); 1 is [m], 2 [m, S], 3 [m, m], 4 [m, N]")
             }
             guard c.flags >> 32 == 0 else { throw bad(i, "it has flags that this dmsae must understand and does not") }
             let unit = printable(try text(c.unit, "unit"))
@@ -92,13 +106,32 @@ final class PluginAccumulation: AccumulatingScore {
         return found.first?.1
     }
 
+    func passCount(_ plan: ScoringPlan) throws -> Int {
+        guard let passes else { return 1 }
+        var argument = dmsae_scoring_plan(plan)
+        var count: Int64 = 0
+        try instance.call("pass_count") { passes.pass_count($0, &argument, &count, $1) }
+        guard (1...1_000_000).contains(count) else {
+            throw PluginCallError.badPassCount(plugin: instance.plugin.id, path: instance.library.path, count: count)
+        }
+        return Int(count)
+    }
+
+    func accepts(stateOf version: String) throws -> Bool? {
+        guard let states else { return nil }
+        return version.withCString { version in instance.ask { states.accepts($0, version) } } != 0
+    }
+
     func stateSize(_ plan: ScoringPlan) throws -> Int {
         var argument = dmsae_scoring_plan(plan)
         var bytes: UInt64 = 0
         try instance.call("state_size") { table.state_size($0, &argument, &bytes, $1) }
         let size = try ForeignSize.check(bytes, "a state", plugin: instance.plugin.id, path: instance.library.path)
         // The outputs are not there yet, and are of the plugin's choosing too.
-        let results = outputs.reduce(UInt64(0)) { $0 &+ 8 &* UInt64($1.count(plan)) }
+        let results = outputs.reduce(UInt64(0)) {
+            let (sum, overflow) = $0.addingReportingOverflow(UInt64(clamping: $1.count(plan).multipliedClamping(by: 8)))
+            return overflow ? .max : sum
+        }
         _ = try ForeignSize.check(
             results, "outputs", beside: bytes, plugin: instance.plugin.id, path: instance.library.path)
         return size
@@ -111,7 +144,8 @@ final class PluginAccumulation: AccumulatingScore {
 
     func accumulate(_ batch: ScoringBatch, _ plan: ScoringPlan, state: UnsafeMutableRawBufferPointer) throws {
         var plan = dmsae_scoring_plan(plan)
-        try batch.withArgument { argument in
+        let needed = batch.limited(to: instance.plugin.batchNeeds)
+        try needed.withArgument(minor: instance.library.functions.abi_minor_min) { argument in
             try instance.call("accumulate", about: batch, argument) {
                 table.accumulate($0, &plan, argument, memory(state), $1)
             }
@@ -138,6 +172,7 @@ final class PluginAccumulation: AccumulatingScore {
         defer { nothing.deallocate() }
         let pointers = results.map { $0.baseAddress ?? nothing }
         var argument = dmsae_scoring_plan(plan)
+        argument.pass = argument.pass_count
         let state = memory(UnsafeMutableRawBufferPointer(mutating: state))
         try instance.call("finish") { table.finish($0, &argument, state, pointers, $1) }
         for (output, result) in zip(outputs, results) {
@@ -155,5 +190,13 @@ final class PluginAccumulation: AccumulatingScore {
         guard let address = state.baseAddress else { preconditionFailure("a state without an address") }
         precondition(UInt(bitPattern: address) % 64 == 0, "a state that is not aligned to 64 bytes")
         return address
+    }
+}
+
+extension Int {
+    /// The product of two that are not negative, the largest number there is where that does not fit.
+    fileprivate func multipliedClamping(by other: Int) -> Int {
+        let (product, overflow) = multipliedReportingOverflow(by: other)
+        return overflow ? .max : product
     }
 }

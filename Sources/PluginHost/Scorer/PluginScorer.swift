@@ -22,6 +22,9 @@ public final class PluginScorer: AttributionScorer, LoadedPlugin {
     ) throws {
         instance = try PluginInstance(plugin, of: library, parameters: parameters, services: services)
         let accumulates = plugin.extensions.contains(DMSAE_SCORER_ACCUMULATE)
+        if plugin.extensions.contains(DMSAE_SCORER_PASSES) && !accumulates {
+            throw PluginABIError.notSequential(plugin: plugin.id, path: library.path)
+        }
         accumulation = accumulates ? try PluginAccumulation(instance) : nil
         // One without either table is told of the one that most scorers have.
         table =
@@ -32,6 +35,8 @@ public final class PluginScorer: AttributionScorer, LoadedPlugin {
 
     /// What the plugin is.
     public var identity: PluginIdentity { instance.identity }
+    /// What it reads of a batch beside what every batch has.
+    public var needs: BatchNeeds { instance.plugin.batchNeeds }
     /// Whether it has scores of tokens.
     public var scoresTokens: Bool { table != nil }
 
@@ -42,7 +47,7 @@ public final class PluginScorer: AttributionScorer, LoadedPlugin {
         precondition(scores.count == batch.codes.count, "\(scores.count) scores for \(batch.codes.count) entries")
         guard let output = scores.baseAddress, batch.codes.count > 0 else { return }  // DMSAE-SCORER-06
         output.update(repeating: Unwritten.float, count: scores.count)
-        try batch.withArgument { argument in
+        try batch.limited(to: needs).withArgument(minor: instance.library.functions.abi_minor_min) { argument in
             try instance.call("score", about: batch, argument) { table.score($0, argument, output, $1) }
         }
         try ScoreCheck.check(UnsafeBufferPointer(scores), batch.codes, plugin: name, path: path)

@@ -1,6 +1,7 @@
 import Attribution
 import CDMSAE
 import Glibc
+import LanguageModeling
 import PluginABI
 
 /// What a scorer may ask about the batch of the call it is in: `dmsae.eval/1`, `dmsae.grad/1` and `dmsae.means/1`.
@@ -12,7 +13,7 @@ struct EvaluationTurn: @unchecked Sendable {
     let argument: UnsafePointer<dmsae_scorer_batch>
     let sequenceOffsets: [Int64]
     private let scored: [UInt8]
-    private let dimension: Int
+    let dimension: Int
     let isCancelled: @Sendable () -> Bool
     let thread = pthread_self()
 
@@ -46,7 +47,7 @@ struct EvaluationTurn: @unchecked Sendable {
         return Int(number)
     }
 
-    private func count(_ value: Int64, _ what: String) throws -> Int {
+    func count(_ value: Int64, _ what: String) throws -> Int {
         guard (0...1 << 32).contains(value) else { throw Refusal.invalid("\(what) is \(value)") }
         return Int(value)
     }
@@ -64,7 +65,7 @@ struct EvaluationTurn: @unchecked Sendable {
     }
 
     /// Refuses numbers that are not finite.
-    private func check(_ values: [Double], _ what: String) throws {
+    func check(_ values: [Double], _ what: String) throws {
         if let i = values.firstIndex(where: { !$0.isFinite }) { throw Refusal.invalid("\(what)[\(i)] is \(values[i])") }
     }
 
@@ -86,7 +87,7 @@ struct EvaluationTurn: @unchecked Sendable {
 
     func losses(
         _ groups: UnsafeMutablePointer<dmsae_edit_group>, _ groupCount: Int64, _ edits: UnsafePointer<dmsae_edit>,
-        _ editCount: Int64
+        _ editCount: Int64, of metric: EvaluationMetric = .loss
     ) throws {
         let (groupCount, editCount) = (try count(groupCount, "group_count"), try count(editCount, "edit_count"))
         let requests = try (0..<groupCount).map { i -> EditGroup in
@@ -108,7 +109,8 @@ struct EvaluationTurn: @unchecked Sendable {
         let step = max(1, evaluation.preferredGroups)
         for start in stride(from: 0, to: groupCount, by: step) {
             if isCancelled() { throw Refusal(status: .DMSAE_CANCELLED, text: "") }
-            let changes = try evaluation.lossChanges(Array(requests[start..<min(start + step, groupCount)]))
+            let changes = try evaluation.changes(
+                Array(requests[start..<min(start + step, groupCount)]), of: metric)
             for (i, change) in changes.enumerated() { groups[start + i].loss_change = change }
         }
     }
@@ -134,7 +136,10 @@ struct EvaluationTurn: @unchecked Sendable {
         }
     }
 
-    func gradients(_ points: UnsafeMutablePointer<dmsae_gradient_point>, _ pointCount: Int64) throws {
+    func gradients(
+        _ points: UnsafeMutablePointer<dmsae_gradient_point>, _ pointCount: Int64, of metric: EvaluationMetric = .loss,
+        _ rule: BackwardRule = .plain
+    ) throws {
         let pointCount = try count(pointCount, "point_count")
         let requests = try (0..<pointCount).map { i in
             let sequence = try sequence(points[i].sequence, "point \(i)")
@@ -146,14 +151,16 @@ struct EvaluationTurn: @unchecked Sendable {
         let step = 8
         for start in stride(from: 0, to: pointCount, by: step) {
             if isCancelled() { throw Refusal(status: .DMSAE_CANCELLED, text: "") }
-            let losses = try evaluation.gradients(at: Array(requests[start..<min(start + step, pointCount)]))
+            let losses = try evaluation.gradients(
+                at: Array(requests[start..<min(start + step, pointCount)]), of: metric, rule: rule)
             for (i, loss) in losses.enumerated() { points[start + i].loss = loss }
         }
     }
 
     func gradients(
         _ paths: UnsafeMutablePointer<dmsae_gradient_path>, _ pathCount: Int64, _ alphas: UnsafePointer<Double>,
-        _ weights: UnsafePointer<Double>, _ stepCount: Int64
+        _ weights: UnsafePointer<Double>, _ stepCount: Int64, of metric: EvaluationMetric = .loss,
+        _ rule: BackwardRule = .plain
     ) throws {
         let (pathCount, stepCount) = (try count(pathCount, "path_count"), try count(stepCount, "step_count"))
         let requests = try (0..<pathCount).map { i in
@@ -174,7 +181,7 @@ struct EvaluationTurn: @unchecked Sendable {
         try check(weights, "weights")
         for request in requests {
             if isCancelled() { throw Refusal(status: .DMSAE_CANCELLED, text: "") }
-            try evaluation.gradients(along: [request], alphas: alphas, weights: weights)
+            try evaluation.gradients(along: [request], alphas: alphas, weights: weights, of: metric, rule: rule)
         }
     }
 }
@@ -189,7 +196,7 @@ extension EvaluationTurn {
 }
 
 extension HostTables {
-    /// The tables behind the three ids. They hold functions only, so one of each serves every instance.
+    /// The tables behind the ids. They hold functions only, so one of each serves every instance.
     nonisolated(unsafe) static let evaluation = allocated(
         dmsae_host_eval(
             struct_size: UInt32(MemoryLayout<dmsae_host_eval>.size), reserved: 0,
@@ -224,14 +231,14 @@ extension HostTables {
             }))
 
     /// Never freed, never written again.
-    private static func allocated<Table>(_ table: Table) -> UnsafePointer<Table> {
+    static func allocated<Table>(_ table: Table) -> UnsafePointer<Table> {
         let pointer = UnsafeMutablePointer<Table>.allocate(capacity: 1)
         pointer.initialize(to: table)
         return UnsafePointer(pointer)
     }
 
     /// Runs a request in the host's own floating-point environment and turns what it throws into a status and a text.
-    private static func answer(
+    static func answer(
         _ host: UnsafePointer<dmsae_host>, _ batch: UnsafePointer<dmsae_scorer_batch>, _ id: String,
         _ call: UnsafeMutablePointer<dmsae_call>, _ body: (EvaluationTurn) throws -> Void
     ) -> dmsae_status {
@@ -264,6 +271,7 @@ extension HostTables {
             } catch let error as AttributionError {
                 switch error {
                 case .budgetExhausted: return refuse(.DMSAE_BUDGET_EXHAUSTED, "\(error)")
+                case .metricUnsupported: return refuse(.DMSAE_ERR_UNSUPPORTED, "\(error)")
                 case .badEdit: return refuse(.DMSAE_ERR_INVALID_ARGUMENT, "\(error)")
                 default: return refuse(.DMSAE_ERR_FAILED, "\(error)")
                 }

@@ -89,6 +89,9 @@ package final class HostTables: @unchecked Sendable {
                     case DMSAE_CANCEL: return UnsafeRawPointer(tables.cancel)
                     case DMSAE_EVAL: return UnsafeRawPointer(HostTables.evaluation)
                     case DMSAE_GRAD: return UnsafeRawPointer(HostTables.gradients)
+                    case DMSAE_EVAL_2: return UnsafeRawPointer(HostTables.metrics)
+                    case DMSAE_GRAD_2: return UnsafeRawPointer(HostTables.metricGradients)
+                    case DMSAE_HEAD: return UnsafeRawPointer(HostTables.head)
                     case DMSAE_MEANS: return UnsafeRawPointer(HostTables.means)
                     default: return nil
                     }

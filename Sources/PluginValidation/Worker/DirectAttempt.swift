@@ -75,7 +75,7 @@ private struct DirectCalls {
         }
         var call = dmsae_call(
             struct_size: UInt32(MemoryLayout<dmsae_call>.size), reserved: 0, flags: 0, error: text,
-            error_capacity: UInt64(capacity))
+            error_capacity: UInt64(capacity), stream: nil)
         var made: OpaquePointer?
         let status = library.functions.create(
             library.entry, plugin.index, host, list, UInt32(list.count), &made, &call)
@@ -88,13 +88,31 @@ private struct DirectCalls {
         }
         let entry = unsafeBitCast(
             symbol, to: (@convention(c) (UnsafePointer<dmsae_host_info>) -> UnsafePointer<dmsae_entry>?).self)
-        for minor in [DMSAE_ABI_MINOR, DMSAE_ABI_MINOR + 40] {
+        func answer(_ minor: UInt32, size: Int, room: Int) -> (entry: UnsafePointer<dmsae_entry>?, text: [CChar]) {
+            var text = [CChar](repeating: Self.mark, count: room + 64)
+            if room > 0 { text[0] = 0 }
             let answer = HostIdentity.name.withCString { name in
-                var info = dmsae_host_info(
-                    struct_size: UInt32(MemoryLayout<dmsae_host_info>.size), abi_major: DMSAE_ABI_MAJOR,
-                    abi_minor: minor, reserved: 0, name: name, version: name)
-                return entry(&info)
+                text.withUnsafeMutableBufferPointer { text in
+                    var info = dmsae_host_info(
+                        struct_size: UInt32(size), abi_major: DMSAE_ABI_MAJOR, abi_minor: minor, reserved: 0,
+                        name: name,
+                        version: name, error: room > 0 ? text.baseAddress : nil, error_capacity: UInt64(room))
+                    return entry(&info)
+                }
             }
+            return (answer, text)
+        }
+        let whole = MemoryLayout<dmsae_host_info>.size, first = Int(DMSAE_HOST_INFO_SIZE_V0)
+        for (minor, size, room) in [
+            (DMSAE_ABI_MINOR, whole, 1024), (DMSAE_ABI_MINOR + 40, whole, 0), (0, first, 0), (0, first, 16),
+            (DMSAE_ABI_MINOR, whole, 1),
+        ] {
+            let (answer, text) = answer(minor, size: size, room: room)
+            if let problem = Self.problem(of: text, room: size == whole ? room : 0, isWritten: answer == nil) {
+                return "dmsae_plugin_entry, \(problem)"
+            }
+            // One that needs a newer host than the first may refuse the first.
+            if answer == nil, minor < library.functions.abi_minor_min { continue }
             if answer != library.entry { return "asked again, by a host of minor \(minor), it gives another entry" }
         }
         let describe = library.functions.descriptor
@@ -114,10 +132,25 @@ private struct DirectCalls {
         return answers(of: instance)
     }
 
+    /// What memory for a text has beside it, and within where nothing was written.
+    private static let mark = CChar(0x7E)
+
+    /// What is wrong with the text of an entry function that had `room` bytes for it.
+    private static func problem(of text: [CChar], room: Int, isWritten: Bool) -> String? {
+        // The first byte is 0 where there is a buffer, and was there before.
+        let first = text.first == 0 ? 1 : 0
+        if text[max(room, first)...].contains(where: { $0 != mark }) {
+            return "with room for \(room) bytes of text, writes beside them (DMSAE-ENTRY-08)"
+        }
+        guard room > 0 else { return nil }
+        if !isWritten, text[0] != 0 { return "returns an entry and a text why it does not (DMSAE-ENTRY-08)" }
+        return text[..<room].contains(0) ? nil : "writes a text of \(room) bytes that has no end (DMSAE-ENTRY-08)"
+    }
+
     private func answers(of instance: OpaquePointer) -> String? {
         let known = [
             DMSAE_SCORER_PER_TOKEN, DMSAE_SCORER_ACCUMULATE, DMSAE_SPARSITY_RULE, DMSAE_SPARSITY_RULE_LEARNED,
-            DMSAE_SPARSITY_RULE_INFERENCE,
+            DMSAE_SPARSITY_RULE_INFERENCE, DMSAE_STATE, DMSAE_SCORER_PASSES,
         ]
         func table(_ id: String) -> UnsafeRawPointer? { library.functions.get_extension(instance, id) }
         for id in plugin.extensions {

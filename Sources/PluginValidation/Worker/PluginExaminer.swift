@@ -71,8 +71,10 @@ extension PluginWorker {
             let state = UnsafeMutableRawBufferPointer.allocate(byteCount: max(64, size), alignment: 64)
             defer { state.deallocate() }
             state.initializeMemory(as: UInt8.self, repeating: 0)
-            try accumulation.begin(plan, state: state)
-            try accumulation.accumulate(batches[s], plan, state: state)
+            var whole = plan
+            whole.passCount = try accumulation.passCount(plan)
+            try accumulation.begin(whole, state: state)
+            try accumulation.forEachPass(plan) { try accumulation.accumulate(batches[s], $0, state: state) }
             return Array(state)
         }
     }
@@ -139,6 +141,8 @@ extension AccumulatingScore {
         let results = outputs.map { UnsafeMutableBufferPointer<Double>.allocate(capacity: $0.count(plan)) }
         defer { for result in results { result.deallocate() } }
         for result in results { result.initialize(repeating: 0) }
+        var plan = plan
+        plan.passCount = try passCount(plan)
         try finish(plan, state: UnsafeRawBufferPointer(copy), into: results)
         return results.flatMap(Array.init)
     }

@@ -11,7 +11,10 @@ package struct EvaluationService {
 
     /// Answers a message; false if it is no request.
     func answer(_ kind: WorkerChannel.Kind, _ arena: Arena, over channel: WorkerChannel) throws -> Bool {
-        guard [.lossChanges, .gradientsAt, .gradientsAlong, .meanActivations].contains(kind) else { return false }
+        let questions: [WorkerChannel.Kind] = [
+            .lossChanges, .gradientsAt, .gradientsAlong, .meanActivations, .headRows, .finalScales,
+        ]
+        guard questions.contains(kind) else { return false }
         var answer = EvaluationAnswer()
         var blocks = ArenaBlocks()
         do {
@@ -28,11 +31,17 @@ package struct EvaluationService {
                 let values = try evaluation.meanActivations()
                 blocks.add(values.means)
                 blocks.add([Int64(values.scoredTokens)])
+            case .headRows:
+                let rows = try evaluation.headRows(request.tokens)
+                blocks.add(rows, rows: rows.rows)
+            case .finalScales: blocks.add(try evaluation.finalScales())
             default: blocks = try paths(evaluation, request, arena, T)
             }
             answer.remaining = evaluation.remainingGroups
         } catch AttributionError.badEdit(let reason) {
             answer.failure = .badEdit(reason)
+        } catch AttributionError.metricUnsupported(let reason) {
+            answer.failure = .unsupported(reason)
         } catch AttributionError.budgetExhausted(let asked, let remaining) {
             answer.failure = .budgetExhausted(asked: asked, remaining: remaining)
         } catch let broken as WorkerChannel.Broken {
@@ -80,7 +89,8 @@ package struct EvaluationService {
                 sequence: group.sequence, edits: edits,
                 losses: UnsafeMutableBufferPointer(rebasing: memory[at..<at + T]))
         }
-        let changes = try evaluation.lossChanges(groups)
+        let changes = try evaluation.changes(
+            groups, of: request.metric(arena, tokens: batch.codes.rows, dimension: d))
         var blocks = ArenaBlocks()
         blocks.add(changes)
         blocks.add(Array(memory))
@@ -97,7 +107,8 @@ package struct EvaluationService {
                 sequence: sequence, rows: try arena.buffer(1 + i, Float.self, count: T * d).baseAddress!,
                 gradient: gradients[i].elements)
         }
-        let sums = try evaluation.gradients(at: points)
+        let sums = try evaluation.gradients(
+            at: points, of: request.metric(arena, tokens: batch.codes.rows, dimension: d), rule: request.rule)
         var blocks = ArenaBlocks()
         blocks.add(sums)
         for gradient in gradients { blocks.add(gradient, rows: T) }
@@ -118,7 +129,8 @@ package struct EvaluationService {
                 gradient: memory.baseAddress! + i * T * d)
         }
         try evaluation.gradients(
-            along: paths, alphas: try arena.values(1, Double.self), weights: try arena.values(2, Double.self))
+            along: paths, alphas: try arena.values(1, Double.self), weights: try arena.values(2, Double.self),
+            of: request.metric(arena, tokens: batch.codes.rows, dimension: d), rule: request.rule)
         var blocks = ArenaBlocks()
         for i in request.sequences.indices { blocks.add(Array(memory[i * T * d..<(i + 1) * T * d])) }
         return blocks

@@ -17,12 +17,13 @@ package final class IsolatedScorer: AttributionScorer, LoadedPlugin {
 
     package var identity: PluginIdentity { worker.identity }
     package var scoresTokens: Bool { worker.created.scoresTokens }
+    package var needs: BatchNeeds { worker.created.needs }
 
     package func score(_ batch: ScoringBatch, into scores: UnsafeMutableBufferPointer<Float>) throws {
         guard batch.codes.count > 0 else { return }
+        let sent = batch.limited(to: needs)
         let reply = try worker.ask(
-            .score, BatchHeader(batch, plan: nil), BatchHeader.blocks(batch), answering: EvaluationService(batch: batch)
-        )
+            .score, BatchHeader(sent, plan: nil), BatchHeader.blocks(sent), answering: EvaluationService(batch: batch))
         defer { extendLifetime(reply) }
         // The worker has checked them, and a plugin that wrote where it should not may have changed them since.
         let written = try received(worker) { try reply.buffer(1, Float.self, count: scores.count) }
@@ -47,6 +48,22 @@ private final class IsolatedAccumulation: AccumulatingScore {
         self.stateVersion = stateVersion
     }
 
+    var isSequential: Bool { worker.created.isSequential }
+
+    func passCount(_ plan: ScoringPlan) throws -> Int {
+        let reply = try worker.ask(.passCount, plan)
+        return try received(worker) {
+            let count = try reply.header(Count.self).count
+            guard (1...1_000_000).contains(count) else { throw Arena.Malformed(reason: "\(count) passes") }
+            return count
+        }
+    }
+
+    func accepts(stateOf version: String) throws -> Bool? {
+        let reply = try worker.ask(.acceptsState, StateQuestion(version: version))
+        return try received(worker) { try reply.header(StateAnswer.self).isAccepted }
+    }
+
     func stateSize(_ plan: ScoringPlan) throws -> Int {
         let reply = try worker.ask(.stateSize, plan)
         let size = try received(worker) { try reply.header(Count.self).count }
@@ -58,10 +75,11 @@ private final class IsolatedAccumulation: AccumulatingScore {
     }
 
     func accumulate(_ batch: ScoringBatch, _ plan: ScoringPlan, state: UnsafeMutableRawBufferPointer) throws {
-        var blocks = BatchHeader.blocks(batch)
+        let sent = batch.limited(to: worker.created.needs)
+        var blocks = BatchHeader.blocks(sent)
         blocks.add(state.baseAddress!, bytes: state.count, owner: worker)
         let reply = try worker.ask(
-            .accumulate, BatchHeader(batch, plan: plan), blocks, answering: EvaluationService(batch: batch))
+            .accumulate, BatchHeader(sent, plan: plan), blocks, answering: EvaluationService(batch: batch))
         try update(state, reply)
     }
 

@@ -127,6 +127,9 @@ package struct ArenaBlocks {
 
     package init() {}
 
+    /// All that it takes.
+    package var bytes: Int { list.reduce(0) { $0 + $1.count } }
+
     /// Adds an array of plain values.
     package mutating func add<Element: BitwiseCopyable>(_ values: [Element]) {
         let copy = UnsafeMutableBufferPointer<Element>.allocate(capacity: values.count)

@@ -1,5 +1,6 @@
 import Attribution
 import LinearAlgebra
+import TensorFiles
 
 /// What a batch is beside its arrays.
 package struct BatchHeader: Codable {
@@ -12,6 +13,12 @@ package struct BatchHeader: Codable {
     var errorTermAdded: Bool
     package var sequenceCount: Int
     var prefixCount: Int
+    var hook: String
+    var subtractsDecoderBias: Bool
+    var documentCount: Int
+    /// Nil where the encoder was not needed; 0 where thresholds decide.
+    var topK: Int?
+    var hasTargetProbabilities: Bool
     /// Nil where nobody answers.
     var preferredGroups: Int?
     var remainingGroups: Int?
@@ -27,6 +34,11 @@ package struct BatchHeader: Codable {
         errorTermAdded = batch.errorTermAdded
         sequenceCount = batch.sequenceOffsets.count - 1
         prefixCount = batch.prefixWidths.count
+        hook = batch.hook.name
+        subtractsDecoderBias = batch.subtractsDecoderBias
+        documentCount = batch.documentOffsets.count - 1
+        topK = batch.encoder?.topK
+        hasTargetProbabilities = batch.targetProbabilities != nil
         preferredGroups = batch.evaluation?.preferredGroups
         remainingGroups = batch.evaluation?.remainingGroups
         self.plan = plan
@@ -37,14 +49,17 @@ package struct BatchHeader: Codable {
         case codes = 1
         case decoder = 4
         case decoderBias, residual, reconstruction, gradient, loss, tokens, sequenceOffsets, scored, prefixWidths
+        // Empty where they are not needed.
+        case encoder, encoderBias, thresholds, targetProbabilities
+        case documentOffsets
     }
 
     /// How many blocks a batch takes; what else goes with it comes after them.
-    package static let blockCount = Block.prefixWidths.rawValue
+    package static let blockCount = Block.documentOffsets.rawValue
 
     package static func blocks(_ batch: ScoringBatch) -> ArenaBlocks {
         var blocks = ArenaBlocks()
-        let N = batch.codes.rows
+        let (N, m) = (batch.codes.rows, batch.codes.columns)
         for block in Block.allCases {
             switch block {
             case .codes: blocks.add(batch.codes)
@@ -58,6 +73,11 @@ package struct BatchHeader: Codable {
             case .sequenceOffsets: blocks.add(batch.sequenceOffsets)
             case .scored: blocks.add(batch.scored)
             case .prefixWidths: blocks.add(batch.prefixWidths)
+            case .encoder: blocks.add(batch.encoder?.weights, count: m * batch.decoder.columns)
+            case .encoderBias: blocks.add(batch.encoder?.bias, count: m)
+            case .thresholds: blocks.add(batch.encoder?.thresholds, count: m)
+            case .targetProbabilities: blocks.add(batch.targetProbabilities ?? [])
+            case .documentOffsets: blocks.add(batch.documentOffsets)
             }
         }
         return blocks
@@ -83,6 +103,20 @@ package struct BatchHeader: Codable {
             prefixWidths: try values(.prefixWidths, Int64.self, prefixCount), splicedWidth: splicedWidth,
             errorTermAdded: errorTermAdded)
         batch.firstSequence = firstSequence
+        guard let hook = HookPoint(hook) else { throw Arena.Malformed(reason: "no hook point") }
+        batch.hook = hook
+        batch.subtractsDecoderBias = subtractsDecoderBias
+        batch.documentOffsets = try values(.documentOffsets, Int64.self, documentCount + 1)
+        if hasTargetProbabilities { batch.targetProbabilities = try values(.targetProbabilities, Float.self, N) }
+        batch.encoder = try topK.map { topK in
+            func vector(_ block: Block) throws -> Matrix {
+                let elements = try arena.buffer(block.rawValue, Float.self, count: codes.columns)
+                return Matrix(rows: 1, columns: codes.columns, elements: pointer(elements), owner: arena)
+            }
+            return ScoringBatch.Encoder(
+                weights: try matrix(.encoder, codes.columns), bias: try vector(.encoderBias),
+                thresholds: topK == 0 ? try vector(.thresholds) : nil, topK: topK)
+        }
         return batch
     }
 }

@@ -35,6 +35,12 @@ extension ArenaBlocks {
         add(codes.values, bytes: 4 * codes.count, owner: codes)
     }
 
+    /// Adds the first numbers of a matrix, of none if there is none.
+    mutating func add(_ matrix: Matrix?, count: Int) {
+        guard let matrix else { return add([Float]()) }
+        add(matrix.elements, bytes: 4 * count, owner: matrix)
+    }
+
     /// Adds the first rows of a matrix.
     mutating func add(_ matrix: Matrix, rows: Int) {
         add(matrix.elements, bytes: 4 * rows * matrix.columns, owner: matrix)

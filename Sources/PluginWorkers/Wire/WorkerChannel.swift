@@ -9,11 +9,12 @@ package final class WorkerChannel: @unchecked Sendable {
     package enum Kind: UInt32 {
         // From the host.
         case create = 1, score, stateSize, begin, accumulate, merge, finish, upperCount, select, answer, describe,
-            floors, backward, rescale, ruleStateSize, calibrate, ruleMerge, form, file,
+            floors, backward, rescale, ruleStateSize, calibrate, ruleMerge, form, file, acceptsState,
+            passCount,
             // What the program has its workers do beside; see `WorkerExtension`.
             extended
         // From the worker.
-        case done = 64, failed, log, lossChanges, gradientsAt, gradientsAlong, meanActivations
+        case done = 64, failed, log, lossChanges, gradientsAt, gradientsAlong, meanActivations, headRows, finalScales
     }
 
     /// The line is broken, or what came over it makes no sense.

@@ -44,6 +44,8 @@ package struct CreateReply: Codable {
     var scoresTokens: Bool
     var outputs: [ScorerOutput]?
     var stateVersion: Int?
+    var needs: BatchNeeds = []
+    var isSequential = false
 }
 
 /// A line for the log.
@@ -67,6 +69,16 @@ struct Rescaling: Codable {
 struct FormReply: Codable {
     /// Nil for thresholds.
     var topK: Int?
+}
+
+/// Whether a scorer goes on from states that a build of this version wrote.
+struct StateQuestion: Codable {
+    var version: String
+}
+
+/// Nil if it does not say.
+struct StateAnswer: Codable {
+    var isAccepted: Bool?
 }
 
 /// A number of entries.

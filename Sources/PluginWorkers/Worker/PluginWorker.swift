@@ -93,6 +93,12 @@ package final class PluginWorker {
         case .stateSize:
             let plan = try arena.header(ScoringPlan.self)
             try channel.send(.done, Count(count: try accumulation().stateSize(plan)))
+        case .passCount:
+            let plan = try arena.header(ScoringPlan.self)
+            try channel.send(.done, Count(count: try accumulation().passCount(plan)))
+        case .acceptsState:
+            let version = try arena.header(StateQuestion.self).version
+            try channel.send(.done, StateAnswer(isAccepted: try accumulation().accepts(stateOf: version)))
         case .begin:
             let plan = try arena.header(ScoringPlan.self)
             try onState(arena, block: 1) { try accumulation().begin(plan, state: $0) }
@@ -159,7 +165,8 @@ package final class PluginWorker {
             return try channel.send(
                 .done,
                 CreateReply(
-                    id: made.name, version: made.version, isReentrant: false, parameters: [], scoresTokens: true))
+                    id: made.name, version: made.version, isReentrant: false,
+                    parameters: made.parameters.map { [$0.key, $0.value] }, scoresTokens: true))
         }
         let library = try PluginLibrary(file)
         own?.fileIsLoaded()
@@ -179,6 +186,8 @@ package final class PluginWorker {
             reply.scoresTokens = made.scoresTokens
             reply.outputs = made.accumulation?.outputs
             reply.stateVersion = made.accumulation?.stateVersion
+            reply.needs = made.needs
+            reply.isSequential = made.accumulation?.isSequential ?? false
             reply.parameters = made.parameters.map { [$0.key, $0.value] }
             scorer = made
         }

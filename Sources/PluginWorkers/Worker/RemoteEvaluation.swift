@@ -1,5 +1,6 @@
 import Attribution
 import CDMSAE
+import LanguageModeling
 import LinearAlgebra
 
 /// In a worker: asks the host, over the line, what a scorer asks about its batch.
@@ -10,6 +11,7 @@ final class RemoteEvaluation: SplicedEvaluation, @unchecked Sendable {
     private let length: Int
     private let dimension: Int
     private let latentCount: Int
+    private let tokenCount: Int
 
     init(_ header: BatchHeader, _ channel: WorkerChannel) {
         preferredGroups = header.preferredGroups ?? 1
@@ -17,10 +19,13 @@ final class RemoteEvaluation: SplicedEvaluation, @unchecked Sendable {
         length = header.sequenceCount == 0 ? 0 : header.codes.rows / header.sequenceCount
         dimension = header.dimension
         latentCount = header.codes.columns
+        tokenCount = header.codes.rows
         self.channel = channel
     }
 
-    func lossChanges(_ groups: [EditGroup]) throws -> [Double] {
+    func lossChanges(_ groups: [EditGroup]) throws -> [Double] { try changes(groups, of: .loss) }
+
+    func changes(_ groups: [EditGroup], of metric: EvaluationMetric) throws -> [Double] {
         var request = EvaluationRequest()
         var blocks = ArenaBlocks()
         for group in groups {
@@ -44,6 +49,7 @@ final class RemoteEvaluation: SplicedEvaluation, @unchecked Sendable {
             request.groups.append(
                 .init(sequence: group.sequence, edits: edits, wantsLosses: group.losses != nil))
         }
+        request.add(metric, to: &blocks)
         let answer = try ask(.lossChanges, request, blocks)
         var wanted = try answer.buffer(2, Float.self)[...]
         for group in groups {
@@ -56,10 +62,16 @@ final class RemoteEvaluation: SplicedEvaluation, @unchecked Sendable {
     }
 
     func gradients(at points: [GradientPoint]) throws -> [Double] {
+        try gradients(at: points, of: .loss, rule: .plain)
+    }
+
+    func gradients(at points: [GradientPoint], of metric: EvaluationMetric, rule: BackwardRule) throws -> [Double] {
         var request = EvaluationRequest()
+        request.rule = rule
         request.sequences = points.map(\.sequence)
         var blocks = ArenaBlocks()
         for point in points { blocks.add(point.rows, bytes: 4 * length * dimension, owner: self) }
+        request.add(metric, to: &blocks)
         let answer = try ask(.gradientsAt, request, blocks)
         for (i, point) in points.enumerated() {
             let gradient = try answer.buffer(2 + i, Float.self, count: length * dimension)
@@ -70,7 +82,15 @@ final class RemoteEvaluation: SplicedEvaluation, @unchecked Sendable {
     }
 
     func gradients(along paths: [GradientPath], alphas: [Double], weights: [Double]) throws {
+        try gradients(along: paths, alphas: alphas, weights: weights, of: .loss, rule: .plain)
+    }
+
+    func gradients(
+        along paths: [GradientPath], alphas: [Double], weights: [Double], of metric: EvaluationMetric,
+        rule: BackwardRule
+    ) throws {
         var request = EvaluationRequest()
+        request.rule = rule
         request.sequences = paths.map(\.sequence)
         var blocks = ArenaBlocks()
         blocks.add(alphas)
@@ -79,6 +99,7 @@ final class RemoteEvaluation: SplicedEvaluation, @unchecked Sendable {
             blocks.add(path.base, bytes: 4 * length * dimension, owner: self)
             blocks.add(path.end, bytes: 4 * length * dimension, owner: self)
         }
+        request.add(metric, to: &blocks)
         let answer = try ask(.gradientsAlong, request, blocks)
         defer { extendLifetime(answer) }
         for (i, path) in paths.enumerated() {
@@ -94,6 +115,21 @@ final class RemoteEvaluation: SplicedEvaluation, @unchecked Sendable {
             scoredTokens: Int(try answer.values(2, Int64.self, count: 1)[0]))
     }
 
+    func headRows(_ tokens: [Int32]) throws -> Matrix {
+        var request = EvaluationRequest()
+        request.tokens = tokens
+        let answer = try ask(.headRows, request, ArenaBlocks())
+        let rows = Matrix(rows: tokens.count, columns: dimension)
+        let found = try answer.buffer(1, Float.self, count: rows.count)
+        _ = UnsafeMutableBufferPointer(start: rows.elements, count: rows.count).update(fromContentsOf: found)
+        extendLifetime(answer)
+        return rows
+    }
+
+    func finalScales() throws -> [Float] {
+        try ask(.finalScales, EvaluationRequest(), ArenaBlocks()).values(1, Float.self, count: tokenCount)
+    }
+
     private func ask(_ kind: WorkerChannel.Kind, _ request: EvaluationRequest, _ blocks: ArenaBlocks) throws -> Arena {
         var request = request
         request.length = length
@@ -106,6 +142,7 @@ final class RemoteEvaluation: SplicedEvaluation, @unchecked Sendable {
         case .badEdit(let reason): throw AttributionError.badEdit(reason)
         case .budgetExhausted(let asked, let remaining):
             throw AttributionError.budgetExhausted(asked: asked, remaining: remaining)
+        case .unsupported(let reason): throw AttributionError.metricUnsupported(reason)
         case .other(let text): throw HostRefusal(description: text)
         case nil: return arena
         }

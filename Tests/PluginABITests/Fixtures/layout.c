@@ -1,4 +1,4 @@
-/* The layout of every public struct as of version 0.2. A released line is never changed: a later minor version adds
+/* The layout of every public struct as of version 0.3. A released line is never changed: a later minor version adds
  * lines for its new fields and changes the sizes of structs that may grow, and nothing else. */
 #include "dmsae/dmsae.h"
 
@@ -9,7 +9,7 @@
 #define AT(type, field, offset) ASSERT(offsetof(type, field) == (offset))
 
 ASSERT(sizeof(void *) == 8);
-ASSERT(DMSAE_ABI_MAJOR == 0 && DMSAE_ABI_MINOR == 2 && DMSAE_ABI_MINOR_REQUIRED == 0);
+ASSERT(DMSAE_ABI_MAJOR == 0 && DMSAE_ABI_MINOR == 3 && DMSAE_ABI_MINOR_REQUIRED == 0);
 
 ASSERT(sizeof(dmsae_status) == 4);
 ASSERT(sizeof(dmsae_kind) == 4);
@@ -32,14 +32,14 @@ ASSERT(DMSAE_TENSOR_READ_ONLY == 1 && DMSAE_TENSOR_CONTIGUOUS == 2);
 ASSERT(DMSAE_PLUGIN_DETERMINISTIC == 1 && DMSAE_PLUGIN_REENTRANT == 2 && DMSAE_PLUGIN_NEEDS_GRADIENT == 4);
 
 /* May grow at the end. */
-ASSERT(sizeof(dmsae_call) == 32 && DMSAE_CALL_SIZE_V0 == 32);
+ASSERT(sizeof(dmsae_call) == 40 && DMSAE_CALL_SIZE_V0 == 32);
 AT(dmsae_call, struct_size, 0);
 AT(dmsae_call, reserved, 4);
 AT(dmsae_call, flags, 8);
 AT(dmsae_call, error, 16);
 AT(dmsae_call, error_capacity, 24);
 
-ASSERT(sizeof(dmsae_host_info) == 32 && DMSAE_HOST_INFO_SIZE_V0 == 32);
+ASSERT(sizeof(dmsae_host_info) == 48 && DMSAE_HOST_INFO_SIZE_V0 == 32);
 AT(dmsae_host_info, struct_size, 0);
 AT(dmsae_host_info, abi_major, 4);
 AT(dmsae_host_info, abi_minor, 8);
@@ -78,7 +78,7 @@ AT(dmsae_entry, create, 32);
 AT(dmsae_entry, destroy, 40);
 AT(dmsae_entry, get_extension, 48);
 
-ASSERT(sizeof(dmsae_scorer_batch) == 152 && DMSAE_SCORER_BATCH_SIZE_V0 == 144);
+ASSERT(sizeof(dmsae_scorer_batch) == 232 && DMSAE_SCORER_BATCH_SIZE_V0 == 144);
 AT(dmsae_scorer_batch, struct_size, 0);
 AT(dmsae_scorer_batch, splice_mode, 4);
 AT(dmsae_scorer_batch, codes, 8);
@@ -99,7 +99,7 @@ AT(dmsae_scorer_batch, prefix_widths, 120);
 AT(dmsae_scorer_batch, prefix_count, 128);
 AT(dmsae_scorer_batch, spliced_width, 136);
 
-ASSERT(sizeof(dmsae_selection_context) == 104 && DMSAE_SELECTION_CONTEXT_SIZE_V0 == 88);
+ASSERT(sizeof(dmsae_selection_context) == 128 && DMSAE_SELECTION_CONTEXT_SIZE_V0 == 88);
 AT(dmsae_selection_context, struct_size, 0);
 AT(dmsae_selection_context, mode, 4);
 AT(dmsae_selection_context, step, 8);
@@ -241,7 +241,7 @@ AT(dmsae_gradient_path, end, 16);
 AT(dmsae_gradient_path, gradient, 24);
 AT(dmsae_gradient_path, reserved, 32);
 
-ASSERT(sizeof(dmsae_scoring_plan) == 64 && DMSAE_SCORING_PLAN_SIZE_V1 == 56);
+ASSERT(sizeof(dmsae_scoring_plan) == 80 && DMSAE_SCORING_PLAN_SIZE_V1 == 56);
 AT(dmsae_scoring_plan, struct_size, 0);
 AT(dmsae_scoring_plan, splice_mode, 4);
 AT(dmsae_scoring_plan, latent_count, 8);
@@ -318,3 +318,67 @@ ASSERT(sizeof(dmsae_host_means) == 16);
 AT(dmsae_host_means, struct_size, 0);
 AT(dmsae_host_means, reserved, 4);
 AT(dmsae_host_means, activations, 8);
+
+/* Since 0.3. */
+ASSERT(DMSAE_PLUGIN_NEEDS_ENCODER == 0x40 && DMSAE_PLUGIN_NEEDS_TARGET_PROBABILITIES == 0x80);
+ASSERT(sizeof(dmsae_hook) == 4 && DMSAE_HOOK_RESID_PRE == 1 && DMSAE_HOOK_ATTN_OUT == 2);
+ASSERT(DMSAE_HOOK_MLP_OUT == 3 && DMSAE_HOOK_RESID_POST == 4);
+ASSERT(DMSAE_BATCH_SUBTRACTS_DECODER_BIAS == 1);
+ASSERT(DMSAE_OUTPUT_LATENT == 1 && DMSAE_OUTPUT_LATENT_SEQUENCE == 2);
+ASSERT(DMSAE_OUTPUT_LATENT_PAIR == 3 && DMSAE_OUTPUT_LATENT_TOKEN == 4);
+
+AT(dmsae_call, stream, 32);
+
+AT(dmsae_host_info, error, 32);
+AT(dmsae_host_info, error_capacity, 40);
+
+AT(dmsae_scorer_batch, encoder, 152);
+AT(dmsae_scorer_batch, encoder_bias, 160);
+AT(dmsae_scorer_batch, thresholds, 168);
+AT(dmsae_scorer_batch, top_k, 176);
+AT(dmsae_scorer_batch, target_probabilities, 184);
+AT(dmsae_scorer_batch, residual_norms, 192);
+AT(dmsae_scorer_batch, document_offsets, 200);
+AT(dmsae_scorer_batch, document_count, 208);
+AT(dmsae_scorer_batch, flags, 216);
+AT(dmsae_scorer_batch, layer, 224);
+AT(dmsae_scorer_batch, hook, 228);
+
+AT(dmsae_selection_context, prefix_widths, 104);
+AT(dmsae_selection_context, prefix_count, 112);
+AT(dmsae_selection_context, thresholds, 120);
+
+ASSERT(sizeof(dmsae_state) == 16);
+AT(dmsae_state, struct_size, 0);
+AT(dmsae_state, reserved, 4);
+AT(dmsae_state, accepts, 8);
+
+ASSERT(sizeof(dmsae_metric_kind) == 4 && DMSAE_METRIC_LOSS == 1 && DMSAE_METRIC_DIVERGENCE == 2);
+ASSERT(DMSAE_METRIC_LOGIT_DIFFERENCE == 3 && DMSAE_METRIC_DIRECTION == 4);
+ASSERT(sizeof(dmsae_backward_rule) == 4 && DMSAE_BACKWARD_PLAIN == 1 && DMSAE_BACKWARD_RELP == 2);
+ASSERT(DMSAE_BACKWARD_RELP_PATTERN == 3 && DMSAE_BACKWARD_ATTENTION_ONLY == 4);
+
+ASSERT(sizeof(dmsae_metric) == 40 && DMSAE_METRIC_SIZE_V3 == 40);
+AT(dmsae_metric, struct_size, 0);
+AT(dmsae_metric, kind, 4);
+AT(dmsae_metric, weights, 8);
+AT(dmsae_metric, token_a, 16);
+AT(dmsae_metric, token_b, 20);
+AT(dmsae_metric, direction, 24);
+AT(dmsae_metric, layer, 32);
+AT(dmsae_metric, reserved, 36);
+
+ASSERT(sizeof(dmsae_host_eval_2) == 16);
+AT(dmsae_host_eval_2, values, 8);
+ASSERT(sizeof(dmsae_host_grad_2) == 24);
+AT(dmsae_host_grad_2, at, 8);
+AT(dmsae_host_grad_2, along, 16);
+ASSERT(sizeof(dmsae_host_head) == 24);
+AT(dmsae_host_head, rows, 8);
+AT(dmsae_host_head, scales, 16);
+
+ASSERT(DMSAE_PLUGIN_SEQUENTIAL == 0x100 && DMSAE_PARAMETER_LIST == 4);
+AT(dmsae_scoring_plan, pass_count, 64);
+AT(dmsae_scoring_plan, pass, 72);
+ASSERT(sizeof(dmsae_scorer_passes) == 16);
+AT(dmsae_scorer_passes, pass_count, 8);

@@ -13,7 +13,9 @@ USE(dmsae_host_cancel) USE(dmsae_host_eval) USE(dmsae_host_grad) USE(dmsae_edit)
 USE(dmsae_gradient_point) USE(dmsae_gradient_path) USE(dmsae_descriptor) USE(dmsae_entry) USE(dmsae_scorer_batch)
 USE(dmsae_scorer_per_token) USE(dmsae_scoring_plan) USE(dmsae_output) USE(dmsae_scorer_accumulate)
 USE(dmsae_selection_context) USE(dmsae_sparsity_rule) USE(dmsae_learnable) USE(dmsae_sparsity_rule_learned)
-USE(dmsae_sparsity_rule_inference) USE(dmsae_host_means)
+USE(dmsae_sparsity_rule_inference) USE(dmsae_host_means) USE(dmsae_hook) USE(dmsae_state)
+USE(dmsae_metric_kind) USE(dmsae_metric) USE(dmsae_backward_rule) USE(dmsae_host_eval_2) USE(dmsae_host_grad_2)
+USE(dmsae_host_head) USE(dmsae_scorer_passes)
 
 const dmsae_entry *dmsae_plugin_entry(const dmsae_host_info *host) {
     (void)host;

@@ -27,12 +27,16 @@ static dmsae_status finish(dmsae_instance *self, const dmsae_scoring_plan *plan,
 
 static const dmsae_scorer_accumulate scorer = {
     sizeof scorer, 1, output_count, output, state_size, begin, accumulate, merge, finish};
-static const char *const ids[] = {DMSAE_SCORER_ACCUMULATE};
+#ifndef IDS /* what else it has, and where get_extension finds it */
+#define IDS DMSAE_SCORER_ACCUMULATE
+#define TABLES
+#endif
+static const char *const ids[] = {IDS};
 static const dmsae_parameter_spec fault = {sizeof fault, DMSAE_PARAMETER_TEXT, "fault", "What to do wrong", "", NULL, 0, 0,
                                            NULL, 0, 0, 0};
 static const dmsae_parameter_spec *const list[] = {&fault};
 static const dmsae_descriptor about = {sizeof about, DMSAE_KIND_SCORER, ID, ID, "1.0", "MIT",
-                                       SUMMARY, ids, 1, 0, FLAGS, list, 1, 0};
+                                       SUMMARY, ids, sizeof ids / sizeof ids[0], 0, FLAGS, list, 1, 0};
 
 static const dmsae_descriptor *descriptor(const dmsae_entry *entry, uint32_t index) {
     (void)entry;
@@ -61,6 +65,7 @@ static void destroy(dmsae_instance *self) { free(self); }
 
 static const void *get_extension(dmsae_instance *self, const char *id) {
     (void)self;
+    TABLES
     return strcmp(id, DMSAE_SCORER_ACCUMULATE) == 0 ? &scorer : NULL;
 }
 

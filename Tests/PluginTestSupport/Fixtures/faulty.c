@@ -191,8 +191,9 @@ static const dmsae_entry entry = {MAGIC, ENTRY_SIZE, MAJOR, MINOR, COUNT, descri
 
 DMSAE_EXPORT const dmsae_entry *ENTRY_NAME(const dmsae_host_info *host);
 const dmsae_entry *ENTRY_NAME(const dmsae_host_info *host) {
-#ifdef REFUSES
-    (void)host;
+#ifdef REFUSES /* nothing, or why */
+    if (DMSAE_HAS(host, dmsae_host_info, error_capacity) && host->error_capacity > 0)
+        strncpy(host->error, "" REFUSES, host->error_capacity - 1);
     return NULL;
 #else
     return host->struct_size >= DMSAE_HOST_INFO_SIZE_V0 ? &entry : NULL;

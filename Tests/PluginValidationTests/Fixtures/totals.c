@@ -6,7 +6,30 @@
 #ifndef FLAGS
 #define FLAGS DMSAE_PLUGIN_NEEDS_GRADIENT | DMSAE_PLUGIN_DETERMINISTIC | DMSAE_PLUGIN_REENTRANT | DMSAE_PLUGIN_MERGE_EXACT
 #endif
+#ifdef LATER /* looks twice, in order, and says which states it goes on from */
+#include "dmsae/dmsae.h"
+#define IDS DMSAE_SCORER_ACCUMULATE, DMSAE_SCORER_PASSES, DMSAE_STATE
+#define TABLES                                                                                                         \
+    if (strcmp(id, DMSAE_SCORER_PASSES) == 0) return &passes;                                                          \
+    if (strcmp(id, DMSAE_STATE) == 0) return &states;
+static dmsae_status pass_count(dmsae_instance *self, const dmsae_scoring_plan *plan, int64_t *count, dmsae_call *call);
+static int32_t accepts(dmsae_instance *self, const char *version);
+static const dmsae_scorer_passes passes = {sizeof passes, 0, pass_count};
+static const dmsae_state states = {sizeof states, 0, accepts};
+#endif
 #include "../../PluginTestSupport/Fixtures/accumulator.h"
+
+#ifdef LATER
+static dmsae_status pass_count(dmsae_instance *self, const dmsae_scoring_plan *plan, int64_t *count, dmsae_call *call) {
+    (void)plan, (void)call;
+    *count = 2 + (has(self, "more") ? self->calls++ : 0);
+    return DMSAE_OK;
+}
+
+static int32_t accepts(dmsae_instance *self, const char *version) {
+    return strcmp(version, "1.0") == 0 && !has(self, "refuses-own");
+}
+#endif
 
 static const dmsae_output outputs[] = {
     {sizeof(dmsae_output), DMSAE_OUTPUT_LATENT, "effect", "nats", "Mean over sequences", DMSAE_OUTPUT_HIGHER_IS_BETTER, -1, -1},
@@ -52,6 +75,9 @@ static double altered(const dmsae_instance *self, int64_t j, double a, double do
 static dmsae_status accumulate(dmsae_instance *self, const dmsae_scoring_plan *plan, const dmsae_scorer_batch *batch,
                                void *state, dmsae_call *call) {
     double *sums = has(self, "elsewhere") ? elsewhere : state;
+#ifdef LATER
+    if (plan->pass == 0) return DMSAE_OK;
+#endif
     const int64_t d = plan->dimension;
     if (has(self, "means")) {
         const dmsae_host_means *means = self->host->get_extension(self->host, DMSAE_MEANS);
