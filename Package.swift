@@ -123,6 +123,7 @@ let package = Package(
                 "PluginValidation", "LanguageModeling", "TensorFiles", "LinearAlgebra", "Kernels",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
+            exclude: ["Recipes/README.md"],
             resources: [
                 .embedInCode("Recipes/demo.yaml"), .embedInCode("Recipes/gemma3.yaml"),
                 .embedInCode("Recipes/paper-gemma-2-2b.yaml"),

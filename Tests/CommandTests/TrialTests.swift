@@ -68,7 +68,7 @@ import Testing
         #expect(page.contains("Over 3 seeds the core is ") && page.contains("dmsae " + verdict))
         #expect(
             page.contains("bands from the least to the largest") && page.contains("<polygon")
-                && page.contains("a curve a seed"))
+                && page.contains("; means over seeds, bands from the least to the largest."))
         #expect(try JSONValue(parsing: succeed(words + ["--resume", "--json"])) == record)
         // An outcome that was edited is not shown.
         let text = String(decoding: contents(of: folder.file("run/result.json")), as: UTF8.self)
