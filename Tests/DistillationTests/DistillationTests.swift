@@ -301,7 +301,7 @@ import Testing
     @Test func aCoreIsHeldAtItsRateInCyclesAndFinalSAEs() throws {
         var held = recipe
         // Most candidates are selected: a core at so low a rate loses its place otherwise.
-        (held.coreRate, held.steps, held.finalK, held.tau) = (0.2, 120, [20], 0.95)
+        (held.coreRate, held.steps, held.finalK, held.tau) = (0.2, 120, [40], 0.95)
         try held.set(
             "final.trials=[dmsae, baseline, {core: distilled, name: free, core_mode: sparse}, {core: random, core_rate: 0.4}]"
         )
