@@ -61,8 +61,8 @@ package struct Plot {
     package init(x: Axis, y: Axis) { (self.x, self.y) = (x, y) }
 
     static let (width, height) = (400.0, 290.0)
-    /// Left of it is room for labels of six characters, as "−0.005", beside the title.
-    static let frame = (left: 68.0, top: 10.0, width: 322.0, height: 230.0)
+    /// Left of it is room for labels of seven characters, as "−0.0005", beside the title.
+    static let frame = (left: 74.0, top: 10.0, width: 316.0, height: 230.0)
 
     /// Where a point lies in the picture.
     private func place(_ x: Double, _ y: Double) -> (Double, Double)? {
