@@ -16,28 +16,33 @@ public struct FiringRecord: Codable, Sendable, Equatable {
     public var above_half: Int
     /// Mean over latents with two firings or more of H / H₀: the entropy of the tokens' ids where the latent fires, over that of as
     /// many tokens spread evenly over the text. 1 for a latent that fires whatever the token is, 0 for one that fires on one token only.
-    /// Nil where no latent fires twice. On at most 16,384 tokens, evenly spread.
+    /// Nil where no latent fires twice. On at most 16,384 tokens, evenly spread, and fewer where latents
+    /// fire more than eight million times on them.
     public var token_entropy: Double?
 }
 
 /// Counts firings over evaluated tokens.
 package struct FiringCounts {
     private static let mostTokens = 16_384
+    /// 32 MiB: an SAE that fires on everything must not take what grows with its width.
+    package static let mostFirings = 1 << 23
 
     /// Every so many-th token is one whose id is looked at.
-    private let stride: Int
+    private var stride: Int
+    private let mostFirings: Int
     private var tokens = 0
     /// [F] tokens on which each fired.
     private var counts: [Int]
     /// Ids of all tokens that are looked at.
     private var ids: [Int32] = []
-    /// (latent, id) of firings on them.
-    private var firings: [(latent: Int32, id: Int32)] = []
+    /// Latents that fired on them, token by token, and where those of each end.
+    private var (firings, ends): ([Int32], [Int]) = ([], [])
 
     /// Of `latents` latents on about `tokens` tokens.
-    package init(latents: Int, tokens: Int) {
+    package init(latents: Int, tokens: Int, mostFirings: Int = FiringCounts.mostFirings) {
         counts = [Int](repeating: 0, count: latents)
         stride = max(1, (tokens + Self.mostTokens - 1) / Self.mostTokens)
+        self.mostFirings = mostFirings
     }
 
     /// How many latents fired at all.
@@ -49,9 +54,22 @@ package struct FiringCounts {
         if isLookedAt { ids.append(id) }
         for e in codes.entries(ofRow: r) {
             counts[Int(codes.columnIndices[e])] += 1
-            if isLookedAt { firings.append((codes.columnIndices[e], id)) }
+            if isLookedAt { firings.append(codes.columnIndices[e]) }
         }
+        if isLookedAt { ends.append(firings.count) }
         tokens += 1
+        while firings.count > mostFirings, ids.count > 1 { lookAtHalf() }
+    }
+
+    /// Forgets every second token that was looked at.
+    private mutating func lookAtHalf() {
+        var (firings, ends, ids) = ([Int32](), [Int](), [Int32]())
+        for t in Swift.stride(from: 0, to: self.ids.count, by: 2) {
+            firings += self.firings[(t == 0 ? 0 : self.ends[t - 1])..<self.ends[t]]
+            ends.append(firings.count)
+            ids.append(self.ids[t])
+        }
+        (self.firings, self.ends, self.ids, stride) = (firings, ends, ids, 2 * stride)
     }
 
     /// Those of a range of latents; nil of none, or on no token.
@@ -71,12 +89,14 @@ package struct FiringCounts {
     /// [F] H / H₀ of each latent; nil of those with fewer than two firings, or where chance has one id too.
     package func entropies() -> [Double?] {
         var starts = [Int](repeating: 0, count: counts.count + 1)
-        for firing in firings { starts[Int(firing.latent) + 1] += 1 }
+        for latent in firings { starts[Int(latent) + 1] += 1 }
         for j in counts.indices { starts[j + 1] += starts[j] }
         var (next, sorted) = (starts, [Int32](repeating: 0, count: firings.count))
-        for firing in firings {
-            sorted[next[Int(firing.latent)]] = firing.id
-            next[Int(firing.latent)] += 1
+        for (t, id) in ids.enumerated() {
+            for latent in firings[(t == 0 ? 0 : ends[t - 1])..<ends[t]] {
+                sorted[next[Int(latent)]] = id
+                next[Int(latent)] += 1
+            }
         }
         var chance: [Int: Double] = [:]
         return counts.indices.map { j in

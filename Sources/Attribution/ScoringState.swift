@@ -81,7 +81,8 @@ public struct ScoringState: Equatable, Sendable {
         guard range.count == 2, range[0] >= 0, range[0] <= range[1], range[1] <= Int64(sequenceCount) else {
             throw broken("its sequences are \(range.prefix(3)) of \(sequenceCount)")
         }
-        let passes = try file.integers("pass")
+        // One of before there were several.
+        let passes = file.tensors["pass"] == nil ? [] : try file.integers("pass")
         guard passes.count == 1, (0...1_000_000).contains(passes[0]) else {
             throw broken("its pass is \(passes.prefix(3))")
         }

@@ -63,8 +63,14 @@ extension SweepReport {
                 "\(short($0.value, 4))"
             },
         ]
-        return "\(measure.title)\(direction.axis == nil ? "" : " over \(direction.key)"): "
+        return "\(measure.title)\(direction.axis == nil ? "" : " over \(direction.key)")\(others(than: direction)): "
             + parts.compactMap { $0 }.joined(separator: "; ") + "."
+    }
+
+    /// ", means over …": what a difference at a value is averaged over, which can hide that it hangs on that.
+    private func others(than direction: SweepDirection) -> String {
+        let keys = directions.compactMap { $0.axis }.filter { $0 != direction.axis }.map { table.sweep.axes[$0].key }
+        return keys.isEmpty ? "" : ", means over \(keys.joined(separator: " and "))"
     }
 
     // MARK: As a table and figures

@@ -66,6 +66,20 @@ import Testing
         }
     }
 
+    /// What fires more often than there is room for is what it would be on every second token, every fourth …
+    @Test func whereTooMuchFiresFewerTokensAreLookedAt() throws {
+        let ids = (0..<64).map { Int32($0 * $0 % 11) }
+        let codes = codes(64, 6) { t, j in (t + j) % 3 != 0 }
+        var few = FiringCounts(latents: 6, tokens: 64, mostFirings: 70)
+        for (t, id) in ids.enumerated() { few.add(codes, row: t, id: id) }
+        // 256 firings: on every fourth token 64 of them.
+        var fourth = FiringCounts(latents: 6, tokens: 16)
+        for t in stride(from: 0, to: 64, by: 4) { fourth.add(codes, row: t, id: ids[t]) }
+        #expect(few.entropies() == fourth.entropies() && few.entropies().allSatisfy { $0 != nil })
+        let record = try #require(few.record(of: 0..<6, entropies: few.entropies()))
+        #expect(abs(record.mean - 256.0 / (6 * 64)) < 1e-12, "shares are of all tokens")
+    }
+
     @Test func ofALongTextTokensAreLookedAtEvenly() throws {
         // Of 40,000 tokens every third, so that a latent that fires between them has no entropy and still its share.
         let ids = (0..<40_000).map { Int32($0 % 5) }

@@ -250,6 +250,11 @@ import Testing
             (wide + ["--k", "8", "--lr", "1e30"], "step 1: the pre-activation of latent "),
             (wide + ["--k", "8", "--group-weights", "1,2"], "group-weights is [1.0, 2.0]; it must be 5 weights"),
             (wide + ["--k", "8", "--threshold-beta", "1"], "threshold-beta is 1.0; it must be in [0, 1)"),
+            (wide + ["--k", "8", "--core-rate", "1"], "core-rate is 1.0; it must be between 0 and 1"),
+            (
+                wide + ["--k", "8", "--core-rate", "0.1"],
+                "core-rate is 0.1; it must be left out where there is no dense core"
+            ),
             (wide + ["--k", "8", "--sparsity", "nope"], "no plugin named 'nope'"),
             (wide + ["--k", "8", "--sparsity", "gxa"], "is a scorer, and a sparsity rule is wanted here"),
             (["--init", "/nowhere", "--k", "8"], "cannot read /nowhere/cfg.json"),

@@ -185,6 +185,14 @@ import Testing
         #expect(text("sweep: {over: [distill.tau]}").hasPrefix("--over distill.tau: it is not KEY=VALUE,VALUE,…"))
     }
 
+    @Test func aWarmCycleIsAskedRoomForTheSAEThatItGoesOnFrom() throws {
+        let layout = try PrefixLayout(groups: [512, 512, 1024, 2048], width: 4096)
+        var warm = Recipe()
+        try warm.set("distill.non_core=warm")
+        let (own, other) = (warm.memory(dIn: 576, layout).bytes, Recipe().memory(dIn: 576, layout).bytes)
+        #expect(own - other == 8 * 4096 * 576)
+    }
+
     @Test func whatDoesNotGoTogetherIsRefused() throws {
         func refused(_ settings: String...) -> String {
             message {

@@ -132,4 +132,16 @@ import Testing
         for (own, wanted) in zip(found[0].bySeed, [0.02, 0.03]) { #expect(abs(own - wanted) < 1e-12) }
         #expect(table.csv.contains(",random,dmsae,1,done\n") && table.csv.contains(",distilled,,1,done\n"))
     }
+
+    /// A difference that hangs on a second key must not pass for one of the first alone.
+    @Test func aClaimSaysWhatItIsAMeanOver() throws {
+        let written = try WrittenSweep(over: ["distill.tau=0.5,0.9", "train.k=8,16"], seeds: 3)
+        for index in 0..<12 {
+            try written.finish(
+                index, carried: 1, scores: [("dmsae", "distilled", 0.5), ("random", "random", 0.4)])
+        }
+        let html = try SweepReport(folder: written.path).html()
+        #expect(html.contains("CE loss score over distill.tau, means over train.k: dmsae is "))
+        #expect(html.contains("CE loss score over train.k, means over distill.tau: dmsae is "))
+    }
 }

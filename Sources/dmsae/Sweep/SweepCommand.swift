@@ -72,7 +72,7 @@ struct SweepCommand: ParsableCommand {
         let lock = try OutputLock.folder(folder)
         defer { withExtendedLifetime(lock) {} }
         let open = try sweep.open(in: folder)
-        if slurm { return print(SlurmScript(open, folder: folder, options: passedOn).text, terminator: "") }
+        if slurm { return print(try SlurmScript(open, folder: folder, options: passedOn).text, terminator: "") }
         Interruption.install(advice: "interrupted; what is done is in \(folder), continue with: dmsae sweep \(folder)")
         let processes = SweepProcesses(open, folder: folder, jobs: jobs, options: passedOn)
         try processes.run()
@@ -151,16 +151,11 @@ struct SweepCommand: ParsableCommand {
 struct SlurmScript {
     let text: String
 
-    init(_ sweep: Sweep, folder: String, options: [String]) {
-        var first: [String] = []
-        if let points = try? sweep.points(), let work = try? sweep.work() {
-            for point in points
-            where [SharedStep.harvest, .firstTraining].contains(where: {
-                work.sharing($0, with: point.recipe).first == point.index
-            }) {
-                first.append("\(point.index)")
-            }
-        }
+    init(_ sweep: Sweep, folder: String, options: [String]) throws {
+        let work = try sweep.work()
+        let first = try sweep.points().filter { point in
+            [SharedStep.harvest, .firstTraining].contains { work.sharing($0, with: point.recipe).first == point.index }
+        }.map { "\($0.index)" }
         let words: [String] =
             ["dmsae", "sweep", folder, "--point", "\"$SLURM_ARRAY_TASK_ID\""] + options + ["--quiet"]
         text = """
