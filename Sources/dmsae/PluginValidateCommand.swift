@@ -94,7 +94,9 @@ struct PluginValidateCommand: ParsableCommand {
     }
 
     private func show(_ result: CheckResult) {
-        let reason = printable(result.reason ?? "")
+        // A traceback has lines.
+        let reason = (result.reason ?? "").split(separator: "\n").map { printable(String($0)) }
+            .joined(separator: "\n           ")
         switch result.outcome {
         case .passed: print("  ok       \(result.check)")
         case .notApplicable: print("  --       \(result.check): \(reason)")
