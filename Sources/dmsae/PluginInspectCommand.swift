@@ -16,7 +16,7 @@ struct PluginInspectCommand: ParsableCommand {
             Example: dmsae plugin inspect ./scorer.so
             """)
 
-    @Argument(help: "A shipped name or the path of a .so.")
+    @Argument(help: "A shipped name or the path of a .so or .py.")
     var plugin: String
     @Flag(help: "Load the file too, and compare what its code says with the manifest.")
     var load = false

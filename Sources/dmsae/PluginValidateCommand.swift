@@ -18,7 +18,7 @@ struct PluginValidateCommand: ParsableCommand {
             Example: dmsae plugin validate ./scorer.so
             """)
 
-    @Argument(help: "A shipped name, a path to a .so, or path.so:ID; parameters after commas.")
+    @Argument(help: "A shipped name, a path to a .so or .py, or path.so:ID; parameters after commas.")
     var plugin: String?
     @Flag(help: "List the checks and stop.")
     var list = false

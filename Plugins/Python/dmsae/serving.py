@@ -130,10 +130,6 @@ class Worker:
             raise Failure(self.name, function, str(error)) from None
         except BaseException as error:
             raise Failure(self.name, function, own_traceback(error)) from None
-        finally:
-            # An array of a traceback's frames keeps its message's memory.
-            if sys.exc_info()[1] is not None:
-                sys.last_traceback = None
 
     # Requests.
 

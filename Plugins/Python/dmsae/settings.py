@@ -1,4 +1,5 @@
 """What a scorer takes from its user: `--scorer file.py,KEY=VALUE`, described by type hints and defaults."""
+import collections.abc
 import enum
 import inspect
 import pathlib
@@ -30,7 +31,7 @@ class Parameter:
         if typing.get_origin(hint) is typing.Annotated:
             hint, *notes = typing.get_args(hint)
             self.more = next((note for note in notes if isinstance(note, Setting)), self.more)
-        self.is_list = typing.get_origin(hint) in (list, tuple, typing.Sequence)
+        self.is_list = typing.get_origin(hint) in (list, collections.abc.Sequence)
         if self.is_list:
             hint = (typing.get_args(hint) or (str,))[0]
         self.choices = []

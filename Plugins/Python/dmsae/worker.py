@@ -1,4 +1,4 @@
-"""What dmsae starts to run a file of scorers: `python3 …/dmsae/worker.py`, with the host's line as descriptor 3."""
+"""What dmsae starts to run a file of scorers: `python3 worker.py`, with the host's line as descriptor 3."""
 import os
 import sys
 
