@@ -3,15 +3,18 @@
 
 DMSAE := .build/release/dmsae
 
-.PHONY: help setup build demo test test-report test-peers bench dist test-gpu
+.PHONY: help setup build demo test test-report test-peers bench dist wheel install test-install dist-tests test-gpu
 
 help:
 	@echo "make demo          install what is missing, build, fetch model and text, distil a core (runs/demo)"
 	@echo "make test          install what is missing, build, run every test"
 	@echo "make test-report   install what is missing, build, look at the HTML reports in headless Chromium"
 	@echo "make test-peers    build, install the libraries whose SAE formats we write, load with them what we wrote"
-	@echo "make dist          pack program, tests and libraries for machines without Swift (.build/dist)"
-	@echo "make test-gpu      the same, then run what needs an NVIDIA card; on another machine: unpack, ./test-gpu"
+	@echo "make install       copy program, plugins, headers and libraries into PREFIX=/usr/local"
+	@echo "make dist          pack the same for machines without Swift (.build/dist)"
+	@echo "make wheel         the same as a wheel for pip (.build/dist)"
+	@echo "make test-install  install wheel and folder in a bare Debian without Swift, rank latents with a scorer in C"
+	@echo "make test-gpu      pack tests too and run what needs an NVIDIA card; on another machine: unpack, ./test-gpu"
 	@echo "make bench         time the parts of a run; BENCH_ARGS='sae 576 16384 64 2048' for one of them"
 
 setup:
@@ -49,11 +52,38 @@ test-peers: build
 bench: build
 	.build/release/Benchmarks $(BENCH_ARGS)
 
-# One folder that runs where no Swift is. On a machine with a card: unpack the .tar.xz there and run its ./test-gpu.
+# One folder that runs where no Swift is; .ci/dist says what is in it.
 dist:
 	@.ci/setup --dist
-	swift build -c release --build-tests
+	swift build -c release
 	@.ci/dist
 
-test-gpu: dist
-	.build/dist/dmsae-$$($(DMSAE) --version)-linux-x86_64/test-gpu
+wheel:
+	@.ci/setup --dist
+	swift build -c release
+	@.ci/dist --folder
+	@.ci/wheel
+
+# Libraries are copied too: the installation needs no Swift. DESTDIR is for makers of packages.
+PREFIX ?= /usr/local
+install:
+	@.ci/setup --dist
+	swift build -c release
+	@.ci/dist --folder
+	mkdir -p "$(DESTDIR)$(PREFIX)"
+	folder=.build/dist/dmsae-$$(.ci/version)-linux-x86_64; \
+	    cp -r $$folder/bin $$folder/include $$folder/lib $$folder/share "$(DESTDIR)$(PREFIX)"
+
+# Takes root's rights and, the first time, a download of some 100 MiB.
+test-install: wheel
+	@.ci/setup --install
+	.ci/test-install --bare
+
+# The same with tests, benchmarks and fixtures. On a machine with a card: unpack the .tar.xz there and run its ./test-gpu.
+dist-tests:
+	@.ci/setup --dist
+	swift build -c release --build-tests
+	@.ci/dist --tests
+
+test-gpu: dist-tests
+	.build/dist/dmsae-tests-$$(.ci/version)-linux-x86_64/test-gpu

@@ -41,6 +41,7 @@
  * and used by naming the path of scorer.so where a scorer's name is asked for.
  *
  * These headers are the specification; what they do not say is not promised. Where to read:
+ *   version.h        the versions of the program and of the ABI
  *   types.h          versions, growth rules, status codes, the call header, threads
  *   tensor.h         borrowed views of dense and sparse arrays
  *   entry.h          the exported function, the plugin's description, create and destroy
@@ -74,12 +75,24 @@
 
 #endif
 
-/* types.h: versions, how things grow, status codes, the call header, threads. */
+/* version.h: the versions of the program that these headers came with and of the ABI that they describe. Neither is
+ * written anywhere else: the program, its packages and the wheel read this file. */
+#ifndef DMSAE_VERSION_H
+#define DMSAE_VERSION_H
+
+#define DMSAE_VERSION "0.1.0"
+#define DMSAE_ABI_MAJOR 0u
+#define DMSAE_ABI_MINOR 3u
+
+#endif
+
+/* types.h: what versions promise, how things grow, status codes, the call header, threads. */
 #ifndef DMSAE_TYPES_H
 #define DMSAE_TYPES_H
 
 #include <stddef.h>
 #include <stdint.h>
+
 
 /* Targets: 64-bit, little-endian, the platform's one C calling convention. C99, and C11, C++11, C++20 and Swift. */
 #if UINTPTR_MAX != 0xFFFFFFFFFFFFFFFF
@@ -171,8 +184,6 @@ DMSAE_BEGIN
  * rule that 1.0 freezes would never have been in use before. If the default were "the header's own version", every
  * plugin built with a new header would needlessly refuse to work on an older host.
  */
-#define DMSAE_ABI_MAJOR 0u
-#define DMSAE_ABI_MINOR 3u
 #ifndef DMSAE_ABI_MINOR_REQUIRED
 #define DMSAE_ABI_MINOR_REQUIRED 0u
 #endif

@@ -39,6 +39,7 @@
  * and used by naming the path of scorer.so where a scorer's name is asked for.
  *
  * These headers are the specification; what they do not say is not promised. Where to read:
+ *   version.h        the versions of the program and of the ABI
  *   types.h          versions, growth rules, status codes, the call header, threads
  *   tensor.h         borrowed views of dense and sparse arrays
  *   entry.h          the exported function, the plugin's description, create and destroy

@@ -1,9 +1,11 @@
-/* types.h: versions, how things grow, status codes, the call header, threads. */
+/* types.h: what versions promise, how things grow, status codes, the call header, threads. */
 #ifndef DMSAE_TYPES_H
 #define DMSAE_TYPES_H
 
 #include <stddef.h>
 #include <stdint.h>
+
+#include "version.h"
 
 /* Targets: 64-bit, little-endian, the platform's one C calling convention. C99, and C11, C++11, C++20 and Swift. */
 #if UINTPTR_MAX != 0xFFFFFFFFFFFFFFFF
@@ -95,8 +97,6 @@ DMSAE_BEGIN
  * rule that 1.0 freezes would never have been in use before. If the default were "the header's own version", every
  * plugin built with a new header would needlessly refuse to work on an older host.
  */
-#define DMSAE_ABI_MAJOR 0u
-#define DMSAE_ABI_MINOR 3u
 #ifndef DMSAE_ABI_MINOR_REQUIRED
 #define DMSAE_ABI_MINOR_REQUIRED 0u
 #endif

@@ -9,29 +9,60 @@ extension Distillation {
     ///
     /// - Throws: what model, text, rule and scorer throw; `ResourceError.memory`; `DistillationError.interrupted`.
     public func cost() throws -> CostEstimate {
-        let dIn = parts.model.configuration.dModel
-        let layout = try PrefixLayout(groups: recipe.resolvedGroups, width: recipe.width)
-        let need = recipe.memory(dIn: dIn, layout)
-        try need.check()
-        let text = try parts.text(0, .max)
-        let pace = try Calibration(
-            parts.model, at: recipe.hookPoint, policy, on: text, progress: progress, stop: stop)
-        let (step, sae) = try pace.step(
-            of: recipe, rule: parts.rule, on: parts.device, progress: progress, stop: stop)
+        let need = try memory()
+        let pace = try pace()
         var cost = CostEstimate()
-        recipe.addCounts(to: &cost, kept: pace.kept, model: pace.model, step: step)
-        try addScoring(of: sae, on: pace, to: &cost)
+        recipe.addCounts(to: &cost, kept: pace.kept, model: pace.model, step: pace.steps[recipe.k])
+        let evaluated = recipe.wholeContexts(recipe.evaluationTokens)
+        cost.add("scoring", recipe.seeds * (recipe.cycles + 1) * scoreTokens, "tokens", seconds: pace.scoring)
+        cost.add("evaluation", (recipe.trainings + 1) * evaluated, "tokens", seconds: pace.evaluation)
         let saeBytes = 8 * Double(recipe.width) * Double(dIn)
         cost.add(disk: "SAEs", Double(recipe.trainings) * saeBytes)
         cost.add(disk: "two checkpoints of a training", 6 * saeBytes)
         cost.add(need)
-        compare(pace, dIn: dIn, &cost)
+        compare(pace, &cost)
         return cost
     }
 
-    /// Scores and evaluates a batch with the SAE.
-    private func addScoring(of sae: SparseAutoencoder, on pace: Calibration, to cost: inout CostEstimate) throws {
-        guard let batch = pace.batches.last else { return }
+    var dIn: Int { parts.model.configuration.dModel }
+
+    /// Of a training, beside the model's.
+    private func memory() throws -> MemoryNeed {
+        recipe.memory(dIn: dIn, try PrefixLayout(groups: recipe.resolvedGroups, width: recipe.width))
+    }
+
+    /// How long a little of each of its parts takes. Nothing is written.
+    ///
+    /// - Parameter others: k at which trainings are timed, beside the recipe's own.
+    /// - Throws: as `cost`.
+    public func pace(at others: Set<Double> = []) throws -> Pace {
+        try memory().check()
+        let text = try parts.text(0, .max)
+        let calibration = try Calibration(
+            parts.model, at: recipe.hookPoint, policy, on: text, progress: progress, stop: stop)
+        var steps: [Double: Double] = [:]
+        func time(_ recipe: Recipe) throws -> SparseAutoencoder {
+            let (seconds, sae) = try calibration.step(
+                of: recipe, rule: parts.rule, on: parts.device, progress: progress, stop: stop)
+            steps[recipe.k] = seconds
+            return sae
+        }
+        for k in others.sorted() where k != recipe.k {
+            var other = recipe
+            other.k = k
+            _ = try time(other)
+        }
+        let sae = try time(recipe)
+        let (scoring, evaluation) = try timeScoring(of: sae, on: calibration)
+        return Pace(
+            model: calibration.model, kept: calibration.kept, steps: steps, scoring: scoring, evaluation: evaluation)
+    }
+
+    /// Scores and evaluates a batch with the SAE; seconds a token.
+    private func timeScoring(
+        of sae: SparseAutoencoder, on calibration: Calibration
+    ) throws -> (scoring: Double, evaluation: Double) {
+        guard let batch = calibration.batches.last else { return (0, 0) }
         progress.begin("time scoring and evaluation", total: 0, unit: "tokens")
         defer { progress.end() }
         let tokens = Double(batch.ids.count)
@@ -49,9 +80,7 @@ extension Distillation {
         // The first pass pays for the memory of gradients.
         _ = try score(sae, [sample])
         let (_, scoring) = try timed { try score(sae, [sample]) }
-        let evaluated = recipe.wholeContexts(recipe.evaluationTokens)
-        cost.add("scoring", recipe.seeds * (recipe.cycles + 1) * scoreTokens, "tokens", seconds: scoring)
-        cost.add("evaluation", (recipe.trainings + 1) * evaluated, "tokens", seconds: max(preparing, evaluating))
+        return (scoring, max(preparing, evaluating))
     }
 
     private func score(_ sae: SparseAutoencoder, _ samples: [SpliceSample]) throws -> [Double] {
@@ -73,7 +102,7 @@ extension Distillation {
     }
 
     /// Whether a store or live trainings are cheaper.
-    private func compare(_ pace: Calibration, dIn: Int, _ cost: inout CostEstimate) {
+    private func compare(_ pace: Pace, _ cost: inout CostEstimate) {
         let stored = recipe.madeTokens(live: false, kept: pace.kept)
         let live = recipe.madeTokens(live: true, kept: pace.kept)
         let rowBytes = 4 * Double(dIn)

@@ -2,7 +2,7 @@ import Synchronization
 
 /// Where a long task says how far it is. Only the program prints: the library reports to whatever it was given.
 public protocol ProgressSink: AnyObject, Sendable {
-    /// A task of `total` units begins; `total` 0 when unknown.
+    /// A task of `total` units begins; `total` 0 when unknown. A `unit` without a name is not shown.
     func begin(_ task: String, total: Int, unit: String)
     /// `count` more units are done; `detail` is a short reading, such as the loss.
     func advance(by count: Int, detail: String)

@@ -2,7 +2,7 @@ import SparseCoding
 
 extension Recipe {
     /// SAEs that a run trains: of its cycles and of its trials, with every seed.
-    var trainings: Int { seeds * ((cycle0 == nil ? 1 : 0) + cycles + trialPlans.count) }
+    public var trainings: Int { seeds * ((cycle0 == nil ? 1 : 0) + cycles + trialPlans.count) }
 
     /// Steps of all of them.
     private var allSteps: Int {

@@ -5,7 +5,7 @@ import Glibc
 public struct PluginReference: Equatable, Sendable {
     /// Where the plugin is.
     public enum Place: Equatable, Sendable {
-        /// An id, to be looked for beside the executable and in DMSAE_PLUGIN_PATH.
+        /// An id, to be looked for among the shipped ones and in DMSAE_PLUGIN_PATH.
         case name(String)
         /// A file, and the id of a plugin in it.
         case file(path: String, id: String?)

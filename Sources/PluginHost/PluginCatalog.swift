@@ -4,10 +4,12 @@ import PluginABI
 import SparseCoding
 import TensorFiles
 
-/// The plugins within reach: those beside the executable, then those in the folders of DMSAE_PLUGIN_PATH.
+/// The plugins within reach: the shipped ones, then those in the folders of DMSAE_PLUGIN_PATH.
 public struct PluginCatalog: Sendable {
-    /// Holds `libdmsae-plugin-….so` among files that are none of ours.
+    /// Holds the program, resolved.
     public let executableFolder: String
+    /// Holds `libdmsae-plugin-….so` among files that are none of ours; see `shippedFolder(of:)`.
+    public let shippedFolder: String
     /// Folders of plugins: every `.so` in them is taken for one.
     public let searchPath: [String]
     /// Variables that count for plugins in this process beside those that count for all: what `--plugin-env` named.
@@ -16,6 +18,7 @@ public struct PluginCatalog: Sendable {
     /// A catalog of the given folders.
     public init(executableFolder: String, searchPath: [String] = []) {
         self.executableFolder = executableFolder
+        shippedFolder = Self.shippedFolder(of: executableFolder)
         self.searchPath = searchPath
     }
 
@@ -35,10 +38,18 @@ public struct PluginCatalog: Sendable {
             searchPath: variable.split(separator: ":").map(String.init))
     }
 
-    private var folders: [String] { [executableFolder] + searchPath }
+    private var folders: [String] { [shippedFolder] + searchPath }
+
+    /// What came with the program in a folder: `lib/dmsae` beside a `bin` that it was installed in, and otherwise, as in a
+    /// build folder, the same folder.
+    package static func shippedFolder(of folder: String) -> String {
+        guard folder.hasSuffix("/bin"), let path = realpath(folder + "/../lib/dmsae", nil) else { return folder }
+        defer { free(path) }
+        return String(cString: path)
+    }
 
     /// Whether a file was built with the executable; such a one needs no process of its own.
-    package func isShipped(_ path: String) -> Bool { path.hasPrefix("\(executableFolder)/\(Self.prefix)") }
+    package func isShipped(_ path: String) -> Bool { path.hasPrefix("\(shippedFolder)/\(Self.prefix)") }
 
     /// Every plugin, in the order in which names are looked up, and every file or folder that gives none.
     ///
@@ -211,10 +222,10 @@ public struct PluginCatalog: Sendable {
         do {
             names = try namesInFolder(folder)
         } catch TensorFileError.unreadable(_, let reason) {
-            if folder == executableFolder { throw PluginFileError.unreadable(path: folder, reason: reason) }
+            if folder == shippedFolder { throw PluginFileError.unreadable(path: folder, reason: reason) }
             throw PluginFileError.badFolder(reason: reason)
         }
-        return names.filter { $0.hasSuffix(".so") && (folder != executableFolder || $0.hasPrefix(Self.prefix)) }
+        return names.filter { $0.hasSuffix(".so") && (folder != shippedFolder || $0.hasPrefix(Self.prefix)) }
             .map { "\(folder)/\($0)" }
     }
 }

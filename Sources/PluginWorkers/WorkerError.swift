@@ -80,7 +80,7 @@ extension WorkerError: CustomStringConvertible {
             "no Python for a scorer in Python: \(name): \(reason); install Python 3.9 or newer with numpy, or name an "
                 + "interpreter with --python or DMSAE_PYTHON"
         case .noPackage(let folder):
-            "the Python package dmsae, which came with this program, is not in \(folder)/python; install the program again"
+            "the Python package dmsae, which came with this program, is not in \(folder); install the program again"
         case .notExecuted(let program, let reason): "\(program) cannot be started: \(reason)"
         }
     }

@@ -104,6 +104,34 @@ extension SweepReport {
             + forest(direction, zip(Self.compared, found).map { ($0, $1) })
     }
 
+    /// What each trial gains or loses by each other value of the key; nothing where there is but one seed.
+    func steps(_ direction: SweepDirection) -> String {
+        guard let axis = direction.axis, let base = direction.values.first, seedCount > 1 else { return "" }
+        let measures: [SweepMeasure] = Self.compared + [.coreL0, .lastCoreSize, .carriedOver]
+        let found = measures.map {
+            table.differences(in: $0, betweenValuesOf: axis, from: base, isAlongK: direction.isAlongK)
+        }
+        let ordered = direction.values.flatMap { value in (found.first ?? []).filter { $0.value == value } }
+        guard !ordered.isEmpty else { return "" }
+        let rows = ordered.map { difference in
+            [
+                escape(difference.value), escape(name(difference.trial, k: difference.k, direction)),
+                "\(difference.bySeed.count)",
+            ]
+                + zip(measures, found).map { measure, all in
+                    let same = all.first {
+                        ($0.value, $0.k, $0.trial) == (difference.value, difference.k, difference.trial)
+                    }
+                    return same.map { stacked($0.interval, measure.isCount || measure == .coreL0 ? 1 : 4) } ?? "–"
+                }
+        }
+        let note =
+            "Each SAE less that of the same trial, seed and other keys at \(escape(direction.key)) \(escape(base)); means with intervals as above."
+        return "<h3>Differences between values</h3><p class=\"note\">\(note)</p>"
+            + Reports.table(
+                [escape(direction.key), "SAE", "seeds"] + measures.map { "Δ \(escape($0.short))" }, rows)
+    }
+
     /// Mean differences with their intervals over the values.
     private func forest(_ direction: SweepDirection, _ found: [(SweepMeasure, [SweepDifference])]) -> String {
         guard direction.axis != nil else { return "" }

@@ -26,8 +26,8 @@ public struct SweepReport {
         for direction in directions where !table.runs.isEmpty {
             page.section(
                 direction.axis == nil ? "All points" : "Over \(direction.key)", id: "axis-\(direction.axis ?? 0)",
-                (direction.axis.map { figures(over: $0, direction) } ?? "") + differences(direction) + cycles(direction)
-                    + origins(direction) + training(direction),
+                (direction.axis.map { figures(over: $0, direction) } ?? "") + differences(direction) + steps(direction)
+                    + cycles(direction) + origins(direction) + training(direction),
                 note: direction.axis.map { note(over: $0) }
                     ?? "Lines are means over runs, bands go from the least to the largest.")
         }

@@ -1,13 +1,14 @@
 import ArgumentParser
 import Distillation
-import PluginHost
 import Glibc
+import PluginABI
+import PluginHost
 import TensorFiles
 
 /// The program: one file per subcommand, and no arithmetic.
 @main
 struct DMSAE: ParsableCommand {
-    static let version = "0.1.0"
+    static let version = HostIdentity.program
 
     static let configuration = CommandConfiguration(
         commandName: "dmsae",

@@ -42,11 +42,7 @@ struct DistillCommand: ParsableCommand {
             advice: "interrupted; what is done is in \(folder), continue with: "
                 + (["dmsae distill \(self.recipe)"] + set.map { "--set '\($0)'" } + ["--out \(folder) --resume"])
                 .joined(separator: " "))
-        let start = try recipe.cycle0.map { path in
-            let (sae, provenance) = try SAEFormats.read(path)
-            return try StartingSAE(sae, provenance, path: path)
-        }
-        if let start { try recipe.adopt(start) }
+        let start = try recipe.adoptStart()
         try recipe.validate()
         if dry.dryRun, let missing = missingModel(recipe) {
             return try dry.show(recipe.cost(without: missing), output)

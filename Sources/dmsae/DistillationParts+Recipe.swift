@@ -147,3 +147,16 @@ func fileHashes(_ files: [(role: String, paths: [String])]) throws -> [String: S
     }
     return result
 }
+
+extension Recipe {
+    /// Reads the SAE that takes cycle 0's place, if the recipe names one, and takes its shape over.
+    ///
+    /// - Throws: what reading it throws; `DistillationError` for a recipe that says otherwise.
+    mutating func adoptStart() throws -> StartingSAE? {
+        guard let path = cycle0 else { return nil }
+        let (sae, provenance) = try SAEFormats.read(path)
+        let start = try StartingSAE(sae, provenance, path: path)
+        try adopt(start)
+        return start
+    }
+}

@@ -18,9 +18,9 @@ struct PluginCommand: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Lists the plugins that a name can mean, and files that did not load.",
             discussion: """
-                Looks beside the executable (libdmsae-plugin-*.so), then in the folders of DMSAE_PLUGIN_PATH \
-                (separated by colons; every .so). Loads each file, so it runs their code, in processes of their own but for \
-                those beside the executable.
+                Looks where the shipped ones are (lib/dmsae of an installation, or beside the executable; \
+                libdmsae-plugin-*.so), then in the folders of DMSAE_PLUGIN_PATH (separated by colons; every .so). Loads each \
+                file, so it runs their code, in processes of their own but for the shipped ones.
 
                 Example: DMSAE_PLUGIN_PATH=~/plugins dmsae plugin list
                 """)

@@ -123,15 +123,15 @@ final class Terminal: ProgressSink {
             }
             parts.append("\(Int(100 * fraction))%")
         }
-        parts.append("\(decimals(rate, rate < 10 ? 1 : 0)) \(s.unit)/s")
+        if !s.unit.isEmpty { parts.append("\(decimals(rate, rate < 10 ? 1 : 0)) \(s.unit)/s") }
         if s.total > s.done, rate > 0 { parts.append(CostEstimate.duration(Double(s.total - s.done) / rate) + " left") }
         if !s.detail.isEmpty { parts.append(s.detail) }
         return parts.joined(separator: "  ")
     }
 
     private func summary(_ s: State, _ seconds: Double) -> String {
-        var text = "\(s.task): \(s.done) \(s.unit) in \(CostEstimate.duration(seconds))"
-        text += " (\(decimals(Double(s.done) / max(seconds, 1e-9), 0)) \(s.unit)/s)"
+        var text = s.task + ": " + (s.unit.isEmpty ? "" : "\(s.done) \(s.unit) in ") + CostEstimate.duration(seconds)
+        if !s.unit.isEmpty { text += " (\(decimals(Double(s.done) / max(seconds, 1e-9), 0)) \(s.unit)/s)" }
         return s.detail.isEmpty ? text : text + ", \(s.detail)"
     }
 

@@ -97,13 +97,15 @@ import Testing
     func anExperimentThatComesAlongIsAGrid(_ name: String) throws {
         try fail(["distill", name], status: 64, saying: "use dmsae sweep \(name)")
         try fail(["sweep", name], status: 64, saying: "give the folder of the sweep: --out FOLDER")
-        let model = folder.file("llama")
+        let text = try succeed(["sweep", name, "--print-recipe"])
+        try AtomicFile.write(text, to: folder.file("printed.yaml"))
+        #expect(try succeed(["sweep", folder.file("printed.yaml"), "--print-recipe"]) == text)
         let printed = try succeed([
             "sweep", name, "--dry-run", "--set", "model=\(tiny.model)", "--set", "text=\(tiny.text)", "--set",
             "layer=1",
             "--set", "harvest.tokens=65536", "--set", "context=16",
         ])
-        #expect(printed.contains("shared: 1 of ") && printed.contains("seed=1,2,3"), "\(model)")
+        #expect(printed.contains("shared: 1 of ") && printed.contains("seed=1,2,3"), "\(printed)")
     }
 
     @Test func cyclesAreSharedByPointsThatDifferInTheirEndAlone() throws {
@@ -182,8 +184,28 @@ import Testing
         let said = try succeed(sweep("out", "--seeds", "3", "--dry-run"))
         #expect(said.contains("6 points: distill.tau=0.3,0.6 seed=3,4,5\n"))
         #expect(said.contains("shared: 3 of 6 harvests are made, 27 of 30 trainings\n"), "\(said)")
-        for words in ["disk: about ", "memory: ", "time: about "] { #expect(said.contains(words)) }
+        // Three harvests of 4000 tokens; three times 512 are scored for each point.
+        for words in [
+            "\nmodel, 3 harvests: 12000 tokens, ", "\n27 trainings, with their evaluation: 540 steps, ",
+            "\nscoring: 9216 tokens, ", "\ndisk: SAEs ", "\nmemory: training 128 latents ", "\ntime: about ",
+        ] { #expect(said.contains(words), "\(said)") }
+        #expect(try succeed(sweep("out", "--dry-run", "--jobs", "2")).contains("\n2 points at once, each on its part"))
         #expect(!isThere(folder.file("out")))
+    }
+
+    /// Nobody looks at the bar of a sweep that is quiet, and so nothing is timed for it.
+    @Test func theBarCountsSecondsOfPartsThatWereTimedFirst() throws {
+        try succeed(sweep("quiet", "--quiet"))
+        #expect(!isThere(folder.file("quiet/forecast.json")))
+        try succeed(["sweep", recipe, "--over", "distill.tau=0.3,0.6", "--out", folder.file("out")])
+        let record = try JSONValue(
+            parsing: String(decoding: contents(of: folder.file("out/forecast.json")), as: UTF8.self))
+        let seconds = try #require(record["seconds"]?.array).map { try #require($0.array).compactMap(\.double) }
+        // A harvest, three cycles and two trials; the second point is given harvest and the training of cycle 0.
+        #expect(seconds.map(\.count) == [9, 7])
+        #expect(seconds.joined().allSatisfy { $0 > 0 && $0 < 60 })
+        #expect(try files("out/point-0001") == files("quiet/point-0001"))
+        #expect(!isThere(folder.file("out/forecast.log")))
     }
 
     @Test func aScriptForABatchSystemRunsEachPointAsAJobOfAnArray() throws {

@@ -1,4 +1,5 @@
 import Distillation
+import Glibc
 import TensorFiles
 import TestSupport
 import Testing
@@ -15,6 +16,7 @@ import Testing
         ("final.k=[16],[16, 32]", ["[16]", "[16, 32]"]),
         (#"score.scorer="ig,steps=8",gxa"#, [#""ig,steps=8""#, "gxa"]),
         ("train.k=8 , 16", ["8", "16"]),
+        (#"text="a[",b"#, [#""a[""#, "b"]),
         ("final.trials=[{core: none}, {core: random}],auto", ["[{core: none}, {core: random}]", "auto"]),
     ]) func valuesStandBetweenCommasOutsideOfBracketsAndQuotes(_ text: String, _ values: [String]) throws {
         #expect(try SweepAxis(text).values == values)
@@ -132,8 +134,8 @@ import Testing
         #expect(
             work.donors(of: points[1], in: folder.file("second")) == [.harvest: donor, .firstTraining: donor])
         #expect(SharedStep.allCases.map { work.count($0) } == [0, 0, 1, 1])
-        #expect(work.trainings(of: points[0]).allSatisfy { $0.name.hasPrefix("final/") })
-        #expect(work.trainings(of: points[1]).first?.name == "cycle-1")
+        #expect(work.trainings(of: points[0]).allSatisfy { $0.hasPrefix("final/") })
+        #expect(work.trainings(of: points[1]).first == "cycle-1")
         // What it is from is a part of what it is.
         #expect(try Sweep(folder: folder.file("second")).from == [folder.file("first")] && first.from == nil)
         #expect(message { _ = try begin("second", "distill.tau=0.3,0.4") }.contains("was started with --from = "))
@@ -142,8 +144,64 @@ import Testing
     @Test func aPointMakesTheTrainingsThatAreNobodyElses() throws {
         let points = try sweep(["distill.tau=0.2,0.3"]).points()
         let work = SweepWork(points)
-        #expect(work.trainings(of: points[0]).map(\.name).prefix(3) == ["cycle-0", "cycle-1", "cycle-2"])
-        #expect(work.trainings(of: points[1]).map(\.name).prefix(2) == ["cycle-1", "cycle-2"])
+        #expect(work.trainings(of: points[0]).prefix(3) == ["cycle-0", "cycle-1", "cycle-2"])
+        #expect(work.trainings(of: points[1]).prefix(2) == ["cycle-1", "cycle-2"])
         #expect(work.trainings(of: points[1]).count == work.trainings(of: points[0]).count - 1)
+    }
+
+    /// A harvest, cycle 0 with its scores, a trial: what marks, the log and the time tell of each.
+    @Test func howFarASweepIsFollowsFromItsFolders() throws {
+        let folder = TemporaryFolder()
+        let points = try Sweep(
+            name: "r",
+            recipe:
+                "{distill.cycles: 0, harvest.tokens: 4096, context: 128, train.steps: 100, final.trials: [baseline]}",
+            assignments: [], over: [SweepAxis("seed=1,2")], lanes: 1
+        ).points()
+        let work = SweepWork(points)
+        let names = work.parts(of: points[0]).map(\.name)
+        #expect(names == ["store", "cycle-0", "cycle-0, scores", "final/k-64/baseline"])
+        var progress = SweepProgress(
+            points, work, seconds: [[10, 20, 30, 40], [10, 20, 30, 40]], folder: folder.path)
+        #expect(progress.total == 200)
+        func write(_ name: String, _ text: String = "{}") throws {
+            let path = folder.file("point-0000/" + name)
+            try createFolder(parentFolder(of: path))
+            try AtomicFile.write(text, to: path)
+        }
+        func step(_ run: String, _ step: Int) -> String {
+            #"{"event":"step","record":{"loss":0.5,"step":\#(step)},"run":"\#(run)"}"# + "\n"
+        }
+        #expect(progress.done(running: [0], at: 5) == 0)
+        try createFolder(folder.file("point-0000"))
+        #expect(progress.done(running: [0], at: 7) == 0)
+        // Half of the harvest's seconds; it is not done before its mark, whatever it takes.
+        #expect(progress.done(running: [0], at: 12) == 5)
+        #expect(progress.done(running: [0], at: 1000) == 9.5)
+        try write("store/store.json")
+        #expect(progress.done(running: [0], at: 1001) == 10)
+        // A line that is being written is none.
+        try write("events.jsonl", #"{"event":"run"}"# + "\n" + step("cycle-0", 49) + #"{"event":"step","rec"#)
+        #expect(progress.done(running: [0], at: 1002) == 20)
+        // Nobody is at it: what its marks tell.
+        #expect(progress.done(running: [], at: 1003) == 10)
+        try write("cycle-0/sae/done.json")
+        try write("cycle-0/done.json")
+        try write("final/core.json")
+        #expect(progress.done(running: [0], at: 1004) == 60)
+        try write("events.jsonl", step("cycle-0", 99) + step("final/k-64/baseline", 24))
+        #expect(progress.done(running: [0], at: 1005) == 70)
+        #expect(progress.done(running: [], ended: [0], at: 1006) == 100)
+        try write("result.json")
+        #expect(progress.done(running: [], at: 1006) == 100)
+        // Cycles that ended early leave nothing of those that the recipe had room for.
+        let more = try Sweep(
+            name: "r", recipe: "{distill.cycles: 5, final.trials: [dmsae]}", assignments: [],
+            over: [SweepAxis("seed=1,2")], lanes: 1
+        ).points()
+        var early = SweepProgress(more, SweepWork(more), seconds: nil, folder: folder.path)
+        unlink(folder.file("point-0000/result.json"))
+        let trial = more[0].recipe.steps
+        #expect(early.done(running: [], at: 0) == early.total / 2 - Double(trial))
     }
 }

@@ -38,7 +38,7 @@ import Testing
             table.findings() == [
                 "At k = 12, dmsae has a CE loss score of 0.900; 2.0 of its 3 distilled latents fire on a token.",
                 "random has 0.875 (-0.025); 2.0 of its 3 random latents fire.",
-                "That is one seed: without an interval no difference between trials is a finding; `seeds: 3` in the recipe gives one.",
+                "That is one seed: without an interval no difference between trials is a finding; seeds: 3 in the recipe gives one.",
             ])
         #expect(
             try TrialTable([]).findings().isEmpty

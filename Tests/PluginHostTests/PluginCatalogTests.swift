@@ -49,15 +49,25 @@ struct PluginCatalogTests {
             ])
     }
 
+    @Test func `shipped plugins of an installation are in lib beside its bin`() throws {
+        for name in ["bin", "lib", "lib/dmsae"] { try #require(mkdir(folder.file(name), 0o755) == 0) }
+        _ = try faultyPlugin(in: folder, name: "bin/libdmsae-plugin-stray")
+        let path = try faultyPlugin(in: folder, name: "lib/dmsae/libdmsae-plugin-first")
+        let catalog = PluginCatalog(executableFolder: folder.file("bin"))
+        #expect(Set(catalog.list(services: services.value).map(\.path)) == [path])
+        #expect(catalog.isShipped(path))
+        #expect(try catalog.scorer("first", services: services.value).path == path)
+    }
+
     @Test func `a name is found in any file of the search path, shipped ones first`() throws {
         _ = try faultyPlugin(in: folder, name: "anything")
         _ = try faultyPlugin(["FIRST_ID=\"gxa\""], in: folder, name: "impostor")
         let shipped = try PluginCatalog()
-        let catalog = PluginCatalog(executableFolder: shipped.executableFolder, searchPath: [folder.path])
+        let catalog = PluginCatalog(executableFolder: shipped.shippedFolder, searchPath: [folder.path])
         #expect(try catalog.scorer("second", services: services.value).path == folder.file("anything.so"))
         #expect(
             try catalog.scorer("gxa", services: services.value).path
-                == shipped.executableFolder + "/libdmsae-plugin-gxa.so")
+                == shipped.shippedFolder + "/libdmsae-plugin-gxa.so")
     }
 
     @Test func `a name that is nowhere lists the folders and the names that are there`() throws {

@@ -92,6 +92,27 @@ import Testing
         #expect(count("class=\"whisker\"", in: table) == 8)
     }
 
+    /// 0.9 less 0.5, seed by seed: of the random core −.0100, −.0109 and −.0091, of latents carried over 3, 2 and 1.
+    @Test func aValueIsHeldAgainstTheFirstSeedBySeed() throws {
+        let table = section("Differences between values", of: try page())
+        let rows = table.split(separator: "<tr>").filter { $0.contains("<td>random</td>") }
+        #expect(rows.count == 1 && rows[0].contains(">0.9</th><td>random</td><td>3</td>"), "\(table)")
+        #expect(rows[0].contains("<td>−0.0100<small>−0.0122 to −0.0078</small>"), "\(table)")
+        #expect(rows[0].contains("<td>2.0<small>−0.5 to 4.5</small>"), "\(table)")
+    }
+
+    /// Two k, each with its own rows: the trial's k is another at each value.
+    @Test func valuesOfKAreHeldAgainstEachOther() throws {
+        let written = try WrittenSweep(over: ["train.k=8,16"], seeds: 2)
+        for (index, score) in [0.5, 0.6, 0.7, 0.9].enumerated() {
+            try written.finish(index, carried: 1, scores: [("dmsae", "distilled", score)])
+        }
+        let table = try SweepTable(folder: written.path)
+        let found = table.differences(in: .score, betweenValuesOf: 0, from: "8", isAlongK: true)
+        #expect(found.count == 1 && found[0].value == "16" && found[0].reference == "8")
+        for (own, wanted) in zip(found[0].bySeed, [0.2, 0.3]) { #expect(abs(own - wanted) < 1e-12) }
+    }
+
     @Test func withTwoSeedsOrOneNothingIsClaimed() throws {
         let two = try page(seeds: 2)
         #expect(two.contains("Two seeds: an interval takes three") && !two.contains("is better than"))

@@ -2,7 +2,7 @@ import Glibc
 import TensorFiles
 
 /// The path of a file or folder under Tests/Fixtures: of the sources, or beside the program's folder, where it was
-/// unpacked on a machine without sources (`make dist`).
+/// unpacked on a machine without sources (`make dist-tests`).
 public func fixture(_ name: String, here: String = #filePath) -> String {
     let tests = here.split(separator: "/", omittingEmptySubsequences: false).dropLast(2).joined(separator: "/")
     let folder = access(tests, F_OK) == 0 ? tests : builtProgram.dropLast("dmsae".count) + "../Tests"

@@ -87,7 +87,16 @@ public struct Sweep: Codable, Sendable, Equatable {
 
     /// "distill.tau=0.5,0.7 seed=1,2"
     public var axesText: String {
-        axes.map { "\($0.key)=\($0.values.joined(separator: ","))" }.joined(separator: " ")
+        axes.map(\.text).joined(separator: " ")
+    }
+
+    /// Every key of the recipe with its meaning and value, and what it is swept over: a recipe of the same sweep.
+    ///
+    /// - Throws: `DistillationError`.
+    public func documented() throws -> String {
+        // What stands in single quotes in YAML means itself.
+        let over = axes.map { "    - '" + $0.text.replacing("'", with: "''") + "'\n" }
+        return try base().documented() + "\n\(RecipeGrid.section):\n  over:\n" + over.joined()
     }
 
     /// The recipe of all points, as far as it is the same.

@@ -25,6 +25,9 @@ public struct SweepAxis: Codable, Sendable, Equatable {
         self.values = values
     }
 
+    /// "distill.tau=0.5,0.7"
+    var text: String { "\(key)=\(values.joined(separator: ","))" }
+
     /// Parts between commas that stand in no bracket and no quotes; nil where one of these is not closed.
     private static func divided(_ text: Substring) -> [String]? {
         var (parts, depth, quote) = ([""], 0, nil as Character?)
@@ -33,12 +36,8 @@ public struct SweepAxis: Codable, Sendable, Equatable {
             case "," where depth == 0 && quote == nil:
                 parts.append("")
                 continue
-            case "[",
-                "{" where quote == nil:
-                depth += 1
-            case "]",
-                "}" where quote == nil:
-                depth -= 1
+            case _ where quote == nil && "[{".contains(character): depth += 1
+            case _ where quote == nil && "]}".contains(character): depth -= 1
             case "'", "\"":
                 if quote == nil { quote = character } else if quote == character { quote = nil }
             default: break

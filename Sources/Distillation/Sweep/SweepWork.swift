@@ -2,12 +2,6 @@ import TensorFiles
 
 /// What a sweep has to do, and what it need not since points share it.
 public struct SweepWork: Sendable {
-    /// Of one point: trainings with their steps, by the name under which they are logged.
-    public struct Training: Sendable, Equatable {
-        public let name: String
-        public let steps: Int
-    }
-
     private let points: [(index: Int, recipe: Recipe)]
     /// Points that agree in all that a step depends on, by step and key, in ascending order.
     private let groups: [SharedStep: [String: [Int]]]
@@ -74,49 +68,37 @@ public struct SweepWork: Sendable {
         sharing(step, with: point.recipe).first == point.index && elsewhere(step, as: point.recipe) == nil
     }
 
-    /// Trainings that a point makes itself; those of shared steps are the first point's.
-    public func trainings(of point: SweepPoint) -> [Training] {
+    /// Parts that a point makes itself, in their order; those of shared steps are the first point's.
+    public func parts(of point: SweepPoint) -> [SweepPart] {
         let recipe = point.recipe
-        let cycles = (0...max(0, recipe.cycles)).filter { t in
-            isMade(.cycles, by: point) && (t > 0 || isMade(.firstTraining, by: point))
-                && (t > 0 || recipe.cycle0 == nil)
+        var parts: [SweepPart] = []
+        if !recipe.isLive, isMade(.harvest, by: point) {
+            var harvest = SweepPart(name: "store", mark: SharedStep.harvest.mark(in: ""), endsWith: nil)
+            harvest.harvested = recipe.wholeContexts(recipe.harvestTokens)
+            parts.append(harvest)
         }
-        return cycles.map { Training(name: "cycle-\($0)", steps: recipe.resolvedCycleSteps) }
-            + recipe.trialPlans.map { Training(name: $0.plan.folder, steps: recipe.steps(of: $0.trial)) }
+        func sae(_ name: String, steps: Int, k: Double, in folder: String, _ end: SharedStep?) -> SweepPart {
+            var part = SweepPart(name: name, mark: "/" + folder + "/" + StepMark.name, endsWith: end)
+            (part.steps, part.k, part.evaluated) = (steps, k, recipe.wholeContexts(recipe.evaluationTokens))
+            return part
+        }
+        for t in 0...max(0, recipe.cycles) {
+            let name = "cycle-\(t)", last = t == 0 ? SharedStep.firstCycle : .cycles
+            if isMade(t == 0 ? .firstTraining : .cycles, by: point) {
+                let steps = t == 0 && recipe.cycle0 != nil ? 0 : recipe.resolvedCycleSteps
+                parts.append(sae(name, steps: steps, k: recipe.k, in: name + "/sae", last))
+            }
+            guard isMade(last, by: point) else { continue }
+            var scoring = SweepPart(name: name + ", scores", mark: "/" + name + "/" + StepMark.name, endsWith: last)
+            scoring.scored = recipe.wholeContexts(recipe.scoreTokens)
+            parts.append(scoring)
+        }
+        return parts
+            + recipe.trialPlans.map { trial, plan in
+                sae(plan.folder, steps: recipe.steps(of: trial), k: plan.k, in: plan.folder, nil)
+            }
     }
 
-    /// Bytes on disk, roughly: activations once for each store, weights of every SAE once.
-    public func bytes(dIn: Int) -> Int {
-        points.reduce(0) { sum, point in
-            let recipe = point.recipe
-            let own = SweepPoint(index: point.index, values: [], recipe: recipe)
-            let trainings = trainings(of: own).count
-            let sae = (2 * recipe.width * dIn + recipe.width + dIn) * MemoryLayout<Float>.stride
-            return sum + (isMade(.harvest, by: own) ? recipe.harvestTokens * dIn * MemoryLayout<Float>.stride : 0)
-                + trainings * sae
-        }
-    }
-}
-
-/// Steps that a run has logged, by training.
-public struct LoggedSteps: Sendable {
-    private struct Event: Decodable {
-        var event: String
-        var run: String?
-        var record: Record?
-        struct Record: Decodable { var step: Int? }
-    }
-
-    /// Steps of a training that are done, as far as the log of the run in `folder` tells.
-    public static func read(_ folder: String) -> [String: Int] {
-        guard let text = try? readText(folder + "/events.jsonl", most: 1 << 28) else { return [:] }
-        var steps: [String: Int] = [:]
-        for line in text.split(separator: "\n") where line.hasPrefix(#"{"event":"step""#) {
-            guard let event = try? JSONRecord.decode(Event.self, from: String(line), in: folder), let run = event.run,
-                let step = event.record?.step
-            else { continue }
-            steps[run] = step + 1
-        }
-        return steps
-    }
+    /// Names of SAEs that a point trains itself.
+    public func trainings(of point: SweepPoint) -> [String] { parts(of: point).filter { $0.steps > 0 }.map(\.name) }
 }

@@ -126,7 +126,7 @@ public struct TrialTable: Sendable {
     private var basis: String {
         switch seeds {
         case 1:
-            "That is one seed: without an interval no difference between trials is a finding; `seeds: 3` in the recipe gives one."
+            "That is one seed: without an interval no difference between trials is a finding; seeds: 3 in the recipe gives one."
         case 2: "These are two seeds: an interval takes three."
         default:
             "Brackets hold the 95% interval by Student's t over the differences of \(seeds) seeds, trial less trial of one seed."

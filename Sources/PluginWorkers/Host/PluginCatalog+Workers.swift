@@ -22,7 +22,7 @@ extension PluginManifest {
 
 /// The catalog for programs that keep foreign plugins apart: what is not beside the executable runs in workers.
 extension PluginCatalog {
-    /// What the code of a file says, in a worker unless it was built with the executable.
+    /// What the code of a file says, in a worker unless it was shipped with the program.
     ///
     /// - Parameter isolation: nil runs everything in this process.
     /// - Throws: the error of the file; `WorkerError.crashed` if loading it took the worker down.
@@ -48,7 +48,7 @@ extension PluginCatalog {
 
     /// The scorer that a reference such as `gxa` or `./scorer.so,alpha=2` names.
     ///
-    /// - Parameter isolation: how to run what was not shipped beside the executable; nil runs
+    /// - Parameter isolation: how to run what was not shipped with the program; nil runs
     ///   everything in this process.
     /// - Throws: an error of the reference, the file or what it exports; a `PluginCallError`, a `WorkerError`.
     public func scorer(
@@ -71,7 +71,7 @@ extension PluginCatalog {
         return try IsolatedSparsityRule(worker)
     }
 
-    /// The plugin in a worker, unless it is to run here: what is beside the executable was built with it.
+    /// The plugin in a worker, unless it is to run here: what is shipped was built with the program.
     private func worker(
         _ text: String, _ kind: PluginKind, _ services: PluginServices, _ isolation: PluginIsolation?
     ) throws -> IsolatedPlugin? {

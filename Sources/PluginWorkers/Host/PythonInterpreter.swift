@@ -1,5 +1,6 @@
 import Glibc
 import PluginABI
+import PluginHost
 import TensorFiles
 
 /// What runs a file of scorers in Python: the user's own interpreter, so that whatever is installed for it is there, and
@@ -37,24 +38,24 @@ struct PythonInterpreter {
         throw WorkerError.noInterpreter(name: name, reason: "there is no such program on PATH")
     }
 
-    /// The folder of the package: `python/dmsae` beside the program, or, of one that was built and not installed,
+    /// The folder of the package: `python/dmsae` beside the shipped plugins, or, of a program that was built and not installed,
     /// `Plugins/Python/dmsae` of its sources.
     private static func package(of executable: String) throws -> String {
         guard let resolved = realpath(executable, nil) else {
             throw PluginFileError.unknownProgram(reason: String(cString: strerror(errno)))
         }
         defer { free(resolved) }
-        let folder = parentFolder(of: String(cString: resolved))
-        var place = folder
-        var places = [folder + "/python/dmsae"]
+        var place = parentFolder(of: String(cString: resolved))
+        let shipped = PluginCatalog.shippedFolder(of: place) + "/python"
+        var places = [shipped]
         // .build/x86_64-unknown-linux-gnu/release
         for _ in 0..<3 {
             place = parentFolder(of: place)
-            places.append(place + "/Plugins/Python/dmsae")
+            places.append(place + "/Plugins/Python")
         }
-        guard let found = places.first(where: { access($0 + "/worker.py", R_OK) == 0 }) else {
-            throw WorkerError.noPackage(folder: folder)
+        guard let found = places.first(where: { access($0 + "/dmsae/worker.py", R_OK) == 0 }) else {
+            throw WorkerError.noPackage(folder: shipped)
         }
-        return found
+        return found + "/dmsae"
     }
 }

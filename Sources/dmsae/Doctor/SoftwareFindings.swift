@@ -44,13 +44,13 @@ enum SoftwareFindings {
 
     static func plugins() throws -> [Finding] {
         let catalog = try PluginCatalog()
-        let shipped = plugins(in: catalog.executableFolder).filter { $0.hasPrefix("libdmsae-plugin-") }
+        let shipped = plugins(in: catalog.shippedFolder).filter { $0.hasPrefix("libdmsae-plugin-") }
         let own =
             shipped.isEmpty
             ? Finding(
-                "plugins", "none beside the program, in \(catalog.executableFolder)", .missing,
+                "plugins", "none in \(catalog.shippedFolder)", .missing,
                 remedy: "build all products (swift build -c release), and keep the .so files with the program")
-            : Finding("plugins", "\(shipped.count) shipped ones are in \(catalog.executableFolder)")
+            : Finding("plugins", "\(shipped.count) shipped ones are in \(catalog.shippedFolder)")
         let path =
             catalog.searchPath.isEmpty ? [Finding("plugins", "DMSAE_PLUGIN_PATH names no folders")] : []
         return [own] + path

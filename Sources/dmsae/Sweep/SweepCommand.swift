@@ -44,12 +44,17 @@ struct SweepCommand: ParsableCommand {
     var jobs = 1
     @Flag(help: "Say how many points there are, what they share and what they take, and stop.")
     var dryRun = false
+    @Flag(help: "Print the recipe with every key, its meaning and its value, and what it is swept over, and stop.")
+    var printRecipe = false
     @Flag(help: "Begin the sweep, and print a script for sbatch that runs each point as a job of an array.")
     var slurm = false
     @Option(help: "Run this point alone, of a sweep that was begun.")
     var point: Int?
     @Option(help: .hidden)
     var parent: Int32?
+    /// Where what parts of points take is to be written, for the sweep that runs them.
+    @Option(help: .hidden)
+    var forecast: String?
     @OptionGroup var checkpoints: CheckpointOptions
     @OptionGroup var place: DeviceOptions
     @OptionGroup var plugins: PluginOptions
@@ -66,15 +71,20 @@ struct SweepCommand: ParsableCommand {
         if quiet { Terminal.shared.silence() }
         if let point { return try SweepPointRun(self, folder: recipe).run(point) }
         let sweep = try loaded()
+        if printRecipe { return print(try sweep.documented(), terminator: "") }
         let folder = try self.folder()
-        if dryRun { return try SweepForecast(sweep, place, plugins, jobs: jobs).show() }
+        if dryRun || forecast != nil {
+            let cost = try SweepForecast(sweep, place, plugins, jobs: jobs)
+            guard let forecast else { return cost.show() }
+            return try JSONRecord.write(cost.record, to: forecast)
+        }
         try OutputPlace.requireFolder(folder, holdingOnly: Sweep.fileName)
         let lock = try OutputLock.folder(folder)
         defer { withExtendedLifetime(lock) {} }
         let open = try sweep.open(in: folder)
         if slurm { return print(try SlurmScript(open, folder: folder, options: passedOn).text, terminator: "") }
         Interruption.install(advice: "interrupted; what is done is in \(folder), continue with: dmsae sweep \(folder)")
-        let processes = SweepProcesses(open, folder: folder, jobs: jobs, options: passedOn)
+        let processes = try SweepProcesses(open, folder: folder, jobs: jobs, options: passedOn, isShown: !quiet)
         try processes.run()
         try Self.writeResults(of: folder)
         print("\(folder)/sweep.csv\n\(folder)/report.html")

@@ -48,11 +48,7 @@ struct SweepPointRun {
     private func distill(_ point: SweepPoint, of sweep: Sweep) throws {
         var recipe = point.recipe
         let run = folder + "/" + point.folder
-        let start = try recipe.cycle0.map { path in
-            let (sae, provenance) = try SAEFormats.read(path)
-            return try StartingSAE(sae, provenance, path: path)
-        }
-        if let start { try recipe.adopt(start) }
+        let start = try recipe.adoptStart()
         try recipe.validate()
         try Surroundings.prepareToCompute(
             advice: "lower sae.width, train.batch, context, sequences or score.tokens of the recipe")

@@ -1,5 +1,6 @@
 import Distillation
 @preconcurrency import Glibc
+import LinearAlgebra
 import PluginHost
 import TensorFiles
 
@@ -11,10 +12,15 @@ final class SweepProcesses {
     private let folder: String
     private let jobs: Int
     private let options: [String]
+    /// Whether someone looks at the bar.
+    private let isShown: Bool
     private var running: [Int: pid_t] = [:]
+    private var ended: Set<Int> = []
+    private let program: String
 
-    init(_ sweep: Sweep, folder: String, jobs: Int, options: [String]) {
-        (self.sweep, self.folder, self.jobs, self.options) = (sweep, folder, jobs, options)
+    init(_ sweep: Sweep, folder: String, jobs: Int, options: [String], isShown: Bool) throws {
+        program = try PluginCatalog().executableFolder + "/dmsae"
+        (self.sweep, self.folder, self.jobs, self.options, self.isShown) = (sweep, folder, jobs, options, isShown)
     }
 
     /// Runs what is not done.
@@ -24,12 +30,15 @@ final class SweepProcesses {
     func run() throws {
         let points = try sweep.points(), work = try sweep.work()
         var waiting = points.filter { !exists(folder + "/" + $0.folder + "/result.json") }
-        let trainings = points.map { work.trainings(of: $0) }
-        let total = trainings.joined().reduce(0) { $0 + $1.steps }
-        let counted = { self.stepsDone(points, trainings) }
-        let before = counted()
-        var shown = before
-        Terminal.shared.begin("sweep", total: total - before, unit: "steps")
+        guard !waiting.isEmpty else { return }
+        var progress = SweepProgress(points, work, seconds: isShown ? try forecast() : nil, folder: folder)
+        // In milliseconds. What a point that was cut short has to do again was not done.
+        func counted() -> Int {
+            Int(1000 * progress.done(running: Set(running.keys), ended: ended, at: monotonicSeconds()))
+        }
+        var shown = counted()
+        var looked = monotonicSeconds()
+        Terminal.shared.begin("sweep", total: Int(1000 * progress.total) - shown, unit: "")
         defer { Terminal.shared.end() }
         while !waiting.isEmpty || !running.isEmpty {
             while running.count < jobs, !Interruption.request.isRaised,
@@ -41,7 +50,10 @@ final class SweepProcesses {
             if Interruption.request.isRaised { waiting = [] }
             usleep(200_000)
             reap()
-            let now = counted()
+            // Its files may lie on a server.
+            guard monotonicSeconds() - looked >= 1 || waiting.isEmpty && running.isEmpty else { continue }
+            looked = monotonicSeconds()
+            let now = max(shown, counted())
             let left = points.count - waiting.count - running.count
             Terminal.shared.advance(by: now - shown, detail: "\(left) of \(points.count) points done")
             shown = now
@@ -49,24 +61,26 @@ final class SweepProcesses {
         try Interruption.request.check()
     }
 
-    /// Steps of the trainings that points make themselves.
-    private func stepsDone(_ points: [SweepPoint], _ trainings: [[SweepWork.Training]]) -> Int {
-        zip(points, trainings).reduce(0) { sum, pair in
-            let (point, own) = pair
-            if let known = finished[point.index] { return sum + known }
-            let logged = LoggedSteps.read(folder + "/" + point.folder)
-            let done = own.reduce(0) { $0 + min($1.steps, logged[$1.name] ?? 0) }
-            if running[point.index] == nil { finished[point.index] = done }
-            return sum + done
+    /// Seconds of each part of each point, as a process of its own has measured them, once: lanes, model and card that it
+    /// took are free again. Nil where it could not.
+    private func forecast() throws -> [[Double]]? {
+        let path = folder + "/forecast.json", log = folder + "/forecast.log"
+        if !exists(path) {
+            Terminal.shared.begin("time the parts of points", total: 0, unit: "parts")
+            defer { Terminal.shared.end() }
+            let words = [program, "sweep", folder, "--forecast", path, "--quiet"] + options
+            guard try LoggedProgram.run(words, log: log) == 0 else {
+                Terminal.shared.note(
+                    "the bar counts steps of trainings alone; timing of other parts failed: "
+                        + LoggedProgram.lastWords(of: log))
+                return nil
+            }
+            unlink(log)
         }
+        return try JSONRecord.read(SweepForecast.Record.self, from: path).seconds
     }
 
-    /// Steps of points that do not run.
-    private var finished: [Int: Int] = [:]
-
     private func start(_ point: SweepPoint) throws -> pid_t {
-        finished[point.index] = nil
-        let program = try PluginCatalog().executableFolder + "/dmsae"
         let words =
             [program, "sweep", folder, "--point", "\(point.index)", "--parent", "\(getpid())", "--quiet"] + options
         var actions = posix_spawn_file_actions_t(), attributes = posix_spawnattr_t()
@@ -110,6 +124,7 @@ final class SweepProcesses {
             let ended = waitpid(child, &status, WNOHANG)
             guard ended == child || ended < 0 && errno != EINTR else { continue }
             running[index] = nil
+            self.ended.insert(index)
             finish(index, status)
         }
     }
