@@ -60,6 +60,7 @@ struct LanguageTests {
         #expect(
             Block.all.map(\.language) == [
                 "C", "C++", "Swift, for each token", "Swift, totals over the pass", "Fortran", "Rust", "Zig",
+                "A packed function of Apache TVM FFI",
             ])
         #expect(Block.all.allSatisfy { $0.commands.count >= 3 })
     }
