@@ -133,7 +133,7 @@ let package = Package(
                 .embedInCode("Recipes/Experiments/cycle-length.yaml"),
                 .embedInCode("Recipes/Experiments/finals.yaml"), .embedInCode("Recipes/Experiments/k.yaml"),
                 .embedInCode("Recipes/Experiments/tau.yaml"),
-                .embedInCode("Templates/scorer.c.txt"),
+                .embedInCode("Templates/scorer.c.txt"), .embedInCode("Templates/scorer.py.txt"),
                 .embedInCode("Templates/Scorer.swift.txt"), .embedInCode("Templates/DMSAEPlugin.swift.txt"),
                 .embedInCode("Templates/dmsae_plugin.h"),
             ]),

@@ -27,7 +27,9 @@ struct CompareCommand: ParsableCommand {
             """)
 
     @OptionGroup var input: ScoringInput
-    @Option(help: "Scorer: a shipped name, a path to a .so, or path.so:ID; parameters after commas. Give two or more.")
+    @Option(
+        help:
+            "Scorer: a shipped name, a path to a .so or .py, or path.so:ID; parameters after commas. Give two or more.")
     var scorer: [String]
     @OptionGroup var aggregation: AggregateOptions
     @Option(help: "Fraction of all attribution that the core has where only one core is shown.")
