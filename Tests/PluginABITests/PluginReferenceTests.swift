@@ -2,13 +2,15 @@ import PluginABI
 import Testing
 
 struct PluginReferenceTests {
-    @Test func `a bare word is a name and a path ends in .so or holds a slash`() throws {
+    @Test func `a bare word is a name and a path ends in .so or .py or holds a slash`() throws {
         #expect(try PluginReference("gxa").place == .name("gxa"))
         #expect(try PluginReference("scorer.so").place == .file(path: "scorer.so", id: nil))
         #expect(try PluginReference("./scorer").place == .file(path: "./scorer", id: nil))
         #expect(try PluginReference("/a/b.so:two").place == .file(path: "/a/b.so", id: "two"))
         #expect(try PluginReference("/a.so:x/b.so:two").place == .file(path: "/a.so:x/b.so", id: "two"))
         #expect(try PluginReference("/a:b/c.so").place == .file(path: "/a:b/c.so", id: nil))
+        #expect(try PluginReference("scorer.py").place == .file(path: "scorer.py", id: nil))
+        #expect(try PluginReference("a.so:b.py:Two").place == .file(path: "a.so:b.py", id: "Two"))
     }
 
     @Test func `parameters follow after commas and a value may hold an equals sign`() throws {
@@ -31,7 +33,7 @@ struct PluginReferenceTests {
     @Test func `the message shows how to write one`() {
         #expect(
             PluginReferenceError.badReference("random,seed", reason: "'seed' has no '='").description
-                == "plugin reference 'random,seed': 'seed' has no '='; write NAME, PATH.so or PATH.so:ID, then "
+                == "plugin reference 'random,seed': 'seed' has no '='; write NAME, PATH.so, PATH.py or PATH.so:ID, then "
                 + ",KEY=VALUE for each parameter")
     }
 }

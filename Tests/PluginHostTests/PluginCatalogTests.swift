@@ -83,7 +83,7 @@ struct PluginCatalogTests {
             #expect(
                 "\(error)"
                     == "no plugin named 'gax' in '\(folder.path)'; there are 'first', 'second', 'rule', and 1 that did not "
-                    + "load (see `dmsae plugin list`); correct the name, give a path ending in .so, or add a folder to "
+                    + "load (see `dmsae plugin list`); correct the name, give a path ending in .so or .py, or add a folder to "
                     + "DMSAE_PLUGIN_PATH")
         }
     }

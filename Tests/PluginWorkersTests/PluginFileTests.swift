@@ -189,7 +189,7 @@ struct PluginFileTests {
         #expect(
             message { _ = try scorer(folder.file("x,y.so")) }
                 == "plugin reference '\(folder.file("x,y.so"))': 'y.so' has no '=', and there is no file of that name with its "
-                + "commas; write NAME, PATH.so or PATH.so:ID, then ,KEY=VALUE for each parameter")
+                + "commas; write NAME, PATH.so, PATH.py or PATH.so:ID, then ,KEY=VALUE for each parameter")
     }
 
     // MARK: Environment

@@ -72,7 +72,7 @@ class Worker:
         self._seconds = 0.0
         self._function = "loading"
         sys.stdout = Lines(self.log)
-        faulthandler.enable()
+        faulthandler.enable(all_threads=False)
         warnings.showwarning = self._warn
         # Arrays are lent for reading, and torch says of each that it is.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writ")

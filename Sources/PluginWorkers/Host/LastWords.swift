@@ -16,6 +16,9 @@ final class LastWords {
     private var old = 0
     private var chunk = [UInt8](repeating: 0, count: 1 << 16)
 
+    /// Lines with this in them are nobody's words: frames of the worker's own, below those of a plugin.
+    var frames: String?
+
     /// Bytes that are kept.
     private static let kept = 2000
 
@@ -66,18 +69,19 @@ final class LastWords {
     /// As `text`, of what was written since `beginCall`.
     func textOfCall() -> String {
         read()
-        return Self.line(end[old...])
+        return line(end[old...])
     }
 
     /// What is kept, with what the pipe still holds, on one line.
     func text() -> String {
         // Once: somebody who still writes may do so faster than this reads.
         read()
-        return Self.line(end[...])
+        return line(end[...])
     }
 
-    private static func line(_ bytes: ArraySlice<UInt8>) -> String {
-        String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isNewline).map { printable(String($0)) }
+    private func line(_ bytes: ArraySlice<UInt8>) -> String {
+        String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isNewline)
+            .filter { line in frames.map { !line.contains($0) } ?? true }.map { printable(String($0)) }
             .joined(separator: " | ")
     }
 }

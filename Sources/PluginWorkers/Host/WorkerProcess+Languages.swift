@@ -9,7 +9,9 @@ extension WorkerProcess {
     /// - Throws: `WorkerError.otherProtocol`; as `ask`.
     func greeted(timeout: Double) throws -> [String: String] {
         let reply = try ask(
-            .hello, Hello(version: WorkerChannel.version, host: HostIdentity.name, timeout: timeout),
+            .hello,
+            Hello(
+                version: WorkerChannel.version, host: "\(HostIdentity.name) \(HostIdentity.program)", timeout: timeout),
             reply: HelloReply.self)
         guard reply.version == WorkerChannel.version else {
             throw WorkerError.otherProtocol(

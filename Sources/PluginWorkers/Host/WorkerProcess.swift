@@ -4,6 +4,7 @@ import Glibc
 import LinearAlgebra
 import PluginABI
 import PluginHost
+import TensorFiles
 
 /// A worker ended, or had to be ended, before it answered.
 package struct WorkerFailure: Error {
@@ -57,6 +58,7 @@ package final class WorkerProcess {
         let interpreter =
             try file.isPython
             ? PythonInterpreter(named: isolation.python, executable: isolation.executable) : nil
+        lastWords.frames = interpreter.map { "\"\(parentFolder(of: $0.worker))/" }
         let (host, worker) = try WorkerChannel.pair()
         line = Line(channel: host, services: services, lastWords: lastWords, pages: pages, isolation: isolation)
         process = try ProcessGroup(
