@@ -12,6 +12,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #ifndef SYS_pidfd_open
@@ -108,6 +109,22 @@ void dmsae_record_ending(struct dmsae_ending *ending) {
 void dmsae_wait_for_hangup(int socket) {
     struct pollfd line = {socket, POLLRDHUP, 0};
     while (poll(&line, 1, -1) < 0 && errno == EINTR) {}
+}
+
+int dmsae_end_group_at_hangup(int socket) {
+    const pid_t between = fork();
+    if (between < 0) return -1;
+    if (between == 0) {
+        // A grandchild, which is nobody's to wait for.
+        if (fork() != 0) _exit(0);
+        for (int i = 0; i < 1024; i++)
+            if (i != socket) close(i);
+        dmsae_wait_for_hangup(socket);
+        kill(0, SIGKILL);
+        _exit(0);
+    }
+    while (waitpid(between, NULL, 0) < 0 && errno == EINTR) {}
+    return 0;
 }
 
 size_t dmsae_allocated(void) {

@@ -79,7 +79,8 @@ extension Distillation {
         if recipe.candidates == .all { settings["candidates"] = recipe.candidates.rawValue }
         settings["scorer.settings"] = parts.scorerSettings.map { "\($0.key)=\($0.value)" }.sorted().joined(
             separator: ",")
-        for (key, value) in parts.hashes { settings["\(key).sha256"] = value }
+        // Versions of interpreters stand among hashes as they are.
+        for (key, value) in parts.hashes { settings[key.contains(" runtime ") ? key : "\(key).sha256"] = value }
         settings["model.sha256"] = ModelPlace.modelHash(parts.hashes)
         return settings
     }

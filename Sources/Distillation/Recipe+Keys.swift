@@ -99,7 +99,8 @@ extension Recipe {
             "train.sparsity", \.sparsity, "Sparsity rule: a shipped name or a path to a .so, parameters after commas."),
         RecipeKey(
             "train.budget", \.cycleBudget, "While distilling: non-core (the core is free) or total (the core counts)."),
-        RecipeKey("score.scorer", \.scorer, "Scorer: a shipped name or a path to a .so, parameters after commas."),
+        RecipeKey(
+            "score.scorer", \.scorer, "Scorer: a shipped name or the path of a .so or .py, parameters after commas."),
         RecipeKey("score.tokens", \.scoreTokens, "Tokens scored per cycle, the ones after those harvested."),
         RecipeKey(
             "score.aggregate", \.aggregate, "How a latent's scores become one: quantile:Q, mean, rms, max or trimmed:P."

@@ -1,6 +1,7 @@
 import Glibc
 
-/// What a user writes where a plugin is wanted: `gxa`, `random,seed=7`, `./scorer.so`, `./scorers.so:second,alpha=2`.
+/// What a user writes where a plugin is wanted: `gxa`, `random,seed=7`, `./scorer.so`, `./scorers.so:second,alpha=2`,
+/// `scorers.py:Second`.
 public struct PluginReference: Equatable, Sendable {
     /// Where the plugin is.
     public enum Place: Equatable, Sendable {
@@ -32,9 +33,9 @@ public struct PluginReference: Equatable, Sendable {
 
     /// Reads a reference.
     ///
-    /// A text with a slash, or with `.so` at the end of its place, is a path; anything else is a name. The place ends
-    /// at the first comma, or, where files of such names are there, at the first that ends the path of one: a path may
-    /// hold commas, and needs no escape. It cannot hold `.so:` other than before an id.
+    /// A text with a slash, or with `.so` or `.py` at the end of its place, is a path; anything else is a name. The place
+    /// ends at the first comma, or, where files of such names are there, at the first that ends the path of one: a path may
+    /// hold commas, and needs no escape. It cannot hold `.so:` or `.py:` other than before an id.
     /// - Throws: `PluginReferenceError.badReference`.
     public init(_ text: String) throws {
         func bad(_ reason: String) -> PluginReferenceError { .badReference(text, reason: reason) }
@@ -70,11 +71,12 @@ public struct PluginReference: Equatable, Sendable {
     private static func place(_ text: String, _ bad: (String) -> PluginReferenceError) throws -> Place {
         if text.isEmpty { throw bad("it names no plugin") }
         if text.utf8.contains(0) { throw bad("it holds a zero byte") }
-        if text.hasSuffix(".so") { return .file(path: text, id: nil) }
-        // The last ".so:" splits path and id.
+        func isFile(_ text: Substring) -> Bool { [".so", ".py"].contains(where: text.hasSuffix) }
+        if isFile(text[...]) { return .file(path: text, id: nil) }
+        // The last ".so:" or ".py:" splits path and id.
         var search = text.endIndex
         while let colon = text[..<search].lastIndex(of: ":") {
-            if text[..<colon].hasSuffix(".so") {
+            if isFile(text[..<colon]) {
                 let id = String(text[text.index(after: colon)...])
                 if id.isEmpty { throw bad("no id follows the colon") }
                 return .file(path: String(text[..<colon]), id: id)

@@ -12,13 +12,18 @@ public struct PluginIdentity: Sendable {
     let version: String
     let file: PluginFile
     let parameters: [PluginReference.Parameter]
+    let runtime: [String: String]
 
-    /// The plugin `name` of `file`, with its settings: all it describes, in its order, or those given.
-    package init(name: String, version: String, file: PluginFile, parameters: [PluginReference.Parameter]) {
+    /// The plugin `name` of `file`, with its settings: all it describes, in its order, or those given; and what it runs on.
+    package init(
+        name: String, version: String, file: PluginFile, parameters: [PluginReference.Parameter],
+        runtime: [String: String] = [:]
+    ) {
         self.name = name
         self.version = version
         self.file = file
         self.parameters = parameters
+        self.runtime = runtime
     }
 }
 
@@ -35,6 +40,8 @@ extension LoadedPlugin {
     public var sha256: String { files.first?.sha256 ?? "" }
     /// Variables of the environment that may decide what it computes, as they are in this process.
     public var variables: [VariableHash] { identity.file.variables }
+    /// Versions of what runs it and of what it computes with, by name, where that is not this program: "Python": "3.11.7".
+    public var runtime: [String: String] { identity.runtime }
     /// Its settings: all it describes, in its order, or those given.
     public var parameters: [PluginReference.Parameter] { identity.parameters }
 }

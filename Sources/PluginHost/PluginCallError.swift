@@ -7,6 +7,9 @@ import TensorFiles
 public enum PluginCallError: Error, Equatable, Codable, Sendable {
     /// A function returned an error.
     case failed(plugin: String, path: String, function: String, status: Int32, text: String, parameters: [String])
+    /// A scorer in a language with exceptions threw one, or returned what does not fit: in its words, a traceback in several
+    /// lines among them.
+    case raised(plugin: String, path: String, function: String, text: String)
     /// A plain function returned another code than 0.
     case returned(function: String, path: String, code: Int32)
     /// Something is of a size that cannot be had.
@@ -38,10 +41,16 @@ public enum PluginCallError: Error, Equatable, Codable, Sendable {
 
 extension PluginCallError: CustomStringConvertible {
     /// The sentence that users see, fit for a terminal whatever the plugin or its file said.
-    public var description: String { printable(sentence) }
+    public var description: String {
+        guard case .raised(let plugin, let path, let function, let text) = self else { return printable(sentence) }
+        // A traceback is shown whole.
+        let what = function == "loading" ? "loading" : "\(function) of scorer '\(plugin)' of"
+        return "\(printable("\(what) \(path) failed")): \(printableLines(text))"
+    }
 
     private var sentence: String {
         switch self {
+        case .raised(_, _, _, let text): text
         case .failed(let plugin, let path, let function, let status, let text, let parameters):
             "\(function) of plugin '\(plugin)' failed (\(statusName(status))): "
                 + (text.isEmpty ? "it gave no reason" : text)

@@ -20,7 +20,8 @@ package enum PluginEnvironment {
     /// and what of ours is for the host.
     static let harmless: Set<String> = [
         "PATH", "HOME", "TMPDIR", "TMP", "TEMP", "USER", "LOGNAME", "SHELL", "TERM", "VIRTUAL_ENV", "CONDA_PREFIX",
-        "CUDA_VISIBLE_DEVICES", "DMSAE_CACHE", "DMSAE_CPU", "DMSAE_LANES", "DMSAE_PLUGIN_PATH", "DMSAE_STRICT",
+        "CUDA_VISIBLE_DEVICES", "DMSAE_CACHE", "DMSAE_CPU", "DMSAE_LANES", "DMSAE_PLUGIN_PATH", "DMSAE_PYTHON",
+        "DMSAE_STRICT",
     ]
     private static let secrets = ["TOKEN", "SECRET", "PASS", "CREDENTIAL", "AUTH", "KEY"]
 

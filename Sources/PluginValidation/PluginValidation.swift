@@ -80,6 +80,11 @@ public struct PluginValidation: Sendable {
         "many-latents", "leaves-as-found", "no-leak", "ends", "cancel",
     ]
 
+    /// The checks that a file of Python is spared: of what shared objects are made of, and of threads at once on one scorer.
+    private static let notOfPython: Set = [
+        "manifest", "exports", "segments", "minor", "tables", "lifetimes", "bare-host", "error-text", "together",
+    ]
+
     private func isWanted(_ id: String) -> Bool { (only?.contains(id) ?? true) && !skipped.contains(id) }
 
     /// Runs the checks on every plugin that `reference` means; calls `report` with each result as it comes.
@@ -101,7 +106,10 @@ public struct PluginValidation: Sendable {
         let code = Result { try PluginManifest(path, isolation, services) }
         // A plain function promises only what every scorer of tokens does.
         let isFunction = PluginUnderTest.isPlainFunction(path)
-        func isWanted(_ id: String) -> Bool { self.isWanted(id) && (!isFunction || Self.ofFunctions.contains(id)) }
+        func isWanted(_ id: String) -> Bool {
+            self.isWanted(id) && (!isFunction || Self.ofFunctions.contains(id))
+                && !(PluginFile.isPython(path) && Self.notOfPython.contains(id))
+        }
         let file = FileCheck.Subject(path: path, code: code)
         var steps = FileCheck.all.filter { isWanted($0.id) }.map { check in
             Step(plugin: path, check: check.id, rules: check.rules) { try check.body(file) }

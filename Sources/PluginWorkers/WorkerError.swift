@@ -29,11 +29,23 @@ public enum WorkerError: Error, Equatable, Sendable {
     case sandboxMissing(part: String, needs: String)
     /// The kernel refused the sandbox.
     case sandboxRefused(call: String, reason: String)
+    /// A worker speaks another version of the protocol.
+    case otherProtocol(worker: String, found: Int, wanted: Int)
+    /// There is no interpreter for a scorer in Python.
+    case noInterpreter(name: String, reason: String)
+    /// The Python package that scorers import is not there.
+    case noPackage(folder: String)
+    /// The program that a worker is to become cannot be executed.
+    case notExecuted(program: String, reason: String)
 }
 
 extension WorkerError: CustomStringConvertible {
     /// The sentence that users see, fit for a terminal whatever the plugin or its file said.
-    public var description: String { printable(sentence) }
+    public var description: String {
+        // Lines of a traceback stay lines.
+        if case .failed = self { return printableLines(sentence) }
+        return printable(sentence)
+    }
 
     private var sentence: String {
         switch self {
@@ -49,7 +61,8 @@ extension WorkerError: CustomStringConvertible {
             "\(path) is not what a crash leaves: \(reason); name a folder that the message of a crash named"
         case .crashedThroughout(let plugin, let path):
             "scorer \(plugin) crashed on every batch, so nothing was scored; correct \(path)"
-        case .failed(let failure, let lastWords): "\(failure); to standard error it wrote: \(lastWords)"
+        case .failed(let failure, let lastWords):
+            "\(failure)\("\(failure)".contains("\n") ? "\n" : "; ")to standard error it wrote: \(lastWords)"
         case .notKept(let folder, let reason): "\(folder): \(reason)"
         case .noHost: "this is the part of dmsae that runs a plugin; it is only started by dmsae itself"
         case .brokenLine(let reason):
@@ -60,6 +73,15 @@ extension WorkerError: CustomStringConvertible {
                 + "auto takes that"
         case .sandboxRefused(let call, let reason):
             "the sandbox cannot be entered (\(call)): \(reason); pass --sandbox off"
+        case .otherProtocol(let worker, let found, let wanted):
+            "\(worker) speaks version \(found) of the worker protocol, and this dmsae version \(wanted); use the two of "
+                + "one release"
+        case .noInterpreter(let name, let reason):
+            "no Python for a scorer in Python: \(name): \(reason); install Python 3.9 or newer with numpy, or name an "
+                + "interpreter with --python or DMSAE_PYTHON"
+        case .noPackage(let folder):
+            "the Python package dmsae, which came with this program, is not in \(folder); install the program again"
+        case .notExecuted(let program, let reason): "\(program) cannot be started: \(reason)"
         }
     }
 }

@@ -8,6 +8,7 @@ extension LoadedPlugin {
     func hashes(_ role: String) -> [String: String] {
         var result = files.dropFirst().reduce(into: [role: sha256]) { $0["\(role) \($1.name)"] = $1.sha256 }
         for variable in variables { result["\(role) variable \(variable.name)"] = variable.sha256 }
+        for (name, version) in runtime { result["\(role) runtime \(name)"] = version }
         return result
     }
 }
@@ -16,7 +17,9 @@ extension LoadedPlugin {
 /// of the environment that they may read, by name.
 struct PluginBuilds {
     /// "contrast.so.sha256": "9f…", of two files of one name, from other folders, both; "plugin variable LANG.sha256": "3c…".
-    var entries: [String: String] { files.merging(variables) { own, _ in own } }
+    /// With them versions of what runs those in Python: "plugin runtime numpy": "2.4.6".
+    var entries: [String: String] { files.merging(variables) { own, _ in own }.merging(runtime) { own, _ in own } }
+    private var runtime: [String: String] = [:]
     private var files: [String: String] = [:]
     private var variables: [String: String] = [:]
     private static let suffix = ".sha256", variable = "plugin variable "
@@ -31,6 +34,7 @@ struct PluginBuilds {
         for variable in plugins.flatMap(\.variables) {
             variables[Self.variable + variable.name + Self.suffix] = variable.sha256
         }
+        for (name, version) in plugins.flatMap(\.runtime) { runtime["plugin runtime \(name)"] = version }
     }
 
     /// Refuses what is kept in the file `path` if other builds of these plugins, or the same in another environment, made it. What is of another pass for other
@@ -41,7 +45,7 @@ struct PluginBuilds {
         let kept = try SafetensorsFile(path: path).metadata["key"] ?? ""
         guard let found = try? JSONRecord.decode([String: String].self, from: kept, in: path) else { return }
         // From before builds were kept.
-        let saysNone = !found.keys.contains { $0.hasSuffix(".so" + Self.suffix) }
+        let saysNone = !found.keys.contains(where: Self.isBuild)
         for (name, sha256) in files.sorted(by: { $0.key < $1.key }) {
             let other = found[name]
             guard other == nil ? saysNone : other != sha256 else { continue }
@@ -56,8 +60,13 @@ struct PluginBuilds {
     /// - Throws: `PluginFileError.otherEnvironment`.
     func otherBuilds(in found: [String: String], of path: String) throws -> Set<String> {
         try requireVariables(of: found, in: path)
-        let named = found.keys.filter { $0.hasSuffix(".so" + Self.suffix) }
+        let named = found.keys.filter(Self.isBuild)
         return Set(files.keys).union(named).filter { found[$0] != files[$0] }
+    }
+
+    /// Whether an entry of a key is of a plugin's file.
+    private static func isBuild(_ name: String) -> Bool {
+        name.hasSuffix(".so" + suffix) || name.hasSuffix(".py" + suffix)
     }
 
     private func requireVariables(of found: [String: String], in path: String) throws {

@@ -16,7 +16,7 @@ struct PluginInspectCommand: ParsableCommand {
             Example: dmsae plugin inspect ./scorer.so
             """)
 
-    @Argument(help: "A shipped name or the path of a .so.")
+    @Argument(help: "A shipped name or the path of a .so or .py.")
     var plugin: String
     @Flag(help: "Load the file too, and compare what its code says with the manifest.")
     var load = false
@@ -51,6 +51,10 @@ struct PluginInspectCommand: ParsableCommand {
         let noted = try PluginManifest(path: path)
         let coded = load ? try describe() : nil
         guard let shown = noted ?? coded else {
+            if path.hasSuffix(".py") {
+                throw ValidationError(
+                    "\(printable(path)) is Python, and nothing is known of it without running it; pass --load")
+            }
             throw ValidationError(
                 "\(printable(path)) has no manifest, so nothing is known of it without running it; pass --load to run it, or put one "
                     + "into its source (--manifest c or --manifest swift prints it)")
@@ -97,8 +101,10 @@ struct PluginInspectCommand: ParsableCommand {
         }
         var lines = [
             path,
-            "  needs plugin ABI \(manifest.abi.major).\(manifest.abi.minorMin) or newer; "
-                + (fromManifest ? "from its manifest, nothing was run" : "it has no manifest; its code was run"),
+            path.hasSuffix(".py")
+                ? "  Python; its code was run"
+                : "  needs plugin ABI \(manifest.abi.major).\(manifest.abi.minorMin) or newer; "
+                    + (fromManifest ? "from its manifest, nothing was run" : "it has no manifest; its code was run"),
         ]
         if let requires = manifest.requires, !requires.isEmpty {
             lines.append("  needs a processor of \(requires.joined(separator: ", "))")

@@ -9,7 +9,7 @@ import TensorFiles
 struct PluginNewCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "new",
-        abstract: "Makes a folder with a working scorer to change: its source, the header, a Makefile.",
+        abstract: "Makes a folder with a working scorer to change: its source, and what builds it.",
         discussion: """
             The folder needs nothing of this repository. The scorer computes -a·⟨g, w⟩ until you change it.
 
@@ -21,7 +21,7 @@ struct PluginNewCommand: ParsableCommand {
     @Option(help: "Language.")
     var lang: Language = .c
 
-    enum Language: String, ExpressibleByArgument, CaseIterable { case c, swift }
+    enum Language: String, ExpressibleByArgument, CaseIterable { case c, swift, python }
 
     func validate() throws {
         let letters = name.utf8.allSatisfy { (97...122).contains($0) || (48...57).contains($0) || $0 == 45 }
@@ -42,14 +42,22 @@ struct PluginNewCommand: ParsableCommand {
         for (file, text) in try files() { try AtomicFile.write(text, to: "\(name)/\(file)") }
         print(
             """
-            \(name)/ holds a scorer that works; the part to change is \(source). Next:
-              make -C \(name)
-              dmsae plugin validate \(name)/\(name).so
-              dmsae score --scorer \(name)/\(name).so …
+            \(name)/ holds a scorer that works; the part to change is \(source). Next:\(lang == .python ? "" : "\n  make -C \(name)")
+              dmsae plugin validate \(built)
+              dmsae score --scorer \(built) …
             """)
     }
 
-    private var source: String { lang == .c ? "\(name)/\(name).c" : "\(name)/\(type).swift" }
+    private var source: String {
+        switch lang {
+        case .c: "\(name)/\(name).c"
+        case .swift: "\(name)/\(type).swift"
+        case .python: built
+        }
+    }
+
+    /// What `--scorer` takes.
+    private var built: String { "\(name)/\(name).\(lang == .python ? "py" : "so")" }
 
     /// "my-scorer" as a Swift type, which also names the module: two plugins in one program must not share it.
     private var type: String {
@@ -82,6 +90,7 @@ struct PluginNewCommand: ParsableCommand {
     private func files() throws -> [(String, String)] {
         let header = String(decoding: PackageResources.dmsae_plugin_h, as: UTF8.self)
         switch lang {
+        case .python: return [("\(name).py", template(PackageResources.scorer_py_txt))]
         case .c:
             return [
                 ("\(name).c", template(PackageResources.scorer_c_txt)), ("dmsae_plugin.h", header),

@@ -29,6 +29,12 @@ struct PluginOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
+            "The interpreter for scorers in Python; default the one of DMSAE_PYTHON, or python3 on PATH.",
+            valueName: "PATH"))
+    var python: String?
+
+    @Option(
+        help: ArgumentHelp(
             "Take from a plugin's process what it does not need: files to write, the network, other processes. auto: as "
                 + "far as the kernel goes (dmsae doctor says how far); on: all of it or none is run.",
             valueName: "auto|on|off"
@@ -56,6 +62,7 @@ struct PluginOptions: ParsableArguments {
         var isolation = PluginIsolation(executable: "/proc/self/exe", timeout: pluginTimeout, crashFolder: crashFolder)
         isolation.environment = pluginEnv
         isolation.sandbox = sandbox
+        isolation.python = python
         if let pluginMemory { isolation.memory = UInt64(pluginMemory * Double(1 << 30)) }
         return isolation
     }

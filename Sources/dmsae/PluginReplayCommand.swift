@@ -32,5 +32,8 @@ struct PluginWorkerCommand: ParsableCommand {
     @Flag(help: "Enter the sandbox first.")
     var sandbox = false
 
-    func run() throws { try PluginWorker.serve(isSandboxed: sandbox, PluginExaminer()) }
+    @Argument(help: "Another program to be the worker, after --.")
+    var program: [String] = []
+
+    func run() throws { try PluginWorker.serve(isSandboxed: sandbox, program: program, PluginExaminer()) }
 }

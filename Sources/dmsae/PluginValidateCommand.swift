@@ -18,7 +18,7 @@ struct PluginValidateCommand: ParsableCommand {
             Example: dmsae plugin validate ./scorer.so
             """)
 
-    @Argument(help: "A shipped name, a path to a .so, or path.so:ID; parameters after commas.")
+    @Argument(help: "A shipped name, a path to a .so or .py, or path.so:ID; parameters after commas.")
     var plugin: String?
     @Flag(help: "List the checks and stop.")
     var list = false
@@ -94,7 +94,9 @@ struct PluginValidateCommand: ParsableCommand {
     }
 
     private func show(_ result: CheckResult) {
-        let reason = printable(result.reason ?? "")
+        // A traceback has lines.
+        let reason = (result.reason ?? "").split(separator: "\n").map { printable(String($0)) }
+            .joined(separator: "\n           ")
         switch result.outcome {
         case .passed: print("  ok       \(result.check)")
         case .notApplicable: print("  --       \(result.check): \(reason)")

@@ -21,7 +21,7 @@ struct ScoreCommand: ParsableCommand {
             """)
 
     @OptionGroup var input: ScoringInput
-    @Option(help: "Scorer: a shipped name, a path to a .so, or path.so:ID; parameters after commas.")
+    @Option(help: "Scorer: a shipped name, a path to a .so or .py, or path.so:ID; parameters after commas.")
     var scorer = "gxa"
     @OptionGroup var aggregation: AggregateOptions
     @Option(help: "Fraction of all attribution that the core has.")

@@ -6,8 +6,8 @@ import PluginHost
 import PluginWorkers
 import SparseCoding
 
-/// What the plugin line costs: one batch of gradient × activation in this process and in a worker, as a share of the
-/// forward and backward of the language model that a scoring pass needs for it anyway.
+/// What the plugin line costs: one batch of gradient × activation in this process, in a worker and by numpy in a worker of
+/// Python, as a share of the forward and backward of the language model that a scoring pass needs for it anyway.
 struct PluginOverhead {
     let path: String
     let layer: Int
@@ -21,16 +21,23 @@ struct PluginOverhead {
         let batch = batch(tokens, x)
         let catalog = try PluginCatalog()
         let services = PluginServices(log: { _ in })
+        let isolation = PluginIsolation(executable: catalog.executableFolder + "/dmsae")
         let here = try catalog.scorer("gxa", services: services)
         let there = try PluginCatalog(executableFolder: "/").scorer(
-            try catalog.path("gxa"), services: services,
-            isolation: PluginIsolation(executable: catalog.executableFolder + "/dmsae"))
+            try catalog.path("gxa"), services: services, isolation: isolation)
+        let python = try Self.python(catalog, services, isolation)
         var (a, b) = ([Float](repeating: 0, count: batch.codes.count), [Float](repeating: 0, count: batch.codes.count))
+        var byNumpy = a
         var rounds = Rounds()
         for _ in 0..<5 {
             try rounds.time("model") { _ = try model.lossesAndGradient(of: tokens, residual: x, at: .residPost(layer)) }
             try rounds.time("here") { try a.withUnsafeMutableBufferPointer { try here.score(batch, into: $0) } }
             try rounds.time("there") { try b.withUnsafeMutableBufferPointer { try there.score(batch, into: $0) } }
+            if let python {
+                try rounds.time("python") {
+                    try byNumpy.withUnsafeMutableBufferPointer { try python.score(batch, into: $0) }
+                }
+            }
         }
         precondition(a == b, "a worker's scores differ")
         let pass = rounds.median("model")
@@ -43,6 +50,28 @@ struct PluginOverhead {
         }
         let added = rounds.median("there") - rounds.median("here")
         printRow("isolation adds", milliseconds(added), "\(number(100 * added / pass, 2))%")
+        guard let python else { return print("gxa in Python: no python3 with numpy here") }
+        let largest = a.reduce(0) { max($0, abs($1)) }
+        let off = zip(a, byNumpy).reduce(Float(0)) { max($0, abs($1.0 - $1.1)) } / largest
+        let versions = python.runtime.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", ")
+        printRow(
+            "gxa by numpy in a worker", milliseconds(rounds.median("python")),
+            "\(number(100 * rounds.median("python") / pass, 2))%")
+        print("  \(versions); off by \(off) of the largest score")
+    }
+
+    /// The example in Python; nil where nothing runs it.
+    private static func python(_ catalog: PluginCatalog, _ services: PluginServices, _ isolation: PluginIsolation)
+        throws
+        -> (any AttributionScorer & LoadedPlugin)?
+    {
+        let source = #filePath.replacing(
+            "Tests/Benchmarks/PluginOverhead.swift", with: "Plugins/Python/examples/gxa.py")
+        do { return try catalog.scorer(source, services: services, isolation: isolation) } catch WorkerError
+            .noInterpreter
+        {
+            return nil
+        }
     }
 
     /// A batch as large as a real one; what is in it does not matter for time.

@@ -60,6 +60,10 @@ void dmsae_record_ending(struct dmsae_ending *ending);
 /// Returns when the other end of a socket was closed.
 void dmsae_wait_for_hangup(int socket);
 
+/// Leaves a process behind that ends this one's group when the other end of the socket is closed: for a program that is
+/// executed next and cannot be relied on to look. To be called before there is a second thread. -1 with errno.
+int dmsae_end_group_at_hangup(int socket);
+
 /// Bytes that malloc has lent out.
 size_t dmsae_allocated(void);
 

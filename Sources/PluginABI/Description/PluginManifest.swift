@@ -174,6 +174,24 @@ public struct PluginManifest: Codable, Equatable, Sendable {
         return found
     }
 
+    /// The plugin `id` of the file at `path`, or, with no id, the only one of this kind.
+    /// - Throws: `PluginReferenceError.unknownID`, `.wrongKind`, `.ambiguous`.
+    package func plugin(_ id: String?, kind: PluginKind, path: String) throws -> Plugin {
+        let matching = plugins.filter { id == nil || $0.id == id }
+        guard let first = matching.first else {
+            throw PluginReferenceError.unknownID(id ?? "", path: path, available: plugins.map(\.id))
+        }
+        let wanted = matching.filter { $0.kind == "\(kind)".replacing(" ", with: "-") }
+        guard let plugin = wanted.first else {
+            let other: PluginKind = kind == .scorer ? .sparsityRule : .scorer
+            throw PluginReferenceError.wrongKind(plugin: first.id, path: path, kind: other, wanted: kind)
+        }
+        guard wanted.count == 1 else {
+            throw PluginReferenceError.ambiguous(path: path, kind: kind, ids: wanted.map(\.id))
+        }
+        return plugin
+    }
+
     /// One line of JSON, keys sorted.
     public var json: String {
         let encoder = JSONEncoder()
@@ -210,10 +228,16 @@ extension PluginManifest.Parameter {
     /// Its legal values, in words.
     public var legalValues: String {
         guard let kind = ParameterSpec.Kind(rawValue: type) else { return type }
-        return ParameterSpec(
+        return spec(kind).legalValues
+    }
+
+    /// The setting as hosts check it; one of a type that this version does not know takes any text.
+    package var spec: ParameterSpec { spec(ParameterSpec.Kind(rawValue: type) ?? .text) }
+
+    private func spec(_ kind: ParameterSpec.Kind) -> ParameterSpec {
+        ParameterSpec(
             key: key, kind: kind, description: description, defaultValue: `default`, minimum: minimum ?? -.infinity,
-            maximum: maximum ?? .infinity, choices: choices ?? [], isList: flags?.contains("list") == true
-        ).legalValues
+            maximum: maximum ?? .infinity, choices: choices ?? [], isList: flags?.contains("list") == true)
     }
 
     init(_ spec: ParameterSpec) {

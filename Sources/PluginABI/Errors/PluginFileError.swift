@@ -14,6 +14,8 @@ public enum PluginFileError: Error, Equatable, Codable, Sendable {
     case wrongMachine(path: String, found: String, wanted: String)
     /// The dynamic loader refused the file.
     case notLoaded(path: String, reason: String)
+    /// The file is Python, which no plugin in this process can be.
+    case needsInterpreter(path: String)
     /// Another library of the process takes a symbol from the file, and loading it otherwise is not possible here.
     case symbolTaken(path: String, symbol: String, owner: String)
     /// What was kept was made by another build of the plugin; nil if it does not say by which.
@@ -44,6 +46,8 @@ extension PluginFileError: CustomStringConvertible {
             "plugin file \(path) does not load: \(reason); "
                 + (reason.hasSuffix("Too many open files")
                     ? "raise the limit (ulimit -n)" : "rebuild it, or install the library it needs")
+        case .needsInterpreter(let path):
+            "\(path) is run by an interpreter of Python, in a process of its own; leave --in-process out"
         case .symbolTaken(let path, let symbol, let owner):
             "plugin file \(path) would get \(symbol) from \(owner) instead of its own, because another allocator than libc's is "
                 + "loaded (LD_PRELOAD, a sanitizer); run without it, or build the plugin with -fvisibility=hidden"

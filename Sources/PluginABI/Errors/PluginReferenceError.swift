@@ -29,13 +29,13 @@ extension PluginReferenceError: CustomStringConvertible {
     private var sentence: String {
         switch self {
         case .badReference(let text, let reason):
-            "plugin reference '\(text)': \(reason); write NAME, PATH.so or PATH.so:ID, then ,KEY=VALUE for each "
+            "plugin reference '\(text)': \(reason); write NAME, PATH.so, PATH.py or PATH.so:ID, then ,KEY=VALUE for each "
                 + "parameter"
         case .unknownName(let name, let folders, let known, let unloadable):
             "no plugin named '\(name)' in \(list(folders)); there \(known.count == 1 ? "is" : "are") "
                 + (known.isEmpty ? "none" : list(known))
                 + (unloadable == 0 ? "" : ", and \(unloadable) that did not load (see `dmsae plugin list`)")
-                + "; correct the name, give a path ending in .so, or add a folder to DMSAE_PLUGIN_PATH"
+                + "; correct the name, give a path ending in .so or .py, or add a folder to DMSAE_PLUGIN_PATH"
         case .unknownID(let id, let path, let available):
             "\(path) holds no plugin '\(id)'; it holds \(list(available)); correct the part after the colon"
         case .ambiguous(let path, let kind, let ids):

@@ -29,7 +29,8 @@ public struct VariableHash: Codable, Equatable, Sendable {
 /// became of the file.
 ///
 /// With it the libraries beside it, those that it is linked with by way of $ORIGIN; and the file that describes a plain
-/// function. Libraries of the system are not copied.
+/// function. Libraries of the system are not copied. A file of scorers in Python (`.py`) is one part, and what it imports
+/// none of it.
 public final class PluginFile: @unchecked Sendable {
     /// A shared object, copied.
     package struct Part: Codable {
@@ -56,6 +57,10 @@ public final class PluginFile: @unchecked Sendable {
 
     /// The file, absolute and with links resolved.
     public var path: String { parts[parts.count - 1].path }
+    /// Whether it is run by an interpreter of Python, in a process of its own.
+    public var isPython: Bool { Self.isPython(path) }
+    /// Whether a file of this name is.
+    package static func isPython(_ path: String) -> Bool { path.hasSuffix(".py") }
     /// SHA-256 of the file.
     public var sha256: String { parts[parts.count - 1].sha256 }
 
@@ -76,10 +81,12 @@ public final class PluginFile: @unchecked Sendable {
         defer { free(resolved) }
         var copies = Copies()
         do {
-            let number = try copies.add(String(cString: resolved), inherited: [])
+            let path = String(cString: resolved), isPython = Self.isPython(path)
+            let number = try isPython ? copies.addText(path) : copies.add(path, inherited: [])
             // Beside a plugin, whose table of symbols has that name, such a file is something else.
-            let isPlugin = dmsae_file_contains(copies.parts[number].descriptor, "dmsae_plugin_entry") != 0
-            function = isPlugin ? nil : try FunctionText(beside: String(cString: resolved))
+            let isPlugin =
+                isPython || dmsae_file_contains(copies.parts[number].descriptor, "dmsae_plugin_entry") != 0
+            function = isPlugin ? nil : try FunctionText(beside: path)
         } catch {
             for part in copies.parts { close(part.descriptor) }
             throw error
@@ -151,6 +158,13 @@ private struct Copies {
             if descriptor >= 0 { close(descriptor) }
             throw error
         }
+        return parts.count - 1
+    }
+
+    /// Copies a file that is no shared object, and returns its number.
+    mutating func addText(_ path: String) throws -> Int {
+        let (descriptor, sha256) = try Self.copy(path)
+        parts.append(.init(path: path, sha256: sha256, descriptor: descriptor))
         return parts.count - 1
     }
 

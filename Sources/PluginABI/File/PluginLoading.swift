@@ -20,7 +20,10 @@ extension PluginFile {
     /// Swift one above all, crashes the host later, in code that has nothing to do with it.
     ///
     /// - Throws: `PluginFileError.notLoaded`, `.symbolTaken`.
-    package func load() throws -> UnsafeMutableRawPointer { try Self.loaded.withLock { try $0.handle(of: self) } }
+    package func load() throws -> UnsafeMutableRawPointer {
+        if isPython { throw PluginFileError.needsInterpreter(path: path) }
+        return try Self.loaded.withLock { try $0.handle(of: self) }
+    }
 
     private static let loaded = Mutex(LoadedFiles())
 

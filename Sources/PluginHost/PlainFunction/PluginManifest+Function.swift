@@ -6,6 +6,8 @@ extension PluginManifest {
     /// - Throws: `PluginABIError.badManifest`, `.badFunction`; a `PluginFileError`.
     public init?(path: String) throws {
         let file = try PluginFile(path: path)
+        // Nothing is known of Python that was not run.
+        if file.isPython { return nil }
         if let signature = try FunctionSignature(of: file) {
             self.init(describing: signature, of: file.path)
         } else {

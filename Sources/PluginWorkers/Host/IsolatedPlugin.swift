@@ -10,6 +10,7 @@ package final class IsolatedPlugin: @unchecked Sendable {
     /// What every worker runs.
     private let file: PluginFile
     package let created: CreateReply
+    private let runtime: [String: String]
     private let request: CreateRequest
     package let isolation: PluginIsolation
     private let services: PluginServices
@@ -48,6 +49,7 @@ package final class IsolatedPlugin: @unchecked Sendable {
         self.services = services
         self.file = file
         created = process.created
+        runtime = process.runtime
         state = Mutex(State(process: process))
     }
 
@@ -56,7 +58,8 @@ package final class IsolatedPlugin: @unchecked Sendable {
     var identity: PluginIdentity {
         PluginIdentity(
             name: name, version: created.version, file: file,
-            parameters: created.parameters.map { PluginReference.Parameter(key: $0[0], value: $0[1]) })
+            parameters: created.parameters.map { PluginReference.Parameter(key: $0[0], value: $0[1]) },
+            runtime: runtime)
     }
 
     private func warn(_ text: String) {

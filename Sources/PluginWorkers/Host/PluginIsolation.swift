@@ -6,6 +6,8 @@ public struct PluginIsolation: Sendable {
     public var executable: String
     /// What makes it one.
     public var arguments: [String]
+    /// The interpreter for plugins in Python, a path or a name on PATH; nil for DMSAE_PYTHON's, or python3.
+    public var python: String?
     /// Seconds without a sign of life (a reply, a request, a line for the log) after which a call is given up.
     public var timeout: Double
     /// Bytes of address space that a plugin may use; 0 for no limit.

@@ -17,6 +17,8 @@ package struct WorkerFailure: Error {
 package final class WorkerProcess {
     /// What was created in it; nil for a worker that was only asked to describe its file.
     private(set) var made: CreateReply?
+    /// What a plugin that needs an interpreter runs on, by name: "Python": "3.11.7".
+    private(set) var runtime: [String: String] = [:]
     private let process: ProcessGroup
     private let line: Line
 
@@ -26,7 +28,7 @@ package final class WorkerProcess {
         _ request: CreateRequest, of file: PluginFile, _ isolation: PluginIsolation, _ services: PluginServices
     ) throws {
         try self.init(file, isolation, services)
-        made = try ask(.create, request, reply: CreateReply.self)
+        made = try file.isPython ? createDescribed(request) : ask(.create, request, reply: CreateReply.self)
     }
 
     /// What was created in it.
@@ -52,19 +54,29 @@ package final class WorkerProcess {
         guard nothing >= 0 else {
             throw SystemRefusal(what: "/dev/null", reason: String(cString: strerror(errno)))
         }
+        let interpreter =
+            try file.isPython
+            ? PythonInterpreter(named: isolation.python, executable: isolation.executable) : nil
         let (host, worker) = try WorkerChannel.pair()
         line = Line(channel: host, services: services, lastWords: lastWords, pages: pages, isolation: isolation)
         process = try ProcessGroup(
             executable: isolation.executable,
-            arguments: isolation.arguments + (isolation.sandbox == .never ? [] : [PluginSandbox.argument]),
+            arguments: isolation.arguments + (isolation.sandbox == .never ? [] : [PluginSandbox.argument])
+                + (interpreter.map { ["--", $0.path, $0.worker] } ?? []),
             environment: PluginEnvironment.variables(also: isolation.environment),
             descriptors: [
                 (nothing, 0), (nothing, 1), (lastWords.writingEnd, 2), (worker.socket, 3), (pages.descriptor, 4),
             ] + file.parts.enumerated().map { ($1.descriptor, Self.firstPart + Int32($0)) })
         // With our copy of its end closed, its death closes the line.
         worker.close()
-        do { _ = try ask(.file, PluginFile.Handover(file, first: Self.firstPart)) } catch let failure as WorkerFailure {
+        do {
+            if interpreter != nil { runtime = try greeted(timeout: isolation.timeout) }
+            _ = try ask(.file, PluginFile.Handover(file, first: Self.firstPart))
+        } catch let failure as WorkerFailure {
             // No code of the plugin was there yet.
+            if let interpreter, !failure.lastWords.isEmpty {
+                throw WorkerError.noInterpreter(name: interpreter.path, reason: failure.lastWords)
+            }
             throw SystemRefusal(
                 what: "a process of its own",
                 reason: "it \(failure.how)" + (failure.lastWords.isEmpty ? "" : ": \(failure.lastWords)"))

@@ -12,10 +12,15 @@ package final class WorkerChannel: @unchecked Sendable {
             floors, backward, rescale, ruleStateSize, calibrate, ruleMerge, form, file, acceptsState,
             passCount,
             // What the program has its workers do beside; see `WorkerExtension`.
-            extended
+            extended,
+            // The first, to a worker that is another program.
+            hello
         // From the worker.
         case done = 64, failed, log, lossChanges, gradientsAt, gradientsAlong, meanActivations, headRows, finalScales
     }
+
+    /// The version of the protocol, worker.md.
+    static let version = 1
 
     /// The line is broken, or what came over it makes no sense.
     package struct Broken: Error, CustomStringConvertible {

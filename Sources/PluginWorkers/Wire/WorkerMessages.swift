@@ -2,7 +2,36 @@ import Attribution
 import PluginABI
 import SparseCoding
 
-// Headers and blocks of the messages between host and worker. Both ends are the same program, so there is no version.
+// Headers of the messages between host and worker: Include/dmsae/worker.md. Both ends are the same program but where a
+// plugin is in a language with a worker of its own; such a worker is greeted first.
+
+/// What a host says first to a worker whose program is not its own.
+struct Hello: Codable {
+    var version: Int
+    /// The host, for people.
+    var host: String
+    /// Seconds without a sign of life after which a call is given up.
+    var timeout: Double
+
+    enum CodingKeys: String, CodingKey {
+        case version = "protocol"
+        case host, timeout
+    }
+}
+
+/// What such a worker answers, whatever version it speaks.
+struct HelloReply: Codable {
+    var version: Int
+    /// The worker, for people.
+    var worker: String
+    /// Versions of what it runs on and numbers may depend on, by name.
+    var runtime: [String: String]
+
+    enum CodingKeys: String, CodingKey {
+        case version = "protocol"
+        case worker, runtime
+    }
+}
 
 /// What to create.
 package struct CreateRequest: Codable {

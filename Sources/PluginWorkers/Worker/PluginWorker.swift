@@ -23,25 +23,44 @@ package final class PluginWorker {
     ///
     /// - Parameters:
     ///   - isSandboxed: whether to enter the sandbox first, and to start again as a worker that has.
+    ///   - program: another program that is to be the worker, with its arguments; empty for this one.
     ///   - own: what else the program has it do.
-    /// - Throws: `WorkerError.noHost`, `.brokenLine`.
-    package static func serve(isSandboxed: Bool = false, _ own: (any WorkerExtension)? = nil) throws {
-        if isSandboxed { try PluginSandbox.enter(["plugin", "worker"]) }
-        guard fcntl(3, F_GETFD) >= 0, let pages = try? SharedPages(descriptor: 4, isWorker: true) else {
-            throw WorkerError.noHost
+    /// - Throws: `WorkerError.noHost`, `.brokenLine`, `.notExecuted`.
+    package static func serve(
+        isSandboxed: Bool = false, program: [String] = [], _ own: (any WorkerExtension)? = nil
+    ) throws {
+        if isSandboxed {
+            try PluginSandbox.enter(["plugin", "worker"] + (program.isEmpty ? [] : ["--"] + program))
         }
+        guard fcntl(3, F_GETFD) >= 0 else { throw WorkerError.noHost }
+        if !program.isEmpty { try become(program) }
+        guard let pages = try? SharedPages(descriptor: 4, isWorker: true) else { throw WorkerError.noHost }
         close(4)
         try PluginWorker(pages, own).run()
+    }
+
+    /// Executes a program in the place of this one: what holds for every worker holds for it, whatever it does.
+    private static func become(_ program: [String]) throws -> Never {
+        settle()
+        _ = dmsae_end_group_at_hangup(3)
+        var argv: [UnsafeMutablePointer<CChar>?] = program.map { strdup($0) } + [nil]
+        execv(program[0], &argv)
+        throw WorkerError.notExecuted(program: program[0], reason: String(cString: strerror(errno)))
+    }
+
+    /// No core files, no rights that the host has not, and no other process group.
+    private static func settle() {
+        var none = rlimit(rlim_cur: 0, rlim_max: 0)
+        setrlimit(__rlimit_resource_t(RLIMIT_CORE.rawValue), &none)
+        _ = dmsae_no_new_privileges()
+        _ = dmsae_stay_in_group()
     }
 
     private init(_ pages: SharedPages, _ own: (any WorkerExtension)?) {
         self.own = own
         channel = WorkerChannel(socket: 3)
         self.pages = pages
-        var none = rlimit(rlim_cur: 0, rlim_max: 0)
-        setrlimit(__rlimit_resource_t(RLIMIT_CORE.rawValue), &none)
-        _ = dmsae_no_new_privileges()
-        _ = dmsae_stay_in_group()
+        Self.settle()
         ProcessPlace.isKept.store(false, ordering: .relaxed)
         // A plugin that is linked with OpenBLAS finds it as in the host: at one thread, with the same kernels.
         _ = BLAS.core

@@ -72,7 +72,7 @@ enum SoftwareFindings {
         [
             ("C compiler", ["cc"], "plugins in C cannot be built here", "apt-get install gcc libc6-dev make"),
             ("Swift", ["swiftc"], "plugins in Swift cannot be built here", "https://www.swift.org/install/linux"),
-            ("Python", ["python3"], "`dmsae fetch` needs it", "apt-get install python3-pip"),
+            ("Python", ["python3"], "`dmsae fetch` and scorers in Python need it", "apt-get install python3-pip"),
             ("MPI", ["mpirun", "mpiexec", "srun"], "nothing here needs it", "apt-get install openmpi-bin"),
             (
                 "Slurm", ["sbatch"], "`sweep --slurm` is for machines that have it",
