@@ -1,7 +1,7 @@
 // DMSAEPlugin.swift: the Swift face of dmsae's plugin ABI, for scorers. One file, compiled into the plugin's own
 // module, so that a plugin needs nothing but the Swift runtime and CDMSAE, the C header.
 //
-// A plugin is a type that conforms to `Scorer` and one exported function:
+// A plugin is a type that conforms to `Scorer` or `TotalsScorer` and one exported function:
 //
 //     @c @implementation
 //     public func dmsae_plugin_entry(_ host: UnsafePointer<dmsae_host_info>) -> UnsafePointer<dmsae_entry>? {
@@ -76,13 +76,41 @@ struct PluginFailure: Error {
     var text: String
 }
 
-/// A scorer: one score for every active latent of every token, positive where the latent helps.
-protocol Scorer: AnyObject {
+/// What every plugin has.
+protocol Plugin: AnyObject {
     static var about: PluginAbout { get }
     /// Made once, with the user's settings.
     init(_ settings: Settings, _ host: Host) throws
+}
+
+/// A scorer: one score for every active latent of every token, positive where the latent helps.
+protocol Scorer: Plugin {
     /// Writes `scores[e]` for every entry e of the batch; every one, and finite.
     func score(_ batch: Batch, into scores: UnsafeMutableBufferPointer<Float>) throws
+}
+
+/// A scorer of the whole pass: it adds up numbers for each latent, batch by batch, and makes one score of them at the end.
+protocol TotalsScorer: Plugin {
+    /// How many numbers it adds up for each latent.
+    static var sumCount: Int { get }
+    /// The unit of its scores, "nats per token" or "1".
+    static var unit: StaticString { get }
+    /// Adds what the batch says.
+    func add(_ batch: Batch, to sums: Sums) throws
+    /// The score of a latent from its sums [sumCount], positive where it helps; nil where nothing speaks for or against it.
+    func score(_ sums: UnsafeBufferPointer<Double>, scoredTokens: Int) -> Double?
+}
+
+/// Sums over a pass, [m, sumCount], 0 when it begins.
+struct Sums {
+    fileprivate let values: UnsafeMutablePointer<Double>
+    fileprivate let width: Int
+
+    /// Number i of latent j.
+    subscript(latent: Int, i: Int) -> Double {
+        get { values[latent * width + i] }
+        nonmutating set { values[latent * width + i] = newValue }
+    }
 }
 
 /// What the host offers while the scorer lives.
@@ -241,14 +269,27 @@ struct Batch {
         }
         return gradient + t * dimension
     }
+    /// Whether token t counts: others have no entries.
+    func isScored(_ t: Int) -> Bool { c.pointee.scored[t] != 0 }
     /// Loss in nats of token t predicting t + 1.
     func loss(_ t: Int) -> Float { c.pointee.loss[t] }
 }
 
 /// The file's entry, for the one exported function; made once.
-func pluginEntry<Plugin: Scorer>(of type: Plugin.Type) -> UnsafePointer<dmsae_entry> {
+func pluginEntry<Score: Scorer>(of type: Score.Type) -> UnsafePointer<dmsae_entry> {
+    entry(of: type, id: text("dmsae.scorer.per_token/1"), table: UnsafeRawPointer(perToken))
+}
+
+/// As for scorers of tokens. An older host than 0.1 has no use for one.
+func pluginEntry<Score: TotalsScorer>(of type: Score.Type) -> UnsafePointer<dmsae_entry> {
+    entry(of: type, id: text("dmsae.scorer.accumulate/1"), table: UnsafeRawPointer(accumulate), oldestMinor: 1)
+}
+
+private func entry(
+    of type: any Plugin.Type, id: UnsafePointer<CChar>, table: UnsafeRawPointer, oldestMinor: UInt32 = 0
+) -> UnsafePointer<dmsae_entry> {
     if let made = registered { return made.entry }
-    let made = Registered(type)
+    let made = Registered(type, id: id, table: table, oldestMinor: max(oldestMinor, DMSAE_ABI_MINOR_REQUIRED))
     registered = made
     return made.entry
 }
@@ -258,27 +299,38 @@ nonisolated(unsafe) private var registered: Registered?
 
 /// C functions cannot capture: what they need of the plugin's type is here.
 private final class Registered {
-    let make: (Settings, Host) throws -> any Scorer
+    let type: any Plugin.Type
+    let id: String
+    let table: UnsafeRawPointer
     let settings: [Setting]
     let descriptor: UnsafePointer<dmsae_descriptor>
     let entry: UnsafePointer<dmsae_entry>
+    /// Of a scorer of totals: how many sums a latent has, and what the score is.
+    let sumCount: Int
+    let output: UnsafePointer<dmsae_output>
 
-    init<Plugin: Scorer>(_ type: Plugin.Type) {
-        make = { try Plugin($0, $1) }
-        let about = Plugin.about
+    init(_ type: any Plugin.Type, id: UnsafePointer<CChar>, table: UnsafeRawPointer, oldestMinor: UInt32) {
+        (self.type, self.id, self.table) = (type, String(cString: id), table)
+        let about = type.about, totals = type as? any TotalsScorer.Type
         settings = about.settings
+        sumCount = totals?.sumCount ?? 0
+        output = immortal(
+            dmsae_output(
+                struct_size: UInt32(MemoryLayout<dmsae_output>.size), shape: .DMSAE_OUTPUT_LATENT, name: text("score"),
+                unit: text(totals?.unit ?? "1"), description: text(about.description),
+                flags: DMSAE_OUTPUT_HIGHER_IS_BETTER, standard_error_of: -1, count_of: -1))
         let specifications = about.settings.map { immortal(specification($0)) }
         descriptor = immortal(
             dmsae_descriptor(
                 struct_size: UInt32(MemoryLayout<dmsae_descriptor>.size), kind: .DMSAE_KIND_SCORER, id: text(about.id),
                 name: text(about.name), version: text(about.version), license: text(about.license),
-                description: text(about.description), extensions: immortal(text("dmsae.scorer.per_token/1")),
-                extension_count: 1, reserved: 0, flags: about.flags, parameters: array(specifications),
-                parameter_count: UInt32(specifications.count), reserved2: 0))
+                description: text(about.description), extensions: immortal(id), extension_count: 1, reserved: 0,
+                flags: about.flags, parameters: array(specifications), parameter_count: UInt32(specifications.count),
+                reserved2: 0))
         entry = immortal(
             dmsae_entry(
                 magic: DMSAE_MAGIC, struct_size: UInt32(MemoryLayout<dmsae_entry>.size), abi_major: DMSAE_ABI_MAJOR,
-                abi_minor_min: DMSAE_ABI_MINOR_REQUIRED, plugin_count: 1,
+                abi_minor_min: oldestMinor, plugin_count: 1,
                 descriptor: { _, index in index == 0 ? registered?.descriptor : nil },
                 create: { _, _, host, parameters, count, out, call in
                     guard let plugin = registered else { return .DMSAE_ERR_FAILED }
@@ -289,15 +341,13 @@ private final class Registered {
                     }
                 },
                 destroy: { Unmanaged<AnyObject>.fromOpaque(UnsafeRawPointer($0)).release() },
-                get_extension: { _, id in
-                    String(cString: id) == DMSAE_SCORER_PER_TOKEN ? UnsafeRawPointer(perToken) : nil
-                }))
+                get_extension: { _, id in String(cString: id) == registered?.id ? registered?.table : nil }))
     }
 
     /// An older host passes what the user wrote, unchecked (DMSAE-ENTRY-07); a newer one has filled the defaults in.
     func create(
         _ host: UnsafePointer<dmsae_host>, _ parameters: UnsafePointer<dmsae_parameter>, _ count: Int
-    ) throws -> any Scorer {
+    ) throws -> any Plugin {
         var values = Dictionary(uniqueKeysWithValues: settings.map { ("\($0.key)", "\($0.defaultValue)") })
         for i in 0..<count {
             let key = String(cString: parameters[i].key), value = String(cString: parameters[i].value)
@@ -309,25 +359,82 @@ private final class Registered {
             }
             values[key] = value
         }
-        return try make(Settings(values: values), Host(host))
+        return try type.init(Settings(values: values), Host(host))
     }
 }
 
 nonisolated(unsafe) private let perToken = immortal(
     dmsae_scorer_per_token(
         struct_size: UInt32(MemoryLayout<dmsae_scorer_per_token>.size), reserved: 0,
-        score: { instance, batch, scores, call in
-            guard call.pointee.flags >> 32 == 0 else { return .DMSAE_ERR_UNSUPPORTED }
-            let object = Unmanaged<AnyObject>.fromOpaque(UnsafeRawPointer(instance)).takeUnretainedValue()
-            guard let scorer = object as? any Scorer else { return .DMSAE_ERR_FAILED }
-            return reporting(to: call) {
+        score: { object, batch, scores, call in
+            reporting(to: call) {
+                let scorer = try instance(object, as: (any Scorer).self)
                 let count = Int(batch.pointee.codes.pointee.count)
                 try scorer.score(Batch(batch), into: UnsafeMutableBufferPointer(start: scores, count: count))
             }
         }))
 
-/// Turns what `body` throws into a status and a text (DMSAE-STATUS-02).
+/// A state: the number of scored tokens, then the sums [m, sumCount], all Double.
+private struct TotalsState {
+    let plan: UnsafePointer<dmsae_scoring_plan>
+
+    var width: Int { registered?.sumCount ?? 0 }
+    var latentCount: Int { Int(plan.pointee.latent_count) }
+    var count: Int { 1 + latentCount * width }
+
+    func numbers(_ state: UnsafeMutableRawPointer) -> UnsafeMutablePointer<Double> {
+        state.assumingMemoryBound(to: Double.self)
+    }
+    func numbers(_ state: UnsafeRawPointer) -> UnsafePointer<Double> { state.assumingMemoryBound(to: Double.self) }
+}
+
+nonisolated(unsafe) private let accumulate = immortal(
+    dmsae_scorer_accumulate(
+        struct_size: UInt32(MemoryLayout<dmsae_scorer_accumulate>.size), state_version: 1, output_count: { _ in 1 },
+        output: { _, index in index == 0 ? registered?.output : nil },
+        state_size: { _, plan, bytes, call in
+            reporting(to: call) {
+                bytes.pointee = UInt64(TotalsState(plan: plan).count * MemoryLayout<Double>.stride)
+            }
+        },
+        begin: { _, _, _, call in reporting(to: call) {} },
+        accumulate: { object, plan, batch, state, call in
+            reporting(to: call) {
+                let layout = TotalsState(plan: plan), batch = Batch(batch)
+                let numbers = layout.numbers(state)
+                try instance(object, as: (any TotalsScorer).self)
+                    .add(batch, to: Sums(values: numbers + 1, width: layout.width))
+                numbers[0] += Double((0..<batch.tokenCount).count(where: batch.isScored))
+            }
+        },
+        merge: { _, plan, state, other, call in
+            reporting(to: call) {
+                let layout = TotalsState(plan: plan)
+                let (into, from) = (layout.numbers(state), layout.numbers(other))
+                for i in 0..<layout.count { into[i] += from[i] }
+            }
+        },
+        finish: { object, plan, state, outputs, call in
+            reporting(to: call) {
+                let layout = TotalsState(plan: plan), numbers = layout.numbers(state)
+                let scorer = try instance(object, as: (any TotalsScorer).self)
+                for j in 0..<layout.latentCount {
+                    let sums = UnsafeBufferPointer(start: numbers + 1 + j * layout.width, count: layout.width)
+                    outputs[0][j] = scorer.score(sums, scoredTokens: Int(numbers[0])) ?? .nan
+                }
+            }
+        }))
+
+private func instance<Kind>(_ pointer: OpaquePointer, as kind: Kind.Type) throws -> Kind {
+    let object = Unmanaged<AnyObject>.fromOpaque(UnsafeRawPointer(pointer)).takeUnretainedValue()
+    guard let plugin = object as? Kind else { throw PluginFailure(text: "called for what it is not") }
+    return plugin
+}
+
+/// Does a call that has nothing that must be understood; turns what `body` throws into a status and a text
+/// (DMSAE-STATUS-02).
 private func reporting(to call: UnsafeMutablePointer<dmsae_call>, _ body: () throws -> Void) -> dmsae_status {
+    guard call.pointee.flags >> 32 == 0 else { return .DMSAE_ERR_UNSUPPORTED }
     do {
         try body()
         return .DMSAE_OK

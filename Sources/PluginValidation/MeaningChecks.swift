@@ -30,8 +30,13 @@ extension PluginCheck.Subject {
             seed: seed, sequences: 8, latents: 60, dimensions: 16, perToken: 6, activations: 1e-3, hasUnitRows: true)
     }
 
+    /// It reads the gradient, or asks for losses or gradients; one that asks for means or the head's rows only, as direct logit
+    /// attribution does, has its sign from something else than the loss of this model.
     fileprivate func looksAtLoss() throws {
-        try applies(has("needs-gradient") || has("needs-evaluation"), "it does not look at the loss")
+        if has("needs-gradient") { return }
+        let model = QuadraticModel(seed: seed)
+        if has("needs-evaluation") { _ = try MainCall(plugin.scorer(), on: model).run() }
+        try applies(model.asked > 0, "it does not look at the loss")
     }
 
     /// Its scores of a model, and the exact effects they stand for: of entries, or of latents where

@@ -11,18 +11,18 @@ extension SweepReport {
 
     // MARK: In words
 
-    /// What trials say of the distilled core over each key: that it is better or worse only where an interval excludes 0.
+    /// What trials say of the distilled core over each key, and values of the key of the main trial: that one is better or worse only
+    /// where an interval excludes 0.
     var claims: [String] {
         let sentences = directions.flatMap { direction in
             Self.compared.flatMap { measure in
-                groups(measure, direction).map { sentence(measure, direction, $0) }
+                groups(measure, direction).map { sentence(measure, direction, $0) } + steps(measure, direction)
             }
         }
-        guard directions.contains(where: { !table.differences(in: .score, over: $0.axis).isEmpty }) else { return [] }
+        guard !sentences.isEmpty else { return [] }
         switch seedCount {
-        case 1: return ["One seed: without an interval no difference between trials is a finding; --seeds 3 gives one."]
-        case 2:
-            return ["Two seeds: an interval takes three, and without one no difference between trials is a finding."]
+        case 1: return ["One seed: without an interval no difference is a finding; --seeds 3 gives one."]
+        case 2: return ["Two seeds: an interval takes three, and without one no difference is a finding."]
         default: return sentences
         }
     }
@@ -41,31 +41,67 @@ extension SweepReport {
     private func sentence(_ measure: SweepMeasure, _ direction: SweepDirection, _ group: [SweepDifference]) -> String {
         guard let first = group.first else { return "" }
         let (a, b) = (name(first.reference, k: first.k, direction), name(first.trial, k: first.k, direction))
-        func size(_ low: Double, _ value: Double, _ high: Double) -> String {
-            "\(short(value, 4)) [\(short(low, 4)), \(short(high, 4))]"
-        }
-        func part(_ words: String, _ chosen: [SweepDifference], _ text: (Interval) -> String) -> String? {
-            guard !chosen.isEmpty else { return nil }
-            return words + " "
-                + chosen.map { text($0.interval) + (direction.axis == nil ? "" : " at \($0.value)") }.joined(
-                    separator: ", ")
-        }
         let settled = group.filter(\.interval.hasLimits)
         let better = settled.filter(\.interval.isBelowZero), worse = settled.filter(\.interval.isAboveZero)
         let open = settled.filter { !$0.interval.isBelowZero && !$0.interval.isAboveZero }
         let parts = [
-            part("\(a) is better than \(b) by", better) { size(-$0.high, -$0.value, -$0.low) },
-            part("\(a) is worse than \(b) by", worse) { size($0.low, $0.value, $0.high) },
-            part("\(a) is not shown to be better or worse than \(b), with a difference of", open) {
-                size($0.low, $0.value, $0.high)
-            },
-            part("\(a) and \(b) have too few seeds that are done, with", group.filter { !$0.interval.hasLimits }) {
-                "\(short($0.value, 4))"
-            },
+            part("\(a) is better than \(b) by", better, direction, sign: -1),
+            part("\(a) is worse than \(b) by", worse, direction),
+            part("\(a) is not shown to be better or worse than \(b), with a difference of", open, direction),
+            part(
+                "\(a) and \(b) have too few seeds that are done, with", group.filter { !$0.interval.hasLimits },
+                direction),
         ]
-        return "\(measure.title)\(direction.axis == nil ? "" : " over \(direction.key)")\(others(than: direction)): "
-            + parts.compactMap { $0 }.joined(separator: "; ") + "."
+        return head(measure, direction) + parts.compactMap { $0 }.joined(separator: "; ") + "."
     }
+
+    /// The main trial at each other value of a key, held against it at the first.
+    private func steps(_ measure: SweepMeasure, _ direction: SweepDirection) -> [String] {
+        guard let axis = direction.axis, let base = direction.values.first, let trial = mainTrial else {
+            return []
+        }
+        let all = table.differences(in: measure, betweenValuesOf: axis, from: base, isAlongK: direction.isAlongK)
+            .filter { $0.trial == trial }
+        return all.map { name(trial, k: $0.k, direction) }.distinct.map { own in
+            let group = direction.values.flatMap { value in
+                all.filter { $0.value == value && name(trial, k: $0.k, direction) == own }
+            }
+            let settled = group.filter(\.interval.hasLimits)
+            let parts = [
+                part("it is larger by", settled.filter(\.interval.isAboveZero), direction),
+                part("it is smaller by", settled.filter(\.interval.isBelowZero), direction, sign: -1),
+                part(
+                    "it is not shown to differ, with a difference of",
+                    settled.filter { !$0.interval.isAboveZero && !$0.interval.isBelowZero }, direction),
+                part("there are too few seeds that are done, with", group.filter { !$0.interval.hasLimits }, direction),
+            ]
+            return head(measure, direction) + "of \(own), beside \(base), "
+                + parts.compactMap { $0 }.joined(separator: "; ")
+                + "."
+        }
+    }
+
+    private func head(_ measure: SweepMeasure, _ direction: SweepDirection) -> String {
+        "\(measure.title)\(direction.axis == nil ? "" : " over \(direction.key)")\(others(than: direction)): "
+    }
+
+    /// Some differences with their intervals and values; nil of none.
+    private func part(
+        _ words: String, _ chosen: [SweepDifference], _ direction: SweepDirection, sign: Double = 1
+    ) -> String? {
+        guard !chosen.isEmpty else { return nil }
+        let texts = chosen.map { difference in
+            let interval = difference.interval, ends = [sign * interval.low, sign * interval.high]
+            return short(sign * interval.value, 4)
+                + (interval.hasLimits ? " [\(short(ends.min() ?? 0, 4)), \(short(ends.max() ?? 0, 4))]" : "")
+                + (direction.axis == nil ? "" : " at \(difference.value)")
+        }
+        return words + " " + texts.joined(separator: ", ")
+    }
+
+    /// What a mean of differences and its interval are.
+    private static let meaning =
+        "the mean is over seeds, with its 95% interval by Student's t where there are three. Of such intervals one in twenty excludes 0 by chance."
 
     /// ", means over …": what a difference at a value is averaged over, which can hide that it hangs on that.
     private func others(than direction: SweepDirection) -> String {
@@ -97,9 +133,7 @@ extension SweepReport {
         let heads =
             (direction.axis == nil ? [] : [escape(direction.key)]) + ["difference", "seeds"]
             + Self.compared.map { "Δ \(escape($0.short))" }
-        let note =
-            "Differences are between SAEs of one point; the mean is over seeds, with its 95% interval by Student's t where there are three. "
-            + "Of such intervals one in twenty excludes 0 by chance."
+        let note = "Differences are between SAEs of one point; " + Self.meaning
         return "<h3>Differences between trials</h3><p class=\"note\">\(note)</p>" + Reports.table(heads, rows)
             + forest(direction, zip(Self.compared, found).map { ($0, $1) })
     }
@@ -126,7 +160,8 @@ extension SweepReport {
                 }
         }
         let note =
-            "Each SAE less that of the same trial, seed and other keys at \(escape(direction.key)) \(escape(base)); means with intervals as above."
+            "Each SAE less that of the same trial, seed and other keys at \(escape(direction.key)) \(escape(base)); "
+            + Self.meaning
         return "<h3>Differences between values</h3><p class=\"note\">\(note)</p>"
             + Reports.table(
                 [escape(direction.key), "SAE", "seeds"] + measures.map { "Δ \(escape($0.short))" }, rows)

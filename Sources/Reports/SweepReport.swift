@@ -43,13 +43,16 @@ public struct SweepReport {
             ? [SweepDirection(table, axis: nil)] : drawn.map { SweepDirection(table, axis: $0) }
     }
 
+    /// The first with the distilled core; the first of all where none has it.
+    var mainTrial: String? { (table.rows.first { $0.core == "distilled" } ?? table.rows.first)?.trial }
+
     private var findings: [String] {
         let count = table.sweep.count, failed = table.without.count { $0.error != nil }
         let done = count - table.without.count
         let sentences = ["\(done) of \(count) points are done" + (failed > 0 ? ", \(failed) failed." : ".")] + claims
         return sentences
             + [SweepMeasure.score, .explainedVariance].compactMap { measure in
-                let own = table.rows.filter { $0.trial == table.rows.first?.trial }
+                let own = table.rows.filter { $0.trial == mainTrial }
                 guard let best = own.max(by: { ($0.measures[measure] ?? -1) < ($1.measures[measure] ?? -1) }),
                     let value = best.measures[measure]
                 else { return nil }

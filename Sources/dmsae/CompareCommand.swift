@@ -20,7 +20,7 @@ struct CompareCommand: ParsableCommand {
             The table: latents in the core at --tau; Spearman's ρ and the cores' Jaccard with the first scorer; ρ between two \
             random halves of the sequences; removal area and kept area, under the curve of the loss that removing the top n \
             latents adds and above that of keeping only them, over log n, larger for a better ranking; how often latents of the \
-            core fire; seconds.
+            core fire; seconds. A scorer that looks at all sequences in order has no intervals but those of its curves.
 
             Example: dmsae compare --model smollm2.gguf --sae sae --tokens ids.safetensors --scorer gxa \
             --scorer ablation,draws=4 --scorer ig --scorer frequency --scorer random --out comparison
@@ -94,10 +94,10 @@ struct CompareCommand: ParsableCommand {
         try AtomicFile.requireWritable(out + "/comparison.json")
         let loadedPlugins = try scorer.map { try plugins.scorer($0, output: out + "/comparison.json") }
         try requireDistinct(loadedPlugins)
-        for plugin in loadedPlugins where plugin.accumulation?.isSequential == true {
+        for plugin in loadedPlugins where plugin.scoresTokens && plugin.accumulation?.isSequential == true {
             throw ValidationError(
-                "scorer \(plugin.name) looks at all sequences in order, from one state, and a comparison takes them one by one; "
-                    + "leave it out and use dmsae score")
+                "scorer \(plugin.name) scores tokens and looks at all sequences in order beside; leave it out and use dmsae score"
+            )
         }
         aggregation.warnOfUnused(loadedPlugins)
         let loaded = try input.load()

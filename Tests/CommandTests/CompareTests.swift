@@ -128,6 +128,32 @@ import Testing
         try fail(compare(scorers, out: "cut"), saying: "the state of another pass (other SAE)")
     }
 
+    @Test func aScorerThatLooksAtAllInOrderHasItsScoresAndCurvesButNoIntervals() throws {
+        let mask = "mattr,steps=10", scorers = ["gxa", mask]
+        try succeed(compare(scorers, out: "c"))
+        try succeed(["score"] + input + ["--scorer", mask, "--tau", "0.5", "--out", folder.file("s")])
+        let scores = try SafetensorsFile(path: folder.file("s")).doubles("scores")
+        let file = try SafetensorsFile(path: folder.file("c/comparison.safetensors"))
+        // `score` writes floats.
+        checkClose(try file.doubles("scores." + mask), scores, tolerance: 1e-7, mask)
+        #expect(scores.contains { $0 > 0 } && scores.contains { $0 < 0 })
+        let method = try #require(try methods(record("c"))[mask])
+        #expect(method["halves"] == nil && method["faithfulness"] != nil)
+        // Ten steps on four sequences; nothing else was asked.
+        #expect((method["cost"] as? [String: Any])?["evaluations"] as? Int == 10)
+        // Cut short before its last sequence it looks at all again, and comes to the same.
+        let made = contents(of: folder.file("c/comparison.safetensors"))
+        for name in ["parts/scores-3.safetensors", "comparison.json", "comparison.safetensors"] {
+            try FileManager.default.removeItem(atPath: folder.file("c/" + name))
+        }
+        try succeed(compare(scorers, out: "c"))
+        #expect(contents(of: folder.file("c/comparison.safetensors")) == made)
+        // Kept parts are taken up as they are.
+        try FileManager.default.removeItem(atPath: folder.file("c/comparison.safetensors"))
+        try succeed(compare(scorers, out: "c"))
+        #expect(contents(of: folder.file("c/comparison.safetensors")) == made)
+    }
+
     @Test func whatIsLeftOfTwoIsNoComparison() throws {
         let odd = try scorer("strcpy(call->error, \"two is too many\"); return DMSAE_ERR_FAILED;")
         try fail(

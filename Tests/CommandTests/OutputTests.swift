@@ -281,7 +281,7 @@ import Testing
             ["score"] + input + ["--out", folder.file("scores")],
             saying: "attention_mask of row 1 is not ones and then zeros")
         // Whatever stands in padding: scores are the same to the bit, and of other sequences than without it.
-        for scorer in ["gxa", "ablation", "ig", "frequency"] {
+        for scorer in ["gxa", "ablation", "ig", "frequency", "logit"] {
             func scores(_ count: Int, padding: Int64) throws -> [Float] {
                 try write("attention_mask", (0..<64).map { $0 % 32 < ($0 < 32 ? 32 : count) ? 1 : 0 }, padding: padding)
                 try succeed(

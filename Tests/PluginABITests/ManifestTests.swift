@@ -16,7 +16,8 @@ struct ManifestTests {
     }
 
     @Test(arguments: [
-        "ablation", "batchtopk", "frequency", "gxa", "ig", "jumprelu", "random", "reconstruction", "topk",
+        "ablation", "batchtopk", "expected-gradients", "frequency", "gxa", "ig", "jumprelu", "logit", "mattr", "norm",
+        "random", "reconstruction", "relp", "shapley", "topk",
     ])
     func `the manifest of a shipped plugin says what its code says`(name: String) throws {
         let path = shippedPlugin(name)

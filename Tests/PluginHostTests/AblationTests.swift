@@ -271,7 +271,19 @@ struct AblationTests {
         }
     }
 
-    // MARK: Reconstruction gain
+    // MARK: Controls
+
+    @Test func `the norm of what is added is the activation times the row's norm`() throws {
+        let batch = randomBatch(tokens: 30, latents: 20, dimensions: 9, perToken: 4)
+        let found = try scorer("norm").scores(batch)
+        for e in 0..<batch.codes.count {
+            let j = Int(batch.codes.columnIndices[e])
+            let square = (0..<9).reduce(0.0) { $0 + Double(batch.decoder[j, $1]) * Double(batch.decoder[j, $1]) }
+            let expected = Double(batch.codes.values[e]) * square.squareRoot()
+            // Rounded once.
+            #expect(abs(Double(found[e]) - expected) <= Double(Float(expected).ulp))
+        }
+    }
 
     @Test(arguments: [false, true]) func `reconstruction gain is the error without less the error with`(
         _ errorTerm: Bool

@@ -16,7 +16,9 @@ struct PluginCatalogTests {
         let list = try PluginCatalog().list(services: services.value)
         #expect(
             list.compactMap(\.id).sorted() == [
-                "ablation", "batchtopk", "frequency", "gxa", "ig", "jumprelu", "random", "reconstruction", "topk",
+                "ablation", "batchtopk", "expected-gradients", "frequency", "gxa", "ig", "jumprelu", "logit", "mattr",
+                "norm",
+                "random", "reconstruction", "relp", "shapley", "topk",
             ])
         let gxa = try #require(list.first { $0.id == "gxa" })
         #expect(gxa.kind == "scorer" && gxa.version == "1.0.0" && gxa.error == nil)

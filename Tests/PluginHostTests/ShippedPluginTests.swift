@@ -193,7 +193,8 @@ struct ShippedPluginTests {
     // MARK: Files
 
     @Test(arguments: [
-        "ablation", "batchtopk", "frequency", "gxa", "ig", "jumprelu", "random", "reconstruction", "topk",
+        "ablation", "batchtopk", "expected-gradients", "frequency", "gxa", "ig", "jumprelu", "logit", "mattr", "norm",
+        "random", "reconstruction", "relp", "shapley", "topk",
     ])
     func `a shipped plugin exports its entry and nothing else`(name: String) throws {
         let result = try run(["nm", "-D", "--defined-only", shippedPlugin(name)])

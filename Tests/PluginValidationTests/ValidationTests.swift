@@ -21,9 +21,9 @@ struct ValidationTests {
 
     @Test(arguments: [
         "ablation", "ablation,draws=2", "ablation,at=token", "ablation,baseline=mean", "batchtopk", "frequency", "gxa",
-        "ig", "ig,path=single,baseline=mean", "jumprelu", "reconstruction",
-        "random",
-        "topk",
+        "ig", "ig,path=single,baseline=mean", "jumprelu", "reconstruction", "random", "topk", "expected-gradients",
+        "logit", "mattr,steps=60", "norm", "relp", "relp,pattern=detached", "shapley",
+        "shapley,draws=0.5,within=prefix",
     ])
     func `every shipped plugin keeps every promise`(reference: String) throws {
         let found = try results(reference)

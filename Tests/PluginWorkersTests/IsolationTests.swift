@@ -31,7 +31,8 @@ struct IsolationTests: MisbehavingPluginTests {
 
     @Test(arguments: [
         "ablation", "ablation,draws=2", "ablation,at=token,baseline=mean,draws=3", "ig,steps=3",
-        "ig,path=single,steps=2,baseline=mean", "frequency", "reconstruction",
+        "ig,path=single,steps=2,baseline=mean", "frequency", "reconstruction", "relp,pattern=detached", "logit",
+        "expected-gradients,draws=3", "shapley",
     ])
     func `whole passes with questions to the host are the same bits`(reference: String) throws {
         func results(_ scorer: any AttributionScorer) throws -> ([Float], [[UInt64]]) {

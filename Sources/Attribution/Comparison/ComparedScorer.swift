@@ -10,7 +10,8 @@ public final class ComparedScorer {
     let budget: EvaluationBudget
     /// Parallel to the entries, of a scorer of tokens.
     var scores: [Float] = []
-    /// One a sample, or one a sequence where the scorer has no value of (latent, sequence) pairs.
+    /// One a sample, or one a sequence where the scorer has no value of (latent, sequence) pairs; one in all of a scorer that
+    /// looks at all sequences in order.
     var states: [[UInt8]] = []
 
     /// A scorer that may ask for `budget` evaluations.
@@ -22,8 +23,17 @@ public final class ComparedScorer {
 
     /// Totals are taken sequence by sequence where nothing else says what each sequence gives.
     var isSplit: Bool {
-        guard !scorer.scoresTokens, let outputs = scorer.accumulation?.outputs else { return false }
+        guard !scorer.scoresTokens, !isSequential, let outputs = scorer.accumulation?.outputs else { return false }
         return !outputs.contains { $0.shape == .latentSequence }
+    }
+
+    /// It looks at all sequences in order, maybe several times, when the last one is there; sequences drawn again say nothing of it.
+    var isSequential: Bool { scorer.accumulation?.isSequential == true }
+
+    /// How many states there are of some sequences of a pass over `count`.
+    func stateCount(of sequences: Range<Int>, count: Int) -> Int {
+        if isSequential { return sequences.upperBound == count ? 1 : 0 }
+        return isSplit ? sequences.count : 1
     }
 }
 

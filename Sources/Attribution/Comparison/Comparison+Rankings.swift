@@ -19,7 +19,11 @@ extension Comparison {
         guard let accumulation = compared.scorer.accumulation else { return [] }
         let plan = pass.plan(compared)
         let whole = try AccumulatedScore(accumulation, plan)
-        for state in compared.states { try whole.merge(state, from: compared.label) }
+        for state in compared.states {
+            // There is one, and it is whole.
+            try compared.isSequential
+                ? whole.restore(state, from: compared.label) : whole.merge(state, from: compared.label)
+        }
         let results = TotalResults(compared, try whole.results())
         guard !results.values.isEmpty else { return [] }
         return compared.isSplit

@@ -131,7 +131,8 @@ extension ComparisonPart {
         guard let accumulation = compared.scorer.accumulation else {
             return answer.states.isEmpty ? nil : "\(printable(compared.label)) has a state and needs none"
         }
-        let (wanted, size) = (compared.isSplit ? sequences.count : 1, try accumulation.stateSize(pass.plan(compared)))
+        let wanted = compared.stateCount(of: sequences, count: pass.sequenceCount)
+        let size = try accumulation.stateSize(pass.plan(compared))
         guard answer.states.count == wanted, answer.states.allSatisfy({ $0.count == size }) else {
             return
                 "\(printable(compared.label)) has states of \(answer.states.map(\.count).prefix(3)) bytes, not \(wanted) of \(size)"

@@ -78,10 +78,14 @@ public final class ComparisonPass {
             errorTermAdded: spliced.settings.errorTerm, evaluationBudget: scorer.budget.groups)
     }
 
-    /// Lets every scorer look at a sample, and returns what they said.
+    /// Lets every scorer look at a sample, and returns what they said; one that looks at all sequences in order looks at `all` when
+    /// the last sample is there, each time `check` lets it.
     ///
-    /// - Throws: what the model throws, and what a scorer throws if `isFatal` says so; anything else ends that scorer.
-    public func run(_ sample: SpliceSample, isFatal: (any Error) -> Bool) throws -> ComparisonPart {
+    /// - Throws: what the model and `check` throw, and what a scorer throws if `isFatal` says so; anything else ends that scorer.
+    public func run(
+        _ sample: SpliceSample, all: SampledSequences? = nil, check: () throws -> Void = {},
+        isFatal: (any Error) -> Bool
+    ) throws -> ComparisonPart {
         let start = clock()
         let needs = scorers.reduce(into: BatchNeeds()) { $0.formUnion($1.failure == nil ? $1.scorer.needs : []) }
         let shared = try spliced.run(sample, needs: needs)
@@ -99,7 +103,12 @@ public final class ComparisonPass {
             answer.failure = compared.failure
             if answer.failure == nil {
                 do {
-                    answer = try ask(compared, pass, shared, first)
+                    answer =
+                        compared.isSequential
+                        ? try ask(compared, pass, all, isLast: first + count == sequenceCount, check)
+                        : try ask(compared, pass, shared, first)
+                } catch let stop as Unsampled {
+                    throw stop.reason
                 } catch  where !isFatal(error) {
                     answer.failure = "\(error)"
                 }
@@ -115,23 +124,61 @@ public final class ComparisonPass {
         -> ComparisonPart.Answer
     {
         var answer = ComparisonPart.Answer()
-        let (start, budget) = (clock(), compared.budget)
-        let before = (budget.replayedTokens, budget.gradientTokens, budget.spent)
         func score(_ sample: SplicedModel.Sample, at sequence: Int) throws {
             try pass.begin(sequences: sequenceCount, tokens: sequenceCount * length)
             pass.start(at: sequence, length: length)
             answer.scores = try pass.score(sample).values
             if let state = pass.stateBytes { answer.states.append(state) }
         }
-        if compared.isSplit {
-            for s in 0..<shared.tokens.sequenceCount { try score(shared.sequence(s), at: first + s) }
-        } else {
-            try score(shared, at: first)
+        answer.cost = try cost(compared) {
+            if compared.isSplit {
+                for s in 0..<shared.tokens.sequenceCount { try score(shared.sequence(s), at: first + s) }
+            } else {
+                try score(shared, at: first)
+            }
         }
-        answer.cost = ScoringCost(
+        return answer
+    }
+
+    /// No sample of all sequences is there, for a reason that is no scorer's.
+    private struct Unsampled: Error {
+        let reason: any Error
+    }
+
+    /// As above of a scorer that looks at all sequences in order, as often as it wants: at once, or not yet.
+    private func ask(
+        _ compared: ComparedScorer, _ pass: ScoringPass, _ all: SampledSequences?, isLast: Bool,
+        _ check: () throws -> Void
+    ) throws -> ComparisonPart.Answer {
+        var answer = ComparisonPart.Answer()
+        guard isLast else { return answer }
+        guard let all else { preconditionFailure("\(compared.label) looks at all sequences, and none are given") }
+        answer.cost = try cost(compared) {
+            try pass.begin(sequences: sequenceCount, tokens: sequenceCount * length)
+            for number in 0..<pass.passCount {
+                pass.begin(pass: number)
+                for first in stride(from: 0, to: all.count, by: all.step) {
+                    let sample: SpliceSample
+                    do {
+                        try check()
+                        sample = try all.sample(first..<min(first + all.step, all.count))
+                    } catch { throw Unsampled(reason: error) }
+                    _ = try pass.score(sample)
+                }
+            }
+            answer.states = pass.stateBytes.map { [$0] } ?? []
+        }
+        return answer
+    }
+
+    /// What it takes to do what `body` does for a scorer.
+    private func cost(_ compared: ComparedScorer, _ body: () throws -> Void) rethrows -> ScoringCost {
+        let (start, budget) = (clock(), compared.budget)
+        let before = (budget.replayedTokens, budget.gradientTokens, budget.spent)
+        try body()
+        return ScoringCost(
             seconds: clock() - start, replayed_tokens: budget.replayedTokens - before.0,
             gradient_tokens: budget.gradientTokens - before.1, evaluations: budget.spent - before.2)
-        return answer
     }
 
     /// Takes up what was said of the next sequences in an earlier run, and what it took from the budgets.

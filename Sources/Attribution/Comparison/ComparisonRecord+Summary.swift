@@ -7,7 +7,7 @@ extension ComparisonRecord {
         var sentences: [String] = []
         let ranked = methods.filter { $0.faithfulness != nil }
             .sorted { ($0.faithfulness?.removed_area.value ?? 0) > ($1.faithfulness?.removed_area.value ?? 0) }
-        sentences += ["frequency", "random", "reconstruction"].compactMap { id in
+        sentences += ["frequency", "random", "reconstruction", "norm"].compactMap { id in
             ranked.first { $0.name == id || $0.name.hasPrefix(id + ",") }.flatMap { against($0, ranked) }
         }
         if !ranked.isEmpty, curve_losses.none <= curve_losses.every {
@@ -96,7 +96,7 @@ extension ComparisonRecord {
 
     /// Whether a ranking is one that any method has to beat.
     public static func isControl(_ name: String) -> Bool {
-        ["frequency", "random", "reconstruction"].contains {
+        ["frequency", "random", "reconstruction", "norm"].contains {
             name == $0 || name.hasPrefix($0 + ",") || name.hasPrefix($0 + ":")
         }
     }

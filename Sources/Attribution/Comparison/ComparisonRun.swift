@@ -43,7 +43,8 @@ public struct ComparisonRun {
                 watch.advance(part.sequences.count * sequences.length, "")
                 continue
             }
-            let part = try pass.run(try sequences.sample(own), isFatal: isFatal)
+            let part = try pass.run(
+                try sequences.sample(own), all: sequences, check: watch.check, isFatal: isFatal)
             if own.lowerBound == 0 { try pass.memory(draws: draws).check() }
             try lock.requireInPlace()
             try part.write(to: path, key: key)
