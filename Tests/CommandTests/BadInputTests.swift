@@ -341,7 +341,7 @@ import Testing
             "correct the path")
         try fail(
             score("--scorer", "nope"), saying: "no plugin named 'nope'",
-            "'gxa', 'ig', 'jumprelu', 'random', 'reconstruction', 'topk'",
+            "'gxa', 'ig', 'jumprelu', 'logit', 'mattr', 'norm', 'random', 'reconstruction', 'relp', 'shapley', 'topk'",
             "DMSAE_PLUGIN_PATH")
         try fail(score("--scorer", "batchtopk"), saying: "is a sparsity rule, and a scorer is wanted here")
         try fail(
