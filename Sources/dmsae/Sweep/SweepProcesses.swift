@@ -66,8 +66,7 @@ final class SweepProcesses {
     private func forecast() throws -> [[Double]]? {
         let path = folder + "/forecast.json", log = folder + "/forecast.log"
         if !exists(path) {
-            Terminal.shared.begin("time the parts of points", total: 0, unit: "parts")
-            defer { Terminal.shared.end() }
+            Terminal.shared.note("timing a little of each kind of point first, for the bar")
             let words = [program, "sweep", folder, "--forecast", path, "--quiet"] + options
             guard try LoggedProgram.run(words, log: log) == 0 else {
                 Terminal.shared.note(
