@@ -57,14 +57,6 @@ public struct Calibration {
     /// Rows that were read from files.
     public init(rows: Matrix) { (model, kept, self.rows, batches) = (0, 1, rows, []) }
 
-    /// Rows that are drawn, where there is no model to make them.
-    public init(randomRows count: Int, dIn: Int) {
-        let rows = Matrix(rows: count, columns: dIn)
-        CounterRandom(seed: 1, purpose: .test)
-            .fill(UnsafeMutableBufferPointer(start: rows.elements, count: rows.count), from: -0.5, to: 0.5)
-        self.init(rows: rows)
-    }
-
     /// Seconds a step of a recipe's trainings, without a core, and the SAE as the steps made it.
     package func step(
         of recipe: Recipe, rule: any SparsityRule, on device: any TrainingDevice, progress: any ProgressSink,

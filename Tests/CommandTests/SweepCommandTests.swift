@@ -197,13 +197,21 @@ import Testing
     @Test func theBarCountsSecondsOfPartsThatWereTimedFirst() throws {
         try succeed(sweep("quiet", "--quiet"))
         #expect(!isThere(folder.file("quiet/forecast.json")))
-        try succeed(["sweep", recipe, "--over", "distill.tau=0.3,0.6", "--out", folder.file("out")])
+        // One that was cut, of a sweep that was begun.
+        try succeed(sweep("out", "--slurm"))
+        try AtomicFile.write(#"{"seconds": [{}]}"#, to: folder.file("out/forecast.json"))
+        try succeed(["sweep", folder.file("out")])
         let record = try JSONValue(
             parsing: String(decoding: contents(of: folder.file("out/forecast.json")), as: UTF8.self))
-        let seconds = try #require(record["seconds"]?.array).map { try #require($0.array).compactMap(\.double) }
+        let seconds = try #require(record["seconds"]?.array)
         // A harvest, three cycles and two trials; the second point is given harvest and the training of cycle 0.
-        #expect(seconds.map(\.count) == [9, 7])
-        #expect(seconds.joined().allSatisfy { $0 > 0 && $0 < 60 })
+        let cycles = ["cycle-0, scores", "cycle-1", "cycle-1, scores", "cycle-2", "cycle-2, scores"]
+        let both = cycles + ["final/k-8/baseline", "final/k-8/dmsae"]
+        for (point, names) in zip(seconds, [both + ["store", "cycle-0"], both]) {
+            let found = try #require(point.object)
+            #expect(found.map(\.key).sorted() == names.sorted())
+            #expect(found.allSatisfy { ($0.value.double ?? 0) > 0 && ($0.value.double ?? 0) < 60 })
+        }
         #expect(try files("out/point-0001") == files("quiet/point-0001"))
         #expect(!isThere(folder.file("out/forecast.log")))
     }

@@ -161,8 +161,20 @@ import Testing
         let work = SweepWork(points)
         let names = work.parts(of: points[0]).map(\.name)
         #expect(names == ["store", "cycle-0", "cycle-0, scores", "final/k-64/baseline"])
-        var progress = SweepProgress(
-            points, work, seconds: [[10, 20, 30, 40], [10, 20, 30, 40]], folder: folder.path)
+        func times(_ text: String) throws -> SweepTimes {
+            try JSONRecord.decode(SweepTimes.self, from: #"{"seconds": [\#(text)]}"#, in: "forecast.json")
+        }
+        let point = #"{"store": 10, "cycle-0": 20, "cycle-0, scores": 30, "final/k-64/baseline": 40, "gone": 5}"#
+        let known = try times(point + "," + point)
+        #expect(known.cover(points, work))
+        var progress = SweepProgress(points, work, times: known, folder: folder.path)
+        // Of other points, of other parts, and no times at all.
+        for other in [
+            point, "\(point), {}", point + "," + point.replacing("20", with: "-1"), "\(point), {\"store\": 1e300}",
+        ] {
+            #expect(try !times(other).cover(points, work))
+            #expect(try SweepProgress(points, work, times: times(other), folder: folder.path).total == 400)
+        }
         #expect(progress.total == 200)
         func write(_ name: String, _ text: String = "{}") throws {
             let path = folder.file("point-0000/" + name)
@@ -199,7 +211,7 @@ import Testing
             name: "r", recipe: "{distill.cycles: 5, final.trials: [dmsae]}", assignments: [],
             over: [SweepAxis("seed=1,2")], lanes: 1
         ).points()
-        var early = SweepProgress(more, SweepWork(more), seconds: nil, folder: folder.path)
+        var early = SweepProgress(more, SweepWork(more), times: nil, folder: folder.path)
         unlink(folder.file("point-0000/result.json"))
         let trial = more[0].recipe.steps
         #expect(early.done(running: [], at: 0) == early.total / 2 - Double(trial))

@@ -5,8 +5,7 @@ import SparseCoding
 public struct SweepCost: Sendable {
     /// Of all points, as a run's.
     public let estimate: CostEstimate
-    /// Seconds of each part of each point, as `SweepWork.parts(of:)` orders them.
-    public let seconds: [[Double]]
+    public let times: SweepTimes
 
     /// Keys that no part takes longer for. One that stands nowhere is measured anew: that costs seconds and is right.
     private static let timeless: Set<String> = [
@@ -48,7 +47,8 @@ public struct SweepCost: Sendable {
                 if own.bytes > need?.bytes ?? 0 { need = own }
             }
         }
-        self.seconds = seconds
+        times = SweepTimes(
+            seconds: zip(parts, seconds).map { Dictionary(uniqueKeysWithValues: zip($0.map(\.name), $1)) })
         var estimate = CostEstimate()
         func add(_ name: String, _ unit: String, _ count: (SweepPart) -> Int) {
             let all = zip(parts, seconds).flatMap { Array(zip($0, $1)) }.filter { count($0.0) > 0 }

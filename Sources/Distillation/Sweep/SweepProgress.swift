@@ -11,11 +11,11 @@ public struct SweepProgress {
     /// The part that a point is at, and since when.
     private var current: [Int: (part: Int, since: Double)] = [:]
 
-    /// Without `seconds` a step counts 1, and what is no training nothing.
-    public init(_ points: [SweepPoint], _ work: SweepWork, seconds: [[Double]]?, folder: String) {
+    /// Without times of all parts a step counts 1, and what is no training nothing.
+    public init(_ points: [SweepPoint], _ work: SweepWork, times: SweepTimes?, folder: String) {
         (self.points, self.folder) = (points, folder)
         parts = points.map { work.parts(of: $0) }
-        self.seconds = seconds ?? parts.map { $0.map { Double($0.steps) } }
+        seconds = times?.times(of: parts) ?? parts.map { $0.map { Double($0.steps) } }
     }
 
     /// Of all points, s.

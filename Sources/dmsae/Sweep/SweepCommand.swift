@@ -76,7 +76,7 @@ struct SweepCommand: ParsableCommand {
         if dryRun || forecast != nil {
             let cost = try SweepForecast(sweep, place, plugins, jobs: jobs)
             guard let forecast else { return cost.show() }
-            return try JSONRecord.write(cost.record, to: forecast)
+            return try JSONRecord.write(cost.times, to: forecast)
         }
         try OutputPlace.requireFolder(folder, holdingOnly: Sweep.fileName)
         let lock = try OutputLock.folder(folder)

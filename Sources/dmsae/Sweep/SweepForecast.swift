@@ -5,9 +5,6 @@ import TensorFiles
 
 /// What a sweep will take, without running it: counted, and timed on a little of each part.
 struct SweepForecast {
-    /// For a sweep that is to be begun: seconds by point and part.
-    struct Record: Codable { var seconds: [[Double]] }
-
     private let points: [SweepPoint]
     private let work: SweepWork
     private let axes: String
@@ -32,7 +29,7 @@ struct SweepForecast {
         }
     }
 
-    var record: Record { Record(seconds: cost.seconds) }
+    var times: SweepTimes { cost.times }
 
     func show() {
         let made = points.reduce(0) { $0 + work.trainings(of: $1).count }

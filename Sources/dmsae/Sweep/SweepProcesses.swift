@@ -31,7 +31,8 @@ final class SweepProcesses {
         let points = try sweep.points(), work = try sweep.work()
         var waiting = points.filter { !exists(folder + "/" + $0.folder + "/result.json") }
         guard !waiting.isEmpty else { return }
-        var progress = SweepProgress(points, work, seconds: isShown ? try forecast() : nil, folder: folder)
+        var progress = SweepProgress(
+            points, work, times: isShown ? try times(points, work) : nil, folder: folder)
         // In milliseconds. What a point that was cut short has to do again was not done.
         func counted() -> Int {
             Int(1000 * progress.done(running: Set(running.keys), ended: ended, at: monotonicSeconds()))
@@ -61,22 +62,25 @@ final class SweepProcesses {
         try Interruption.request.check()
     }
 
-    /// Seconds of each part of each point, as a process of its own has measured them, once: lanes, model and card that it
-    /// took are free again. Nil where it could not.
-    private func forecast() throws -> [[Double]]? {
+    /// What parts take, as a process of its own has measured it: lanes, model and card that it took are free again. Measured anew
+    /// where what is kept is not of all parts, or cannot be read; nil where it could not be.
+    private func times(_ points: [SweepPoint], _ work: SweepWork) throws -> SweepTimes? {
         let path = folder + "/forecast.json", log = folder + "/forecast.log"
-        if !exists(path) {
-            Terminal.shared.note("timing a little of each kind of point first, for the bar")
-            let words = [program, "sweep", folder, "--forecast", path, "--quiet"] + options
-            guard try LoggedProgram.run(words, log: log) == 0 else {
-                Terminal.shared.note(
-                    "the bar counts steps of trainings alone; timing of other parts failed: "
-                        + LoggedProgram.lastWords(of: log))
-                return nil
-            }
-            unlink(log)
+        func kept() -> SweepTimes? {
+            guard exists(path), let times = try? JSONRecord.read(SweepTimes.self, from: path) else { return nil }
+            return times.cover(points, work) ? times : nil
         }
-        return try JSONRecord.read(SweepForecast.Record.self, from: path).seconds
+        if let times = kept() { return times }
+        Terminal.shared.note("timing a little of each kind of point first, for the bar")
+        let words = [program, "sweep", folder, "--forecast", path, "--quiet"] + options
+        guard try LoggedProgram.run(words, log: log) == 0 else {
+            Terminal.shared.note(
+                "the bar counts steps of trainings alone; timing of other parts failed: "
+                    + LoggedProgram.lastWords(of: log))
+            return nil
+        }
+        unlink(log)
+        return kept()
     }
 
     private func start(_ point: SweepPoint) throws -> pid_t {
