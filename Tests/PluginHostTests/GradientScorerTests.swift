@@ -259,6 +259,32 @@ struct GradientScorerTests {
         #expect((0.75...1.33).contains(claimed / spread), "\(claimed / spread)")
     }
 
+    /// With a target ten thousand times as far as the path is long the gradient hardly changes on it, and with two scored tokens a
+    /// sequence each is the other's baseline: nothing is left to chance.
+    @Test func `where the gradient is the same all the way, expected gradients are its product with what differs`()
+        throws
+    {
+        var batch = randomBatch(tokens: 6, latents: 14, dimensions: 6, perToken: 3)
+        batch.firstToken = 0
+        let target = Matrix(rows: 6, columns: 6)
+        for i in 0..<target.count { target[i] = batch.reconstruction[i] - 1e4 * batch.gradient[i] }
+        let found = try #require(try scorer("expected-gradients,draws=4").accumulation)
+            .outputs(over: [QuadraticLoss(batch, target: target).asking])["expected_gradients"]!
+        let f = batch.codes.dense()
+        func product(_ t: Int, _ j: Int) -> Double {
+            (0..<6).reduce(0.0) { $0 + 1e4 * Double(batch.gradient[t, $1]) * Double(batch.decoder[j, $1]) }
+        }
+        let expected = (0..<14).map { j in
+            [(1, 2), (4, 5)].reduce(0.0) { sum, pair in
+                let (t, u) = pair, difference = Double(f[t, j]) - Double(f[u, j])
+                return sum - difference * (product(t, j) - product(u, j)) / 2
+            }
+        }
+        #expect(expected.contains { abs($0) > 1e3 })
+        // The path is of the order of the gradient and ten times it: a part in a thousand.
+        checkClose(found, expected, tolerance: 2e-3, "a straight loss")
+    }
+
     @Test func `expected gradients depend on the seed and a sequence's place, not on the batches`() throws {
         let splice = try GoldenSplice()
         func outputs(_ settings: String, sequences: Int) throws -> [Double] {
