@@ -27,7 +27,8 @@ struct DeviceHead {
                 dx != nil, DeviceSlice(of: scratch.losses, at: rows.lowerBound))
             if dx != nil {
                 try device.products.multiply(
-                    try device.factor(logits, rows: rows.count, columns: words, pass), weight.slice, into: dnormed.slice(fromRow: rows.lowerBound), m: rows.count, n: d, k: words,
+                    try device.factor(logits, rows: rows.count, columns: words, pass), weight.slice,
+                    into: dnormed.slice(fromRow: rows.lowerBound), m: rows.count, n: d, k: words,
                     on: device.context.stream)
             }
         }
