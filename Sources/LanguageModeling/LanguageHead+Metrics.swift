@@ -4,8 +4,8 @@ import LinearAlgebra
 
 // Metrics of answers other than the loss. They are asked for now and then, so logits are whole, a few rows at a time.
 extension LanguageHead {
-    /// Rows whose logits are there at once.
-    private static let metricRows = 16
+    /// Rows whose logits are there at once: 16 MiB of them, so that words are not widened anew for every few rows.
+    private var metricRows: Int { max(16, (1 << 22) / max(1, weight.rows)) }
 
     /// KL(p° ‖ p) `[n]` of residual rows `x` `[n, d]`, p° being what follows from `reference` `[n, d]`. Where `dx` `[n, d]` is given,
     /// it receives the gradient of Σ v_t KL_t, with the rows' `weights` v.
@@ -15,7 +15,7 @@ extension LanguageHead {
         _ scratch: Scratch
     ) {
         let (n, d, V) = (weights.count, weight.columns, weight.rows)
-        let own = Matrix(rows: min(n, Self.metricRows), columns: V), other = Matrix(rows: own.rows, columns: V)
+        let own = Matrix(rows: min(n, metricRows), columns: V), other = Matrix(rows: own.rows, columns: V)
         let dnormed = Matrix(rows: own.rows, columns: d)
         for first in stride(from: 0, to: n, by: max(1, own.rows)) {
             let count = min(own.rows, n - first)

@@ -64,14 +64,18 @@ public protocol LanguageModel: AnyObject, Sendable {
     func directLogits(of directions: Matrix) -> Matrix
 }
 
-// What a model on a device answers, which computes the loss and its derivative alone.
+// What a model on a device answers, which computes losses, their derivative and logits alone.
 extension LanguageModel {
-    /// The loss only.
+    /// The loss and the divergence, which is made of whole logits, sequence by sequence.
     public func values(of batch: TokenBatch, residual: Matrix, at hook: HookPoint, metric: TokenMetric) throws
         -> [Float]
     {
-        guard case .loss = metric else { throw LanguageModelError.metricUnsupported }
-        return try losses(of: batch, residual: residual, at: hook)
+        switch metric {
+        case .loss: return try losses(of: batch, residual: residual, at: hook)
+        case .divergence(let own):
+            return try divergencesOfLogits(of: batch, residual: residual, from: own, at: hook)
+        default: throw LanguageModelError.metricUnsupported
+        }
     }
 
     /// The loss only, each token's alike, and its derivative.

@@ -226,3 +226,48 @@ struct MetricTests {
         #expect(message { _ = try recorded.model.headRows([-2]) } == "there is no token -2; the vocabulary has 320")
     }
 }
+
+/// A model that answers losses and logits alone, as one on a device does.
+private final class LogitsOnly: LanguageModel {
+    let inner: any LanguageModel
+    init(_ inner: any LanguageModel) { self.inner = inner }
+    var configuration: ModelConfiguration { inner.configuration }
+    func residual(of batch: TokenBatch, at hook: HookPoint) throws -> Matrix { try inner.residual(of: batch, at: hook) }
+    func losses(of batch: TokenBatch, residual: Matrix, at hook: HookPoint) throws -> [Float] {
+        try inner.losses(of: batch, residual: residual, at: hook)
+    }
+    func lossesAndGradient(of batch: TokenBatch, residual: Matrix, at hook: HookPoint) throws -> (
+        losses: [Float], gradient: Matrix
+    ) { try inner.lossesAndGradient(of: batch, residual: residual, at: hook) }
+    func replay(of batch: TokenBatch, residual: Matrix, at hook: HookPoint) throws -> any SuffixReplay {
+        try inner.replay(of: batch, residual: residual, at: hook)
+    }
+    func logits(of batch: TokenBatch, residual: Matrix, at hook: HookPoint) throws -> Matrix {
+        try inner.logits(of: batch, residual: residual, at: hook)
+    }
+    func directLogits(of directions: Matrix) -> Matrix { inner.directLogits(of: directions) }
+}
+
+@Suite struct LogitDivergenceTests {
+    @Test(arguments: ["llama", "gemma2"])
+    func `a model that gives logits alone has the divergences of one that computes them`(name: String) throws {
+        let model = try loadLanguageModel(path: fixture("models/\(name)"))
+        let random = CounterRandom(seed: 5, purpose: .test)
+        let ids = (0..<36).map { Int32(random.block(UInt64($0)).x % 20) }
+        // Of padded rows, too.
+        let batch = TokenBatch(ids: ids, counts: [12, 5, 12], length: 12)
+        let own = try model.residual(of: batch, at: .residPost(1))
+        let other = own.copy()
+        for i in 0..<other.count { other[i] *= 1.1 }
+        func divergences(_ model: any LanguageModel) throws -> [Float] {
+            try model.values(of: batch, residual: other, at: .residPost(1), metric: .divergence(from: own))
+        }
+        let (found, expected) = (try divergences(LogitsOnly(model)), try divergences(model))
+        // Logits of one sequence at a time are rounded as those of three, but for the order of sums.
+        #expect(zip(found, expected).allSatisfy { abs($0 - $1) <= 1e-5 * max(1, abs($1)) })
+        #expect(expected.contains { $0 > 1e-4 } && found[17...23].allSatisfy { $0 == 0 })
+        #expect(throws: LanguageModelError.self) {
+            try LogitsOnly(model).values(of: batch, residual: own, at: .residPost(1), metric: .logitDifference(1, 2))
+        }
+    }
+}
