@@ -92,6 +92,9 @@ let package = Package(
                 "activate", "adam", "assemble", "auxiliary", "bias", "bylatent", "center", "collect", "differentiate",
                 "embed", "heads", "norm", "prelude", "rank", "reconstruct", "round", "softmax", "survey", "vocabulary",
             ].map { .embedInCode("Kernels/\($0).cu") }),
+        .target(
+            name: "SyntheticFeatures",
+            dependencies: ["LanguageModeling", "SparseCoding", "TensorFiles", "LinearAlgebra"]),
         .target(name: "SAEFormats", dependencies: ["SparseCoding", "TensorFiles", "LinearAlgebra"]),
         .target(name: "Attribution", dependencies: ["LanguageModeling", "SparseCoding", "TensorFiles", "KernelTable"]),
         .target(
@@ -126,12 +129,13 @@ let package = Package(
             dependencies: [
                 "CLinux", "CUDABackend", "Distillation", "Reports", "SAEFormats", "PluginABI", "PluginHost",
                 "PluginWorkers",
-                "PluginValidation", "LanguageModeling", "TensorFiles", "LinearAlgebra", "Kernels",
+                "PluginValidation", "SyntheticFeatures", "LanguageModeling", "TensorFiles", "LinearAlgebra", "Kernels",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             exclude: ["Recipes/README.md"],
             resources: [
                 .embedInCode("Recipes/demo.yaml"), .embedInCode("Recipes/gemma3.yaml"),
+                .embedInCode("Recipes/synthetic.yaml"),
                 .embedInCode("Recipes/paper-gemma-2-2b.yaml"),
                 .embedInCode("Recipes/Experiments/candidates.yaml"), .embedInCode("Recipes/Experiments/common.yaml"),
                 .embedInCode("Recipes/Experiments/core-modes.yaml"),
@@ -170,6 +174,11 @@ let package = Package(
                 "TestSupport",
             ]),
         .testTarget(name: "SparseCodingTests", dependencies: ["SparseCoding", "TensorFiles", "TestSupport"]),
+        .testTarget(
+            name: "SyntheticFeaturesTests",
+            dependencies: [
+                "SyntheticFeatures", "LanguageModeling", "SparseCoding", "LinearAlgebra", "TensorFiles", "TestSupport",
+            ]),
         .testTarget(
             name: "SAEFormatsTests",
             dependencies: ["SAEFormats", "SparseCoding", "TensorFiles", "LinearAlgebra", "TestSupport"]),

@@ -31,10 +31,12 @@ extension Recipe {
             "How many seeds, from seed on, to repeat cycles and trials with, each in a folder seed-N; three or more give differences an "
                 + "interval. What was harvested is shared."),
         RecipeKey(
-            "model", \.model, "Language model: a Hugging Face folder, a .gguf file, or demo (see `dmsae fetch demo`)."),
+            "model", \.model,
+            "Language model: a Hugging Face folder, a .gguf file, demo (see `dmsae fetch demo`), or synthetic (see `dmsae synthetic`)."
+        ),
         RecipeKey(
             "text", \.text,
-            "Text to harvest and to score: .jsonl, .txt (packed too: .gz, .zst), token ids (.npy, .safetensors, .bin), a folder of them, or demo."
+            "Text to harvest and to score: .jsonl, .txt (packed too: .gz, .zst), token ids (.npy, .safetensors, .bin), a folder of them, demo or synthetic."
         ),
         RecipeKey("text_key", \.textKey, "The member of a line of .jsonl that holds the text."),
         RecipeKey("token_type", \.tokenType, "Numbers that .bin files of token ids consist of; auto: there are none."),
@@ -164,7 +166,7 @@ extension Recipe {
         RecipeKey("evaluate.tokens", \.evaluationTokens, "Tokens evaluated on after each cycle."),
         RecipeKey(
             "evaluate.text", \.evaluationText,
-            "Text to evaluate on; auto: the demo's test part, or what follows the scored tokens."),
+            "Text to evaluate on; auto: the test part of demo or synthetic, or what follows the scored tokens."),
         RecipeKey(
             "splice.keep_first", \.keepFirst, "First positions of a sequence that keep the model's own activation."),
         RecipeKey(

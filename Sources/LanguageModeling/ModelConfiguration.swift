@@ -17,6 +17,12 @@ public struct ModelConfiguration: Sendable, Equatable {
     /// Token that fills up short sequences.
     public var paddingTokenId: Int?
 
+    /// Of a model without tokens of its own.
+    public init(family: String, layerCount: Int, dModel: Int, vocabularySize: Int, contextLength: Int) {
+        (self.family, self.layerCount, self.dModel) = (family, layerCount, dModel)
+        (self.vocabularySize, self.contextLength) = (vocabularySize, contextLength)
+    }
+
     /// Special ids of the configuration: beginning, ends and padding.
     public var specialTokenIds: Set<Int> {
         Set(endTokenIds).union([beginningTokenId, paddingTokenId].compactMap { $0 })

@@ -30,6 +30,12 @@ public struct CounterRandom: Sendable {
         case randomDirections = 9
         /// The order of rows in a block of live activations.
         case liveShuffle = 10
+        /// A world of known features.
+        case syntheticWorld = 11
+        /// Which of them fire, after some tokens.
+        case syntheticFeatures = 12
+        /// Text of that world.
+        case syntheticText = 13
     }
 
     private let key: (UInt32, UInt32)

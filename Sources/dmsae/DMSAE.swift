@@ -20,7 +20,7 @@ struct DMSAE: ParsableCommand {
             CompareCommand.self, StabilityCommand.self, LatentsCommand.self, ReportCommand.self, EvalCommand.self,
             EncodeCommand.self,
             DecodeCommand.self, ConvertCommand.self, LMCommand.self, PluginCommand.self,
-            FetchCommand.self, DoctorCommand.self,
+            SyntheticCommand.self, FetchCommand.self, DoctorCommand.self,
         ])
 
     /// Exit codes: 0 done, 1 failed, 64 wrong usage, 128 and the signal when asked to stop (130 for Ctrl-C).

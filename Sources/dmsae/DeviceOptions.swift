@@ -4,6 +4,7 @@ import Glibc
 import LanguageModeling
 import LinearAlgebra
 import SparseCoding
+import SyntheticFeatures
 
 /// Options of commands that train, or run a language model.
 struct DeviceOptions: ParsableArguments {
@@ -37,7 +38,10 @@ struct DeviceOptions: ParsableArguments {
     ///
     /// - Throws: as `loadLanguageModel`; `CUDAError`; `ValidationError` for a precision that nothing follows.
     func languageModel(_ path: String) throws -> any LanguageModel {
-        switch try chosen() {
+        let chosen = try chosen()
+        // It is too small for a card.
+        if SyntheticModel.isAt(path) { return try SyntheticModel(path: path) }
+        switch chosen {
         case .cpu: return try loadLanguageModel(path: path)
         case .cuda(let index):
             // The card first: one that is not there should not cost the load of a model.

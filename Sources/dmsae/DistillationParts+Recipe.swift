@@ -2,6 +2,7 @@ import Distillation
 import LanguageModeling
 import PluginHost
 import SAEFormats
+import SyntheticFeatures
 import TensorFiles
 
 extension DistillationParts {
@@ -24,10 +25,17 @@ extension DistillationParts {
             }
             for path in try demo.damaged() { throw DamagedDemo(path: path) }
         }
-        let modelPath = try recipe.model == "gemma3" ? Self.gemma3() : place(recipe.model, \.model)
-        let textPath = try place(recipe.text, \.train)
-        let evaluationPath =
-            (recipe.evaluationText ?? recipe.text) == "demo" ? try DemoCache().test : recipe.evaluationText
+        let world = try named.contains("synthetic") ? Self.world() : nil
+        let modelPath =
+            try world.flatMap { recipe.model == "synthetic" ? $0.folder : nil }
+            ?? (recipe.model == "gemma3" ? Self.gemma3() : place(recipe.model, \.model))
+        let textPath = try world.flatMap { recipe.text == "synthetic" ? $0.train : nil } ?? place(recipe.text, \.train)
+        let evaluationPath: String? =
+            switch recipe.evaluationText ?? recipe.text {
+            case "demo": try DemoCache().test
+            case "synthetic": world?.test
+            default: recipe.evaluationText
+            }
         // Plugins first: a typo there should not cost the load of a model.
         let rule = try plugins.rule(recipe.sparsity, output: folder)
         let scorer = try plugins.scorer(recipe.scorer, output: folder)
@@ -80,6 +88,13 @@ extension DistillationParts {
 }
 
 extension DistillationParts {
+    /// The world of known features in the cache.
+    private static func world() throws -> SyntheticPlace {
+        let place = try SyntheticPlace.inCache()
+        guard SyntheticModel.isAt(place.folder) else { throw MissingWorld(folder: place.folder) }
+        return place
+    }
+
     /// The path of Gemma 3 in the cache, as it was fetched.
     private static func gemma3() throws -> String {
         let gemma = try Gemma3Cache()

@@ -36,6 +36,7 @@ enum OutputPlace {
     private static let marks = [
         ("run.json", "a distillation"), ("store.json", "an activation store"), ("comparison.json", "a comparison"),
         ("sae_weights.safetensors", "an SAE"), ("config.json", "a model"),
+        ("synthetic.json", "a world of known features"),
     ]
 
     /// Refuses a folder that holds something else than `mark` stands for.

@@ -17,6 +17,7 @@ struct BundledRecipe {
     static let toDistil = [
         BundledRecipe("demo", PackageResources.demo_yaml), BundledRecipe("gemma3", PackageResources.gemma3_yaml),
         BundledRecipe("paper-gemma-2-2b", PackageResources.paper_gemma_2_2b_yaml),
+        BundledRecipe("synthetic", PackageResources.synthetic_yaml),
     ]
 
     /// Those for `sweep`; `Recipes/README.md` says what each asks and what came of it.

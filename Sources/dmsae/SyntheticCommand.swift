@@ -1,0 +1,96 @@
+import ArgumentParser
+import SyntheticFeatures
+import TensorFiles
+
+/// `dmsae synthetic`: a world of known features, and text of it.
+struct SyntheticCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "synthetic", abstract: "Make a world of known features, to ask whether an SAE finds them.",
+        discussion: """
+            Writes a folder that every command takes as a model: activations are sums of known features, in superposition, with Zipf \
+            frequencies, parents and topics, and the next token depends on some of them. In its folder text are sequences that it draws \
+            itself. `dmsae distill synthetic` runs the method there, `dmsae eval synthetic` holds an SAE against the features.
+
+            Settings (--set NAME=VALUE):
+            \(SyntheticSettings.listed)
+
+            Example: dmsae synthetic --out world --set features=1024 --set width=128
+            """)
+
+    @Option(
+        name: .shortAndLong, help: "Folder to write; default synthetic in the cache, which the recipe synthetic takes.")
+    var out: String?
+    @Option(help: ArgumentHelp("Change one setting; may be repeated.", valueName: "NAME=VALUE"))
+    var set: [String] = []
+    @Option(help: "Tokens of text to draw, rounded up to whole sequences; a tenth as many again for evaluation.")
+    var tokens = 600_000
+    @OptionGroup var output: OutputOptions
+
+    func validate() throws { try require("--tokens", tokens, in: 1...100_000_000) }
+
+    func run() throws {
+        output.apply()
+        Interruption.install(advice: "interrupted; run the same command again")
+        try Surroundings.prepareToCompute(advice: "lower --tokens")
+        var settings = SyntheticSettings()
+        for assignment in set {
+            let parts = assignment.split(separator: "=", maxSplits: 1)
+            guard parts.count == 2 else {
+                throw ValidationError("--set \(printable(assignment)) is no NAME=VALUE")
+            }
+            let value = (try? JSONValue(parsing: String(parts[1]))) ?? .string(String(parts[1]))
+            try settings.set(String(parts[0]), value, file: "--set")
+        }
+        try settings.check(file: "--set")
+        let place = try out.map { SyntheticPlace(folder: $0) } ?? SyntheticPlace.inCache()
+        try OutputPlace.requireFolder(place.folder, holdingOnly: SyntheticModel.file)
+        let world = SyntheticModel(try SyntheticWorld(settings))
+        try createFolder(place.textFolder)
+        let rows = (tokens - 1) / settings.context + 1, others = (rows - 1) / 10 + 1
+        Terminal.shared.begin("draw text", total: (rows + others) * settings.context, unit: "tokens")
+        try write(place.train, world, rows: 0..<rows)
+        try write(place.test, world, rows: rows..<rows + others)
+        Terminal.shared.end()
+        // Last, so that a folder with it is whole.
+        try AtomicFile.write(settings.text, to: place.folder + "/" + SyntheticModel.file)
+        print("\(place.folder): \(settings.features) features, \(rows) sequences of \(settings.context) tokens")
+    }
+
+    private func write(_ path: String, _ model: SyntheticModel, rows: Range<Int>) throws {
+        var ids: [Int64] = []
+        for first in stride(from: rows.lowerBound, to: rows.upperBound, by: 256) {
+            try Interruption.request.check()
+            let part = first..<min(first + 256, rows.upperBound)
+            ids += model.sample(rows: part).map(Int64.init)
+            Terminal.shared.advance(by: part.count * model.world.settings.context, detail: "")
+        }
+        var writer = SafetensorsWriter(
+            metadata: try origin([], ["world": model.world.settings.text, "first row": "\(rows.lowerBound)"]))
+        writer.add("input_ids", integers: ids, shape: [rows.count, model.world.settings.context])
+        try writer.write(to: path)
+    }
+}
+
+/// Where a world lies.
+struct SyntheticPlace {
+    /// What is given as the model.
+    let folder: String
+    /// Not in the model's folder itself: its files are what the model is.
+    var textFolder: String { folder + "/text" }
+    var train: String { textFolder + "/train.safetensors" }
+    var test: String { textFolder + "/test.safetensors" }
+
+    /// `synthetic` in the cache.
+    ///
+    /// - Throws: `FetchError.noHome`.
+    static func inCache() throws -> SyntheticPlace {
+        guard let root = CacheFolder.path else { throw FetchError.noHome }
+        return SyntheticPlace(folder: root + "/synthetic")
+    }
+}
+
+/// The world of the cache has not been made.
+struct MissingWorld: Error, CustomStringConvertible {
+    let folder: String
+    var description: String { printable("\(folder) holds no world of known features; run: dmsae synthetic") }
+}
