@@ -9,5 +9,6 @@ struct EvalCommand: ParsableCommand {
 
             Example: dmsae eval --model smollm2.gguf --sae sae --text wiki-test.jsonl --tokens 16384
             """,
-        subcommands: [EvalSpliceCommand.self, EvalCoreCommand.self], defaultSubcommand: EvalSpliceCommand.self)
+        subcommands: [EvalSpliceCommand.self, EvalCoreCommand.self, EvalProbesCommand.self],
+        defaultSubcommand: EvalSpliceCommand.self)
 }
