@@ -67,6 +67,13 @@ package struct FeatureRows: Sendable {
         }
     }
 
+    /// In how many rows each column is not 0 `[p]`.
+    package var firings: [Int] {
+        var result = [Int](repeating: 0, count: columnCount)
+        for index in indices { result[Int(index)] += 1 }
+        return result
+    }
+
     /// X w `[n]`.
     package func product(_ w: [Double]) -> [Double] {
         w.withUnsafeBufferPointer { w in

@@ -11,10 +11,10 @@ package struct ProbeSummary: Codable, Sendable {
         package var test_auc: Interval
     }
 
-    /// Of a set less that of its random controls, task by task.
+    /// Of a set less that of its controls, task by task.
     package struct Difference: Codable, Sendable {
         package var set: String
-        /// Where the controls are drawn from.
+        /// Where random controls are drawn from, or "most frequent".
         package var from: String
         package var k: Int
         package var draws: Int
@@ -53,11 +53,10 @@ package struct ProbeSummary: Codable, Sendable {
         // [set name, k] areas, task by task; of controls the mean over draws.
         var groups: [(name: String, members: [Int])] = []
         for (i, set) in sets.enumerated() {
-            let name = set.control.map { "random of \($0.from) for \($0.of)" } ?? set.name
-            if let known = groups.firstIndex(where: { $0.name == name }) {
+            if let known = groups.firstIndex(where: { $0.name == set.group }) {
                 groups[known].members.append(i)
             } else {
-                groups.append((name, [i]))
+                groups.append((set.group, [i]))
             }
         }
         func areas(_ members: [Int], _ place: Int) -> [Double] {

@@ -30,10 +30,14 @@ package struct ProbedTask: Sendable {
         let codes = SparseCodes()
         try SparseEncoder().encode(x, with: sae, into: codes)
         let features = FeatureRows(codes)
-        let order = ranking.order(features.rows(split.train), split.train.map { task.labels[$0] })
+        let learnt = features.rows(split.train), firings = learnt.firings
+        let order = ranking.order(learnt, split.train.map { task.labels[$0] })
         var choices: [[[Int]]] = []
         for set in sets {
-            let members = Set(set.latents), own = order.filter(members.contains)
+            // Of those that fire as often the lower ones.
+            let frequent = set.latents.sorted { (firings[$0], $1) > (firings[$1], $0) }
+            let members = set.mostFrequent.map { Set(frequent.prefix($0)) } ?? Set(set.latents)
+            let own = order.filter(members.contains)
             let isWhole = set.name == "all" || set.name == "core" || set.control?.of == "core"
             let counts = ks.filter { $0 < own.count } + (isWhole || own.count <= ks.max() ?? 0 ? [own.count] : [])
             choices.append(counts.map { Array(own.prefix($0)) })

@@ -39,16 +39,18 @@ import Testing
                 "all", "core", "random 1 of first group for core", "random 2 of first group for core",
                 "random 3 of first group for core",
             ])
-        #expect(sets.count == 12 && sets[1].latents == Array(0..<8) && sets[8].name == "first group")
+        #expect(sets.count == 13 && sets[1].latents == Array(0..<8) && sets[9].name == "first group")
         for set in sets {
-            guard let control = set.control else { continue }
+            guard let control = set.control, set.mostFrequent == nil else { continue }
             let (count, end) = (control.of == "core" ? 8 : 40, control.from == "all" ? 200 : 40)
             #expect(set.latents.count == count && Set(set.latents).count == count)
             #expect(set.latents.allSatisfy { (count..<end).contains($0) } && set.latents == set.latents.sorted())
         }
-        #expect(Set(sets.map(\.latents)).count == 12)
+        #expect(Set(sets.map(\.latents)).count == 13)
         let again = ProbedLatents.sets(latents: 200, core: 8, firstGroup: 40, draws: 3, seed: 5)
         #expect(again.map(\.latents) == sets.map(\.latents))
+        #expect(
+            sets[8].name == "most frequent for core" && sets[8].latents == Array(8..<200) && sets[8].mostFrequent == 8)
         // Without a core, or one as large as half of all there is, no controls of it.
         #expect(ProbedLatents.sets(latents: 64, core: 0, firstGroup: 64, draws: 3, seed: 5).map(\.name) == ["all"])
         #expect(
@@ -82,17 +84,26 @@ import Testing
             switch set.name {
             case "all": #expect(counts == [1, 4, 64])
             case "first group": #expect(counts == [1, 4])
-            default: #expect(counts == (set.latents.count == 2 ? [1, 2] : [1, 4]), "\(set.name)")
+            default:
+                #expect(counts == ((set.mostFrequent ?? set.latents.count) == 2 ? [1, 2] : [1, 4]), "\(set.name)")
             }
         }
         #expect([0, 1].contains(found.sets[0][0].latents[0]) && found.sets[0][0].probe.test_auc > 0.95)
         let random = zip(sets, found.sets).filter { $0.0.control?.of == "core" }
         for (_, probes) in random { #expect(probes.allSatisfy { $0.probe.test_auc < 0.9 }) }
         #expect(found.dense.test_auc > 0.95)
+        // Two others, by hand, of those that fire on most rows to learn from.
+        let codes = SparseCodes()
+        try SparseEncoder().encode(x, with: sae, into: codes)
+        let dense = codes.dense(), train = try ProbeSplit(labels: task.labels, task: "t").train
+        let counts = (0..<64).map { j in train.count { dense[$0, j] > 0 } }
+        let frequent = (2..<64).sorted { (counts[$0], $1) > (counts[$1], $0) }.prefix(2)
+        let place = try #require(sets.firstIndex { $0.name == "most frequent for core" })
+        #expect(Set(found.sets[place][1].latents) == Set(frequent))
 
         let summary = ProbeSummary([found, found, found], sets: sets, settings: [:])
         let core = try #require(summary.differences.first { $0.set == "core" && $0.from == "first group" && $0.k == 1 })
-        let draws = zip(sets, found.sets).filter { $0.0.control.map { $0 == ("core", "first group") } ?? false }
+        let draws = zip(sets, found.sets).filter { $0.0.control?.of == "core" && $0.0.control?.from == "first group" }
         let mean = draws.reduce(0.0) { $0 + $1.1[0].probe.test_auc } / 2
         #expect(isNear(core.test_auc.value, found.sets[1][0].probe.test_auc - mean, within: 1e-12))
         #expect(core.draws == 2 && core.tasks == 3 && core.better_tasks == 3 && draws.count == 2)

@@ -16,8 +16,8 @@ struct EvalProbesCommand: ParsableCommand {
             At the last token of each prompt (the last 1,024 tokens of it), latents are ranked by the difference of their means on the two \
             classes, and a logistic regression with an L2 penalty learns from the first k of them; C is chosen by the area under the ROC \
             curve on rows held back. Rows are split as sae-probes splits them. Its JSON is written into OUT, per task; probes.json has \
-            means over tasks, the innermost prefix (first group) and the core apart, and what the core does better than as many random \
-            latents. Activations are kept, so that other SAEs of the same place are probed without running the model.
+            means over tasks, the innermost prefix (first group) and the core apart, and what the core does better than as many other \
+            latents, at random or those that fire most often. Activations are kept, so that other SAEs of the same place are probed without running the model.
 
             Example: dmsae eval probes --model smollm2.gguf --sae sae --tasks 117_us_state_FL --tasks 95_toxic_is --out probes
             """)
@@ -180,7 +180,9 @@ struct EvalProbesCommand: ParsableCommand {
         }
         for line in table.lines { print(line) }
         if !summary.differences.isEmpty {
-            print("\nless the mean of \(controls) random sets of as many other latents\n")
+
+            print("\nless as many others: the mean of \(controls) random sets, or those that fire most often\n")
+
         }
         var differences = TextTable([
             ("latents, and where controls are from", 36), ("k", 5), ("AUC", 24), ("better in", 9),
