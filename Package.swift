@@ -90,7 +90,7 @@ let package = Package(
             ],
             resources: [
                 "activate", "adam", "assemble", "auxiliary", "bias", "bylatent", "center", "collect", "differentiate",
-                "embed", "heads", "norm", "prelude", "rank", "reconstruct", "softmax", "survey", "vocabulary",
+                "embed", "heads", "norm", "prelude", "rank", "reconstruct", "round", "softmax", "survey", "vocabulary",
             ].map { .embedInCode("Kernels/\($0).cu") }),
         .target(name: "SAEFormats", dependencies: ["SparseCoding", "TensorFiles", "LinearAlgebra"]),
         .target(name: "Attribution", dependencies: ["LanguageModeling", "SparseCoding", "TensorFiles", "KernelTable"]),

@@ -1,3 +1,4 @@
+import LanguageModeling
 import LinearAlgebra
 
 /// What no training step on a card can be faster than: the product of the encoder, and the bytes of the optimiser at the rate of
@@ -16,19 +17,18 @@ package struct CardFloors {
     package init(
         _ context: CUDAContext, dIn: Int, latents: Int, batch: Int, precision: ProductPrecision
     ) throws(CUDAError) {
-        let products = try MatrixProducts(context, precision: precision)
-        let x = try DeviceMatrix(rows: batch, columns: dIn, on: context)
-        let weights = try DeviceMatrix(rows: latents, columns: dIn, on: context)
-        let result = try DeviceMatrix(rows: batch, columns: latents, on: context)
+        let device = try DeviceArithmetic(context, precision: precision)
         // Zeros would be multiplied faster than what has bits.
-        for matrix in [x, weights] {
-            let values = Matrix(rows: matrix.rows, columns: dIn)
+        func factor(_ rows: Int) throws(CUDAError) -> DeviceWeight {
+            let values = Matrix(rows: rows, columns: dIn)
             CounterRandom(seed: 1, purpose: .test).fill(
                 UnsafeMutableBufferPointer(start: values.elements, count: values.count), from: -1, to: 1)
-            try matrix.assign(values)
+            return try device.weight(WeightMatrix(values))
         }
+        let (x, weights) = (try factor(batch), try factor(latents))
+        let result = try DeviceMatrix(rows: batch, columns: latents, on: context)
         product = try Self.median(context) { () throws(CUDAError) in
-            try products.multiply(
+            try device.products.multiply(
                 x.slice, weights.slice.transposed, into: result.slice, m: batch, n: latents, k: dIn, on: context.stream)
         }
         let bytes = 1 << 30

@@ -131,7 +131,8 @@ public enum DistillationError: Error, CustomStringConvertible, Equatable {
         case .badStore(let path, let reason): "activation store \(path): \(reason); harvest it again"
         case .emptyCore(let cycle, let previous, let selected):
             "cycle \(cycle): none of the \(previous) latents of the last core is among the \(selected) selected now, so "
-                + "the core is empty; raise k (the paper found k ≤ 80 to carry nothing over), train longer, or lower τ"
+                + "the core is empty; give a k near the size of the core (the paper carried nothing over at k ≤ 80, and at 640), "
+                + "train longer, or lower τ"
         case .textTooShort(let wanted, let found, let purpose):
             "the text has \(found) of the \(wanted) tokens wanted for \(purpose); "
                 + "give more text or ask for fewer tokens"

@@ -16,7 +16,10 @@ struct DeviceOptions: ParsableArguments {
 
     @Option(
         help:
-            "Of matrix products on a card: fp32, or tf32, which rounds factors to 10 bits of mantissa; default tf32."
+            """
+            Of matrix products on a card: fp32; tf32, which rounds factors to 10 bits of mantissa; or bf16, which keeps the model's weights \
+            in half the memory and rounds what they are multiplied with to 7 bits, all else being tf32. Default tf32.
+            """
     )
     var precision: ProductPrecision?
 

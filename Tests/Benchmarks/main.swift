@@ -7,7 +7,7 @@ import TensorFiles
 // DMSAE_PEER_MODEL; MODEL itself if it is one), peers are timed too.
 let usage = """
     usage: Benchmarks [sae [all | D F K B] [--core C] [--dead SHARE] [--rounds N] [--device cuda [--precision fp32|tf32]]
-                      | lm MODEL|SHAPE [LAYER] [--sequences N] [--length T] [--rounds N] [--device cuda [--precision fp32|tf32]]
+                      | lm MODEL|SHAPE [LAYER] [--sequences N] [--length T] [--rounds N] [--device cuda [--precision fp32|tf32|bf16]]
                       | scoring MODEL [LAYER] | plugins MODEL [LAYER]
                       | store FOLDER | weights]
                       [--python PYTHON] [--folder FOLDER]
@@ -141,7 +141,8 @@ func trainingSteps(_ arguments: [String]) -> [any StepBenchmark]? {
         switch (name, Double(value)) {
         case ("--device", _) where ["cpu", "cuda"].contains(value): isOnCard = value == "cuda"
         case ("--precision", _):
-            guard let known = ProductPrecision(rawValue: value) else { return nil }
+            // A step is the same with bf16 as with tf32.
+            guard let known = ProductPrecision(rawValue: value), known != .bf16 else { return nil }
             precision = known
         case ("--core", let number?): for i in shapes.indices { shapes[i].core = Int(number) }
         case ("--dead", let number?): for i in shapes.indices { shapes[i].dead = number }

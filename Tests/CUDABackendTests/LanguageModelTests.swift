@@ -186,4 +186,77 @@ import Testing
         let difference = relativeDifference(found.values, x.values)
         #expect(difference > 1e-5 && difference < 2e-3)
     }
+
+    // MARK: bfloat16
+
+    /// Weights and what they meet are rounded by up to 2⁻⁹ of their value each, four times in a block, of which attention and gates make
+    /// more. After three blocks 4e-3 to 1.5e-2 of the largest entry were measured; the bounds are twice that, and 5e-4, which nothing
+    /// stays below that rounds.
+    @Test(arguments: ["llama", "gemma2", "gpt_neox", "qwen3"])
+    func bfloat16IsNearSinglePrecision(_ name: String) throws {
+        let lanes = try loadDecoder(path: fixture("models/\(name)"))
+        var limits = PassLimits()
+        (limits.tokens, limits.scores, limits.logits) = (2 * 37 + 5, 1500, 5 * 384 + 3)
+        let (card, batch) = (try model(lanes, .bf16, limits: limits), batch(5, 37, words: 290))
+        try checkSame(card, lanes, batch, layer: 0, factor: 600, name)
+        let last = lanes.configuration.layerCount - 1
+        let x = try lanes.residual(of: batch, afterLayer: last)
+        let difference = relativeDifference(try card.residual(of: batch, afterLayer: last).values, x.values)
+        #expect(difference > 5e-4 && difference < 3e-2, "\(name), \(difference)")
+    }
+
+    @Test(arguments: padded) func rowsOfBfloat16ArePadded(_ configuration: String) throws {
+        let lanes = try randomDecoder(configuration: configuration, seed: 3)
+        try checkSame(
+            try model(lanes, .bf16), lanes, batch(3, 9, words: 101), layer: 0, factor: 1500,
+            "\(lanes.configuration.family)")
+    }
+
+    /// Of numbers of 10 bits of mantissa one in eight lies in the middle between two of 7.
+    @Test func embeddingsAreRoundedToTheNearestAndOfTwoToTheEvenOne() throws {
+        let lanes = try loadDecoder(path: fixture("models/llama-f16"))
+        let card = try model(lanes, .bf16)
+        let batch = batch(4, 64, words: lanes.configuration.vocabularySize)
+        let hook = HookPoint(block: 0, .residPre)
+        let (found, exact) = (
+            try card.residual(of: batch, at: hook).values, try lanes.residual(of: batch, at: hook).values
+        )
+        expectSame(found, exact.map { rounded(Float($0)) }, "rows of the embedding")
+        let ties = exact.filter { Float($0).bitPattern & 0xFFFF == 0x8000 }
+        #expect(ties.count > 100, "as many in the middle as shows the rule")
+    }
+
+    /// Logits of a stream after the last block are norms times rounded weights: here in Double. A norm that is off by its last bit may be
+    /// rounded the other way, which moves a row by 5e-4; unrounded factors would move all by 1.6e-3.
+    @Test func theHeadMultipliesRoundedFactors() throws {
+        let lanes = try loadDecoder(path: fixture("models/llama"))
+        let card = try model(lanes, .bf16)
+        let (batch, d) = (batch(2, 20, words: 290), lanes.configuration.dModel)
+        let x = randomMatrix(40, d, seed: 8, from: -1, to: 1)
+        let last = lanes.configuration.layerCount - 1
+        let found = try card.logits(of: batch, residual: x, at: .residPost(last))
+        let (norm, weight) = (lanes.head.norm, lanes.head.weight.matrix())
+        var (error, size) = (0.0, 0.0)
+        for t in 0..<40 {
+            let row = (0..<d).map { Double(x[t, $0]) }
+            let r = 1 / (row.reduce(0) { $0 + $1 * $1 } / Double(d) + norm.epsilon).squareRoot()
+            let normed = (0..<d).map { Double(rounded(Float(row[$0] * r * Double(norm.weight[0, $0])))) }
+            for v in 0..<weight.rows {
+                let logit = (0..<d).reduce(0.0) { $0 + normed[$1] * Double(rounded(weight[v, $1])) }
+                error += (Double(found[t, v]) - logit) * (Double(found[t, v]) - logit)
+                size += logit * logit
+            }
+        }
+        let difference = (error / size).squareRoot()
+        #expect(difference < 3e-4, "\(difference)")
+    }
+
+    /// x rounded to bfloat16 by comparing its two neighbours.
+    private func rounded(_ x: Float) -> Float {
+        let low = Float(bitPattern: x.bitPattern & 0xFFFF_0000)
+        let high = Float(bitPattern: low.bitPattern + 0x1_0000)
+        let (below, above) = (abs(Double(x) - Double(low)), abs(Double(high) - Double(x)))
+        if below != above { return below < above ? low : high }
+        return low.bitPattern & 0x1_0000 == 0 ? low : high
+    }
 }

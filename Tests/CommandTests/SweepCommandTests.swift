@@ -180,6 +180,25 @@ import Testing
         kill(child, SIGKILL)
     }
 
+    /// Points that it stopped, or never began, are not done; a bar is summed up from two seconds on.
+    @Test func aSweepThatIsInterruptedSaysHowManyPointsAreDone() throws {
+        try tiny.writeRecipe(steps: 200_000, to: recipe)
+        let (process, said) = (Process(), Pipe())
+        process.executableURL = URL(fileURLWithPath: builtProgram)
+        process.arguments = sweep("cut").filter { $0 != "--quiet" }
+        process.environment = startingEnvironment
+        (process.standardError, process.standardOutput) = (said, FileHandle.nullDevice)
+        try process.run()
+        while !isThere(folder.file("cut/point-0000/cycle-0")) && process.isRunning { usleep(2000) }
+        usleep(2_500_000)
+        kill(process.processIdentifier, SIGINT)
+        let text = String(decoding: try said.fileHandleForReading.readToEnd() ?? Data(), as: UTF8.self)
+        process.waitUntilExit()
+        #expect(process.terminationStatus == 130)
+        #expect(text.contains(" s, 0 of 2 points done\n"), "\(text)")
+        #expect(text.hasSuffix("continue with: dmsae sweep \(folder.file("cut"))\n"), "\(text)")
+    }
+
     @Test func whatASweepTakesIsSaidWithoutRunningIt() throws {
         let said = try succeed(sweep("out", "--seeds", "3", "--dry-run"))
         #expect(said.contains("6 points: distill.tau=0.3,0.6 seed=3,4,5\n"))

@@ -385,7 +385,8 @@ import Testing
         #expect(text.hasPrefix("cycle 1: none of the "), "\(text)")
         #expect(
             text.hasSuffix(
-                "so the core is empty; raise k (the paper found k ≤ 80 to carry nothing over), train longer, or lower τ"
+                "so the core is empty; give a k near the size of the core (the paper carried nothing over at k ≤ 80, and at 640), "
+                    + "train longer, or lower τ"
             ),
             "\(text)")
         #expect(exists(folder.file("run/cycle-1/metrics.json")), "what was finished stays")

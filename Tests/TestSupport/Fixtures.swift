@@ -5,7 +5,7 @@ import TensorFiles
 /// unpacked on a machine without sources (`make dist-tests`).
 public func fixture(_ name: String, here: String = #filePath) -> String {
     let tests = here.split(separator: "/", omittingEmptySubsequences: false).dropLast(2).joined(separator: "/")
-    let folder = access(tests, F_OK) == 0 ? tests : builtProgram.dropLast("dmsae".count) + "../Tests"
+    let folder = access("\(tests)/Fixtures", F_OK) == 0 ? tests : builtProgram.dropLast("dmsae".count) + "../Tests"
     return "\(folder)/Fixtures/\(name)"
 }
 

@@ -26,7 +26,8 @@ final class KernelLibrary {
         "center": PackageResources.center_cu, "collect": PackageResources.collect_cu,
         "differentiate": PackageResources.differentiate_cu, "embed": PackageResources.embed_cu,
         "heads": PackageResources.heads_cu, "norm": PackageResources.norm_cu, "rank": PackageResources.rank_cu,
-        "reconstruct": PackageResources.reconstruct_cu, "softmax": PackageResources.softmax_cu,
+        "reconstruct": PackageResources.reconstruct_cu, "round": PackageResources.round_cu,
+        "softmax": PackageResources.softmax_cu,
         "survey": PackageResources.survey_cu, "vocabulary": PackageResources.vocabulary_cu,
     ]
 

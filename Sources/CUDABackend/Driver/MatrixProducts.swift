@@ -1,4 +1,4 @@
-/// cuBLASLt: products of matrices of single precision.
+/// cuBLASLt: products of matrices of single precision, or of bfloat16 into single precision.
 ///
 /// The library thinks in columns: a row-major matrix [r, c] is its [c, r]. `multiply` takes rows and turns them around.
 final class MatrixProducts {
@@ -50,6 +50,7 @@ final class MatrixProducts {
         let (strideA, strideB, strideC): (Int, Int, Int)
         let batches: Int
         let (batchStrideA, batchStrideB, batchStrideC): (Int, Int, Int)
+        let factors: FactorFormat
         /// Bytes that divide every address: an algorithm may read several numbers at a time.
         let alignment: UInt32
     }
@@ -106,20 +107,22 @@ final class MatrixProducts {
     static let workspaceBytes = 32 << 20
 
     /// C = factor·A B + kept·C of row-major matrices: C [m, n], A [m, k], B [k, n], or the transposes of what lies in memory;
-    /// of `batches` such, as far apart as the slices say.
+    /// of `batches` such, as far apart as the slices say. Both factors have one form.
     ///
     /// - Throws: `CUDAError.call`.
     func multiply(
         _ a: DeviceSlice, _ b: DeviceSlice, into c: DeviceSlice, m: Int, n: Int, k: Int, batches: Int = 1,
         factor: Float = 1, keeping kept: Float = 0, on stream: OpaquePointer
     ) throws(CUDAError) {
+        precondition(a.format == b.format && c.format == .single, "factors of two forms")
         // Cᵀ = op(B)ᵀ op(A)ᵀ: the library's first factor is B, and what it sees of each is the transpose.
         let shape = Shape(
             m: n, n: m, k: k, transposesA: b.isTransposed, transposesB: a.isTransposed, strideA: b.stride,
             strideB: a.stride, strideC: c.stride, batches: batches, batchStrideA: b.batchStride,
-            batchStrideB: a.batchStride, batchStrideC: c.batchStride,
+            batchStrideB: a.batchStride, batchStrideC: c.batchStride, factors: a.format,
             alignment: Self.alignment(
-                a.address | b.address | c.address | UInt64(4 * (a.batchStride | b.batchStride | c.batchStride))))
+                a.address | b.address | c.address
+                    | UInt64(a.format.size * (a.batchStride | b.batchStride) | 4 * c.batchStride)))
         let plan = try prepare(shape)
         try context.timed("product") { () throws(CUDAError) in
             try launch(plan, a, b, c, factor: factor, keeping: kept, on: stream, "\(m) × \(k) and \(k) × \(n)")
@@ -146,31 +149,35 @@ final class MatrixProducts {
 
     private func prepare(_ shape: Shape) throws(CUDAError) -> Prepared {
         if let made = prepared[shape] { return made }
-        let real: Int32 = 0  // CUDA_R_32F
+        let real = FactorFormat.single.type
         var description: Handle?
-        try check(descriptionCreate(&description, precision.computeType, real), "cublasLtMatmulDescCreate")
+        try check(
+            descriptionCreate(&description, precision.computeType(of: shape.factors), real), "cublasLtMatmulDescCreate")
         var (first, second): (Int32, Int32) = (shape.transposesA ? 1 : 0, shape.transposesB ? 1 : 0)
         try check(descriptionSet(description!, 3, &first, 4), "CUBLASLT_MATMUL_DESC_TRANSA")
         try check(descriptionSet(description!, 4, &second, 4), "CUBLASLT_MATMUL_DESC_TRANSB")
-        func layout(_ rows: Int, _ columns: Int, _ stride: Int, _ batchStride: Int) throws(CUDAError) -> Handle {
+        func layout(
+            _ rows: Int, _ columns: Int, _ stride: Int, _ batchStride: Int, _ type: Int32
+        ) throws(CUDAError) -> Handle {
             var made: Handle?
             try check(
-                layoutCreate(&made, real, UInt64(rows), UInt64(columns), Int64(stride)), "cublasLtMatrixLayoutCreate")
+                layoutCreate(&made, type, UInt64(rows), UInt64(columns), Int64(stride)), "cublasLtMatrixLayoutCreate")
             guard shape.batches > 1 else { return made! }
             var (count, distance) = (Int32(shape.batches), Int64(batchStride))
             try check(layoutSet(made!, 5, &count, 4), "CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT")
             try check(layoutSet(made!, 6, &distance, 8), "CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET")
             return made!
         }
+        let factors = shape.factors.type
         let a =
             try shape.transposesA
-            ? layout(shape.k, shape.m, shape.strideA, shape.batchStrideA)
-            : layout(shape.m, shape.k, shape.strideA, shape.batchStrideA)
+            ? layout(shape.k, shape.m, shape.strideA, shape.batchStrideA, factors)
+            : layout(shape.m, shape.k, shape.strideA, shape.batchStrideA, factors)
         let b =
             try shape.transposesB
-            ? layout(shape.n, shape.k, shape.strideB, shape.batchStrideB)
-            : layout(shape.k, shape.n, shape.strideB, shape.batchStrideB)
-        let c = try layout(shape.m, shape.n, shape.strideC, shape.batchStrideC)
+            ? layout(shape.n, shape.k, shape.strideB, shape.batchStrideB, factors)
+            : layout(shape.k, shape.n, shape.strideB, shape.batchStrideB, factors)
+        let c = try layout(shape.m, shape.n, shape.strideC, shape.batchStrideC, real)
         var preference: Handle?
         try check(preferenceCreate(&preference), "cublasLtMatmulPreferenceCreate")
         defer { _ = preferenceDestroy(preference!) }

@@ -56,3 +56,12 @@ __device__ __forceinline__ void addScaled(float4 &y, float a, float4 x) {
 }
 
 __device__ __forceinline__ float4 scaled(float4 x, float a) { return make_float4(a * x.x, a * x.y, a * x.z, a * x.w); }
+
+// The bits of x as a bfloat16: rounded to the nearest, of two to the even one. A NaN stays one.
+__device__ __forceinline__ unsigned short bfloat16(float x) {
+    u32 bits = __float_as_uint(x);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return (unsigned short)(bits >> 16 | 0x40u);
+    return (unsigned short)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
+__device__ __forceinline__ float widened(unsigned short bits) { return __uint_as_float((u32)bits << 16); }

@@ -3,15 +3,15 @@ import LinearAlgebra
 import Synchronization
 import TensorFiles
 
-/// A decoder on a card. Its weights lie there in single precision, beside the host's own copy, which answers for logits of
-/// directions: those are asked for once in a report.
+/// A decoder on a card. Its weights lie there in single precision or in bfloat16, beside the host's own copy, which answers for logits
+/// of directions: those are asked for once in a report.
 package final class CUDALanguageModel: LanguageModel, @unchecked Sendable {
     private let host: Decoder
     private let device: DeviceArithmetic
     private let limits: PassLimits
     private let precision: ProductPrecision
     /// `[V, d]` and `[contextLength, d]`.
-    private let embedding: DeviceMatrix
+    private let embedding: DeviceWeight
     private let positions: DeviceMatrix?
     private let blocks: [DeviceBlock]
     private let head: DeviceHead
@@ -32,20 +32,20 @@ package final class CUDALanguageModel: LanguageModel, @unchecked Sendable {
         _ decoder: Decoder, on context: CUDAContext, precision: ProductPrecision,
         limits: PassLimits = PassLimits()
     ) throws(CUDAError) {
-        try context.require(decoder.cardWeights)
+        try context.require(decoder.cardWeights(precision))
         host = decoder
         self.limits = limits
         self.precision = precision
         matrices = PinnedMatrices(on: context)
         device = try DeviceArithmetic(context, precision: precision)
-        embedding = try device.matrix(decoder.embedding)
+        embedding = try device.weight(decoder.embedding)
         positions = try device.matrix(decoder.positions)
         var blocks: [DeviceBlock] = []
         for block in decoder.blocks { blocks.append(try DeviceBlock(block, on: device)) }
         self.blocks = blocks
         let isTied = decoder.head.weight === decoder.embedding
         head = try DeviceHead(
-            decoder.head, weight: isTied ? embedding : device.matrix(decoder.head.weight), on: device)
+            decoder.head, weight: isTied ? embedding : device.weight(decoder.head.weight), on: device)
     }
 
     // MARK: LanguageModel
@@ -146,7 +146,8 @@ package final class CUDALanguageModel: LanguageModel, @unchecked Sendable {
     }
 
     private func need(_ capacity: Int, _ length: Int, _ blocks: Int) -> MemoryNeed {
-        host.description.cardMemory(capacity: capacity, length: length, blocks: blocks, limits: limits)
+        host.description.cardMemory(
+            capacity: capacity, length: length, blocks: blocks, limits: limits, isRounding: device.isRounding)
     }
 
     /// The one there is, or a larger one in its place.
@@ -169,10 +170,17 @@ package final class CUDALanguageModel: LanguageModel, @unchecked Sendable {
     /// What enters the first block.
     private func embed(_ pass: DevicePass) throws(CUDAError) {
         let x = pass.workspace.stream, slab = Slab(x.stride / 4)
-        try device.context.launch(
-            try device.kernel("embed", "embed"), pass.tokenCount, slab.count, threads: slab.threads,
-            pass.workspace.ids, embedding.array, DeviceArithmetic.pointer(positions), host.description.embeddingScale,
-            pass.length, x.stride / 4, x.array)
+        let (d4, scale, places) = (x.stride / 4, host.description.embeddingScale, DeviceArithmetic.pointer(positions))
+        switch embedding {
+        case .single(let rows):
+            try device.context.launch(
+                try device.kernel("embed", "embed"), pass.tokenCount, slab.count, threads: slab.threads,
+                pass.workspace.ids, rows.array, places, scale, pass.length, d4, x.array)
+        case .rounded(let rows):
+            try device.context.launch(
+                try device.kernel("embedRounded", "embed"), pass.tokenCount, slab.count, threads: slab.threads,
+                pass.workspace.ids, rows.array, rows.stride / 4, places, scale, pass.length, d4, x.array)
+        }
     }
 
     private func cut(_ batch: TokenBatch, _ hook: HookPoint, _ residual: Matrix? = nil) throws -> DeviceCut {
@@ -200,8 +208,8 @@ package final class CUDALanguageModel: LanguageModel, @unchecked Sendable {
 }
 
 extension Decoder {
-    /// What the weights take of a card, rows padded to four floats.
-    fileprivate var cardWeights: MemoryNeed {
+    /// What the weights take of a card, with rows padded to four floats, or to eight numbers of bfloat16.
+    fileprivate func cardWeights(_ precision: ProductPrecision) -> MemoryNeed {
         var need = MemoryNeed("the model needs", advice: "choose a smaller model, or use --device cpu")
         var matrices: [Matrix?] = [positions, head.norm.weight, head.norm.bias]
         var weights = head.weight === embedding ? [embedding] : [embedding, head.weight]
@@ -213,9 +221,15 @@ extension Decoder {
             matrices += [a.inputBias, a.outputBias, p.inputBias, p.outputBias]
             weights += [a.queryKeyValue, a.output, p.input, p.down]
         }
-        let shapes = matrices.compactMap { $0.map { ($0.rows, $0.columns) } } + weights.map { ($0.rows, $0.columns) }
-        for (rows, columns) in shapes {
-            need.add("weights in single precision", 4, rows, DeviceMatrix.stride(columns))
+        for matrix in matrices.compactMap({ $0 }) {
+            need.add("norms and biases", 4, matrix.rows, DeviceMatrix.stride(matrix.columns))
+        }
+        for weight in weights {
+            if precision == .bf16 {
+                need.add("weights in bfloat16", 2, weight.rows, RoundedMatrix.stride(weight.columns))
+            } else {
+                need.add("weights in single precision", 4, weight.rows, DeviceMatrix.stride(weight.columns))
+            }
         }
         need.add("workspace", MatrixProducts.workspaceBytes)
         return need

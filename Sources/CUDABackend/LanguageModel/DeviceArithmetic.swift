@@ -5,10 +5,13 @@ import LinearAlgebra
 final class DeviceArithmetic {
     let context: CUDAContext
     let products: MatrixProducts
+    /// Whether weights and what they are multiplied with are of bfloat16.
+    let isRounding: Bool
 
     init(_ context: CUDAContext, precision: ProductPrecision) throws(CUDAError) {
         self.context = context
         products = try MatrixProducts(context, precision: precision)
+        isRounding = precision == .bf16
     }
 
     func kernel(_ name: String, _ file: String) throws(CUDAError) -> Kernel {
@@ -22,23 +25,60 @@ final class DeviceArithmetic {
         return made
     }
 
-    /// A weight, widened here: the card has it in single precision.
-    func matrix(_ weight: WeightMatrix) throws(CUDAError) -> DeviceMatrix { try matrix(weight.matrix()) }
-
     /// The same where there is one.
     func matrix(_ source: Matrix?) throws(CUDAError) -> DeviceMatrix? {
         guard let source else { return nil }
         return try matrix(source)
     }
 
-    /// y = kept·y + x·Wᵀ + b: x `[n, in]`, W `[out, in]`, y `[n, out]`.
-    func apply(
-        _ weight: DeviceMatrix, _ bias: DeviceMatrix? = nil, to x: DeviceMatrix, rows n: Int, into y: DeviceMatrix,
-        keeping kept: Float = 0
+    // MARK: Weights
+
+    /// A copy of a host's weight in the form that products read it.
+    func weight(_ source: WeightMatrix) throws(CUDAError) -> DeviceWeight {
+        guard isRounding else { return .single(try matrix(source.matrix())) }
+        let result = try RoundedMatrix(rows: source.rows, columns: source.columns, on: context)
+        // As many rows at a time as take 64 MiB in single precision.
+        let step = max(1, (16 << 20) / source.columns)
+        for first in stride(from: 0, to: source.rows, by: step) {
+            let panel = Matrix(rows: min(step, source.rows - first), columns: source.columns)
+            Lanes.shared.forRanges(panel.rows) { _, range in
+                source.widen(
+                    first + range.lowerBound..<first + range.upperBound, into: panel.row(range.lowerBound))
+            }
+            let staged = try matrix(panel)
+            try round(
+                staged.slice, rows: panel.rows, columns: source.columns,
+                into: DeviceSlice(result.array, at: first * result.stride, stride: result.stride))
+            try context.synchronize()
+        }
+        return .rounded(result)
+    }
+
+    /// What a weight is multiplied with: `n` rows of x as they are, or rounded, in the workspace until the next such product.
+    func factor(_ x: DeviceSlice, rows n: Int, columns: Int, _ pass: DevicePass) throws(CUDAError) -> DeviceSlice {
+        guard let scratch = pass.workspace.rounded else { return x }
+        let target = DeviceSlice(scratch, stride: RoundedMatrix.stride(columns))
+        try round(x, rows: n, columns: columns, into: target)
+        return target
+    }
+
+    private func round(
+        _ x: DeviceSlice, rows n: Int, columns: Int, into y: DeviceSlice
     ) throws(CUDAError) {
+        let y4 = y.stride / 4, slab = Slab(y4)
+        try context.launch(
+            try kernel("roundRows", "round"), n, slab.count, threads: slab.threads, x, x.stride / 4, y, y4)
+    }
+
+    /// y = kept·y + x·Wᵀ + b: x `[n, in]`, W `[out, in]`, y `[n, out]`, n the pass's tokens.
+    func apply(
+        _ weight: DeviceWeight, _ bias: DeviceMatrix? = nil, to x: DeviceMatrix, into y: DeviceMatrix,
+        keeping kept: Float = 0, _ pass: DevicePass
+    ) throws(CUDAError) {
+        let n = pass.tokenCount
         try products.multiply(
-            x.slice, weight.slice.transposed, into: y.slice, m: n, n: weight.rows, k: weight.columns, keeping: kept,
-            on: context.stream)
+            try factor(x.slice, rows: n, columns: weight.columns, pass), weight.slice.transposed, into: y.slice, m: n,
+            n: weight.rows, k: weight.columns, keeping: kept, on: context.stream)
         guard let bias else { return }
         let d4 = y.stride / 4, slab = Slab(d4)
         try context.launch(
@@ -46,19 +86,23 @@ final class DeviceArithmetic {
             y.array, d4)
     }
 
+    /// dx = dy·W, the gradient of what `apply` was given.
+    func applyBackward(
+        _ weight: DeviceWeight, to dy: DeviceMatrix, into dx: DeviceMatrix, _ pass: DevicePass
+    ) throws(CUDAError) {
+        let n = pass.tokenCount
+        try products.multiply(
+            try factor(dy.slice, rows: n, columns: weight.rows, pass), weight.slice, into: dx.slice, m: n,
+            n: weight.columns, k: weight.rows, on: context.stream)
+    }
+
+    // MARK: Rows
+
     /// y += x, `[n, d]` both.
     func add(_ x: DeviceMatrix, to y: DeviceMatrix, rows n: Int) throws(CUDAError) {
         let d4 = y.stride / 4, slab = Slab(d4)
         try context.launch(
             try kernel("addRows", "center"), n, slab.count, threads: slab.threads, x.array, y.array, d4)
-    }
-
-    /// dx = dy·W, the gradient of what `apply` was given.
-    func applyBackward(
-        _ weight: DeviceMatrix, to dy: DeviceMatrix, rows n: Int, into dx: DeviceMatrix
-    ) throws(CUDAError) {
-        try products.multiply(
-            dy.slice, weight.slice, into: dx.slice, m: n, n: weight.columns, k: weight.rows, on: context.stream)
     }
 
     /// The pointer that a kernel takes, or none.

@@ -123,7 +123,7 @@ struct DeviceBlock {
 
 /// The attention half: see `SelfAttention`.
 private struct DeviceSelfAttention {
-    private let queryKeyValue, output: DeviceMatrix
+    private let queryKeyValue, output: DeviceWeight
     private let inputBias, outputBias: DeviceMatrix?
     private let queryNorm, keyNorm: DeviceMatrix?
     private let epsilon: Float
@@ -131,8 +131,8 @@ private struct DeviceSelfAttention {
     private let attention: DeviceAttention
 
     init(_ half: SelfAttention, on device: DeviceArithmetic) throws(CUDAError) {
-        queryKeyValue = try device.matrix(half.queryKeyValue)
-        output = try device.matrix(half.output)
+        queryKeyValue = try device.weight(half.queryKeyValue)
+        output = try device.weight(half.output)
         inputBias = try device.matrix(half.inputBias)
         outputBias = try device.matrix(half.outputBias)
         queryNorm = try device.matrix(half.headNorms?.query.weight)
@@ -148,7 +148,7 @@ private struct DeviceSelfAttention {
     ) throws(CUDAError) {
         let (device, scratch, shape) = (pass.device, pass.workspace, attention.shape)
         let (n, rows, packed) = (pass.tokenCount, pass.workspace.rows, trace.packed)
-        try device.apply(queryKeyValue, to: y, rows: n, into: rows)
+        try device.apply(queryKeyValue, to: y, into: rows, pass)
         let (places, turns) = (HeadPlaces(shape, pass), scratch.turns(rotary))
         try device.context.launch(
             try device.kernel("splitHeads", "heads"),
@@ -161,7 +161,7 @@ private struct DeviceSelfAttention {
         try device.context.launch(
             try device.kernel("joinHeads", "heads"), n, threads: 256, scratch.mixedHeads, pass.length, shape.headCount,
             shape.keyValueHeadCount, shape.headDimension, scratch.mixed.array, scratch.mixed.stride)
-        try device.apply(output, outputBias, to: scratch.mixed, rows: n, into: x, keeping: kept)
+        try device.apply(output, outputBias, to: scratch.mixed, into: x, keeping: kept, pass)
     }
 
     /// The gradient `dy` of y from that of the result.
@@ -170,7 +170,7 @@ private struct DeviceSelfAttention {
     ) throws(CUDAError) {
         let (device, scratch, shape) = (pass.device, pass.workspace, attention.shape)
         let (n, rows, dpacked) = (pass.tokenCount, pass.workspace.rows, pass.workspace.packedGradient!)
-        try device.applyBackward(output, to: dresult, rows: n, into: scratch.mixed)
+        try device.applyBackward(output, to: dresult, into: scratch.mixed, pass)
         try device.context.launch(
             try device.kernel("partHeads", "heads"), n, threads: 256, scratch.mixed.array, scratch.mixed.stride,
             pass.length, shape.headCount, shape.keyValueHeadCount, shape.headDimension, scratch.mixedHeads)
@@ -183,7 +183,7 @@ private struct DeviceSelfAttention {
             shape.headCount, shape.keyValueHeadCount, shape.headDimension, DeviceArithmetic.pointer(queryNorm),
             DeviceArithmetic.pointer(keyNorm), epsilon, turns.cosines, turns.sines, turns.half,
             DeviceArithmetic.pointer(trace.heads), rows.array, rows.stride)
-        try device.applyBackward(queryKeyValue, to: rows, rows: n, into: dy)
+        try device.applyBackward(queryKeyValue, to: rows, into: dy, pass)
     }
 }
 
@@ -191,13 +191,13 @@ private struct DeviceSelfAttention {
 private struct DevicePerceptron {
     private let activation: Activation
     private let isGated: Bool
-    private let input, down: DeviceMatrix
+    private let input, down: DeviceWeight
     private let inputBias, outputBias: DeviceMatrix?
 
     init(_ half: Perceptron, on device: DeviceArithmetic) throws(CUDAError) {
         (activation, isGated) = (half.activation, half.isGated)
-        input = try device.matrix(half.input)
-        down = try device.matrix(half.down)
+        input = try device.weight(half.input)
+        down = try device.weight(half.down)
         inputBias = try device.matrix(half.inputBias)
         outputBias = try device.matrix(half.outputBias)
     }
@@ -209,11 +209,11 @@ private struct DevicePerceptron {
         _ y: DeviceMatrix, into x: DeviceMatrix, keeping kept: Float, _ trace: DeviceTrace, _ pass: DevicePass
     ) throws(CUDAError) {
         let (device, n, z, hidden) = (pass.device, pass.tokenCount, trace.gateUp, pass.workspace.hidden)
-        try device.apply(input, to: y, rows: n, into: z)
+        try device.apply(input, to: y, into: z, pass)
         try device.context.launch(
             try device.kernel("activate", "activate"), n, (m + 255) / 256, threads: 256, z.array, z.stride,
             DeviceArithmetic.pointer(inputBias), Int(activation.rawValue), isGated, m, hidden.array, hidden.stride)
-        try device.apply(down, outputBias, to: hidden, rows: n, into: x, keeping: kept)
+        try device.apply(down, outputBias, to: hidden, into: x, keeping: kept, pass)
     }
 
     /// The gradient `dy` of y from that of the result; what the trace kept is overwritten.
@@ -221,10 +221,10 @@ private struct DevicePerceptron {
         _ dresult: DeviceMatrix, _ trace: DeviceTrace, into dy: DeviceMatrix, _ pass: DevicePass
     ) throws(CUDAError) {
         let (device, n, z, dhidden) = (pass.device, pass.tokenCount, trace.gateUp, pass.workspace.hidden)
-        try device.applyBackward(down, to: dresult, rows: n, into: dhidden)
+        try device.applyBackward(down, to: dresult, into: dhidden, pass)
         try device.context.launch(
             try device.kernel("activateBackward", "activate"), n, (m + 255) / 256, threads: 256, dhidden.array,
             dhidden.stride, z.array, z.stride, Int(activation.rawValue), isGated, m)
-        try device.applyBackward(input, to: z, rows: n, into: dy)
+        try device.applyBackward(input, to: z, into: dy, pass)
     }
 }

@@ -6,11 +6,11 @@ import LinearAlgebra
 struct DeviceHead {
     private let norm: DeviceNorm
     /// `[V, d]`
-    private let weight: DeviceMatrix
+    private let weight: DeviceWeight
     private let softCap: Float
 
     /// `weight` is the token embedding where the head is tied.
-    init(_ head: LanguageHead, weight: DeviceMatrix, on device: DeviceArithmetic) throws(CUDAError) {
+    init(_ head: LanguageHead, weight: DeviceWeight, on device: DeviceArithmetic) throws(CUDAError) {
         norm = try DeviceNorm(head.norm, on: device)
         self.weight = weight
         softCap = head.softCap ?? 0
@@ -27,7 +27,8 @@ struct DeviceHead {
                 dx != nil, DeviceSlice(of: scratch.losses, at: rows.lowerBound))
             if dx != nil {
                 try device.products.multiply(
-                    logits, weight.slice, into: dnormed.slice(fromRow: rows.lowerBound), m: rows.count, n: d, k: words,
+                    try device.factor(logits, rows: rows.count, columns: words, pass), weight.slice,
+                    into: dnormed.slice(fromRow: rows.lowerBound), m: rows.count, n: d, k: words,
                     on: device.context.stream)
             }
         }
@@ -65,8 +66,10 @@ struct DeviceHead {
         for first in stride(from: 0, to: n, by: scratch.logitRows) {
             let rows = first..<min(first + scratch.logitRows, n)
             try device.products.multiply(
-                scratch.normed.slice(fromRow: first), weight.slice.transposed, into: logits, m: rows.count, n: words,
-                k: weight.columns, on: device.context.stream)
+                try device.factor(
+                    scratch.normed.slice(fromRow: first), rows: rows.count, columns: weight.columns, pass),
+                weight.slice.transposed, into: logits, m: rows.count, n: words, k: weight.columns,
+                on: device.context.stream)
             try body(logits, rows)
         }
     }

@@ -47,6 +47,8 @@ final class DeviceWorkspace {
     let logits: DeviceArray<Float>
     /// Tokens whose logits there is room for.
     let logitRows: Int
+    /// What a weight in bfloat16 is multiplied with.
+    let rounded: DeviceArray<UInt16>?
     /// What a block works in that keeps nothing.
     let spare: DeviceTrace
     // On the way down.
@@ -88,6 +90,7 @@ final class DeviceWorkspace {
         )
         mixedHeads = try array(n * shape.outputWidth)
         let sizes = Sizes(description, capacity: n, length: length, limits)
+        rounded = try device.isRounding ? DeviceArray(sizes.rounded, on: context) : nil
         (logitRows, scores, logits) = (sizes.logitRows, try array(sizes.scores), try array(sizes.logits))
         spare = try DeviceTrace(tokenCount: n, keeps: false, description, on: context)
         let isTraced = blocks > 0
@@ -209,6 +212,8 @@ private struct Sizes {
     let scores: Int
     let logitRows: Int
     let logits: Int
+    /// The largest factor, in bfloat16.
+    let rounded: Int
 
     init(_ description: DecoderDescription, capacity n: Int, length: Int, _ limits: PassLimits) {
         let shape = description.widestAttention
@@ -217,14 +222,23 @@ private struct Sizes {
         let words = DeviceMatrix.stride(description.configuration.vocabularySize)
         logitRows = max(1, min(n, limits.logits / words))
         logits = logitRows * words
+        let widths = [
+            description.configuration.dModel, shape.rowWidth, shape.outputWidth, description.perceptron.width,
+            description.perceptron.inputWidth,
+        ]
+        rounded = max(
+            n * RoundedMatrix.stride(widths.max()!),
+            logitRows * RoundedMatrix.stride(description.configuration.vocabularySize))
     }
 }
 
 extension DecoderDescription {
     /// What a workspace takes of a card, with rows padded to four floats: of each of n tokens 3d + 2·(H + 2K)·h + 2·H·h + 3m numbers
     /// (2m without a gate), and with traces 2d + (H + 2K)·h more of the pass and 2d + (H + 2K)·h + 2m of each traced block; scores
-    /// and logits as `limits` say.
-    func cardMemory(capacity n: Int, length: Int, blocks: Int, limits: PassLimits) -> MemoryNeed {
+    /// and logits as `limits` say; in bfloat16 the widest factor again, of half the size.
+    func cardMemory(
+        capacity n: Int, length: Int, blocks: Int, limits: PassLimits, isRounding: Bool
+    ) -> MemoryNeed {
         let (shape, d) = (widestAttention, DeviceMatrix.stride(configuration.dModel))
         let (row, mixed) = (DeviceMatrix.stride(shape.rowWidth), DeviceMatrix.stride(shape.outputWidth))
         let gateUp = DeviceMatrix.stride(perceptron.inputWidth),
@@ -237,6 +251,7 @@ extension DecoderDescription {
         need.add("activations", 4, n, own + (isTraced ? d + row : 0))
         need.add("attention", 4 * (isTraced ? (shape.softCap == nil ? 2 : 3) : 1), sizes.scores)
         need.add("logits", 4, sizes.logits)
+        if isRounding { need.add("factors in bfloat16", 2, sizes.rounded) }
         let streams = 2 + (hasPostNorms ? 2 : 0) - (isParallel ? 1 : 0)
         let heads = attention.hasHeadNorms ? turnedWidth : 0
         need.add("traces", 4 * blocks, n, streams * d + row + heads + gateUp)

@@ -61,13 +61,15 @@ final class DeviceArray<Element> {
     }
 }
 
-/// Where a matrix begins in a card's memory, and floats between its rows.
+/// Where a matrix begins in a card's memory, and numbers between its rows.
 struct DeviceSlice {
     let address: CUDADriver.Address
     let stride: Int
+    /// What its numbers are.
+    var format = FactorFormat.single
     /// Whether its transpose is meant.
     var isTransposed = false
-    /// Floats from one matrix to the next where there are several.
+    /// Numbers from one matrix to the next where there are several.
     var batchStride = 0
 
     /// The same to be read as its transpose.
@@ -87,6 +89,13 @@ struct DeviceSlice {
         address = array.address + UInt64(4 * first)
         self.stride = stride
         self.batchStride = batchStride
+    }
+
+    /// Of bfloat16.
+    init(_ array: DeviceArray<UInt16>, at first: Int = 0, stride: Int) {
+        address = array.address + UInt64(2 * first)
+        self.stride = stride
+        format = .bfloat16
     }
 }
 

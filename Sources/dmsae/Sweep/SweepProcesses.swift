@@ -41,22 +41,21 @@ final class SweepProcesses {
         var looked = monotonicSeconds()
         Terminal.shared.begin("sweep", total: Int(1000 * progress.total) - shown, unit: "")
         defer { Terminal.shared.end() }
-        while !waiting.isEmpty || !running.isEmpty {
+        settled = points.count - waiting.count
+        while !waiting.isEmpty && !Interruption.request.isRaised || !running.isEmpty {
             while running.count < jobs, !Interruption.request.isRaised,
                 let next = waiting.firstIndex(where: { work.isReady($0, running: Set(running.keys), in: folder) })
             {
                 let point = waiting.remove(at: next)
                 running[point.index] = try start(point)
             }
-            if Interruption.request.isRaised { waiting = [] }
             usleep(200_000)
             reap()
             // Its files may lie on a server.
-            guard monotonicSeconds() - looked >= 1 || waiting.isEmpty && running.isEmpty else { continue }
+            guard monotonicSeconds() - looked >= 1 || running.isEmpty else { continue }
             looked = monotonicSeconds()
             let now = max(shown, counted())
-            let left = points.count - waiting.count - running.count
-            Terminal.shared.advance(by: now - shown, detail: "\(left) of \(points.count) points done")
+            Terminal.shared.advance(by: now - shown, detail: "\(settled) of \(points.count) points done")
             shown = now
         }
         try Interruption.request.check()
@@ -128,11 +127,15 @@ final class SweepProcesses {
             guard ended == child || ended < 0 && errno != EINTR else { continue }
             running[index] = nil
             self.ended.insert(index)
+            // One that was asked to stop may have come to its end before it heard.
+            if !isAsked || status == 0 { settled += 1 }
             finish(index, status)
         }
     }
 
     private var isAsked = false
+    /// Points that are done or have failed.
+    private var settled = 0
 
     /// Of a process that a signal ended, nobody else says why.
     private func finish(_ index: Int, _ status: Int32) {

@@ -6,4 +6,4 @@ namespace {
 #include "../../../Sources/CUDABackend/Kernels/embed.cu"
 }
 
-KERNELS(KERNEL(embed));
+KERNELS(KERNEL(embed), KERNEL(embedRounded));
