@@ -87,6 +87,61 @@ import Testing
         }
     }
 
+    /// The tools themselves are asked in `Tests/Peers/exports.py`.
+    @Test(arguments: ["saedashboard", "neuronpedia", "delphi"])
+    func latentsAreExportedWithWhatACoreAndMethodsSayOfThem(_ format: String) throws {
+        let (tokens, scores, core, out) = (
+            folder.file("ids"), folder.file("s"), folder.file("core"), folder.file("out")
+        )
+        try succeed([
+            "lm", "tokenize", "--model", tiny.model, "--text", tiny.text, "--context", "32", "--rows", "4", "--out",
+            tokens,
+        ])
+        try succeed([
+            "score", "--model", tiny.model, "--sae", sae, "--tokens", tokens, "--prefix", "32", "--out", scores,
+        ])
+        try succeed(["select", "--scores", scores, "--tau", "0.3", "--sae", sae, "--out", core])
+        let said = try succeed(
+            latents([
+                "--core", core + "/core.json", "--all", "--scores", scores, "--export", format, "--out", out, "--about",
+                "set=res", "--about", "title=a=b",
+            ]))
+        let record = try JSONValue(contentsOf: out + "/export.json")
+        let count = try #require(record["latents"]?.integer)
+        #expect(said.hasPrefix("\(count) of 128 latents on ") && said.contains("for \(format), in ") && count > 32)
+        #expect(record["about"]?["SAE sae_weights.safetensors.sha256"]?.string?.count == 64)
+        let marks = String(decoding: contents(of: out + "/dmsae.jsonl"), as: UTF8.self).split(separator: "\n")
+            .compactMap { try? JSONValue(parsing: String($0)) }
+        #expect(marks.count == count)
+        let listed = try #require(try JSONValue(contentsOf: core + "/core.json")["latents"]?.array)
+        let ranked = marks.filter { $0["core_rank"] != nil }.sorted {
+            $0["core_rank"]!.integer! < $1["core_rank"]!.integer!
+        }
+        #expect(
+            ranked.map { $0["latent"] } == listed.map { $0["index"] } && ranked.allSatisfy { $0["born"]?.integer == 0 })
+        #expect(marks.count { $0["scores"]?["gxa"] != nil } == marks.count { ($0["latent"]?.integer ?? 99) < 32 })
+        // The core alone, where all are not asked for; and no second export into the folder.
+        let words = latents(["--core", core + "/core.json", "--export", format, "--out", folder.file("few")])
+        #expect(try succeed(words).hasPrefix("\(listed.count) of 128 latents"))
+        try fail(words, saying: "few is not empty", "choose another --out")
+    }
+
+    @Test func anExportIsAskedForInFull() throws {
+        let out = folder.file("out")
+        try fail(latents(["--export", "delphi"]), status: 64, saying: "--export and --out go together")
+        try fail(latents(["--out", out]), status: 64, saying: "--export and --out go together")
+        try fail(latents(["--about", "set=x"]), status: 64, saying: "--about is of an --export")
+        let export = ["--export", "neuronpedia", "--out", out, "--about"]
+        try fail(
+            latents(export + ["sett=x"]), status: 64, saying: "--about sett=x is none of model=TEXT",
+            "did you mean set?")
+        try fail(latents(export + ["set=x", "--about", "set=y"]), status: 64, saying: "--about says set twice")
+        try fail(latents(["--all", "--latents", "3"]), status: 64, saying: "give --all or --latents, not both")
+        try fail(latents(export + ["set=../x"]), saying: "the set's name \"../x\" becomes a folder")
+        #expect(try namesInFolder(out) == [])
+        try fail(latents(export + ["set=x", "--scores", sae + "/sae_weights.safetensors"]), saying: "\"scores\"")
+    }
+
     @Test func whatIsNotThereIsRefused() throws {
         try fail(latents(["--latents", "128"]), status: 64, saying: "latent 128", "128, 0 to 127")
         try fail(latents(["--latents", "1", "--core", "c"]), status: 64, saying: "not both")
