@@ -9,7 +9,7 @@ extension LatentMark {
         for (place, latent) in core.enumerated() {
             var mark = LatentMark()
             (mark.core_rank, mark.born, mark.selected_in) = (place + 1, latent.born, latent.selectedIn)
-            mark.scores["core"] = latent.score
+            mark.scores["core.json"] = latent.score
             marks[latent.index] = mark
         }
         var times: [String: Int] = [:]

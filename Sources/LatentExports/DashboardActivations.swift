@@ -1,4 +1,5 @@
 import Attribution
+import TensorFiles
 
 /// One context as SAEDashboard and Neuronpedia have it: the tokens of a prompt, with the group that it was chosen for.
 struct DashboardActivation {

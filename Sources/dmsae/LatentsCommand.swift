@@ -44,7 +44,10 @@ struct LatentsCommand: ParsableCommand {
     var contexts = 5
     @Option(help: "Tokens to look at.")
     var tokens = 16384
-    @Option(help: "HTML file to write.")
+    @Option(
+        help:
+            "HTML file to write, to search, sort and filter them in; of more than 1000 with a folder of details beside it."
+    )
     var html: String?
     @OptionGroup var exports: LatentExportOptions
     @OptionGroup var corpus: CorpusOptions
@@ -87,10 +90,7 @@ struct LatentsCommand: ParsableCommand {
         }
         let most = count ?? (all || folder != nil ? found.count : 20)
         let shown = Array(found.prefix(most))
-        if let html {
-            let page = page(try records(inspection, shown), hook, loaded, scale, tokens: inspection.tokenCount)
-            try AtomicFile.write(page.html(), to: html)
-        }
+        if let html { try write(html, inspection, shown, marks, hook, loaded, scale) }
         if let folder {
             let exported = ExportedLatents(
                 inspection, latents: shown, marks: marks, width: autoencoder.dSAE, source: source)
@@ -101,9 +101,16 @@ struct LatentsCommand: ParsableCommand {
         } else if output.json {
             print(try JSONRecord.text(try records(inspection, shown)))
         } else {
-            for record in try records(inspection, shown) { show(record) }
+            // Who asked for a page looks there.
+            let few = html == nil ? shown : Array(shown.prefix(20))
+            for record in try records(inspection, few) { show(record) }
         }
-        if let html, !output.json { print(html) }
+        guard let html, !output.json else { return }
+        print(html)
+        if shown.count > LatentsReport.mostAlone {
+            Terminal.shared.note(
+                "of \(shown.count) latents the details lie beside the page; `dmsae serve \(html)` shows them")
+        }
     }
 
     /// Runs the text through model and SAE.
@@ -138,18 +145,33 @@ struct LatentsCommand: ParsableCommand {
         return inspection.records(of: latents, extent)
     }
 
-    private func page(
-        _ records: [LatentRecord], _ hook: HookPoint, _ loaded: any LanguageModel, _ scale: LatentScale, tokens: Int
-    ) -> LatentsReport {
+    /// Writes the page.
+    private func write(
+        _ html: String, _ inspection: LatentInspection, _ latents: [Int], _ marks: [Int: LatentMark], _ hook: HookPoint,
+        _ loaded: any LanguageModel, _ scale: LatentScale
+    ) throws {
         var facts = [
             ComparisonRecord.Fact("model", lastComponent(model)), .init("SAE", lastComponent(sae)),
             .init(hook.fact.name, hook.fact.value),
-            .init("text", "\(corpus.text.map(lastComponent).joined(separator: ", ")), \(tokens) tokens"),
+            .init(
+                "text",
+                "\(corpus.text.map(lastComponent).joined(separator: ", ")), \(inspection.tokenCount) tokens"),
             .init("decoder norms", scale.rawValue), .init("dmsae", DMSAE.version),
         ]
         facts += loaded.deviceRecord.sorted { $0.key < $1.key }.map { .init($0.key, $0.value) }
         let title = core.map { "Latents of \(lastComponent($0))" } ?? "Latents of \(lastComponent(sae))"
-        return LatentsReport(title: title, facts: facts, latents: records)
+        var page = LatentsReport(title: title, facts: facts, marks: marks)
+        var extent = LatentInspection.Extent()
+        (extent.contexts, extent.levelContexts, extent.related) = (contexts, 2, 5)
+        Terminal.shared.begin("page", total: latents.count, unit: "latents")
+        defer { Terminal.shared.end() }
+        try page.add(
+            latents,
+            progress: {
+                try Interruption.request.check()
+                Terminal.shared.advance(by: $0, detail: "")
+            }, dashboards: { inspection.dashboards(of: $0, extent) })
+        try page.write(to: html)
     }
 
     /// What an export was made of, and how.

@@ -63,6 +63,11 @@ import Testing
         #expect(result.status == 0 && result.errors.contains("nothing says that its latents are those of \(sae)"))
     }
 
+    private func data(_ id: String, in html: String) throws -> JSONValue {
+        let parts = html.components(separatedBy: "<script type=\"application/json\" id=\"\(id)\">")
+        return try JSONValue(parsing: try #require(parts.last?.components(separatedBy: "</script>").first))
+    }
+
     @Test func nothingToLookAtIsAnError() throws {
         try fail(latents(["--keep-first", "32"]), saying: "all of 512 tokens are kept as the model's own")
         let (dead, provenance) = try SAEFolder.read(sae)
@@ -79,8 +84,18 @@ import Testing
             text.hasPrefix("latent 9: fires on ") && text.contains("  promotes    \"") && text.hasSuffix(page + "\n"))
         let contexts = try #require(record["contexts"] as? [[String: Any]])
         #expect(contexts.count == 2)
+        // The page has them as data, which its script shows (`.ci/reports` looks at it).
         let html = String(decoding: contents(of: page), as: UTF8.self)
-        #expect(html.contains("Latent 9"))
+        let (details, index) = (try data("latents-0", in: html), try data("latents-index", in: html))
+        let texts = details["texts"]?.array?.compactMap(\.string) ?? []
+        let top = try #require(details["latents"]?.array?.first?["top"]?.array)
+        #expect(top.count == 2 && index["latents"]?.array?.first?["j"]?.integer == 9)
+        for (context, shown) in zip(contexts, top) {
+            let words = try #require(context["tokens"] as? [String])
+            let numbers = shown.array?.first?.array?.compactMap(\.integer) ?? []
+            #expect(numbers.map { texts[$0] } == words.map { $0.replacing("\n", with: "⏎") })
+            #expect(shown.array?[1].integer == context["peak"] as? Int)
+        }
         for context in contexts {
             let words = try #require(context["tokens"] as? [String]), peak = try #require(context["peak"] as? Int)
             #expect(text.contains("[\(words[peak].replacing("\n", with: "⏎"))]"))
@@ -124,6 +139,22 @@ import Testing
         let words = latents(["--core", core + "/core.json", "--export", format, "--out", folder.file("few")])
         #expect(try succeed(words).hasPrefix("\(listed.count) of 128 latents"))
         try fail(words, saying: "few is not empty", "choose another --out")
+    }
+
+    /// More latents than fit: details beside the page, a hundred a file, the numbers of their latents in order.
+    @Test func aPageOfManyLatentsHasItsDetailsBesideIt() throws {
+        let many = (0..<1001).map { "\($0 % 128)" }.joined(separator: ",")
+        let said = try succeed(
+            latents(["--latents", many, "--count", "1001", "--html", folder.file("many.html"), "--quiet"]))
+        #expect(said.hasSuffix("\n" + folder.file("many.html") + "\n"))
+        #expect(said.components(separatedBy: ": fires on ").count == 21, "the first twenty are printed too")
+        let html = String(decoding: contents(of: folder.file("many.html")), as: UTF8.self)
+        #expect(
+            try data("latents-index", in: html)["folder"]?.string == "many-latents"
+                && !html.contains("id=\"latents-0\""))
+        #expect(try namesInFolder(folder.file("many-latents")).count == 11)
+        let last = try JSONValue(contentsOf: folder.file("many-latents/10.json"))
+        #expect(last["latents"]?.array?.map { $0["j"]?.integer } == [1000 % 128])
     }
 
     @Test func anExportIsAskedForInFull() throws {

@@ -5,7 +5,7 @@ import Testing
 @Suite struct UsageTests {
     private static let commands = [
         "distill", "harvest", "train", "score", "select", "eval", "encode", "decode", "lm trace", "lm tokenize",
-        "fetch", "compare", "latents", "report",
+        "fetch", "compare", "latents", "serve", "report",
     ]
 
     @Test(arguments: commands) func helpShowsAnExampleAndBadOptionsAreUsageErrors(_ command: String) throws {

@@ -104,9 +104,9 @@ import Testing
                 MethodScores(name: "gxa", values: [1, .nan, 3]), MethodScores(name: "gxa", values: [7, 2]),
             ])
         #expect(marks.keys.sorted() == [0, 1, 2, 4])
-        #expect(marks[4]?.core_rank == 1 && marks[4]?.selected_in == [1] && marks[4]?.scores == ["core": 8])
+        #expect(marks[4]?.core_rank == 1 && marks[4]?.selected_in == [1] && marks[4]?.scores == ["core.json": 8])
         #expect(marks[1]?.core_rank == 2 && marks[1]?.born == 0 && marks[1]?.selected_in == [0, 1])
-        #expect(marks[1]?.scores == ["core": 6, "gxa (2)": 2])
+        #expect(marks[1]?.scores == ["core.json": 6, "gxa (2)": 2])
         #expect(marks[0]?.core_rank == nil && marks[0]?.scores == ["gxa": 1, "gxa (2)": 7])
     }
 }

@@ -27,6 +27,10 @@ public struct LatentDashboard: Sendable {
         public var tokens: Int
         /// Some of them, each of another sequence, spread over the text.
         public var contexts: [LatentRecord.Context]
+
+        package init(low: Double, high: Double, tokens: Int, contexts: [LatentRecord.Context]) {
+            (self.low, self.high, self.tokens, self.contexts) = (low, high, tokens, contexts)
+        }
     }
 
     /// How two latents' activations go together over the scored tokens, silent ones as 0.
@@ -37,6 +41,10 @@ public struct LatentDashboard: Sendable {
         public var pearson: Double
         /// Cosine of the two vectors of activations, in [0, 1].
         public var cosine: Double
+
+        package init(latent: Int, pearson: Double, cosine: Double) {
+            (self.latent, self.pearson, self.cosine) = (latent, pearson, cosine)
+        }
     }
 
     /// One component of a decoder row.

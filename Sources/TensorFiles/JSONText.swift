@@ -1,5 +1,3 @@
-import TensorFiles
-
 /// JSON as it is written, a value after the other: records of millions of tokens would take an encoder that builds them first
 /// minutes and gigabytes.
 package struct JSONText {
@@ -12,6 +10,13 @@ package struct JSONText {
         var text = JSONText()
         text.object(body)
         return text.bytes + [UInt8(ascii: "\n")]
+    }
+
+    /// A document of one object.
+    package static func document(_ body: (inout JSONText) -> Void) -> [UInt8] {
+        var text = JSONText()
+        text.object(body)
+        return text.bytes
     }
 
     package mutating func object(_ body: (inout JSONText) -> Void) { enclosed("{", "}", body) }
