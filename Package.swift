@@ -127,10 +127,12 @@ let package = Package(
                 "Attribution", "SparseCoding", "Kernels", "TensorFiles", .product(name: "Yams", package: "Yams"),
             ]),
         .target(name: "Reports", dependencies: ["Distillation", "Attribution", "TensorFiles"]),
+        .target(name: "LatentExports", dependencies: ["Attribution", "TensorFiles"]),
         .executableTarget(
             name: "dmsae",
             dependencies: [
-                "CLinux", "CUDABackend", "Distillation", "Reports", "SAEFormats", "PluginABI", "PluginHost",
+                "CLinux", "CUDABackend", "Distillation", "LatentExports", "Reports", "SAEFormats", "PluginABI",
+                "PluginHost",
                 "PluginWorkers",
                 "PluginValidation", "Probing", "SyntheticFeatures", "LanguageModeling", "TensorFiles", "LinearAlgebra",
                 "Kernels",
@@ -226,6 +228,12 @@ let package = Package(
         .testTarget(
             name: "ReportsTests",
             dependencies: ["Reports", "Attribution", "Distillation", "TensorFiles", "TestSupport"]),
+        .testTarget(
+            name: "LatentExportsTests",
+            dependencies: [
+                "LatentExports", "Attribution", "Distillation", "LanguageModeling", "SparseCoding", "TensorFiles",
+                "TestSupport",
+            ]),
         .testTarget(
             name: "CommandTests",
             dependencies: [

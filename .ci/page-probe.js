@@ -1,6 +1,6 @@
 // Runs in a report and says what is wrong with it, as [kind, detail] pairs. `expected` names the sections and what each
 // must hold; `width` is that of the view.
-(expected, width) => {
+async (expected, width) => {
   const faults = [];
   const fault = (kind, detail) => faults.push([kind, String(detail).slice(0, 200)]);
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
@@ -130,6 +130,67 @@
     if (there.points.every(([a, b]) => near(a, b))) fault("select", "choosing other methods moves nothing");
     if (there.titles[0] !== back.titles[1] || there.titles[0] === there.titles[1]) fault("select", "titles of the axes");
     choose(...start);
+  }
+
+  // Latents: they are searched, sorted and filtered as is said, and keys, links and addresses lead to them.
+  const rows = document.getElementById("latent-rows");
+  if (rows?.children.length) {
+    const id = name => document.getElementById("latent-" + name);
+    const shown = () => all("li", rows).filter(row => !row.hidden).map(row => row.firstChild);
+    const set = (control, value) => { control.value = value; control.dispatchEvent(new Event("input")); };
+    const choices = select => [...select.options].map(option => option.value);
+    const leads = async (to, what) => {
+      const heading = () => document.querySelector("#latent-detail h3")?.textContent ?? "";
+      const wanted = "Latent " + to.hash.slice(8) + " ";
+      for (let i = 0; i < 100 && !heading().startsWith(wanted); i++) await new Promise(done => setTimeout(done, 20));
+      if (!heading().startsWith(wanted)) fault("browser", `${what} leads to "${heading()}" and not to "${wanted}"`);
+      if (location.hash !== to.hash) fault("browser", `${what} leaves the address at ${location.hash}`);
+      if (to.getAttribute("aria-current") !== "true") fault("browser", `${what} marks no latent of the list`);
+    };
+    const count = shown().length, first = [id("sort").value, shown()[0]];
+    if (!id("count").textContent.startsWith(`${count} of ${count} `)) fault("browser", `"${id("count").textContent}" of ${count}`);
+    for (const key of choices(id("sort"))) {
+      set(id("sort"), key);
+      const numbers = shown().map(link => parseFloat(link.querySelector("small").textContent.replace("−", "-")));
+      const known = numbers.filter(value => !isNaN(value)), rising = known.every((value, i) => !i || known[i - 1] <= value);
+      if (numbers.length !== count || !numbers.slice(0, known.length).every(value => !isNaN(value))
+        || !(rising || known.every((value, i) => !i || known[i - 1] >= value))) fault("browser", `sorting by ${key}: ${numbers.slice(0, 9)}`);
+    }
+    set(id("sort"), choices(id("sort")).pop());
+    const numbers = shown().map(link => link.id);
+    id("reverse").click();
+    if (shown().map(link => link.id).join() !== numbers.reverse().join()) fault("browser", "reversed is not the reverse");
+    id("reverse").click();
+    set(id("sort"), first[0]);
+    const word = first[1].querySelector("span").textContent.split(" ")[0].replaceAll("␣", " ");
+    set(id("search"), word);
+    if (!shown().includes(first[1]) || shown().length === count && count > 20) fault("browser", `${shown().length} latents with "${word}"`);
+    set(id("search"), first[1].hash.slice(8));
+    if (!shown().includes(first[1])) fault("browser", "a latent is not found by its number");
+    set(id("search"), "no token is spelled like this");
+    if (shown().length) fault("browser", "what nothing has is found");
+    set(id("search"), "");
+    let parts = 0;
+    for (const choice of ["in", "out"]) { set(id("core"), choice); parts += shown().length; }
+    set(id("core"), "");
+    if (parts !== count || shown().length !== count) fault("browser", `${parts} of ${count} latents are in the core or not`);
+    const press = (target, key) => target.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+    press(shown()[0], "ArrowDown");
+    await leads(shown()[1], "the down key");
+    press(shown()[1], "ArrowUp");
+    await leads(shown()[0], "the up key");
+    press(document.body, "/");
+    // On paper there is none.
+    if (id("search").offsetParent && document.activeElement !== id("search")) fault("browser", "/ does not lead to the search");
+    const neighbour = document.querySelector("#latent-detail dd a[href^='#latent-']");
+    if (neighbour) { neighbour.click(); await leads(document.getElementById(neighbour.hash.slice(1)), "a neighbour"); }
+    const last = shown()[count - 1];
+    location.hash = last.hash;
+    await leads(last, "an address");
+    history.replaceState(null, "", first[1].hash);
+    first[1].click();
+    await leads(first[1], "a click");
+    scrollTo(0, 0);
   }
   return faults;
 }

@@ -20,6 +20,34 @@ extension Core {
         return (core, true)
     }
 
+    /// The latents of a core.json in an SAE: the one that they were selected from, or one that was trained with the core, whose
+    /// first latents they are, in its order. Where core.safetensors is beside the file, encoder vectors tell; else it is taken
+    /// to be the former.
+    ///
+    /// - Throws: as `read(_:of:)`.
+    public static func latents(of path: String, in sae: SparseAutoencoder) throws
+        -> (latents: [CoreLatent], isChecked: Bool)
+    {
+        do {
+            let found = try read(path, of: sae)
+            return (found.core.latents, found.isChecked)
+        } catch let error as DistillationError {
+            guard case .coreOfAnother = error else { throw error }
+            let vectors = try encoderRows(at: path, dIn: sae.dIn)
+            guard vectors.rows <= sae.dSAE,
+                (0..<vectors.rows).allSatisfy({ isParallel(vectors.row($0), sae.encoder.row($0), sae.dIn) })
+            else { throw error }
+            let listed = try read(path, width: sae.dSAE).latents
+            return (
+                listed.enumerated().map { place, latent in
+                    var latent = latent
+                    latent.index = place
+                    return latent
+                }, true
+            )
+        }
+    }
+
     private static func isParallel(
         _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ count: Int
     ) -> Bool {

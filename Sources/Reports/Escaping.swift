@@ -27,6 +27,13 @@ package func breakable(_ name: String) -> String {
 /// A token whose spaces and breaks can be seen, as it may stand in HTML.
 package func visible(_ text: String) -> String { escape(withBreaksShown(text).replacing(" ", with: "␣")) }
 
+/// Text in which what would not show, or would turn the text around it, is shown by its number; for scripts, which make text of it and
+/// never markup.
+func withControlsShown(_ text: String) -> String {
+    guard text.unicodeScalars.contains(where: \.deceives) else { return text }
+    return text.unicodeScalars.map { $0.deceives ? "‹U+\(hexadecimal($0.value))›" : String($0) }.joined()
+}
+
 /// Text on one line, its breaks as symbols.
 func withBreaksShown(_ text: String) -> String {
     String(

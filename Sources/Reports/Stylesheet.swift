@@ -38,7 +38,7 @@ let stylesheet = """
     .legend i{display:inline-block;width:1em;height:1em;margin-right:.15em;vertical-align:-.12em;
     print-color-adjust:exact;-webkit-print-color-adjust:exact}
     .choices{display:flex;flex-wrap:wrap;gap:.5em 1.2em}
-    select{font:inherit;color:inherit;background:var(--tint);border:1px solid var(--line);border-radius:4px;
+    select,input[type=search]{font:inherit;color:inherit;background:var(--tint);border:1px solid var(--line);border-radius:4px;
     padding:.25em;max-width:100%}
     .card{border:1px solid var(--line);border-radius:6px;padding:12px 14px;min-width:0}.card h3{margin:0 0 .2em}
     .card dl{margin:.4em 0;font-size:.9em;display:grid;grid-template-columns:auto 1fr;gap:.2em .8em}
@@ -46,10 +46,21 @@ let stylesheet = """
     .context{font:.82em/1.65 ui-monospace,"DejaVu Sans Mono",monospace;margin:.4em 0 0;padding-top:.4em;
     border-top:1px solid var(--line);white-space:pre-wrap;unicode-bidi:isolate}
     .context small{margin-right:.8em}.context b{font-weight:700;text-decoration:underline;text-underline-offset:2px}
+    .browser{display:grid;grid-template-columns:minmax(200px,280px) minmax(0,1fr);gap:16px;align-items:start;margin-top:.5em}
+    .rows{list-style:none;margin:0;padding:0;max-height:86vh;overflow-y:auto;position:sticky;top:8px;border:1px solid var(--line);
+    border-radius:6px}.rows a{display:block;padding:.3em .6em;color:inherit;text-decoration:none;border-bottom:1px solid var(--line)}
+    .rows small{float:right;font-variant-numeric:tabular-nums}
+    .rows span{display:block;font:.78em/1.4 ui-monospace,"DejaVu Sans Mono",monospace;color:var(--soft);white-space:nowrap;overflow:hidden;
+    text-overflow:ellipsis}.rows a[aria-current]{background:var(--tint);box-shadow:inset 3px 0 var(--c0)}
+    .rows a:focus-visible{outline:2px solid var(--c0);outline-offset:-2px}.card h4{font-size:.9em;margin:1em 0 0;color:var(--soft)}
+    .permalink{font-size:.8em;font-weight:400}.pair{display:flex;flex-wrap:wrap;gap:12px 24px;margin:.8em 0}.pair figure{flex:1 1 240px}
+    .bars rect{fill:var(--c0)}#latent-density{margin-top:1.5em}
+    @media(max-width:720px){.browser{grid-template-columns:minmax(0,1fr)}.rows{max-height:38vh;position:static}}
     code{font-family:ui-monospace,"DejaVu Sans Mono",monospace;background:var(--tint);padding:0 .25em;border-radius:3px;
     white-space:pre-wrap}
     @media print{@page{margin:14mm}body{font-size:11px}main{max-width:none;padding:0}nav{display:none}
     h2,h3,.legend,.choices{break-after:avoid}figure,.card,.legend,tr{break-inside:avoid}.scroll{overflow:visible}
     table{font-size:.85em}th,td{padding:.3em .35em}tbody th{position:static}.named tbody th{min-width:0}
-    .grid{grid-template-columns:1fr 1fr;gap:12px 18px}select{border:0;background:none;appearance:none}}
+    .grid{grid-template-columns:1fr 1fr;gap:12px 18px}.rows,.choices:has(#latent-search){display:none}
+    .browser{display:block}select{border:0;background:none;appearance:none}}
     """.replacing("\n", with: "")

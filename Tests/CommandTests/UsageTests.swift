@@ -4,10 +4,9 @@ import Testing
 /// The front of the program: help with an example everywhere, and 64 for what the parser refuses.
 @Suite struct UsageTests {
     private static let commands = [
-        "distill", "harvest", "train", "score", "select", "eval", "eval splice", "eval core", "eval probes", "encode",
-        "decode",
-        "lm trace", "lm tokenize",
-        "fetch", "compare", "latents", "report",
+        "distill", "harvest", "train", "score", "select", "eval", "eval splice", "eval core", "eval probes",
+        "eval synthetic", "synthetic", "encode", "decode", "lm trace", "lm tokenize",
+        "fetch", "compare", "latents", "serve", "report",
     ]
 
     @Test(arguments: commands) func helpShowsAnExampleAndBadOptionsAreUsageErrors(_ command: String) throws {
@@ -17,7 +16,7 @@ import Testing
         let text = help.split(whereSeparator: \.isWhitespace).joined(separator: " ")
         #expect(text.contains("Example: ") && text.contains("dmsae \(command) "), "\(help)")
         try fail(words + ["--no-such-option"], status: 64, saying: "Error: ", "Usage: dmsae \(command)")
-        if !["fetch", "plugin list"].contains(command) {
+        if !["fetch", "plugin list", "synthetic"].contains(command) {
             try fail(words, status: 64, saying: "Missing expected argument")
         }
     }

@@ -66,6 +66,49 @@ import Testing
                 == "\(folder.file("core.safetensors")): tensor \"W_enc\" has shape [7, 3], wanted [8, any]; "
                 + "check that the file belongs with the others given")
     }
+
+    /// Where a core's latents are: at their own places in the SAE that they were selected from, first in one that was trained with
+    /// them, nowhere in another.
+    @Test func aCoresLatentsAreFoundInTheSAEsThatHaveThem() throws {
+        let folder = TemporaryFolder()
+        let layout = try PrefixLayout(groups: [2, 4])
+        let (sae, trained, other) = (
+            SparseAutoencoder(dIn: 7, layout: layout), SparseAutoencoder(dIn: 7, layout: layout),
+            SparseAutoencoder(dIn: 7, layout: layout)
+        )
+        sae.initialize(seed: 1)
+        trained.initialize(seed: 2)
+        other.initialize(seed: 3)
+        let selected = try core([0, 5, 0, 9, 1, 0], cycle: 0)
+        let rows = selected.encoderRows(of: sae)
+        try selected.write(encoder: rows, biases: selected.encoderBiases(of: sae), to: folder.path)
+        // A latent's scale is arbitrary.
+        for (i, scale) in [2, 0.5, 1].enumerated() {
+            for d in 0..<7 { trained.encoder[i, d] = Float(scale) * rows[i, d] }
+        }
+        let path = folder.file("core.json")
+        #expect(try Core.latents(of: path, in: sae).latents.map(\.index) == [3, 1, 4])
+        let found = try Core.latents(of: path, in: trained)
+        #expect(found.latents.map(\.index) == [0, 1, 2] && found.latents.map(\.score) == [9, 5, 1] && found.isChecked)
+        #expect(throws: DistillationError.coreOfAnother(path: path, latent: 3)) {
+            try Core.latents(of: path, in: other)
+        }
+    }
+
+    @Test func aLatentIsMarkedWithItsRankItsHistoryAndWhatMethodsSayOfIt() throws {
+        let first = try core([5, 9], cycle: 0)
+        let second = try core([0, 6, 0, 0, 8], cycle: 1, previous: first)
+        let marks = LatentMark.marks(
+            core: second.latents,
+            scores: [
+                MethodScores(name: "gxa", values: [1, .nan, 3]), MethodScores(name: "gxa", values: [7, 2]),
+            ])
+        #expect(marks.keys.sorted() == [0, 1, 2, 4])
+        #expect(marks[4]?.core_rank == 1 && marks[4]?.selected_in == [1] && marks[4]?.scores == ["core.json": 8])
+        #expect(marks[1]?.core_rank == 2 && marks[1]?.born == 0 && marks[1]?.selected_in == [0, 1])
+        #expect(marks[1]?.scores == ["core.json": 6, "gxa (2)": 2])
+        #expect(marks[0]?.core_rank == nil && marks[0]?.scores == ["gxa": 1, "gxa (2)": 7])
+    }
 }
 
 @Suite struct FailureSignatureTests {

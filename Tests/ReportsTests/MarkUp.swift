@@ -7,7 +7,9 @@ struct MarkUp {
     /// Everything between tags.
     private(set) var text = ""
 
-    private static let void: Set = ["meta", "br", "wbr", "img", "path", "rect", "circle", "polyline", "polygon"]
+    private static let void: Set = [
+        "meta", "br", "wbr", "img", "input", "path", "rect", "circle", "polyline", "polygon",
+    ]
 
     init(_ html: String) {
         var rest = html[...]

@@ -32,6 +32,33 @@ import Testing
         }
     }
 
+    /// In pieces or at once, since what is packed has no bounds of its own; and with no time in it, the same bytes again.
+    @Test func whatIsPackedHereIsUnpackedAsItWas() throws {
+        for (name, pieces) in [
+            ("whole", [Self.long]),
+            (
+                "pieces",
+                stride(from: 0, to: Self.long.count, by: 70_001).map {
+                    Array(Self.long[$0..<min($0 + 70_001, Self.long.count)])
+                }
+            ), ("empty", []),
+        ] {
+            let path = folder.file(name + ".gz")
+            let file = try GzipFile(path: path)
+            for piece in pieces { try file.write(piece) }
+            #expect(!exists(path), "a name before the end")
+            try file.commit()
+            #expect(try read(path) == pieces.flatMap { $0 }, "\(name)")
+        }
+        let again = try GzipFile(path: folder.file("again.gz"))
+        try again.write(Self.long)
+        try again.commit()
+        #expect(contents(of: folder.file("again.gz")) == contents(of: folder.file("whole.gz")))
+        let dropped = try GzipFile(path: folder.file("dropped.gz"))
+        try dropped.write(Self.long)
+        #expect(!exists(folder.file("dropped.gz")))
+    }
+
     @Test func anOrdinaryFileIsReadAsItIs() throws {
         let bytes = contents(of: fixture("corpus/long.txt.gz"))
         try AtomicFile.write(bytes, to: folder.file("a"))
