@@ -179,11 +179,8 @@ struct EvalProbesCommand: ParsableCommand {
             table.add([mean.set, mean.set == "dense" ? "-" : "\(mean.k)", text(mean.test_auc)])
         }
         for line in table.lines { print(line) }
-        if !summary.differences.isEmpty {
-
-            print("\nless as many others: the mean of \(controls) random sets, or those that fire most often\n")
-
-        }
+        if summary.differences.isEmpty { return }
+        print("\nless as many others: the mean of \(controls) random sets, or those that fire most often\n")
         var differences = TextTable([
             ("latents, and where controls are from", 36), ("k", 5), ("AUC", 24), ("better in", 9),
         ])
@@ -193,7 +190,7 @@ struct EvalProbesCommand: ParsableCommand {
                 "\(difference.better_tasks) of \(difference.tasks)",
             ])
         }
-        if !summary.differences.isEmpty { for line in differences.lines { print(line) } }
+        for line in differences.lines { print(line) }
     }
 }
 
