@@ -122,7 +122,7 @@ struct LatentsCommand: ParsableCommand {
         let data = try corpus.dataset(of: text, tokenizer, loaded, tokens: tokens)
         Terminal.shared.begin("look", total: tokens, unit: "tokens")
         let inspection = try LatentInspection(
-            autoencoder, model: loaded, tokenizer: tokenizer, expecting: tokens,
+            autoencoder, model: loaded, tokenizer: tokenizer,
             sample: {
                 try data.nextBatch(sequences: corpus.sequences).map {
                     try SpliceSample($0, model: loaded, hook: hook, policy: policy)

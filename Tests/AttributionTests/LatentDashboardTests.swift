@@ -109,22 +109,29 @@ import Attribution
         }
     }
 
-    /// What does not fit is said after the first batch, not when memory ends.
-    @Test func moreFiringsThanThereIsMemoryForAreRefusedAtOnce() throws {
+    /// Not when memory ends, and not for text that may never come.
+    @Test func moreFiringsThanThereIsMemoryForAreRefusedWhenThereAreHalfAsMany() throws {
         let sample = try splice.sample()
-        var given = 0
-        #expect {
-            try LatentInspection(
-                sae, model: splice.model, tokenizer: nil, expecting: 1 << 60,
-                sample: {
-                    given += 1
-                    return sample
-                }, progress: { _ in })
-        } throws: { error in
-            "\(error)".contains("keeping where latents fire on \(1 << 60) tokens")
-                && "\(error)".contains("lower --tokens")
+        let firings = codes.values.count { $0 > 0 }
+        func look(_ available: Int) -> (samples: Int, error: String) {
+            var given = 0
+            do {
+                _ = try LatentInspection(
+                    sae, model: splice.model, tokenizer: nil,
+                    within: { MemoryLimit(available: available, reason: "this test has little") },
+                    sample: {
+                        given += 1
+                        return given > 9 ? nil : sample
+                    }, progress: { _ in })
+                return (given, "")
+            } catch { return (given, "\(error)") }
         }
-        #expect(given == 1)
+        // Asked at 1, 3 and 7 samples, each time for as many firings again.
+        #expect(look(32 * 7 * firings) == (10, ""))
+        let refused = look(32 * 3 * firings)
+        #expect(refused.samples == 7)
+        #expect(refused.error.contains("keeping where latents fire on \(2 * 7 * 96) tokens, at"))
+        #expect(refused.error.contains("lower --tokens"))
     }
 }
 

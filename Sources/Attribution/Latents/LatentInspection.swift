@@ -55,25 +55,30 @@ public final class LatentInspection {
 
     /// Runs samples through the SAE to see where every latent fires.
     ///
-    /// - Parameter expecting: about how many tokens there will be, so that memory for all of them is asked for after the first.
+    /// - Parameter limit: what memory there is; asked each time that there are twice as many firings, before there may be as many again.
     /// - Throws: an unset threshold; `AttributionError.nothingScored`; `ResourceError.memory`; what `progress` throws.
     public convenience init(
-        _ sae: SparseAutoencoder, model: any LanguageModel, tokenizer: Tokenizer?, expecting: Int = 0,
-        sample: () throws -> SpliceSample?, progress: (Int) throws -> Void
+        _ sae: SparseAutoencoder, model: any LanguageModel, tokenizer: Tokenizer?,
+        within limit: () -> MemoryLimit = { .current }, sample: () throws -> SpliceSample?,
+        progress: (Int) throws -> Void
     ) throws {
         let encoding = SparseEncoder()
         var fired: FiredEntries?
         var ids: [Int32] = []
+        var roomFor = 0
         while let next = try sample() {
             let codes = SparseCodes()
             try encoding.encode(next.residual, with: sae, into: codes)
             var entries = fired ?? FiredEntries(latentCount: sae.dSAE, length: next.tokens.length)
-            if fired == nil { try Self.memory(of: codes.count, on: next.tokenCount, expecting: expecting).check() }
             // Taken out, or each batch would copy all that are there.
             fired = nil
             entries.add(codes.restricted(toColumnsBelow: sae.dSAE, rows: next.replaced), scored: next.replaced)
             fired = entries
             ids += next.tokens.idsOrPadding
+            if entries.latents.count > roomFor {
+                roomFor = 2 * entries.latents.count
+                try Self.memory(ofTwice: entries.latents.count, on: ids.count).check(limit())
+            }
             try progress(next.tokenCount)
         }
         guard let fired, fired.scoredTokens.contains(where: { $0 > 0 }) else {
@@ -84,13 +89,13 @@ public final class LatentInspection {
             fired: fired)
     }
 
-    /// What firings will take that are as many a token as on the first `tokens`: 12 bytes each, twice while their arrays grow, and
-    /// 4 for their order by latent.
-    private static func memory(of firings: Int, on tokens: Int, expecting: Int) -> MemoryNeed {
+    /// What it takes to go on to twice as many firings: 12 bytes for each of them while the others are still there, and 4 for their order
+    /// by latent.
+    private static func memory(ofTwice firings: Int, on tokens: Int) -> MemoryNeed {
         var need = MemoryNeed(
-            "keeping where latents fire on \(expecting) tokens, at \(firings / max(1, tokens)) a token, needs",
+            "keeping where latents fire on \(2 * tokens) tokens, at \(firings / max(1, tokens)) a token, needs another",
             advice: "lower --tokens")
-        need.add("firings", 28, firings, expecting / max(1, tokens) + 1)
+        need.add("firings", 32, firings)
         return need
     }
 
