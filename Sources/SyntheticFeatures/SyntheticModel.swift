@@ -64,6 +64,21 @@ public final class SyntheticModel: LanguageModel, @unchecked Sendable {
         }
     }
 
+    /// The features that fire at every position and their magnitudes, those of position p from offsets[p] on.
+    public func firings(of batch: TokenBatch) -> (offsets: [Int], features: [Int], magnitudes: [Float]) {
+        var (result, firing) = ((offsets: [0], features: [Int](), magnitudes: [Float]()), FiringFeatures(world))
+        for s in 0..<batch.sequenceCount {
+            let tokens = batch.ids[s * batch.length..<(s + 1) * batch.length]
+            for t in tokens.indices {
+                firing.draw(after: tokens[tokens.startIndex...t])
+                result.features += firing.features
+                result.magnitudes += firing.magnitudes
+                result.offsets.append(result.features.count)
+            }
+        }
+        return result
+    }
+
     /// max(0, ⟨dᵢ, x − b⟩ − τ)/(1 − τ) of the useful features `[n, n_u]`, of rows of x.
     private func readings(of x: Matrix) -> Matrix {
         let (d, result) = (configuration.dModel, Matrix(rows: x.rows, columns: world.readers.rows))

@@ -15,7 +15,7 @@ public final class SyntheticWorld: Sendable {
     /// `[n, d]` unit rows.
     public let directions: Matrix
     /// `[1, d]`
-    package let bias: Matrix
+    public let bias: Matrix
     /// `[n_u, d]` dᵢ of the useful features.
     let readers: Matrix
     /// u mᵢ `[V, n_u]`.

@@ -9,7 +9,7 @@ struct SyntheticCommand: ParsableCommand {
         discussion: """
             Writes a folder that every command takes as a model: activations are sums of known features, in superposition, with Zipf \
             frequencies, parents and topics, and the next token depends on some of them. In its folder text are sequences that it draws \
-            itself. `dmsae distill synthetic` runs the method there, `dmsae eval synthetic` holds an SAE against the features.
+            itself, in truth the features, to be read by other tools. `dmsae distill synthetic` runs the method there, `dmsae eval synthetic` holds an SAE against the features.
 
             Settings (--set NAME=VALUE):
             \(SyntheticSettings.listed)
@@ -46,11 +46,13 @@ struct SyntheticCommand: ParsableCommand {
         try OutputPlace.requireFolder(place.folder, holdingOnly: SyntheticModel.file)
         let world = SyntheticModel(try SyntheticWorld(settings))
         try createFolder(place.textFolder)
+        try createFolder(place.folder + "/truth")
         let rows = (tokens - 1) / settings.context + 1, others = (rows - 1) / 10 + 1
         Terminal.shared.begin("draw text", total: (rows + others) * settings.context, unit: "tokens")
         try write(place.train, world, rows: 0..<rows)
         try write(place.test, world, rows: rows..<rows + others)
         Terminal.shared.end()
+        try writeTruth(place, world)
         // Last, so that a folder with it is whole.
         try AtomicFile.write(settings.text, to: place.folder + "/" + SyntheticModel.file)
         print("\(place.folder): \(settings.features) features, \(rows) sequences of \(settings.context) tokens")
@@ -69,6 +71,22 @@ struct SyntheticCommand: ParsableCommand {
         writer.add("input_ids", integers: ids, shape: [rows.count, model.world.settings.context])
         try writer.write(to: path)
     }
+
+    /// What the features are, and which fire on the evaluation text: for who wants to look with other tools.
+    private func writeTruth(_ place: SyntheticPlace, _ model: SyntheticModel) throws {
+        let world = model.world
+        var writer = SafetensorsWriter(metadata: try origin([], ["world": world.settings.text]))
+        writer.add("directions", world.directions)
+        writer.add("bias", world.bias)
+        writer.add("probabilities", doubles: world.probabilities)
+        writer.add("parents", integers: world.parents.map { Int64($0 ?? -1) })
+        writer.add("useful", integers: world.isUseful.map { $0 ? 1 : 0 })
+        let firing = model.firings(of: try readTokens(place.test))
+        writer.add("test.offsets", integers: firing.offsets.map(Int64.init))
+        writer.add("test.features", integers: firing.features.map(Int64.init))
+        writer.add("test.magnitudes", firing.magnitudes)
+        try writer.write(to: place.truth)
+    }
 }
 
 /// Where a world lies.
@@ -79,6 +97,9 @@ struct SyntheticPlace {
     var textFolder: String { folder + "/text" }
     var train: String { textFolder + "/train.safetensors" }
     var test: String { textFolder + "/test.safetensors" }
+    /// directions `[n, d]`, bias `[1, d]`, probabilities, parents (−1 for none) and useful `[n]`; of the text for evaluation the features that
+    /// fire, test.features with test.magnitudes, those of position p from test.offsets[p] to the next.
+    var truth: String { folder + "/truth/features.safetensors" }
 
     /// `synthetic` in the cache.
     ///

@@ -58,7 +58,9 @@ import Testing
 
     @Test func theSameSettingsMakeTheSameFiles() throws {
         try make()
-        let names = ["synthetic.json", "text/train.safetensors", "text/test.safetensors"]
+        let names = [
+            "synthetic.json", "text/train.safetensors", "text/test.safetensors", "truth/features.safetensors",
+        ]
         let first = names.map { contents(of: world + "/" + $0) }
         try make()
         for (name, bytes) in zip(names, first) { expectSame(contents(of: world + "/" + name), bytes, name) }

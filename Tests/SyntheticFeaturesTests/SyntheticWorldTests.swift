@@ -138,6 +138,24 @@ import Testing
         expectSame(model.sample(rows: 3..<5), Array(text.ids[96..<160]), "rows have numbers")
     }
 
+    /// x is b and the features that are said to fire, by their magnitudes.
+    @Test func activationsAreTheSumsOfWhatFires() throws {
+        let model = SyntheticModel(try SyntheticWorld(settings()))
+        let text = batch(model, rows: 0..<3), world = model.world
+        let x = try model.residual(of: text, at: hook), firing = model.firings(of: text)
+        #expect(firing.offsets.count == 97 && firing.offsets[96] == firing.features.count)
+        for p in 0..<96 {
+            var row = (0..<24).map { Double(world.bias[$0]) }
+            for e in firing.offsets[p]..<firing.offsets[p + 1] {
+                for c in 0..<24 {
+                    row[c] += Double(firing.magnitudes[e]) * Double(world.directions[firing.features[e], c])
+                }
+            }
+            // Sums of a dozen terms in single precision.
+            #expect((0..<24).allSatisfy { abs(Double(x[p, $0]) - row[$0]) < 1e-5 }, "position \(p)")
+        }
+    }
+
     @Test func theGradientIsTheLossesDifference() throws {
         let model = SyntheticModel(try SyntheticWorld(settings()))
         let text = batch(model, rows: 0..<2)
