@@ -118,14 +118,19 @@ public final class FeatureEvaluation {
     private func addLossChanges(
         _ removed: [(row: Int, feature: Int, magnitude: Float)], _ x: Matrix, _ losses: [Float], _ targets: [Int32]
     ) {
-        let without = Matrix(rows: removed.count, columns: x.columns)
-        for (r, entry) in removed.enumerated() {
-            let direction = model.world.directions.row(entry.feature)
-            for c in 0..<x.columns { without[r, c] = x[entry.row, c] - entry.magnitude * direction[c] }
-        }
-        let found = model.losses(of: without, targets: removed.map { targets[$0.row] })
-        for (entry, loss) in zip(removed, found) {
-            lossChange[entry.feature] += Double(loss) - Double(losses[entry.row])
+        // So many rows at a time as take 16 MiB, or one.
+        let step = max(1, (4 << 20) / max(x.columns, model.configuration.vocabularySize))
+        for first in stride(from: 0, to: removed.count, by: step) {
+            let part = removed[first..<min(first + step, removed.count)]
+            let without = Matrix(rows: part.count, columns: x.columns)
+            for (r, entry) in part.enumerated() {
+                let direction = model.world.directions.row(entry.feature)
+                for c in 0..<x.columns { without[r, c] = x[entry.row, c] - entry.magnitude * direction[c] }
+            }
+            let found = model.losses(of: without, targets: part.map { targets[$0.row] })
+            for (entry, loss) in zip(part, found) {
+                lossChange[entry.feature] += Double(loss) - Double(losses[entry.row])
+            }
         }
     }
 

@@ -57,9 +57,11 @@ struct EvalSyntheticCommand: ParsableCommand {
         let evaluation = try FeatureEvaluation(autoencoder, of: world)
         let rows = min(batch.sequenceCount, (tokens - 1) / batch.length + 1)
         Terminal.shared.begin("evaluate", total: rows * batch.length, unit: "tokens")
-        for first in stride(from: 0, to: rows, by: 32) {
+        // Two thousand positions at a time.
+        let step = max(1, 2048 / batch.length)
+        for first in stride(from: 0, to: rows, by: step) {
             try Interruption.request.check()
-            let part = first..<min(first + 32, rows)
+            let part = first..<min(first + step, rows)
             try evaluation.add(batch.sequences(part))
             Terminal.shared.advance(by: part.count * batch.length, detail: "")
         }
