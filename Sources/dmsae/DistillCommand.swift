@@ -85,7 +85,7 @@ struct DistillCommand: ParsableCommand {
 
     /// What is to be said of a model that is named by its path and is not there.
     private func missingModel(_ recipe: Recipe) -> String? {
-        guard !["demo", "gemma3"].contains(recipe.model), !exists(recipe.model) else { return nil }
+        guard !["demo", "gemma3", "synthetic"].contains(recipe.model), !exists(recipe.model) else { return nil }
         return "the model \(recipe.model) is not there"
     }
 

@@ -66,6 +66,19 @@ import Testing
         for (name, bytes) in zip(names, first) { expectSame(contents(of: world + "/" + name), bytes, name) }
     }
 
+    /// By its name the recipe's world is the cache's.
+    @Test func theRecipesWorldIsThatOfTheCache() throws {
+        let cache = startingEnvironment.merging(["DMSAE_CACHE": folder.file("cache")]) { $1 }
+        let words = ["distill", "synthetic", "--dry-run", "--quiet"]
+        let missing = try run(builtProgram, words, environment: cache)
+        #expect(
+            missing.status == 1
+                && missing.errors.contains("cache/synthetic holds no world of known features; run: dmsae synthetic"))
+        _ = try run(builtProgram, ["synthetic", "--tokens", "6400", "--quiet"], environment: cache)
+        let found = try run(builtProgram, words + ["--set", "harvest.tokens=5120"], environment: cache)
+        #expect(found.status == 0 && found.output.contains("\ntime: about "), "\(found.output)\(found.errors)")
+    }
+
     @Test func whatIsWrongIsNamed() throws {
         try fail(
             ["synthetic", "--out", world, "--set", "feature=3"],
