@@ -63,7 +63,7 @@ public final class FeatureEvaluation {
         return result
     }
 
-    /// Counts the positions of some sequences.
+    /// Counts the positions of some sequences, padding left out.
     ///
     /// - Throws: what the SAE refuses.
     public func add(_ batch: TokenBatch) throws {
@@ -78,7 +78,7 @@ public final class FeatureEvaluation {
         var removed: [(row: Int, feature: Int, magnitude: Float)] = []
         for s in 0..<batch.sequenceCount {
             let tokens = batch.ids[s * batch.length..<(s + 1) * batch.length]
-            for row in tokens.indices.dropFirst() {
+            for row in tokens.indices.prefix(batch.counts?[s] ?? batch.length).dropFirst() {
                 firing.draw(after: tokens[tokens.startIndex...row])
                 positions += 1
                 trueEntries += firing.features.count

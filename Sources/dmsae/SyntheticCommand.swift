@@ -1,4 +1,5 @@
 import ArgumentParser
+import LinearAlgebra
 import SyntheticFeatures
 import TensorFiles
 
@@ -48,6 +49,11 @@ struct SyntheticCommand: ParsableCommand {
         try createFolder(place.textFolder)
         try createFolder(place.folder + "/truth")
         let rows = (tokens - 1) / settings.context + 1, others = (rows - 1) / 10 + 1
+        var need = MemoryNeed("drawing \(tokens) tokens needs", advice: "lower --tokens")
+        // Ids as they are drawn and as the file has them; of a tenth the features that fire.
+        need.add("ids", 16, rows, settings.context)
+        need.add("features", 28, others * settings.context, Int(settings.firing) + 1)
+        try need.check()
         Terminal.shared.begin("draw text", total: (rows + others) * settings.context, unit: "tokens")
         try write(place.train, world, rows: 0..<rows)
         try write(place.test, world, rows: rows..<rows + others)

@@ -88,6 +88,24 @@ import Testing
         #expect(some.reduce(0, +) / 4 > 8 * others.reduce(0, +) / 12 && some.min()! > others.max()!, "\(useful)")
     }
 
+    /// Rows of 20 tokens and 12 of padding count as those 20 alone, whatever ids stand behind them.
+    @Test func paddingDoesNotCount() throws {
+        func findings(_ batch: TokenBatch) throws -> (FeatureEvaluation.Findings, [Double]) {
+            let evaluation = try FeatureEvaluation(try sae(Array(0..<16), core: 4), of: model)
+            try evaluation.add(batch)
+            return (
+                try evaluation.findings(sets: ["core": ([0, 1, 2, 3], [])], draws: 40, seed: 1), evaluation.usefulness
+            )
+        }
+        let ids = model.sample(rows: 0..<6)
+        let short = (0..<6).flatMap { ids[$0 * 32..<$0 * 32 + 20] }
+        let padded = try findings(TokenBatch(ids: ids, counts: [Int](repeating: 20, count: 6), length: 32))
+        let alone = try findings(TokenBatch(ids: short, sequenceCount: 6, length: 20))
+        #expect(padded.0.tokens == 6 * 19 && padded.0.true_l0 == alone.0.true_l0 && padded.0.sae_l0 == alone.0.sae_l0)
+        // Products of other numbers of rows round differently in their last bit.
+        #expect(relativeDifference(padded.1.map { Float($0) }, alone.1) < 1e-5)
+    }
+
     @Test func aCoreOfTheUsefulFeaturesIsToldFromOneOfOthers() throws {
         let world = model.world
         let useful = (0..<16).filter { world.isUseful[$0] }, others = (0..<16).filter { !world.isUseful[$0] }
