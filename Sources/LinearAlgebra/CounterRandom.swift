@@ -36,6 +36,12 @@ public struct CounterRandom: Sendable {
         case syntheticFeatures = 12
         /// Text of that world.
         case syntheticText = 13
+        /// Which contexts of a latent a language model is shown, and in which order.
+        case shownContexts = 15
+        /// Which latents a language model is to explain.
+        case explainedLatents = 16
+        /// How long is waited before a server is asked again.
+        case retryWaits = 17
     }
 
     private let key: (UInt32, UInt32)
