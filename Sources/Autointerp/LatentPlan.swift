@@ -1,3 +1,4 @@
+import LinearAlgebra
 import TensorFiles
 
 /// How latents are explained and tested; what is recorded of each depends on all of it.
@@ -55,6 +56,13 @@ package struct LatentPlan: Sendable {
             uniqueKeysWithValues: settings.methods.map {
                 ($0, shown.questions($0, settings.contrast, latent: latent, seed: settings.seed))
             })
+    }
+
+    /// What plans of so many latents take, with as many records of them: of each token of a context its text and its activation.
+    package static func memory(latents: Int, _ numbers: ShownContexts.Numbers) -> MemoryNeed {
+        var need = MemoryNeed("what is asked about \(latents) latents needs", advice: "lower --count")
+        need.add("contexts", 2 * latents, numbers.explain + 2 * numbers.test, 24 * numbers.window + 200)
+        return need
     }
 
     /// Asks for the explanation.

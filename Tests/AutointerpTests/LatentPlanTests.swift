@@ -1,4 +1,5 @@
 import Attribution
+import LinearAlgebra
 import TensorFiles
 import TestSupport
 import Testing
@@ -114,6 +115,16 @@ import Autointerp
         try refused { $0.scores["fuzzing"] = nil }
         try refused { $0.scores["fuzzing"]?.exchanges[0].answer.text = "[0, 0, 0, 0, 0]" }
         try refused { $0.frequency /= 2 }
+        try JSONRecord.write(found, to: place + "/latents/\(plan.latent).json")
+        try fuzzJSON(place + "/latents/\(plan.latent).json", rounds: 100) { _ = try kept.read(plan, settings) }
+    }
+
+    @Test func memoryIsAskedForByFormula() {
+        #expect(throws: ResourceError.self) {
+            try LatentPlan.memory(latents: 1 << 40, settings.numbers).check()
+        }
+        // 2 · 10 latents, 8 + 2 · 12 contexts, 24 · 8 + 200 bytes.
+        #expect(LatentPlan.memory(latents: 10, settings.numbers).bytes == 20 * 32 * 392)
     }
 
     @Test func summariesHaveMeansOverLatentsAndPooledAnswers() throws {

@@ -97,6 +97,24 @@ import Testing
         #expect(String(decoding: contents(of: tiny.folder.file("page.html")), as: UTF8.self).contains("detection"))
     }
 
+    @Test func everySAEHasAFolderOfItsOwn() throws {
+        let server = try CannedServer(CannedServer.reasonable)
+        defer { server.stop() }
+        let other = tiny.folder.file("other/sae")
+        try createFolder(parentFolder(of: other))
+        let golden = try Golden("gxa/gxa.safetensors")
+        try writeSAE(golden, threshold: 0.5, layer: 1, to: other)
+        var words = arguments(server.endpoint, ["--method", "detection", "--json"])
+        words.insert(other, at: 2)
+        let found = try JSONValue(parsing: try run(builtProgram, words).output)
+        #expect(found.object?.keys.sorted() == ["sae", "sae-2"])
+        for name in ["sae", "sae-2"] {
+            #expect(try JSONValue(contentsOf: "\(out)/\(name)/autointerp.json") == found[name])
+        }
+        #expect(found["sae"]?["settings"]?["SAE.sha256"] != found["sae-2"]?["settings"]?["SAE.sha256"])
+        try fail(words + ["--latents", "1"], status: 64, saying: "--core and --latents are of one SAE")
+    }
+
     @Test func aDryRunAsksNobodyAndWritesNothing() throws {
         let server = try CannedServer(CannedServer.reasonable)
         defer { server.stop() }

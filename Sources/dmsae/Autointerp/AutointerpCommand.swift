@@ -149,6 +149,7 @@ struct AutointerpCommand: ParsableCommand {
                 sae: sae, latents: all.count, windows: windows.whole.count, rare: all.count(where: isRare),
                 dense: all.count(where: isDense), needed: settings.numbers)
         }
+        try LatentPlan.memory(latents: wanted.count, settings.numbers).check()
         let plans = wanted.compactMap { LatentPlan($0, windows, settings) }
         var (cost, count) = (AutointerpCost(), PromptCount(tokenizer))
         for plan in plans { cost.add(plan, settings, &count) }
