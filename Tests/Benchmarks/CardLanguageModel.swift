@@ -30,7 +30,7 @@ struct CardLanguageModel {
         let operations =
             2 * Double(batch.tokenCount) * Double(c.dModel) * Double(model.description.perceptron.inputWidth)
         let rate = operations / floors.product
-        let jobs: [(part: String, body: () throws -> Void)] = [
+        var jobs: [(part: String, body: () throws -> Void)] = [
             ("residual", { _ = try card.residual(of: batch, at: .residPost(layer)) }),
             ("losses", { _ = try card.losses(of: batch, residual: x, at: .residPost(layer)) }),
             ("gradient", { _ = try card.lossesAndGradient(of: batch, residual: x, at: .residPost(layer)) }),
@@ -47,17 +47,15 @@ struct CardLanguageModel {
         let replay = try card.replay(of: batch, residual: x, at: .residPost(layer))
         let replayedRows = suffixes.reduce(0) { $0 + length - $1.first }
         var replayed = [Float](repeating: 0, count: replayedRows)
-        let jobs =
-            jobs + [
-                (
-                    "replay",
-                    {
-                        try replayed.withUnsafeMutableBufferPointer {
-                            try replay.losses(of: suffixes, into: $0.baseAddress!)
-                        }
+        jobs.append(
+            (
+                "replay",
+                {
+                    try replayed.withUnsafeMutableBufferPointer {
+                        try replay.losses(of: suffixes, into: $0.baseAddress!)
                     }
-                )
-            ]
+                }
+            ))
         for job in jobs { try job.body() }
         var times = Rounds()
         for _ in 0..<rounds { for job in jobs { try times.time(job.part, job.body) } }

@@ -1,5 +1,6 @@
 import LanguageModeling
 import LinearAlgebra
+import TensorFiles
 import TestSupport
 import Testing
 
