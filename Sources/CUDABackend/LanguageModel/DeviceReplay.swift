@@ -88,7 +88,8 @@ private final class Kept {
         try context.require(need)
         let values = try DeviceMatrix(rows: batch.tokenCount, columns: residual.columns, on: context)
         try values.assign(residual)
-        let base = try cut.needsBase
+        let base =
+            try cut.needsBase
             ? DeviceMatrix(rows: batch.tokenCount, columns: residual.columns, on: context) : nil
         let keyValues = try cut.shapes.map { try DeviceKeyValues($0, tokens: batch.tokenCount, on: context) }
         var last: DeviceWorkspace?
