@@ -16,6 +16,8 @@ package struct AutointerpSettings: Sendable, Equatable {
     package var temperature = 0.0
     /// Tokens of an answer at most.
     package var mostTokens = 500
+    /// Whether the server is to hold the judge to lists of zeros and ones.
+    package var holdsToLists = false
     package var seed: UInt64 = 0
 
     package init(explainer: String, judge: String) { (self.explainer, self.judge) = (explainer, judge) }
@@ -27,7 +29,8 @@ package struct AutointerpSettings: Sendable, Equatable {
             "quantiles": "\(numbers.quantiles)", "shown": "\(shown)",
             "methods": methods.map(\.rawValue).joined(separator: ","),
             "fuzzing": contrast.rawValue, "explainer": explainer, "judge": judge, "temperature": "\(temperature)",
-            "max_tokens": "\(mostTokens)", "seed": "\(seed)", "prompts.sha256": Prompts.hash,
+            "max_tokens": "\(mostTokens)",
+            "hold_to_lists": "\(holdsToLists)", "seed": "\(seed)", "prompts.sha256": Prompts.hash,
         ]
     }
 }
@@ -79,7 +82,8 @@ package struct LatentPlan: Sendable {
         batches(method, settings).map { batch in
             ChatRequest(
                 model: settings.judge, messages: Prompts.judging(method, explanation, batch.map(\.text)),
-                temperature: settings.temperature, mostTokens: settings.mostTokens)
+                temperature: settings.temperature, mostTokens: settings.mostTokens,
+                listLength: settings.holdsToLists ? batch.count : nil)
         }
     }
 

@@ -95,5 +95,10 @@ import Autointerp
             String(decoding: request.json, as: UTF8.self)
                 == #"{"model":"m\"1","messages":[{"role":"system","content":"s\n"},{"role":"user","content":"u"}],"temperature":0.5,"max_tokens":7,"stream":false}"#
         )
+        let held = ChatRequest(model: "m", messages: [], temperature: 0, mostTokens: 7, listLength: 3)
+        #expect(
+            String(decoding: held.json, as: UTF8.self).hasSuffix(
+                #""response_format":{"type":"json_schema","json_schema":{"name":"answers","schema":{"type":"array","items":{"type":"integer","enum":[0,1]},"minItems":3,"maxItems":3}}}}"#
+            ))
     }
 }

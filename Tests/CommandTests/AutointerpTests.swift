@@ -104,13 +104,18 @@ import Testing
         try createFolder(parentFolder(of: other))
         let golden = try Golden("gxa/gxa.safetensors")
         try writeSAE(golden, threshold: 0.5, layer: 1, to: other)
-        var words = arguments(server.endpoint, ["--method", "detection", "--json"])
+        var words = arguments(server.endpoint, ["--method", "detection", "--json", "--hold-to-lists"])
         words.insert(other, at: 2)
         let found = try JSONValue(parsing: try run(builtProgram, words).output)
         #expect(found.object?.keys.sorted() == ["sae", "sae-2"])
         for name in ["sae", "sae-2"] {
             #expect(try JSONValue(contentsOf: "\(out)/\(name)/autointerp.json") == found[name])
         }
+        #expect(
+            server.requests.allSatisfy {
+                ($0.excerpts != nil) == $0.body.contains(#""response_format":{"type":"json_schema""#)
+            },
+            "judges are held to lists, explanations are not")
         #expect(found["sae"]?["settings"]?["SAE.sha256"] != found["sae-2"]?["settings"]?["SAE.sha256"])
         try fail(words + ["--latents", "1"], status: 64, saying: "--core and --latents are of one SAE")
     }

@@ -17,9 +17,14 @@ package struct ChatRequest: Sendable, Equatable {
     package let temperature: Double
     /// Tokens of the answer at most.
     package let mostTokens: Int
+    /// The server is to hold the answer to a JSON list of so many zeros and ones; nil for any text.
+    package let listLength: Int?
 
-    package init(model: String, messages: [ChatMessage], temperature: Double, mostTokens: Int) {
-        (self.model, self.messages, self.temperature, self.mostTokens) = (model, messages, temperature, mostTokens)
+    package init(
+        model: String, messages: [ChatMessage], temperature: Double, mostTokens: Int, listLength: Int? = nil
+    ) {
+        (self.model, self.messages, self.temperature) = (model, messages, temperature)
+        (self.mostTokens, self.listLength) = (mostTokens, listLength)
     }
 
     /// As it is sent.
@@ -38,6 +43,26 @@ package struct ChatRequest: Sendable, Equatable {
             text.member("temperature", temperature)
             text.member("max_tokens", mostTokens)
             text.member("stream", false)
+            guard let listLength else { return }
+            text.key("response_format")
+            text.object { format in
+                format.member("type", "json_schema")
+                format.key("json_schema")
+                format.object { named in
+                    named.member("name", "answers")
+                    named.key("schema")
+                    named.object { schema in
+                        schema.member("type", "array")
+                        schema.key("items")
+                        schema.object {
+                            $0.member("type", "integer")
+                            $0.member("enum", [0, 1])
+                        }
+                        schema.member("minItems", listLength)
+                        schema.member("maxItems", listLength)
+                    }
+                }
+            }
         }
     }
 }

@@ -33,6 +33,11 @@ struct EndpointOptions: ParsableArguments {
     var temperature = 0.0
     @Option(help: "Tokens of an answer at most.")
     var maxTokens = 500
+    @Flag(
+        help:
+            "Have the server hold the judge to lists of 0 and 1 (a JSON schema, which llama.cpp and vLLM know): small models write something else."
+    )
+    var holdToLists = false
 
     func validate() throws {
         try require("--concurrency", concurrency, in: 1...256)
@@ -126,6 +131,7 @@ struct QuestionOptions: ParsableArguments {
         (settings.shown, settings.contrast, settings.seed) = (shown, fuzzing, seed)
         settings.methods = method.isEmpty ? ScoringMethod.allCases : ScoringMethod.allCases.filter(method.contains)
         (settings.temperature, settings.mostTokens) = (server.temperature, server.maxTokens)
+        settings.holdsToLists = server.holdToLists
         return settings
     }
 }
