@@ -36,6 +36,8 @@ public struct CounterRandom: Sendable {
         case syntheticFeatures = 12
         /// Text of that world.
         case syntheticText = 13
+        /// Words of spelling prompts, and how probes of letters begin and go through them.
+        case spelling = 14
     }
 
     private let key: (UInt32, UInt32)
