@@ -90,7 +90,8 @@ let package = Package(
             ],
             resources: [
                 "activate", "adam", "assemble", "auxiliary", "bias", "bylatent", "center", "collect", "differentiate",
-                "embed", "heads", "norm", "prelude", "rank", "reconstruct", "round", "softmax", "survey", "vocabulary",
+                "edit", "embed", "heads", "norm", "prelude", "rank", "reconstruct", "round", "softmax", "survey",
+                "vocabulary",
             ].map { .embedInCode("Kernels/\($0).cu") }),
         .target(
             name: "SyntheticFeatures",

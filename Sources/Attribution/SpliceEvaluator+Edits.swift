@@ -1,4 +1,13 @@
+import LanguageModeling
 import LinearAlgebra
+
+/// What a group's edits make of its sequence from the first token that they change.
+enum EditedContent {
+    /// Rows [T − first, d], where an edit brings its own.
+    case rows(Matrix)
+    /// Decoder rows times what the edits add to activations.
+    case additions([SequenceSuffix.Addition])
+}
 
 // Reconstructions with edits made, from the first token that they change.
 extension SpliceEvaluator {
@@ -29,6 +38,22 @@ extension SpliceEvaluator {
         edits.compactMap { edit in edit.tokens.first { changes(edit, at: $0) } }.min()
     }
 
+    /// The edits of a group of which `first` is the first changed token: as additions where no edit brings rows.
+    func content(of group: EditGroup, from first: Int) -> EditedContent {
+        var additions: [SequenceSuffix.Addition] = []
+        for edit in group.edits {
+            for t in edit.tokens where changes(edit, at: t) {
+                guard let (factor, latent) = addition(edit.change, at: t) else {
+                    return .rows(edited(group, from: first))
+                }
+                additions.append(
+                    SequenceSuffix.Addition(
+                        position: t - group.sequence * length, factor: factor, row: batch.decoder.row(latent)))
+            }
+        }
+        return .additions(additions)
+    }
+
     /// x̂ from token `first` to the end of the group's sequence with the edits made.
     func edited(_ group: EditGroup, from first: Int) -> Matrix {
         let d = dimension
@@ -36,20 +61,23 @@ extension SpliceEvaluator {
         for edit in group.edits {
             for t in edit.tokens where changes(edit, at: t) {
                 let row = rows.row(t - first)
-                switch edit.change {
-                case .rows(let source): row.update(from: source + (t - edit.tokens.lowerBound) * d, count: d)
-                case .scale(let latent, let factor):
-                    let a = activation(t, latent) ?? 0
-                    add((factor - 1) * a, latent, to: row)
-                case .set(let latent, let value): add(value - (activation(t, latent) ?? 0), latent, to: row)
+                if case .rows(let source) = edit.change {
+                    row.update(from: source + (t - edit.tokens.lowerBound) * d, count: d)
                 }
+                guard let (change, latent) = addition(edit.change, at: t) else { continue }
+                let w = batch.decoder.row(latent)
+                for c in 0..<d { row[c] += change * w[c] }
             }
         }
         return rows
     }
 
-    private func add(_ change: Float, _ latent: Int, to row: UnsafeMutablePointer<Float>) {
-        let w = batch.decoder.row(latent)
-        for c in 0..<dimension { row[c] += change * w[c] }
+    /// What a change adds to x̂ at a token: how much of which latent's decoder row.
+    private func addition(_ change: Edit.Change, at t: Int) -> (factor: Float, latent: Int)? {
+        switch change {
+        case .rows: nil
+        case .scale(let latent, let factor): ((factor - 1) * (activation(t, latent) ?? 0), latent)
+        case .set(let latent, let value): (value - (activation(t, latent) ?? 0), latent)
+        }
     }
 }

@@ -29,8 +29,8 @@ public final class SpliceEvaluator: SplicedEvaluation, @unchecked Sendable {
     var length: Int { tokens.length }
     var dimension: Int { batch.reconstruction.columns }
 
-    /// Two passes' worth of sequences edited in the middle.
-    public var preferredGroups: Int { max(1, 2048 * Lanes.shared.count / length) }
+    /// As many sequences as the model wants to see together.
+    public var preferredGroups: Int { max(1, replay.model.preferredReplayTokens / length) }
     /// What the pass still has.
     public var remainingGroups: Int? { budget.remaining }
 
@@ -61,9 +61,9 @@ public final class SpliceEvaluator: SplicedEvaluation, @unchecked Sendable {
                 keep(group, from: 0, [])
                 continue
             }
-            let rows = edited(group, from: first)
-            suffixes.append(EditedSuffix(group: i, first: first - group.sequence * length, rows: rows))
-            rowCount += rows.rows
+            let suffix = EditedSuffix(group: i, first: first - group.sequence * length, content(of: group, from: first))
+            suffixes.append(suffix)
+            rowCount += length - suffix.first
             guard rowCount >= (try replay.prepared()).preferredRows else { continue }
             try run(suffixes, of: groups, addingTo: &sums)
             suffixes.removeAll(keepingCapacity: true)
@@ -79,34 +79,45 @@ public final class SpliceEvaluator: SplicedEvaluation, @unchecked Sendable {
         /// The first token that is another, counted in the sequence.
         let first: Int
         /// x̂ from there on.
-        let rows: Matrix
+        let content: EditedContent
+
+        init(group: Int, first: Int, _ content: EditedContent) {
+            (self.group, self.first, self.content) = (group, first, content)
+        }
+
+        /// As the model takes it, borrowing from this.
+        func suffix(of groups: [EditGroup]) -> SequenceSuffix {
+            let sequence = groups[group].sequence
+            return switch content {
+            case .rows(let rows): SequenceSuffix(sequence: sequence, first: first, residual: rows.elements)
+            case .additions(let all): SequenceSuffix(sequence: sequence, first: first, additions: all)
+            }
+        }
     }
 
     /// Runs suffixes to their losses, all in one call, and adds Σ (loss after − loss before) of each
     /// to its group's sum.
     private func run(_ suffixes: [EditedSuffix], of groups: [EditGroup], addingTo sums: inout [Double]) throws {
         if suffixes.isEmpty { return }
-        let rowCount = suffixes.reduce(0) { $0 + $1.rows.rows }
+        let rowCount = suffixes.reduce(0) { $0 + length - $1.first }
         let replay = try replay.prepared()
         budget.replayedTokens += rowCount
         var after = [Float](repeating: 0, count: rowCount)
         try after.withUnsafeMutableBufferPointer { after in
-            try replay.losses(
-                of: suffixes.map {
-                    SequenceSuffix(sequence: groups[$0.group].sequence, first: $0.first, residual: $0.rows.elements)
-                }, into: after.baseAddress!)
+            try replay.losses(of: suffixes.map { $0.suffix(of: groups) }, into: after.baseAddress!)
         }
+        extendLifetime(suffixes)
         var at = 0
         for suffix in suffixes {
-            let (group, first) = (groups[suffix.group], suffix.first)
+            let (group, first, count) = (groups[suffix.group], suffix.first, length - suffix.first)
             let from = group.sequence * length + first
-            let own = (0..<suffix.rows.rows).map { Double(after[at + $0]) - Double(batch.loss[from + $0]) }
-            for t in 0..<suffix.rows.rows {
+            let own = (0..<count).map { Double(after[at + $0]) - Double(batch.loss[from + $0]) }
+            for t in 0..<count {
                 sums[suffix.group] += own[t]
                 group.losses?[first + t] = after[at + t]
             }
             keep(group, from: first, own)
-            at += suffix.rows.rows
+            at += count
         }
     }
 

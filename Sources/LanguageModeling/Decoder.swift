@@ -145,9 +145,9 @@ package final class Decoder: LanguageModel {
             cut.forward(x, pass) { past[$0].keep(pass.workspace.queryKeyValue.elements, tokens) }
             top.row(tokens.lowerBound).update(from: x, count: tokens.count * configuration.dModel)
         }
-        return DecoderReplay(batch, past: past, base: base, cut: cut, head: head, workspaces: workspaces) { [self] in
-            losses(of: batch, top: top)
-        }
+        return DecoderReplay(
+            batch, residual: residual, past: past, base: base, cut: cut, head: head, workspaces: workspaces
+        ) { [self] in losses(of: batch, top: top) }
     }
 
     package func logits(of batch: TokenBatch, residual: Matrix, at hook: HookPoint) throws -> Matrix {

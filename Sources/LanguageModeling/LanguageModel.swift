@@ -52,7 +52,11 @@ public protocol LanguageModel: AnyObject, Sendable {
     /// - Throws: `LanguageModelError.metricToken`, `.metricUnsupported`.
     func headRows(_ ids: [Int32]) throws -> Matrix
 
-    /// Runs from `residual` to the losses and keeps what is needed to run suffixes of the sequences again.
+    /// Tokens, of whole sequences that are changed in the middle, that a question about suffixes should bring together.
+    var preferredReplayTokens: Int { get }
+
+    /// Runs from `residual` to the losses and keeps what is needed to run suffixes of the sequences again. `residual` stays as it is
+    /// as long as they are.
     func replay(of batch: TokenBatch, residual: Matrix, at hook: HookPoint) throws -> any SuffixReplay
 
     /// The logits `[B·T, V]` that follow from `residual` at `hook`; V is the vocabulary, so this is for a
@@ -62,6 +66,11 @@ public protocol LanguageModel: AnyObject, Sendable {
     /// What each of the `directions` `[n, d]` adds to the logits `[n, V]` per unit, as it reaches them directly: through the
     /// final norm's weights, its division by the root mean square left out, and the vocabulary projection.
     func directLogits(of directions: Matrix) -> Matrix
+}
+
+extension LanguageModel {
+    /// Two passes' worth of each lane.
+    public var preferredReplayTokens: Int { 2048 * Lanes.shared.count }
 }
 
 // What a model on a device answers, which computes losses, their derivative and logits alone.

@@ -3,17 +3,58 @@ import LinearAlgebra
 
 /// One sequence of a batch from some position to its end, with other activations at the hook point there.
 public struct SequenceSuffix: @unchecked Sendable {
+    /// What the activations are from the first changed position on.
+    public enum Content {
+        /// These, [T − first, d], borrowed for the call.
+        case rows(UnsafePointer<Float>)
+        /// Those of the batch with these added in their order: what little there is to say is said, and whoever computes makes the
+        /// rows where they are needed.
+        case additions([Addition])
+    }
+
+    /// `factor` times a row [d], which is borrowed for the call, added to the activation of a position of the sequence.
+    public struct Addition {
+        public let position: Int
+        public let factor: Float
+        public let row: UnsafePointer<Float>
+
+        public init(position: Int, factor: Float, row: UnsafePointer<Float>) {
+            (self.position, self.factor, self.row) = (position, factor, row)
+        }
+    }
+
     /// Index of the sequence in its batch.
     public let sequence: Int
     /// Its first changed position, 0 ≤ first < T.
     public let first: Int
-    /// The activations from there on, [T − first, d], borrowed for the call.
-    public let residual: UnsafePointer<Float>
+    public let content: Content
 
     public init(sequence: Int, first: Int, residual: UnsafePointer<Float>) {
-        self.sequence = sequence
-        self.first = first
-        self.residual = residual
+        self.init(sequence: sequence, first: first, .rows(residual))
+    }
+
+    /// No addition is before `first`.
+    public init(sequence: Int, first: Int, additions: [Addition]) {
+        self.init(sequence: sequence, first: first, .additions(additions))
+    }
+
+    private init(sequence: Int, first: Int, _ content: Content) {
+        (self.sequence, self.first, self.content) = (sequence, first, content)
+    }
+
+    /// Writes the activations [T − first, d] of a suffix of a batch whose own are `residual` `[B·T, d]`.
+    package func write(_ residual: Matrix, length: Int, into rows: UnsafeMutablePointer<Float>) {
+        let d = residual.columns
+        switch content {
+        case .rows(let own): rows.update(from: own, count: (length - first) * d)
+        case .additions(let additions):
+            rows.update(from: residual.row(sequence * length + first), count: (length - first) * d)
+            for addition in additions {
+                precondition((first..<length).contains(addition.position), "an addition at \(addition.position)")
+                let row = rows + (addition.position - first) * d
+                for c in 0..<d { row[c] += addition.factor * addition.row[c] }
+            }
+        }
     }
 }
 
@@ -109,6 +150,7 @@ final class DecoderReplay: SuffixReplay {
     let preferredRows = 8 * Decoder.passTokens * Lanes.shared.count
     private let ownLosses: () -> [Float]
     private let batch: TokenBatch
+    private let residual: Matrix
     private let targets: [Int32]
     private let cut: DecoderCut
     private let head: LanguageHead
@@ -120,10 +162,11 @@ final class DecoderReplay: SuffixReplay {
 
     /// `losses` makes those of the batch itself, should they be asked for.
     init(
-        _ batch: TokenBatch, past: [KeyValues], base: Matrix?, cut: DecoderCut, head: LanguageHead,
+        _ batch: TokenBatch, residual: Matrix, past: [KeyValues], base: Matrix?, cut: DecoderCut, head: LanguageHead,
         workspaces: WorkspacePool, losses: @escaping () -> [Float]
     ) {
         self.batch = batch
+        self.residual = residual
         self.past = past
         self.base = base
         self.cut = cut
@@ -171,13 +214,8 @@ final class DecoderReplay: SuffixReplay {
         for (suffix, placed) in zip(suffixes, pass.suffixes) {
             let count = (batch.length - suffix.first) * x.columns
             let from = suffix.sequence * batch.length
-            let rows = x.row(placed.row)
-            if let base {
-                rows.update(from: base.row(from + suffix.first), count: count)
-                kernels.addScaled(rows, suffix.residual, 1, count)
-            } else {
-                rows.update(from: suffix.residual, count: count)
-            }
+            suffix.write(residual, length: batch.length, into: x.row(placed.row))
+            if let base { kernels.addScaled(x.row(placed.row), base.row(from + suffix.first), 1, count) }
             wanted += targets[(from + suffix.first)..<(from + batch.length)]
         }
         cut.forward(x.elements, past: past, pass)

@@ -196,7 +196,7 @@ private final class SyntheticReplay: SuffixReplay {
         for suffix in suffixes {
             let count = batch.length - suffix.first
             let x = Matrix(rows: count, columns: d)
-            x.elements.update(from: suffix.residual, count: count * d)
+            suffix.write(residual, length: batch.length, into: x.elements)
             let first = suffix.sequence * batch.length + suffix.first
             let found = model.losses(of: x, targets: Array(targets[first..<first + count]))
             target.update(from: found, count: count)

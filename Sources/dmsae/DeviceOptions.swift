@@ -50,6 +50,11 @@ struct DeviceOptions: ParsableArguments {
         }
     }
 
+    /// Whether a card is asked for.
+    ///
+    /// - Throws: `CUDAError.badDevice`.
+    var isCard: Bool { get throws { try Device(named: device) != .cpu } }
+
     private func chosen() throws -> Device {
         let chosen = try Device(named: device)
         if chosen == .cpu, precision != nil {

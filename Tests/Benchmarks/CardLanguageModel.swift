@@ -30,11 +30,32 @@ struct CardLanguageModel {
         let operations =
             2 * Double(batch.tokenCount) * Double(c.dModel) * Double(model.description.perceptron.inputWidth)
         let rate = operations / floors.product
-        let jobs: [(part: String, body: () throws -> Void)] = [
+        var jobs: [(part: String, body: () throws -> Void)] = [
             ("residual", { _ = try card.residual(of: batch, at: .residPost(layer)) }),
             ("losses", { _ = try card.losses(of: batch, residual: x, at: .residPost(layer)) }),
             ("gradient", { _ = try card.lossesAndGradient(of: batch, residual: x, at: .residPost(layer)) }),
         ]
+        // Suffixes as an ablation makes them: a direction added at four positions, from all over the sequences.
+        let suffixes = (0..<4 * sequences * 16).map { i in
+            let first = 61 * i % length
+            let additions = (0..<4).map {
+                SequenceSuffix.Addition(
+                    position: first + $0 * (length - first) / 4, factor: -1, row: x.row(i * 13 % x.rows))
+            }
+            return SequenceSuffix(sequence: i % sequences, first: first, additions: additions)
+        }
+        let replay = try card.replay(of: batch, residual: x, at: .residPost(layer))
+        let replayedRows = suffixes.reduce(0) { $0 + length - $1.first }
+        var replayed = [Float](repeating: 0, count: replayedRows)
+        jobs.append(
+            (
+                "replay",
+                {
+                    try replayed.withUnsafeMutableBufferPointer {
+                        try replay.losses(of: suffixes, into: $0.baseAddress!)
+                    }
+                }
+            ))
         for job in jobs { try job.body() }
         var times = Rounds()
         for _ in 0..<rounds { for job in jobs { try times.time(job.part, job.body) } }
@@ -44,6 +65,11 @@ struct CardLanguageModel {
         for job in LanguageModelJob.all(of: model.description, layer: layer) {
             job.printRow(seconds: times.median(job.part), tokens: batch.tokenCount, rate: rate)
         }
+        LanguageModelJob(
+            part: "replay", title: "\(suffixes.count) suffixes run again from layer \(layer)",
+            operations: LanguageModelJob.fromLayer(model.description, layer)
+        ).printRow(seconds: times.median("replay"), tokens: replayedRows, rate: rate)
+        printRow("  suffixes a second", "\(number(Double(suffixes.count) / times.median("replay"), 0))")
         let taken = before - (try context.memory().free)
         printRow(
             "memory: weights, passes", "\(number(Double(weights) / 1e9, 2)) GB",

@@ -113,6 +113,48 @@ import Testing
         extendLifetime(other)
     }
 
+    /// Suffixes from all over sequences of 50, in passes from 0, 16, 32 and 48 of at most two whole sequences' room, windows that end
+    /// among kept keys; some bring rows, some add at several positions.
+    @Test(
+        arguments: ["llama", "mistral", "gemma2", "gemma3", "gpt2", "gpt_neox", "qwen3"],
+        [HookPoint.Kind.residPost, .attnOut])
+    func suffixesFromEveryBeginning(_ name: String, _ kind: HookPoint.Kind) throws {
+        let lanes = try loadDecoder(path: fixture("models/\(name)"))
+        var limits = PassLimits()
+        (limits.tokens, limits.scores) = (2 * 50, 4000)
+        let (card, batch, hook) = (
+            try model(lanes, limits: limits), batch(3, 50, words: 290), HookPoint(block: 0, kind)
+        )
+        let x = try lanes.residual(of: batch, at: hook)
+        let other = randomMatrix(150, x.columns, seed: 7, from: -1, to: 1)
+        let starts = [(2, 0), (0, 15), (1, 16), (2, 31), (0, 32), (0, 33), (1, 47), (2, 48), (1, 49), (0, 3), (1, 20)]
+        let suffixes = starts.enumerated().map { i, start in
+            let (s, first) = start
+            guard i % 3 > 0 else {
+                return SequenceSuffix(sequence: s, first: first, residual: other.row(s * 50 + first))
+            }
+            let additions = [first, 49, (first + 49) / 2, first].map {
+                SequenceSuffix.Addition(position: $0, factor: Float(i) / 3 - 2, row: other.row($0 * i % 150))
+            }
+            return SequenceSuffix(sequence: s, first: first, additions: additions)
+        }
+        let count = starts.reduce(0) { $0 + 50 - $1.1 }
+        let found = try [card as any LanguageModel, lanes].map { model in
+            let replay = try model.replay(of: batch, residual: x, at: hook)
+            // Twice: what the first call leaves in the scratch is nothing to the second.
+            return try (0..<2).map { _ in
+                var losses = [Float](repeating: .nan, count: count)
+                try losses.withUnsafeMutableBufferPointer {
+                    try replay.losses(of: suffixes, into: $0.baseAddress!)
+                }
+                return losses
+            }
+        }
+        #expect(relativeDifference(found[0][0], found[1][0].map(Double.init)) < 2e-5, "\(name)")
+        expectSame(found[0][0], found[0][1], "the same call again")
+        extendLifetime(other)
+    }
+
     @Test(arguments: ["llama", "gemma2", "gpt2", "gpt_neox"], HookPoint.Kind.allCases)
     func everyHookPointAgreesWithLanes(_ name: String, _ kind: HookPoint.Kind) throws {
         let lanes = try loadDecoder(path: fixture("models/\(name)"))

@@ -1,5 +1,6 @@
 import LanguageModeling
 import LinearAlgebra
+import TensorFiles
 import TestSupport
 import Testing
 
@@ -83,6 +84,39 @@ import Testing
         try second.withUnsafeMutableBufferPointer { try replay.losses(of: [suffix], into: $0.baseAddress!) }
         #expect(first == second, "the same call, the same bits")
         #expect(relativeDifference(first, kept[45...].map(Double.init)) < 1e-5, "no change, no difference")
+    }
+
+    /// What is added, and the rows that it comes to, are one question.
+    @Test(arguments: [HookPoint.Kind.residPost, .mlpOut]) func additionsHaveTheBitsOfTheirRows(_ kind: HookPoint.Kind)
+        throws
+    {
+        let (model, hook) = (try model(), HookPoint(block: 1, kind))
+        let batch = batch(model, sequences: 2, length: 40)
+        let x = try model.residual(of: batch, at: hook), d = x.columns
+        let added = randomMatrix(2, d, seed: 9, from: -1, to: 1)
+        // The second position twice, and not in order.
+        let edits: [(position: Int, row: Int, factor: Float)] = [(31, 0, 0.5), (12, 1, -2), (31, 1, 0.3)]
+        let rows = x.copy(rows: 40 + 12..<80)
+        for edit in edits {
+            for c in 0..<d { rows[edit.position - 12, c] += edit.factor * added[edit.row, c] }
+        }
+        let additions = edits.map {
+            SequenceSuffix.Addition(position: $0.position, factor: $0.factor, row: added.row($0.row))
+        }
+        let replay = try model.replay(of: batch, residual: x, at: hook)
+        let found = try [
+            SequenceSuffix(sequence: 1, first: 12, residual: rows.elements),
+            SequenceSuffix(sequence: 1, first: 12, additions: additions),
+        ].map { suffix in
+            var losses = [Float](repeating: .nan, count: 28)
+            try losses.withUnsafeMutableBufferPointer { try replay.losses(of: [suffix], into: $0.baseAddress!) }
+            return losses
+        }
+        expectSame(found[0], found[1], "losses")
+        let changed = relativeDifference(found[1], Array(try replay.losses[52..<80].map(Double.init)))
+        #expect(changed > 1e-3, "the additions do something")
+        extendLifetime(added)
+        extendLifetime(rows)
     }
 
     @Test(.enabled(if: smolLM2Path != nil, "needs SmolLM2-135M")) func suffixesOfTheRealModel() throws {

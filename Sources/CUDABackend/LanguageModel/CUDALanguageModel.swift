@@ -7,14 +7,14 @@ import TensorFiles
 /// of directions: those are asked for once in a report.
 package final class CUDALanguageModel: LanguageModel, @unchecked Sendable {
     private let host: Decoder
-    private let device: DeviceArithmetic
+    let device: DeviceArithmetic
     private let limits: PassLimits
     private let precision: ProductPrecision
     /// `[V, d]` and `[contextLength, d]`.
     private let embedding: DeviceWeight
     private let positions: DeviceMatrix?
     private let blocks: [DeviceBlock]
-    private let head: DeviceHead
+    let head: DeviceHead
     private let matrices: PinnedMatrices
     /// For passes up, and for those that come down again.
     private var plain, traced: DeviceWorkspace?
@@ -112,16 +112,22 @@ package final class CUDALanguageModel: LanguageModel, @unchecked Sendable {
 
     package func replay(of batch: TokenBatch, residual: Matrix, at hook: HookPoint) throws -> any SuffixReplay {
         try host.check(batch, hook, residual)
-        return DeviceReplay(self, batch, residual: residual, at: hook, tokens: limits.tokens)
+        return DeviceReplay(self, batch, residual: residual, at: hook)
     }
+
+    /// What fills a pass of each of eight beginnings twice over.
+    package var preferredReplayTokens: Int { 16 * limits.tokens }
 
     package func directLogits(of directions: Matrix) -> Matrix { host.directLogits(of: directions) }
 
     // MARK: Passes
 
+    /// Speaks to the card alone.
+    func inTurn<Result>(_ body: () throws -> Result) rethrows -> Result { try turn.withLock { _ in try body() } }
+
     /// Cuts a batch into groups of whole sequences and runs `body` on each with its tokens. The cut depends on the card's size and the
     /// batch alone, and so do the bits.
-    private func forEachPass(
+    func forEachPass(
         _ batch: TokenBatch, blocks: Int, _ body: (DevicePass, _ tokens: Range<Int>) throws(CUDAError) -> Void
     ) throws(CUDAError) {
         guard batch.sequenceCount > 0 else { return }
@@ -168,7 +174,7 @@ package final class CUDALanguageModel: LanguageModel, @unchecked Sendable {
     }
 
     /// What enters the first block.
-    private func embed(_ pass: DevicePass) throws(CUDAError) {
+    func embed(_ pass: DevicePass) throws(CUDAError) {
         let x = pass.workspace.stream, slab = Slab(x.stride / 4)
         let (d4, scale, places) = (x.stride / 4, host.description.embeddingScale, DeviceArithmetic.pointer(positions))
         switch embedding {
@@ -183,7 +189,7 @@ package final class CUDALanguageModel: LanguageModel, @unchecked Sendable {
         }
     }
 
-    private func cut(_ batch: TokenBatch, _ hook: HookPoint, _ residual: Matrix? = nil) throws -> DeviceCut {
+    func cut(_ batch: TokenBatch, _ hook: HookPoint, _ residual: Matrix? = nil) throws -> DeviceCut {
         try host.check(batch, hook, residual)
         return DeviceCut(blocks, at: hook)
     }
@@ -197,7 +203,7 @@ package final class CUDALanguageModel: LanguageModel, @unchecked Sendable {
         try embed(pass)
         try cut.makeBase(pass)
         try scratch.load(value, tokens, into: scratch.normed)
-        try pass.device.add(scratch.normed, to: x, rows: pass.tokenCount)
+        try pass.device.add(scratch.normed.slice, to: x, rows: pass.tokenCount)
     }
 
     private func store(_ pass: DevicePass, into losses: inout [Float], _ tokens: Range<Int>) throws(CUDAError) {

@@ -99,10 +99,10 @@ final class DeviceArithmetic {
     // MARK: Rows
 
     /// y += x, `[n, d]` both.
-    func add(_ x: DeviceMatrix, to y: DeviceMatrix, rows n: Int) throws(CUDAError) {
+    func add(_ x: DeviceSlice, to y: DeviceMatrix, rows n: Int) throws(CUDAError) {
         let d4 = y.stride / 4, slab = Slab(d4)
         try context.launch(
-            try kernel("addRows", "center"), n, slab.count, threads: slab.threads, x.array, y.array, d4)
+            try kernel("addRows", "center"), n, slab.count, threads: slab.threads, x, y.array, d4)
     }
 
     /// The pointer that a kernel takes, or none.

@@ -11,9 +11,9 @@ struct DeviceAttention {
         let pairs: Int
         let count: Int
 
-        init(_ shape: CausalAttention, pairs: Int, length: Int, floats: Int) {
+        init(_ shape: CausalAttention, pairs: Int, length: Int, keys: Int, floats: Int) {
             // More queries would compute more scores of keys behind them, in vain.
-            let perQuery = shape.groupSize * DeviceMatrix.stride(length)
+            let perQuery = shape.groupSize * DeviceMatrix.stride(keys)
             queries = max(1, min(length, 256, floats / perQuery))
             self.pairs = max(1, min(pairs, floats / (queries * perQuery)))
             count = self.pairs * queries * perQuery
@@ -24,7 +24,10 @@ struct DeviceAttention {
     private struct Part {
         let pairs, queries, keys: Range<Int>
         let shape: CausalAttention
-        let length: Int
+        /// Queries of a pair, and keys.
+        let length, keyLength: Int
+        /// Keys before that of the first query's own token.
+        var visible: Int { keyLength - length + queries.lowerBound - keys.lowerBound }
 
         /// Rows of a pair's matrix of scores.
         var rows: Int { queries.count * shape.groupSize }
@@ -42,25 +45,27 @@ struct DeviceAttention {
                 batchStride: length * size * h)
         }
 
-        /// Keys, or what has their layout `[B·K, T, h]` from `first` on.
+        /// Keys, or what has their layout `[B·K, P + T, h]` from `first` on.
         func keys(_ array: DeviceArray<Float>, at first: Int) -> DeviceSlice {
             let h = shape.headDimension
             return DeviceSlice(
-                array, at: first + (pairs.lowerBound * length + keys.lowerBound) * h, stride: h,
-                batchStride: length * h)
+                array, at: first + (pairs.lowerBound * keyLength + keys.lowerBound) * h, stride: h,
+                batchStride: keyLength * h)
         }
     }
 
     private func forEachPart(_ pass: DevicePass, _ body: (Part) throws(CUDAError) -> Void) throws(CUDAError) {
         let (pairs, length) = (pass.sequences * shape.keyValueHeadCount, pass.length)
-        let tile = Tile(shape, pairs: pairs, length: length, floats: pass.workspace.limits.scores)
+        let tile = Tile(
+            shape, pairs: pairs, length: length, keys: pass.keyLength, floats: pass.workspace.scores.count)
         for first in stride(from: 0, to: pairs, by: tile.pairs) {
             for query in stride(from: 0, to: length, by: tile.queries) {
                 let queries = query..<min(query + tile.queries, length)
                 try body(
                     Part(
                         pairs: first..<min(first + tile.pairs, pairs), queries: queries,
-                        keys: shape.visibleKeys(queries), shape: shape, length: length))
+                        keys: shape.visibleKeys(pass.first + queries.lowerBound..<pass.first + queries.upperBound),
+                        shape: shape, length: length, keyLength: pass.keyLength))
             }
         }
     }
@@ -126,7 +131,7 @@ struct DeviceAttention {
         try device.context.launch(
             try device.kernel("softmaxRows", "softmax"), DeviceArithmetic.warpBlocks(rows), threads: 256, scores,
             part.stride, part.keys.count, rows, part.rows, shape.groupSize,
-            part.queries.lowerBound + 1 - part.keys.lowerBound, shape.window ?? 0, shape.softCap ?? 0,
+            part.visible + 1, shape.window ?? 0, shape.softCap ?? 0,
             DeviceArithmetic.pointer(slopes))
     }
 }
@@ -137,8 +142,8 @@ struct HeadPlaces {
 
     init(_ shape: CausalAttention, _ pass: DevicePass) {
         key = pass.tokenCount * shape.outputWidth
-        value = key + pass.tokenCount * shape.keyWidth
-        end = value + pass.tokenCount * shape.keyWidth
+        value = key + pass.sequences * pass.keyLength * shape.keyWidth
+        end = value + pass.sequences * pass.keyLength * shape.keyWidth
     }
 }
 

@@ -11,6 +11,9 @@ struct DeviceBlock {
     private let perceptronPostNorm: DeviceNorm?
     let isParallel: Bool
 
+    /// Its attention's sizes.
+    var shape: CausalAttention { attention.attention.shape }
+
     init(_ block: DecoderBlock, on device: DeviceArithmetic) throws(CUDAError) {
         func norm(_ norm: Norm?) throws(CUDAError) -> DeviceNorm? {
             guard let norm else { return nil }
@@ -128,7 +131,7 @@ private struct DeviceSelfAttention {
     private let queryNorm, keyNorm: DeviceMatrix?
     private let epsilon: Float
     private let rotary: Int?
-    private let attention: DeviceAttention
+    let attention: DeviceAttention
 
     init(_ half: SelfAttention, on device: DeviceArithmetic) throws(CUDAError) {
         queryKeyValue = try device.weight(half.queryKeyValue)
@@ -153,10 +156,11 @@ private struct DeviceSelfAttention {
         try device.context.launch(
             try device.kernel("splitHeads", "heads"),
             DeviceArithmetic.warpBlocks(n * (shape.headCount + 2 * shape.keyValueHeadCount)), threads: 256, rows.array,
-            rows.stride, n, pass.length, shape.headCount, shape.keyValueHeadCount, shape.headDimension,
+            rows.stride, n, pass.length, pass.first, shape.headCount, shape.keyValueHeadCount, shape.headDimension,
             DeviceArithmetic.pointer(inputBias), DeviceArithmetic.pointer(queryNorm), DeviceArithmetic.pointer(keyNorm),
             epsilon, turns.cosines, turns.sines, turns.half, packed, DeviceSlice(of: packed, at: places.key),
             DeviceSlice(of: packed, at: places.value), DeviceArithmetic.pointer(trace.heads))
+        try pass.past?.exchange(packed, places, shape, pass)
         try attention.forward(packed, into: scratch.mixedHeads, pass)
         try device.context.launch(
             try device.kernel("joinHeads", "heads"), n, threads: 256, scratch.mixedHeads, pass.length, shape.headCount,

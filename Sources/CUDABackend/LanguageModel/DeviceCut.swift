@@ -17,6 +17,9 @@ struct DeviceCut {
         rest = places.half == .attention && !blocks[hook.block].isParallel ? blocks[hook.block] : nil
     }
 
+    /// Sizes of the attention of each block above.
+    var shapes: [CausalAttention] { above.map(\.shape) }
+
     var traceCount: Int { above.count + (rest == nil ? 0 : 1) }
 
     var needsBase: Bool { cut != nil }
@@ -41,14 +44,18 @@ struct DeviceCut {
         return try cut.block.result(of: cut.half, x, pass)
     }
 
-    /// From the stream with the value in it to that after the last block; without traces, nothing is kept.
-    func forward(_ pass: DevicePass, keeping traces: [DeviceTrace] = []) throws(CUDAError) {
+    /// From the stream with the value in it to that after the last block; without traces, nothing is kept. `pasts` are those of each block
+    /// above, or there are none.
+    func forward(
+        _ pass: DevicePass, keeping traces: [DeviceTrace] = [], pasts: [DevicePast] = []
+    ) throws(CUDAError) {
         let (x, spare) = (pass.workspace.stream, pass.workspace.spare)
         if let rest { try rest.addPerceptron(to: x, keeping: traces.first ?? spare, pass) }
-        var number = rest == nil ? 0 : 1
-        for block in above {
-            try block.forward(x, keeping: traces.isEmpty ? spare : traces[number], pass)
-            number += 1
+        let first = rest == nil ? 0 : 1
+        for (number, block) in above.enumerated() {
+            var own = pass
+            own.past = pasts.isEmpty ? nil : pasts[number]
+            try block.forward(x, keeping: traces.isEmpty ? spare : traces[first + number], own)
         }
     }
 

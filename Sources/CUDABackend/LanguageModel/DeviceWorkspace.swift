@@ -1,15 +1,21 @@
 import LanguageModeling
 import LinearAlgebra
 
-/// One run of whole sequences through blocks on a card.
+/// One run of sequences through blocks on a card, whole ones or their ends from the same position on.
 struct DevicePass {
     let device: DeviceArithmetic
     let workspace: DeviceWorkspace
     let sequences: Int
-    /// Tokens of each.
+    /// Tokens of each that are run.
     let length: Int
+    /// P, the position of the first of these.
+    var first = 0
+    /// Where a block's keys and values go, or those before `first` come from.
+    var past: DevicePast?
 
     var tokenCount: Int { sequences * length }
+    /// P + T, tokens of each with those before.
+    var keyLength: Int { first + length }
 }
 
 /// How much of a batch goes through a card at a time.
@@ -132,8 +138,13 @@ final class DeviceWorkspace {
     /// Copies tokens' ids and what they are to predict to the card.
     func load(ids: ArraySlice<Int32>, targets: ArraySlice<Int32>) throws(CUDAError) {
         for (i, id) in ids.enumerated() { stagedIds.elements[i] = id }
-        for (i, target) in targets.enumerated() { stagedTargets.elements[i] = target }
         try self.ids.upload(stagedIds.elements, ids.count)
+        try load(targets: targets)
+    }
+
+    /// Copies what tokens are to predict alone, of a pass that does not begin with their ids.
+    func load(targets: ArraySlice<Int32>) throws(CUDAError) {
+        for (i, target) in targets.enumerated() { stagedTargets.elements[i] = target }
         try self.targets.upload(stagedTargets.elements, targets.count)
     }
 
@@ -218,7 +229,7 @@ private struct Sizes {
     init(_ description: DecoderDescription, capacity n: Int, length: Int, _ limits: PassLimits) {
         let shape = description.widestAttention
         let pairs = max(1, n / length) * shape.keyValueHeadCount
-        scores = DeviceAttention.Tile(shape, pairs: pairs, length: length, floats: limits.scores).count
+        scores = DeviceAttention.Tile(shape, pairs: pairs, length: length, keys: length, floats: limits.scores).count
         let words = DeviceMatrix.stride(description.configuration.vocabularySize)
         logitRows = max(1, min(n, limits.logits / words))
         logits = logitRows * words

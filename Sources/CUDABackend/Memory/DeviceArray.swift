@@ -49,6 +49,17 @@ final class DeviceArray<Element> {
             "cuMemcpyDtoHAsync")
     }
 
+    /// Copies from another array of the card.
+    func copy(_ source: DeviceArray, _ count: Int, from: Int = 0, at first: Int = 0) throws(CUDAError) {
+        precondition(
+            min(first, from, count) >= 0 && first + count <= self.count && from + count <= source.count,
+            "\(from) + \(count) of \(source.count) to \(first) of \(self.count)")
+        try context.driver.check(
+            context.driver.copyOnDevice(
+                address + UInt64(bytes(first)), source.address + UInt64(bytes(from)), bytes(count), context.stream),
+            "cuMemcpyDtoDAsync")
+    }
+
     /// Copies elements and waits for them, for tests and where a number decides what comes next.
     func values(_ count: Int? = nil, from first: Int = 0) throws(CUDAError) -> [Element]
     where Element: BitwiseCopyable {

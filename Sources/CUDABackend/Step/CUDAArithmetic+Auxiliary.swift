@@ -117,10 +117,7 @@ extension CUDAArithmetic {
             try kernel("addParts", "bias"), (stride + 31) / 32, threads: 256, batch.rowParts, parts, batch.rowParts,
             0, Float(rows), stride, arrays.mean.array, arrays.spare)
         try squares(of: residual, minus: arrays.mean, into: 1)
-        try context.driver.check(
-            context.driver.copyOnDevice(
-                arrays.left.array.address, residual.array.address, 4 * rows * stride, context.stream),
-            "cuMemcpyDtoDAsync")
+        try arrays.left.array.copy(residual.array, rows * stride)
         try forBlocks { (block) throws(CUDAError) in
             try gather(decoder, block, into: arrays.rows)
             try products.multiply(

@@ -83,6 +83,11 @@ struct SweepCommand: ParsableCommand {
         defer { withExtendedLifetime(lock) {} }
         let open = try sweep.open(in: folder)
         if slurm { return print(try SlurmScript(open, folder: folder, options: passedOn).text, terminator: "") }
+        if jobs > 1, try place.isCard {
+            Terminal.shared.warn(
+                "\(jobs) points at once share one card, where processes take turns: they are slower than one after the other"
+            )
+        }
         Interruption.install(advice: "interrupted; what is done is in \(folder), continue with: dmsae sweep \(folder)")
         let processes = try SweepProcesses(open, folder: folder, jobs: jobs, options: passedOn, isShown: !quiet)
         try processes.run()

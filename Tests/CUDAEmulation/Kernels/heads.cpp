@@ -6,4 +6,4 @@ namespace {
 #include "../../../Sources/CUDABackend/Kernels/heads.cu"
 }
 
-KERNELS(KERNEL(splitHeads), KERNEL(splitHeadsBackward), KERNEL(joinHeads), KERNEL(partHeads));
+KERNELS(KERNEL(splitHeads), KERNEL(splitHeadsBackward), KERNEL(joinHeads), KERNEL(partHeads), KERNEL(fillPast));
