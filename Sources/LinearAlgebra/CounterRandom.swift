@@ -38,6 +38,8 @@ public struct CounterRandom: Sendable {
         case syntheticText = 13
         /// Words of spelling prompts, and how probes of letters begin and go through them.
         case spelling = 14
+        /// Decoder rows of an SAE, as what another SAE is trained on.
+        case decoderRows = 15
     }
 
     private let key: (UInt32, UInt32)

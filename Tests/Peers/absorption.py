@@ -209,8 +209,9 @@ def run(work):
     pairs = [(f1[row["letter"]]["probe_f1"] - row["f1_probe"], f1[row["letter"]]["sparse_f1"][0] - row["f1_sparse_sae_1"])
              for _, row in metrics.iterrows() if row["letter"] in f1]
     dense, sparse = numpy.mean(pairs, axis=0)
+    # Some 30 test words a letter: an F1 is known to .1, the mean over letters of a difference of two to .028, three times over.
     failures += check(f"F1 of {len(pairs)} letters: of probes {dense:+.4f}, of one latent {sparse:+.4f} beside SAEBench's, on average",
-                      len(pairs) >= 20 and abs(dense) < 0.02 and abs(sparse) < 0.05)
+                      len(pairs) >= 20 and abs(dense) < 0.02 and abs(sparse) < 0.085)
     for name, value in expected.items():
         ours = [record["eval_result_metrics"]["mean"][name] for record in records]
         spread = record_spread(records[0], name)

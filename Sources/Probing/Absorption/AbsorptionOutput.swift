@@ -1,5 +1,4 @@
 import Attribution
-import Glibc
 import SparseCoding
 
 /// What `SAEBenchRecord` holds of first-letter absorption (`eval_output_schema_absorption_first_letter.json` of sae-bench 0.6).

@@ -123,7 +123,7 @@ package struct LinearProbes: Sendable {
     }
 }
 
-/// Eight probes side by side, and Adam's moments of them; what is not there has weights of 0 and is never read.
+/// Eight probes side by side, and Adam's moments of them. Places without a class are learnt too, and never read.
 private final class ProbeBlock: @unchecked Sendable {
     typealias Eight = SIMD8<Float>
 

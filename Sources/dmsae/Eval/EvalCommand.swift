@@ -11,7 +11,7 @@ struct EvalCommand: ParsableCommand {
             """,
         subcommands: [
             EvalSpliceCommand.self, EvalCoreCommand.self, EvalProbesCommand.self, EvalAbsorptionCommand.self,
-            EvalSyntheticCommand.self,
+            EvalMetaCommand.self, EvalSyntheticCommand.self,
         ],
         defaultSubcommand: EvalSpliceCommand.self)
 }
