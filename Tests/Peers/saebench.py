@@ -20,7 +20,7 @@ HUB = ["huggingface", "offline", "LocalEntryNotFound", "OfflineModeIsEnabled", "
 # tpp is scr's, and sparse_probing asks likewise; the others want packages that are not among the peers: openai and xgboost.
 ASKING = ["absorption", "scr", "ravel"]
 # Another trainer from another start: the share of variance that is explained.
-TOLERANCE = 0.15
+TOLERANCE = 0.05
 
 
 def dmsae(*arguments):
