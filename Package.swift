@@ -81,8 +81,9 @@ let package = Package(
             name: "TensorFiles",
             dependencies: ["LinearAlgebra", "Kernels", "KernelTable", "CLinux", "CCrypto", "CZlib", "CZstd"]),
         .target(name: "LanguageModeling", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels", "KernelTable"]),
+        .target(name: "Ranks"),
         .target(
-            name: "SparseCoding", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels", "KernelTable"]),
+            name: "SparseCoding", dependencies: ["Ranks", "TensorFiles", "LinearAlgebra", "Kernels", "KernelTable"]),
         .target(
             name: "CUDABackend",
             dependencies: [
@@ -135,7 +136,8 @@ let package = Package(
                 "CLinux", "CUDABackend", "Distillation", "LatentExports", "Reports", "SAEFormats", "PluginABI",
                 "PluginHost",
                 "PluginWorkers",
-                "PluginValidation", "Probing", "SyntheticFeatures", "LanguageModeling", "TensorFiles", "LinearAlgebra",
+                "PluginValidation", "Probing", "Ranks", "SyntheticFeatures", "LanguageModeling", "TensorFiles",
+                "LinearAlgebra",
                 "Kernels",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
@@ -167,7 +169,7 @@ let package = Package(
 
         // Tests: naive oracles, central differences, golden vectors.
         .target(
-            name: "TestSupport", dependencies: ["SparseCoding", "Attribution", "LanguageModeling"],
+            name: "TestSupport", dependencies: ["Ranks", "SparseCoding", "Attribution", "LanguageModeling"],
             path: "Tests/TestSupport"),
         .testTarget(name: "TestSupportTests", dependencies: ["TestSupport"]),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels", "KernelTable", "LinearAlgebra", "TestSupport"]),

@@ -123,7 +123,7 @@ public struct TrainingRun {
         kernels.scale(batch.elements, inputScale, batch.count)
         return TrainingOutcome(
             last: last, trainedActive: last.meanActiveCore + last.meanActiveNonCore,
-            finalActive: try active(batch, trainer.sae))
+            finalActive: try active(batch, trainer))
     }
 
     /// A checkpoint, where it is time for one or the training is about to be stopped. A disk that is full now may have room at
@@ -139,14 +139,14 @@ public struct TrainingRun {
 
     /// Mean active latents of an SAE on x [B, d]; nil while its threshold is unset. Rows enough for a mean, and few enough
     /// for one that keeps every latent.
-    private func active(_ x: Matrix, _ sae: SparseAutoencoder) throws -> Double? {
+    private func active(_ x: Matrix, _ trainer: Trainer) throws -> Double? {
         let x = x.copy(rows: 0..<min(x.rows, 512))
         let codes = SparseCodes()
         do {
-            try SparseEncoder().encode(x, with: sae, into: codes)
+            try SparseEncoder().encode(x, with: trainer.sae, into: codes)
         } catch SparseCodingError.thresholdUnset {
             return nil
         }
-        return Double(codes.count) / Double(x.rows)
+        return Double(try trainer.total(codes.count)) / Double(x.rows)
     }
 }

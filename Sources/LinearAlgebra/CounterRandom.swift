@@ -84,9 +84,11 @@ public struct CounterRandom: Sendable {
     /// Uniform in [0, 1) with 24 bits, at `index`.
     public func uniform(_ index: UInt64) -> Float { Float(block(index >> 2)[Int(index & 3)] >> 8) * 0x1p-24 }
 
-    /// Fills with uniform numbers in [low, high).
-    public func fill(_ target: UnsafeMutableBufferPointer<Float>, from low: Float, to high: Float) {
-        for i in target.indices { target[i] = low + (high - low) * uniform(UInt64(i)) }
+    /// Fills with uniform numbers in [low, high), those from index `first` on.
+    public func fill(
+        _ target: UnsafeMutableBufferPointer<Float>, from low: Float, to high: Float, at first: Int = 0
+    ) {
+        for i in target.indices { target[i] = low + (high - low) * uniform(UInt64(first + i)) }
     }
 
     /// Standard normal at `index` (Box–Muller).

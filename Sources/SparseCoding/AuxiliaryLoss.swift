@@ -47,22 +47,34 @@ package final class AuxiliaryLoss {
         candidates.begin(silent, of: latentCount, rows: rows, k: min(count, silent.count))
     }
 
-    /// Chooses z among `candidates` once it is known who is dead; `again` brings their tiles once more.
-    func select(dead: [Int], of latentCount: Int, again: () -> Void) {
+    /// Chooses z among `candidates` once it is known who is dead; `again` brings their tiles once more. Among ranks each offers its largest,
+    /// and where there are more than are wanted rank 0 chooses.
+    func select(dead: [Int], of latentCount: Int, among peers: LatentPeers? = nil, again: () -> Void) throws {
         candidates.largest(min(count, dead.count), among: dead, of: latentCount, into: codes, again: again)
+        if let peers, try peers.group.sum([Double(dead.count)])[0] > Double(count) {
+            var marks: [UInt8] = []
+            _ = try peers.choose(codes, marks: &marks, count: 0) { all, flags in
+                all.markLargest(count, ofEachRow: flags)
+                return []
+            }
+            codes.keep(marks)
+        }
         entries.assemble(codes)
         for lane in 0..<lanes.count { (variances[lane], squares[lane]) = (0, 0) }
     }
 
     /// The share of a panel whose slot `slot` holds r: sums of squares, decoder rows and each lane's part of the
-    /// gradients on z. The slot is overwritten.
+    /// gradients on z. The slot is overwritten. Unless `subtract` does it, ê is made of the entries.
     func compute(
-        _ panel: ColumnPanels.Panel, residual slot: Int, _ sae: SparseAutoencoder, into gradients: ParameterGradients
+        _ panel: ColumnPanels.Panel, residual slot: Int, _ sae: SparseAutoencoder, into gradients: ParameterGradients,
+        subtracting subtract: (ColumnPanels.Panel, UnsafeMutablePointer<Float>) -> Bool
     ) {
         let (d, width, first, residual) = (sae.dIn, panel.width, panel.columns.lowerBound, panel.slot(slot))
         variances[panel.lane] += variance(panel, slot)
         let all = entries.valued(0..<sae.dSAE)
-        kernels.addRowsByLatent(residual, width, -1, all, sae.decoder.elements + first, d, width)
+        if !subtract(panel, residual) {
+            kernels.addRowsByLatent(residual, width, -1, all, sae.decoder.elements + first, d, width)
+        }
         squares[panel.lane] += panel.squaredNorm(of: slot)
         kernels.sumRowsByLatentWithProducts(
             gradients.decoder.elements + first, d, all, residual, width, width, gradients.decoderSquares(panel.lane),

@@ -15,6 +15,7 @@ package final class LaneArithmetic: StepArithmetic {
     private let live: LatentMajorCodes
     private let gradient: PrefixGradient
     private let places: CandidatePlaces?
+    private let peers: LatentPeers?
     private var x = Matrix(rows: 0, columns: 0)
     private var centered = Matrix(rows: 0, columns: 0)
     private var hasSilent = false
@@ -23,12 +24,13 @@ package final class LaneArithmetic: StepArithmetic {
     private var squares: [Double] = []
     private var auxiliaryLoss = 0.0
 
-    package init(_ state: TrainerState, _ setting: StepSetting, lanes: Lanes) {
+    package init(_ state: TrainerState, _ setting: StepSetting, lanes: Lanes, peers: LatentPeers? = nil) {
         self.setting = setting
+        self.peers = peers
         self.lanes = lanes
         sae = state.sae
         moments = state.moments
-        encoder = SparseEncoder(lanes: lanes)
+        encoder = SparseEncoder(lanes: lanes, peers: peers)
         let panels = ColumnPanels(lanes: lanes)
         live = LatentMajorCodes(lanes: lanes)
         gradient = PrefixGradient(lanes: lanes, panels: panels)
@@ -39,11 +41,11 @@ package final class LaneArithmetic: StepArithmetic {
 
     package var repeatCount: Int { encoder.repeatCount }
 
-    package func begin(_ x: Matrix, silent: [Int]) throws {
+    package func begin(_ x: Matrix, silent: [Int]?) throws {
         if centered.rows != x.rows { centered = Matrix(rows: x.rows, columns: sae.dIn) }
         try encoder.center(x, for: sae, into: centered)
-        (self.x, revived, hasSilent) = (x, nil, !silent.isEmpty)
-        guard hasSilent else { return }
+        (self.x, revived, hasSilent) = (x, nil, silent != nil)
+        guard let silent else { return }
         auxiliary.begin(silent: silent, of: sae.dSAE, rows: x.rows, count: setting.plan.auxiliaryCount)
     }
 
@@ -59,17 +61,18 @@ package final class LaneArithmetic: StepArithmetic {
         for j in counts.indices { counts[j] = live.activeCount(j) }
     }
 
-    package func chooseAuxiliary(dead: [Int]) {
-        auxiliary.select(dead: dead, of: sae.dSAE) {
+    package func chooseAuxiliary(dead: [Int]) throws {
+        try auxiliary.select(dead: dead, of: sae.dSAE, among: peers) {
             encoder.bringTiles(of: centered, sae, to: auxiliary.candidates)
         }
         revived = auxiliary
     }
 
-    package func computeLosses(projecting: Bool) {
+    package func computeLosses(projecting: Bool) throws {
         gradients.begin()
         let plan = setting.plan
-        squares = gradient.compute(x, live, sae, weights: plan.groupWeights, revived: revived, into: gradients)
+        squares = try gradient.compute(
+            x, live, sae, weights: plan.groupWeights, revived: revived, among: peers, into: gradients)
         gradients.completeDecoder(live, factor: 1, projecting: projecting)
         auxiliaryLoss = revived?.finish(weight: plan.auxiliaryWeight) ?? 0
         guard let revived else { return }
@@ -90,13 +93,27 @@ package final class LaneArithmetic: StepArithmetic {
         for j in dead { for e in live.entries(ofLatent: j) { live.deltas[e] = 0 } }
     }
 
-    package func computeEncoderGradients() {
+    package func computeEncoderGradients() throws {
+        // What the losses give of it is the same on every rank, and is to count once.
+        if let peers, peers.group.rank > 0 { gradients.decoderBias.fill(0) }
         gradients.computeEncoder(
             centered, [live] + (revived.map { [$0.entries] } ?? []), frozen: setting.frozenCount)
+        let bias = gradients.decoderBias
+        try peers?.group.sum(UnsafeMutableBufferPointer(start: bias.elements, count: bias.count))
     }
 
-    package func results() -> StepResults {
-        StepResults(squares: squares, auxiliary: auxiliaryLoss, gradientNorm: gradients.globalNorm())
+    package func results() throws -> StepResults {
+        // All ranks have the same gradient of b_dec.
+        var square = gradients.squaredNorm(decoderBias: peers.map { $0.group.rank == 0 } ?? true)
+        var losses = squares + [auxiliaryLoss]
+        if let peers {
+            // Rank 0's losses: other processors may have rounded theirs otherwise.
+            let all = try peers.group.everyone(losses + [square])
+            (square, losses) = (all.reduce(0) { $0 + $1[losses.count] }, Array(all[0][..<losses.count]))
+        }
+        return StepResults(
+            squares: losses.dropLast(), auxiliary: losses[losses.count - 1],
+            gradientNorm: square.squareRoot())
     }
 
     package func update(_ step: AdamStep) {

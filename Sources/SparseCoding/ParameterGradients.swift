@@ -117,9 +117,10 @@ package final class ParameterGradients {
         }
     }
 
-    /// ‖all gradients‖₂, rows that do not train left out.
-    func globalNorm() -> Double {
-        var square = Double(kernels.dot(decoderBias.elements, decoderBias.elements, decoderBias.count))
+    /// ‖all gradients‖², rows that do not train left out; those of b_dec only with `decoderBias`.
+    func squaredNorm(decoderBias isCounted: Bool = true) -> Double {
+        var square =
+            isCounted ? Double(kernels.dot(decoderBias.elements, decoderBias.elements, decoderBias.count)) : 0
         for j in 0..<sae.dSAE {
             var (raw, rest) = (0.0, Double(encoderBias[j]) * Double(encoderBias[j]))
             for lane in 0..<lanes.count {
@@ -132,7 +133,7 @@ package final class ParameterGradients {
             // Below 0 by rounding only; not max, which would hide a NaN.
             square += (projected < 0 ? 0 : projected) + rest
         }
-        return square.squareRoot()
+        return square
     }
 
     /// The gradient row of a latent: zeros if it has no entry.

@@ -18,15 +18,55 @@ final class PrefixGradient {
         self.panels = panels
     }
 
+    /// What the latents of all ranks add to the reconstructions of a batch: of each group, and behind them of dead latents, [B, D].
+    private struct Shared {
+        let sums: Matrix
+        let rows: Int
+
+        /// slot −= the columns of a panel of reconstruction i.
+        func subtract(_ i: Int, from panel: ColumnPanels.Panel, _ slot: UnsafeMutablePointer<Float>) {
+            for b in 0..<rows {
+                kernels.addScaled(
+                    slot + b * panel.width, sums.row(i * rows + b) + panel.columns.lowerBound, -1, panel.width)
+            }
+        }
+    }
+
+    /// Kept from batch to batch.
+    private var reconstructions = Matrix(rows: 0, columns: 0)
+
+    /// The sums over ranks of what each one's latents reconstruct.
+    private func share(
+        _ x: Matrix, _ codes: LatentMajorCodes, _ sae: SparseAutoencoder, _ groups: [Range<Int>],
+        revived: AuxiliaryLoss?, among peers: LatentPeers
+    ) throws -> Shared {
+        let (d, rows) = (x.columns, x.rows), count = groups.count + (revived == nil ? 0 : 1)
+        if reconstructions.rows != count * rows { reconstructions = Matrix(rows: count * rows, columns: d) }
+        let sums = reconstructions
+        panels.forEach(columns: d, rows: rows, slots: 1) { panel in
+            let (first, width, slot) = (panel.columns.lowerBound, panel.width, panel.slot(0))
+            for i in 0..<count {
+                slot.update(repeating: 0, count: panel.count)
+                let entries = i < groups.count ? codes.valued(groups[i]) : revived!.entries.valued(0..<sae.dSAE)
+                kernels.addRowsByLatent(slot, width, 1, entries, sae.decoder.elements + first, d, width)
+                for b in 0..<rows { (sums.row(i * rows + b) + first).update(from: slot + b * width, count: width) }
+            }
+        }
+        try peers.group.sum(UnsafeMutableBufferPointer(start: sums.elements, count: sums.count))
+        return Shared(sums: sums, rows: rows)
+    }
+
     /// Σ_b ‖r_i‖² for each prefix. Fills the decoder rows, their squares and the decoder bias of `gradients`, and each
-    /// lane's part of the gradients on `codes`; does the same for `revived`, dead latents that explain r_n.
+    /// lane's part of the gradients on `codes`; does the same for `revived`, dead latents that explain r_n. Among ranks the
+    /// reconstructions are those of all latents, and come before.
     func compute(
         _ x: Matrix, _ codes: LatentMajorCodes, _ sae: SparseAutoencoder, weights: [Double],
-        revived: AuxiliaryLoss?, into gradients: ParameterGradients
-    ) -> [Double] {
+        revived: AuxiliaryLoss?, among peers: LatentPeers?, into gradients: ParameterGradients
+    ) throws -> [Double] {
         let (d, n) = (x.columns, sae.layout.prefixes.count)
         let factors = weights.map { Float(-2 * $0 / (Double(n) * Double(x.rows))) }
         let groups = zip([0] + sae.layout.prefixes, sae.layout.prefixes).map { $0..<$1 }
+        let shared = try peers.map { try share(x, codes, sae, groups, revived: revived, among: $0) }
         var squares = [Double](repeating: 0, count: lanes.count * n)
         squares.withUnsafeMutableBufferPointer { squares in
             let squares = SendablePointer(squares.baseAddress!)
@@ -37,7 +77,11 @@ final class PrefixGradient {
                 panel.load(x, minus: sae.decoderBias, into: 0)
                 for (i, group) in groups.enumerated() {
                     // r_i = r_{i−1} − f_{group i} W_dec,{group i}
-                    kernels.addRowsByLatent(panel.slot(i), width, -1, codes.valued(group), decoder, d, width)
+                    if let shared {
+                        shared.subtract(i, from: panel, panel.slot(i))
+                    } else {
+                        kernels.addRowsByLatent(panel.slot(i), width, -1, codes.valued(group), decoder, d, width)
+                    }
                     squares.pointer[panel.lane * n + i] += panel.squaredNorm(
                         of: i, copyingTo: i < n - 1 || revived != nil ? i + 1 : nil)
                 }
@@ -53,7 +97,11 @@ final class PrefixGradient {
                         gradients.decoderSquares(panel.lane), decoder, codes.products(lane: panel.lane))
                 }
                 panel.sumRows(n - 1, into: gradients.decoderBias.elements + first)
-                revived?.compute(panel, residual: n, sae, into: gradients)
+                revived?.compute(panel, residual: n, sae, into: gradients) { panel, residual in
+                    guard let shared else { return false }
+                    shared.subtract(n, from: panel, residual)
+                    return true
+                }
             }
         }
         return (0..<n).map { i in stride(from: i, to: squares.count, by: n).reduce(0) { $0 + squares[$1] } }

@@ -50,6 +50,18 @@ public struct PrefixLayout: Equatable, Sendable {
             }
     }
 
+    /// Of some of the latents of another layout: `sizes` of the groups as they are, and what is left of the core, which may be nothing.
+    init(core: Int, sizes: [Int], coreIsPrefix: Bool) {
+        (groups, coreCount, self.coreIsPrefix) = (sizes, core, coreIsPrefix)
+        var end = core
+        prefixes =
+            (coreIsPrefix ? [core] : [])
+            + sizes.map {
+                end += $0
+                return end
+            }
+    }
+
     /// Group sizes that must sum to `width`.
     public init(groups: [Int], width: Int, coreCount: Int = 0, coreIsPrefix: Bool = false) throws {
         guard Self.sum(groups) == width else {

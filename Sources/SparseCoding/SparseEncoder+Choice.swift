@@ -2,15 +2,39 @@ import Kernels
 import LinearAlgebra
 
 extension SparseEncoder {
-    /// Lets the rule choose among what `found` holds, not below `least`, and merges the result with the core's entries.
+    /// Lets the rule choose among what `found` holds, of which it is shown no more than `allowed` and their equals unless it `showsAll`, and
+    /// merges the result with the core's entries. Returns the value below which nothing was shown.
+    @discardableResult
     func choose(
         _ rule: any SparsityRule, _ context: SelectionContext, rows: Int, _ latents: Int, allowed: Int,
-        atLeast least: Float, _ codes: SparseCodes, _ summary: inout SelectionSummary
-    ) throws {
-        candidates.assemble(found, rows: rows, columns: latents, atLeast: least, lanes: lanes)
-        try mark(rule, context, allowed: allowed, &summary)
+        showsAll: Bool = false, _ codes: SparseCodes, _ summary: inout SelectionSummary
+    ) throws -> Float {
+        var least: Float = 0
+        func bound(_ values: [UnsafeBufferPointer<Float>]) -> Float {
+            showsAll ? 0 : leastAllowed(allowed, of: values)
+        }
+        if let peers {
+            candidates.assemble(found, rows: rows, columns: latents, lanes: lanes)
+            let numbers = try peers.choose(
+                candidates, marks: &selected, count: 3,
+                least: {
+                    least = bound([$0])
+                    return least
+                }
+            ) { all, flags in
+                let choice = try self.choice(of: rule, context, among: all, allowed: allowed, flags)
+                return [Double(choice.kept), Double(choice.least), Double(least)]
+            }
+            summary.add(Int(numbers[0]), least: Float(numbers[1]))
+            least = Float(numbers[2])
+        } else {
+            least = bound(found.map(\.found))
+            candidates.assemble(found, rows: rows, columns: latents, atLeast: least, lanes: lanes)
+            try mark(rule, context, allowed: allowed, &summary)
+        }
         coreCodes.assemble(core, rows: rows, columns: latents, lanes: lanes)
         merge(into: codes, places: nil)
+        return least
     }
 
     /// Lets the rule mark the `candidates` it keeps.
@@ -18,27 +42,35 @@ extension SparseEncoder {
         _ rule: any SparsityRule, _ context: SelectionContext, allowed: Int, _ summary: inout SelectionSummary
     ) throws {
         let count = candidates.count
+        if selected.count < count { selected = [UInt8](repeating: 0, count: count + count / 4) }
+        let choice = try selected.withUnsafeMutableBufferPointer { buffer in
+            let flags = UnsafeMutableBufferPointer(rebasing: buffer[0..<count])
+            flags.update(repeating: 0)
+            return try self.choice(of: rule, context, among: candidates, allowed: allowed, flags)
+        }
+        summary.add(choice.kept, least: choice.least)
+    }
+
+    /// How many of some candidates the rule keeps, and the smallest of them, infinite if there is none.
+    private func choice(
+        of rule: any SparsityRule, _ context: SelectionContext, among candidates: SparseCodes, allowed: Int,
+        _ flags: UnsafeMutableBufferPointer<UInt8>
+    ) throws -> (kept: Int, least: Float) {
+        let count = candidates.count
         if kernels.maximum(candidates.values, count) == .infinity {
             let e = (0..<count).first { candidates.values[$0] == .infinity }!
             throw SparseCodingError.overflowed(step: context.step, latent: Int(candidates.columnIndices[e]))
         }
-        if selected.count < count { selected = [UInt8](repeating: 0, count: count + count / 4) }
-        var kept = 0
-        try selected.withUnsafeMutableBufferPointer { buffer in
-            let flags = UnsafeMutableBufferPointer(rebasing: buffer[0..<count])
-            flags.update(repeating: 0)
-            try rule.select(from: candidates, context, selected: flags)
-            var least = Float.infinity
-            for e in 0..<count where flags[e] != 0 {
-                kept += 1
-                least = min(least, candidates.values[e])
-            }
-            if kept > 0 { summary.leastSelected = min(summary.leastSelected ?? .infinity, least) }
+        try rule.select(from: candidates, context, selected: flags)
+        var (kept, least) = (0, Float.infinity)
+        for e in 0..<count where flags[e] != 0 {
+            kept += 1
+            least = min(least, candidates.values[e])
         }
         guard kept <= allowed else {
             throw SparseCodingError.ruleSelectedTooMany(rule: rule.name, selected: kept, allowed: allowed)
         }
-        summary.selectedEntries += kept
+        return (kept, least)
     }
 
     /// Writes, row by row, the core's entries and the selected candidates. With `places`, all candidates, those not
@@ -76,6 +108,14 @@ extension SparseEncoder {
                 }
             }
         }
+    }
+}
+
+extension SelectionSummary {
+    /// Takes in what was kept of some candidates.
+    fileprivate mutating func add(_ kept: Int, least: Float) {
+        selectedEntries += kept
+        if kept > 0 { leastSelected = min(leastSelected ?? .infinity, least) }
     }
 }
 

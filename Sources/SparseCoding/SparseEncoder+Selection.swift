@@ -34,6 +34,8 @@ extension SparseEncoder {
         let wholeBudget: Int
         /// What was kept so far.
         var summary = SelectionSummary()
+        /// Entries that were found last, on all ranks.
+        var found = 0
 
         init(
             _ centered: Matrix, _ sae: SparseAutoencoder, _ rule: any SparsityRule, _ context: SelectionContext,
@@ -67,7 +69,7 @@ extension SparseEncoder {
         _ centered: Matrix, with sae: SparseAutoencoder, rule: any SparsityRule, _ context: SelectionContext,
         budget: BudgetScope, beside: RowCandidates? = nil, into codes: SparseCodes
     ) throws -> SelectionSummary {
-        var selection = Selection(centered, sae, rule, context, budget)
+        var selection = Selection(centered, sae, rule, peers?.whole(context) ?? context, budget)
         switch rule.scope {
         case .batch: try selectOverBatch(&selection, beside, into: codes)
         case .row, .all: try selectByRows(&selection, beside, into: codes)
@@ -82,11 +84,9 @@ extension SparseEncoder {
     ) throws {
         let (rows, latents) = (selection.centered.rows, selection.sae.dSAE)
         let (allowed, floor) = try collectEnough(&selection, beside)
-        let least = leastAllowed(allowed)
-        startingFloor.follow(floor: floor, found: foundCount, least: least, kept: allowed)
-        try choose(
-            selection.rule, selection.context, rows: rows, latents, allowed: allowed, atLeast: least, codes,
-            &selection.summary)
+        let least = try choose(
+            selection.rule, selection.context, rows: rows, latents, allowed: allowed, codes, &selection.summary)
+        startingFloor.follow(floor: floor, found: selection.found, least: least, kept: allowed)
     }
 
     /// Collects candidates above the floor that the batches before suggest, and, where that was too high to leave as
@@ -96,10 +96,11 @@ extension SparseEncoder {
     ) throws -> (allowed: Int, floor: Float) {
         // More than this the rule cannot keep whatever the core leaves.
         let limit = min(
-            try selection.rule.upperCount(selection.context), selection.centered.rows * selection.sae.dSAE)
+            try selection.rule.upperCount(selection.context),
+            selection.centered.rows * selection.context.latentCount)
         let guess = forcedFloor ?? startingFloor.value
         let first = try collect(&selection, limit: limit, floor: guess, beside)
-        if guess == 0 || foundCount >= first.allowed { return first }
+        if guess == 0 || selection.found >= first.allowed { return first }
         repeatCount += 1
         return try collect(&selection, limit: limit, floor: 0, nil)
     }
@@ -110,9 +111,20 @@ extension SparseEncoder {
         let reached = collect(
             selection.centered, selection.sae.encoderPart, rows: 0..<selection.centered.rows, thresholds: nil,
             exempt: selection.exempt, limit: limit, floor: floor, beside: beside)
-        selection.summary.coreEntries = coreCount
-        selection.leave(core: coreCount)
-        return (min(limit, try selection.rule.upperCount(selection.context)), reached)
+        let totals = try totals(floor: reached)
+        selection.found = totals.found
+        selection.summary.coreEntries = totals.core
+        selection.leave(core: totals.core)
+        return (min(limit, try selection.rule.upperCount(selection.context)), totals.floor)
+    }
+
+    /// Entries found among the latents that compete and among those that do not, and the largest floor, on all ranks.
+    private func totals(floor: Float) throws -> (found: Int, core: Int, floor: Float) {
+        guard let peers else { return (foundCount, coreCount, floor) }
+        let all = try peers.group.everyone([Double(foundCount), Double(coreCount), Double(floor)])
+        return (
+            all.reduce(0) { $0 + Int($1[0]) }, all.reduce(0) { $0 + Int($1[1]) }, Float(all.map { $0[2] }.max() ?? 0)
+        )
     }
 
     // MARK: Row by row
@@ -128,7 +140,7 @@ extension SparseEncoder {
             collect(
                 centered, sae.exemptPart, rows: 0..<centered.rows, thresholds: nil, exempt: selection.exempt, limit: nil
             )
-            selection.leave(core: coreCount)
+            selection.leave(core: try totals(floor: 0).core)
         }
         codes.reset(rows: centered.rows, columns: sae.dSAE, capacity: 0)
         let block = SparseCodes()
@@ -137,12 +149,13 @@ extension SparseEncoder {
             collect(
                 centered, sae.encoderPart, rows: rows, thresholds: nil, exempt: selection.exempt, limit: nil,
                 beside: beside)
-            selection.summary.coreEntries += coreCount
+            selection.summary.coreEntries += try totals(floor: 0).core
             selection.context.firstRow = start
             let allowed =
-                rule.scope == .row ? min(try rule.upperCount(selection.context), sae.dSAE) * rows.count : Int.max
+                rule.scope == .row
+                ? min(try rule.upperCount(selection.context), selection.context.latentCount) * rows.count : Int.max
             try choose(
-                rule, selection.context, rows: rows.count, sae.dSAE, allowed: allowed, atLeast: 0, block,
+                rule, selection.context, rows: rows.count, sae.dSAE, allowed: allowed, showsAll: true, block,
                 &selection.summary)
             codes.append(block, atRow: start)
         }
@@ -154,11 +167,11 @@ extension SparseEncoder {
     private var foundCount: Int { found.reduce(0) { $0 + $1.count } }
     private var coreCount: Int { core.reduce(0) { $0 + $1.count } }
 
-    /// The `allowed`-th largest of all that was found, 0 if there are not more, infinite if none may be kept. A rule
+    /// The `allowed`-th largest of some values, 0 if there are not more, infinite if none may be kept. A rule
     /// sees what is not below it, and says itself which of the entries that equal it belong.
-    private func leastAllowed(_ allowed: Int) -> Float {
+    func leastAllowed(_ allowed: Int, of values: [UnsafeBufferPointer<Float>]) -> Float {
         guard allowed > 0 else { return .infinity }
-        return foundCount > allowed ? lanes.rankThreshold(found.map(\.found), allowed).value : 0
+        return values.reduce(0) { $0 + $1.count } > allowed ? lanes.rankThreshold(values, allowed).value : 0
     }
 
     // MARK: For a rule that learns

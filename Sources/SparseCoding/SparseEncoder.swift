@@ -26,6 +26,7 @@ public final class SparseEncoder {
     let tiles: PreactivationTiles
     let found: [CandidateList]
     let core: [CandidateList]
+    let peers: LatentPeers?
     /// What a rule was shown last.
     package let candidates = SparseCodes()
     let coreCodes = SparseCodes()
@@ -44,8 +45,12 @@ public final class SparseEncoder {
     package var forcedFloor: Float?
 
     /// An encoder that works on these lanes.
-    public init(lanes: Lanes = .shared) {
+    public convenience init(lanes: Lanes = .shared) { self.init(lanes: lanes, peers: nil) }
+
+    /// One of the latents of a rank.
+    init(lanes: Lanes, peers: LatentPeers?) {
         self.lanes = lanes
+        self.peers = peers
         tiles = PreactivationTiles(lanes: lanes)
         found = (0..<lanes.count).map { _ in CandidateList() }
         core = (0..<lanes.count).map { _ in CandidateList() }
@@ -132,6 +137,39 @@ public final class SparseEncoder {
 }
 
 extension SparseCodes {
+    /// Marks the k largest entries of each row, of equal ones those of the lower columns.
+    func markLargest(_ k: Int, ofEachRow marks: UnsafeMutableBufferPointer<UInt8>) {
+        for r in 0..<rows {
+            let entries = entries(ofRow: r)
+            var (least, ties) = (-Float.infinity, entries.count)
+            if entries.count > k {
+                let rank = rankThreshold(values + entries.lowerBound, entries.count, k)
+                (least, ties) = (rank.value, rank.equalCount)
+            }
+            for e in entries where values[e] >= least {
+                if values[e] == least {
+                    guard ties > 0 else { continue }
+                    ties -= 1
+                }
+                marks[e] = 1
+            }
+        }
+    }
+
+    /// Drops the entries that are not marked.
+    func keep(_ marks: [UInt8]) {
+        var (at, first) = (0, 0)
+        for r in 0..<rows {
+            let end = Int(rowOffsets[r + 1])
+            for e in first..<end where marks[e] != 0 {
+                (columnIndices[at], values[at]) = (columnIndices[e], values[e])
+                at += 1
+            }
+            first = end
+            rowOffsets[r + 1] = Int64(at)
+        }
+    }
+
     /// The k largest entries of each row of `all`, of equal ones those of the lower columns, columns ascending.
     func becomeLargest(_ k: Int, ofEachRow all: SparseCodes, lanes: Lanes) {
         reset(rows: all.rows, columns: all.columns, capacity: 0)

@@ -9,8 +9,8 @@ import LinearAlgebra
 /// only where one returns numbers. Everything runs on the caller's thread.
 package protocol StepArithmetic: AnyObject {
     /// Begins a step with x [B, D], which stays as it is until the next; `silent` are latents that are dead unless they
-    /// fire in it, ascending, those the auxiliary loss may be about.
-    func begin(_ x: Matrix, silent: [Int]) throws
+    /// fire in it, ascending, those the auxiliary loss may be about; nil where there are none, on other ranks neither.
+    func begin(_ x: Matrix, silent: [Int]?) throws
 
     /// A matrix [B, D] for batches, in memory from which they get there soonest.
     func makeBatch() throws -> Matrix
@@ -29,7 +29,7 @@ package protocol StepArithmetic: AnyObject {
     /// [F] entries above 0 of each latent among the codes.
     func countActive(into counts: UnsafeMutableBufferPointer<Int32>) throws
 
-    /// Chooses what `dead` latents, some of the silent ones and at least one, reconstruct with: the `auxiliaryCount`
+    /// Chooses what `dead` latents, some of the silent ones and at least one among all ranks, reconstruct with: the `auxiliaryCount`
     /// largest of a token, of equal ones those of the lower latents.
     func chooseAuxiliary(dead: [Int]) throws
 
@@ -134,6 +134,13 @@ package protocol TrainingDevice: Sendable {
     var record: [String: String] { get }
     /// The memory that a training asks this machine for, besides the host's, nil if none.
     func memory(dIn: Int, layout: PrefixLayout, k: Double, batch: Int) -> MemoryNeed?
-    /// Takes over a state.
+    /// The ranks that the latents are cut among, if they are.
+    var peers: LatentPeers? { get }
+    /// Takes over a state, of the rank's latents where they are cut.
     func arithmetic(_ state: TrainerState, _ setting: StepSetting) throws -> any StepArithmetic
+}
+
+extension TrainingDevice {
+    /// Most have all latents.
+    package var peers: LatentPeers? { nil }
 }

@@ -32,6 +32,8 @@ public final class Trainer {
 
     let setting: StepSetting
     package let arithmetic: any StepArithmetic
+    /// The ranks that the latents are cut among: then everything of size F here is of this rank's.
+    let peers: LatentPeers?
     /// [F] entries above 0 of each latent in the last batch.
     private var active: [Int32]
     private var coreRate: CoreRate?
@@ -78,11 +80,17 @@ public final class Trainer {
         self.plan = plan
         self.rule = rule
         self.frozenCount = frozenCount ?? state.sae.layout.coreCount
+        peers = device.peers
+        if let peers, rule.learning != nil || rule.inference != nil {
+            throw SparseCodingError.badSetting(
+                name: "ranks", value: "\(peers.group.count)",
+                wanted: "1 for the rule \(rule.name), which learns or has a form of its own")
+        }
         setting = StepSetting(
             plan: plan, rule: rule, learned: rule.learning.map { LearnedGradients($0, latents: state.sae.dSAE) },
             frozenCount: self.frozenCount)
         active = [Int32](repeating: 0, count: state.sae.dSAE)
-        if let rate = plan.coreRate, state.sae.exemptCore.isEmpty {
+        if let rate = plan.coreRate, !state.sae.coreIsDense || (peers?.cut.layout ?? state.sae.layout).coreCount == 0 {
             throw SparseCodingError.badSetting(
                 name: "core-rate", value: "\(rate)",
                 wanted: "left out where there is no dense core; the budget holds the others")
@@ -140,15 +148,17 @@ public final class Trainer {
     ) throws -> StepRecord {
         // Dead unless they fire now.
         let silent = silentLatents(for: plan.deadAfterTokens - x.rows)
+        let anySilent = try total(silent.count) > 0
         let context = context(.train, rows: x.rows)
-        try arithmetic.begin(x, silent: silent)
+        try arithmetic.begin(x, silent: anySilent ? silent : nil)
         let selection = try arithmetic.select(context)
         try checkStarvation(selection, rows: x.rows)
         onPhase?(.selection)
-        var dead: [Int] = []
-        if !silent.isEmpty {
+        var (dead, deadCount) = ([Int](), 0)
+        if anySilent {
             dead = try recordFirings(rows: x.rows)
-            if !dead.isEmpty { try arithmetic.chooseAuxiliary(dead: dead) }
+            deadCount = try total(dead.count)
+            if deadCount > 0 { try arithmetic.chooseAuxiliary(dead: dead) }
             onPhase?(.auxiliary)
         }
         try arithmetic.computeLosses(projecting: projecting)
@@ -156,11 +166,11 @@ public final class Trainer {
         if let learned { try arithmetic.replaceCodeGradients(learned, context, dead: dead) }
         try arithmetic.computeEncoderGradients()
         // Nothing waits for it, and a device is at work.
-        if silent.isEmpty { _ = try recordFirings(rows: x.rows) }
+        if !anySilent { _ = try recordFirings(rows: x.rows) }
         if preparesAhead, let x = try next() { try arithmetic.prepare(x) }
         let results = try arithmetic.results()
         onPhase?(.gradients)
-        let record = record(results, selection, rows: x.rows, deadCount: dead.count)
+        let record = try record(results, selection, rows: x.rows, deadCount: deadCount)
         guard record.loss.isFinite else { throw SparseCodingError.diverged(step: step, loss: record.loss) }
         guard record.gradientNorm.isFinite else {
             throw SparseCodingError.gradientDiverged(step: step, norm: record.gradientNorm)
@@ -170,8 +180,8 @@ public final class Trainer {
 
     private func record(
         _ results: StepResults, _ selection: SelectionSummary, rows: Int, deadCount: Int
-    ) -> StepRecord {
-        let (core, tokens) = (activeCoreEntries(), Double(rows))
+    ) throws -> StepRecord {
+        let (core, tokens) = (try total(activeCoreEntries()), Double(rows))
         let prefixes = results.squares.map { $0 / tokens }
         let weighted = zip(plan.groupWeights, prefixes).reduce(0) { $0 + $1.0 * $1.1 }
         var loss = weighted / Double(prefixes.count)
@@ -212,8 +222,14 @@ public final class Trainer {
         state.starvedSteps = isStarved ? state.starvedSteps + 1 : 0
         guard state.starvedSteps >= Self.starvationLimit, !plan.allowsStarvation else { return }
         throw SparseCodingError.starved(
-            step: step, steps: state.starvedSteps, k: plan.k, core: sae.layout.coreCount,
+            step: step, steps: state.starvedSteps, k: plan.k, core: (peers?.cut.layout ?? sae.layout).coreCount,
             meanActiveCore: Double(selection.coreEntries) / Double(rows))
+    }
+
+    /// The sum over the ranks of something that is counted.
+    package func total(_ count: Int) throws -> Int {
+        guard let peers else { return count }
+        return Int(try peers.group.sum([Double(count)])[0])
     }
 
     private func activeCoreEntries() -> Int { active[..<sae.layout.coreCount].reduce(0) { $0 + Int($1) } }

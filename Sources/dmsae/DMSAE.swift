@@ -33,6 +33,7 @@ struct DMSAE: ParsableCommand {
                 if !(command is PluginWorkerCommand) {
                     Interruption.settleSignals()
                     try Surroundings.check()
+                    try RankJob.check(command)
                 }
                 try command.run()
             } catch let error as ValidationError {
@@ -67,8 +68,8 @@ struct DMSAE: ParsableCommand {
             print(text)
             // Nobody is left to tell that this went nowhere.
             try? Results.requireWritten()
-        } else if !text.isEmpty {
-            Terminal.shared.conclude(text)
+        } else if !text.isEmpty, !RankJob.isSaidElsewhere(error) {
+            Terminal.shared.conclude(RankJob.name + text)
         }
         ProgramEnd.end(code.rawValue)
     }

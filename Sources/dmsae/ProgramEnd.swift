@@ -11,6 +11,7 @@ enum ProgramEnd {
 
     /// Ends the program; what was printed goes out first.
     static func end(_ status: Int32) -> Never {
+        RankJob.leave(status)
         guard isAtOnce.load(ordering: .relaxed) else { exit(status) }
         fflush(nil)
         _exit(status)

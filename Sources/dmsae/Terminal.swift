@@ -13,6 +13,7 @@ final class Terminal: ProgressSink {
 
     private struct State {
         var isQuiet = false
+        var isMute = false
         var task = ""
         var unit = ""
         var total = 0
@@ -38,7 +39,8 @@ final class Terminal: ProgressSink {
     static let watch = PassWatch(
         check: { try Interruption.request.check() }, advance: { Terminal.shared.advance(by: $0, detail: $1) })
 
-    func silence() { state.withLock { $0.isQuiet = true } }
+    /// No progress from now on; no warnings either, where another process says the same.
+    func silence(warnings isMute: Bool = false) { state.withLock { ($0.isQuiet, $0.isMute) = (true, isMute) } }
 
     func begin(_ task: String, total: Int, unit: String) {
         state.withLock {
@@ -86,7 +88,7 @@ final class Terminal: ProgressSink {
     func warn(_ text: String) {
         state.withLock {
             erase(&$0)
-            write("warning: \(printable(text))\n")
+            if !$0.isMute { write("warning: \(printable(text))\n") }
         }
     }
 

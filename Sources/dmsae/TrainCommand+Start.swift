@@ -1,6 +1,7 @@
 import ArgumentParser
 import Distillation
 import LinearAlgebra
+import Ranks
 import SAEFormats
 import SparseCoding
 
@@ -12,7 +13,7 @@ extension TrainCommand {
     }
 
     /// In units of the training.
-    private func coreBiases(_ count: Int, inputScale: Float) throws -> Matrix? {
+    func coreBiases(_ count: Int, inputScale: Float) throws -> Matrix? {
         guard let core, coreBias == .transfer else { return nil }
         return Matrix(vector: try Core.encoderBiases(at: core, count: count).values.map { $0 / inputScale })
     }
@@ -27,8 +28,8 @@ extension TrainCommand {
         let dIn: Int
     }
 
-    /// Reads it, and asks for the memory of the training.
-    func beginning(dIn: Int, blocks: LiveBlocks?) throws -> Beginning {
+    /// Reads it, and asks for the memory of the training, of the rank's part of it.
+    func beginning(dIn: Int, blocks: LiveBlocks?, among group: RankGroup? = nil) throws -> Beginning {
         let loaded = try self.`init`.map { try SAEFormats.read($0) }
         if let loaded, loaded.sae.dIn != dIn {
             throw SparseCodingError.inputWidth(found: dIn, wanted: loaded.sae.dIn)
@@ -49,7 +50,7 @@ extension TrainCommand {
             coreIsPrefix: corePrefixLoss || core == nil && loaded?.sae.layout.coreIsPrefix == true)
         let result = Beginning(
             loaded: loaded, scale: norms == nil ? .unit : .folded, frozen: frozen, layout: layout, dIn: dIn)
-        try memoryNeed(result, blocks).check()
+        try (group.map { try memoryNeed(result, among: $0) } ?? memoryNeed(result, blocks)).check()
         if let loaded, loaded.sae.dSAE != total {
             throw SparseCodingError.groupsDoNotSum(groups: sizes, width: loaded.sae.dSAE)
         }
@@ -62,6 +63,17 @@ extension TrainCommand {
             dIn: beginning.dIn, layout: beginning.layout, k: k, batch: batch, copies: beginning.loaded == nil ? 0 : 1,
             advice: blocks == nil ? "lower --width or --batch" : "lower --width, --batch or --buffer")
         blocks?.addMemory(to: &need, dIn: beginning.dIn)
+        return need
+    }
+
+    /// Memory of a rank: of its latents; of all what they reconstruct together, twice while it is summed; on rank 0 the SAE that is written.
+    private func memoryNeed(_ beginning: Beginning, among group: RankGroup) throws -> MemoryNeed {
+        let cut = try LatentCut(beginning.layout, rank: group.rank, of: group.count)
+        var need = TrainingPlan.memory(
+            dIn: beginning.dIn, layout: cut.own, k: k, batch: batch, copies: 0,
+            advice: "lower --width or --batch, or start more processes")
+        need.add("reconstructions of all ranks", 8 * (cut.own.prefixes.count + 1), batch, beginning.dIn)
+        if group.rank == 0 { need.add("the SAE that is written", 8, beginning.layout.latentCount, beginning.dIn) }
         return need
     }
 

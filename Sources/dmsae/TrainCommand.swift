@@ -126,6 +126,7 @@ struct TrainCommand: ParsableCommand {
     func run() throws {
         output.apply()
         Interruption.install(advice: "interrupted; no SAE was written to \(out), start again")
+        if let group = try RankJob.join() { return try run(among: group) }
         let kept = TrainingCheckpoints.place(in: out), cut = TrainingCheckpoints.newestStep(in: kept)
         if dry.dryRun && resume {
             throw ValidationError("--dry-run is of a training from its start; leave out --resume")
@@ -184,13 +185,20 @@ struct TrainCommand: ParsableCommand {
             }
             throw DistillationError.interrupted
         }
-        let last = outcome.last
         try lock.requireInPlace()
         if log.board == nil && !isResumed { TensorBoardLog.remove(from: out) }
         try SAEFolder.write(sae, provenance, to: out, log: log.replacement)
         checkpoints.clear()
-        if let warning = outcome.warning(rule: rule) { Terminal.shared.warn(warning) }
         if case .live(_, let text) = rows { Terminal.shared.warn(skippedIn: text) }
+        try conclude(outcome, sae, plan, rule)
+    }
+
+    /// What is said of an SAE that was written.
+    func conclude(
+        _ outcome: TrainingOutcome, _ sae: SparseAutoencoder, _ plan: TrainingPlan, _ rule: any SparsityRule
+    ) throws {
+        let last = outcome.last
+        if let warning = outcome.warning(rule: rule) { Terminal.shared.warn(warning) }
         if output.json { return print(try JSONRecord.text(last)) }
         print(
             "loss \(decimals(last.loss, 5)), L0 \(decimals(last.meanActiveCore + last.meanActiveNonCore, 1))"
@@ -204,7 +212,7 @@ struct TrainCommand: ParsableCommand {
     }
 
     /// What goes into the SAE's record; of a start, what is not known better here.
-    private func provenance(
+    func provenance(
         _ plan: TrainingPlan, _ source: TrainingRows, _ rows: Rows, _ rule: any LoadedPlugin & SparsityRule,
         _ start: Start?, _ device: any TrainingDevice
     ) throws -> SAEProvenance {
@@ -239,7 +247,7 @@ struct TrainCommand: ParsableCommand {
     }
 
     /// Encoder vectors know the activations that they were trained on.
-    private func warnOfOtherPlaces(_ source: TrainingRows, _ start: Start?) throws {
+    func warnOfOtherPlaces(_ source: TrainingRows, _ start: Start?) throws {
         guard let origin = source.origin else { return }
         let places = [(self.`init`, start?.provenance.place), (core, try core.flatMap(Core.place))]
         for case (let subject?, let place?) in places {
@@ -259,7 +267,7 @@ struct TrainCommand: ParsableCommand {
         return hashes.merging(source.origin?.hashes ?? [:]) { own, _ in own }
     }
 
-    private func settings() -> TrainingSettings {
+    func settings() -> TrainingSettings {
         var settings = TrainingSettings(k: k, batchSize: batch, steps: steps)
         settings.learningRate = lr
         settings.warmupSteps = warmup

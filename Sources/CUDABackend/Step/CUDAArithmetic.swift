@@ -150,7 +150,7 @@ package final class CUDAArithmetic: StepArithmetic {
         for (target, source) in parameters { try source.copy(to: target) }
     }
 
-    package func begin(_ x: Matrix, silent: [Int]) throws {
+    package func begin(_ x: Matrix, silent: [Int]?) throws {
         try context.activate()
         if x.rows > batch.rows {
             // Such a batch comes from tests only; what was made for the plan's is too small.

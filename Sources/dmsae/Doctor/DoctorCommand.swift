@@ -19,8 +19,8 @@ struct DoctorCommand: ParsableCommand {
 
     func run() throws {
         let findings =
-            try MachineFindings.all() + SoftwareFindings.libraries() + SoftwareFindings.card() + sandbox()
-            + SoftwareFindings.plugins() + SoftwareFindings.programs()
+            try MachineFindings.all() + SoftwareFindings.libraries() + SoftwareFindings.card()
+            + SoftwareFindings.ranks() + sandbox() + SoftwareFindings.plugins() + SoftwareFindings.programs()
         if json {
             let encoder = JSONEncoder()
             encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]

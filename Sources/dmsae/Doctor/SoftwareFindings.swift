@@ -3,6 +3,7 @@ import Glibc
 import LinearAlgebra
 import PluginABI
 import PluginHost
+import Ranks
 import TensorFiles
 
 /// What the program is made of and what it finds beside it: libraries, a card, plugins, programs.
@@ -39,6 +40,18 @@ enum SoftwareFindings {
             ]
         } catch {
             return [Finding("CUDA device", "\(error)", .look)]
+        }
+    }
+
+    /// What several processes would speak to each other with.
+    static func ranks() -> [Finding] {
+        do {
+            let library = try MPILibrary()
+            return [Finding("MPI", "\(library.version), \(library.path)")]
+        } catch RankError.libraryMissing {
+            return [Finding("MPI", "none: no libmpi_abi.so.1; pip install mpich to train in several processes")]
+        } catch {
+            return [Finding("MPI", "\(error)", .look)]
         }
     }
 
