@@ -36,6 +36,10 @@ public struct CounterRandom: Sendable {
         case syntheticFeatures = 12
         /// Text of that world.
         case syntheticText = 13
+        /// Words of spelling prompts, and how probes of letters begin and go through them.
+        case spelling = 14
+        /// Decoder rows of an SAE, as what another SAE is trained on.
+        case decoderRows = 15
     }
 
     private let key: (UInt32, UInt32)

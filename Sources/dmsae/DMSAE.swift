@@ -20,7 +20,7 @@ struct DMSAE: ParsableCommand {
             CompareCommand.self, StabilityCommand.self, LatentsCommand.self, ServeCommand.self, ReportCommand.self,
             EvalCommand.self,
             EncodeCommand.self,
-            DecodeCommand.self, ConvertCommand.self, LMCommand.self, PluginCommand.self,
+            DecodeCommand.self, ConvertCommand.self, ExportCommand.self, LMCommand.self, PluginCommand.self,
             SyntheticCommand.self, FetchCommand.self, DoctorCommand.self,
         ])
 
