@@ -53,7 +53,10 @@ public final class ExportFolder {
         try file.commit()
     }
 
-    func write(_ name: String, _ bytes: [UInt8]) throws {
+    /// Writes a file of these bytes.
+    ///
+    /// - Throws: `TensorFileError.unwritable`; `OutputLockError`.
+    package func write(_ name: String, _ bytes: [UInt8]) throws {
         try write(name) { file in try bytes.withUnsafeBytes { try file.write($0) } }
     }
 
@@ -71,13 +74,18 @@ public final class ExportFolder {
         return path + "/" + name
     }
 
+    /// Where several files are to be written that another writes.
+    ///
+    /// - Throws: `TensorFileError.unwritable`; `OutputLockError`.
+    package func place(_ names: [String]) throws -> [String] { try names.map(place) }
+
     /// Writes export.json, after which the folder stays.
     ///
     /// - Throws: `TensorFileError`; `OutputLockError`.
-    public func finish(_ format: LatentFormat, latents: Int, tokens: Int, about: [String: String]) throws -> Record {
+    public func finish(format: String, latents: Int, tokens: Int, about: [String: String]) throws -> Record {
         var hashes: [String: String] = [:]
         for file in files { hashes[file] = try SHA256.hexadecimal(ofFile: path + "/" + file) }
-        let record = Record(format: format.rawValue, latents: latents, tokens: tokens, about: about, files: hashes)
+        let record = Record(format: format, latents: latents, tokens: tokens, about: about, files: hashes)
         try JSONRecord.write(record, to: try place("export.json"))
         isFinished = true
         return record

@@ -11,7 +11,8 @@ package struct FeatureRows: Sendable {
     /// n.
     package var rowCount: Int { offsets.count - 1 }
 
-    private init(columnCount: Int) { self.columnCount = columnCount }
+    /// Of so many features, without a row.
+    package init(columnCount: Int) { self.columnCount = columnCount }
 
     /// All numbers of a matrix.
     package init(_ matrix: Matrix) {
@@ -24,12 +25,18 @@ package struct FeatureRows: Sendable {
     /// Codes as they are.
     package init(_ codes: SparseCodes) {
         self.init(columnCount: codes.columns)
+        append(codes)
+    }
+
+    /// Adds rows of as many features.
+    package mutating func append(_ codes: SparseCodes) {
         for r in 0..<codes.rows {
             append(codes.entries(ofRow: r).lazy.map { (codes.columnIndices[$0], Double(codes.values[$0])) })
         }
     }
 
-    private mutating func append(_ row: some Sequence<(Int32, Double)>) {
+    /// Adds a row: its columns, rising, and their values.
+    mutating func append(_ row: some Sequence<(Int32, Double)>) {
         for (column, value) in row where value != 0 {
             indices.append(column)
             values.append(value)
@@ -54,6 +61,24 @@ package struct FeatureRows: Sendable {
                 (offsets[r]..<offsets[r + 1]).lazy.filter { place[Int(indices[$0])] >= 0 }.map {
                     (place[Int(indices[$0])], values[$0])
                 })
+        }
+        return result
+    }
+
+    /// The same with rows for columns: of each feature the rows where it is not 0.
+    package func transposed() -> FeatureRows {
+        var result = FeatureRows(columnCount: rowCount)
+        let counts = firings
+        result.offsets = counts.reduce(into: [0]) { $0.append($0.last! + $1) }
+        result.indices = [Int32](repeating: 0, count: indices.count)
+        result.values = [Double](repeating: 0, count: values.count)
+        var next = result.offsets
+        for r in 0..<rowCount {
+            for e in offsets[r]..<offsets[r + 1] {
+                let column = Int(indices[e])
+                (result.indices[next[column]], result.values[next[column]]) = (Int32(r), values[e])
+                next[column] += 1
+            }
         }
         return result
     }

@@ -4,10 +4,10 @@ import TensorFiles
 
 /// What a model has at the last token of a task's prompts: all that probes see.
 package struct LastTokens {
-    private let model: any LanguageModel
-    private let tokenizer: Tokenizer
+    let model: any LanguageModel
+    let tokenizer: Tokenizer
     private let hook: HookPoint
-    private let beginning: Int32?
+    let beginning: Int32?
 
     /// sae-probes keeps so many tokens of a prompt, the last.
     package static let mostTokens = 1024
@@ -23,7 +23,14 @@ package struct LastTokens {
     ///
     /// - Throws: what the model and `progress` throw; `ProbingError.emptyPrompt`, `.notFinite`.
     package func activations(of task: ProbingTask, progress: (Int) throws -> Void) throws -> Matrix {
-        let prompts = try tokens(of: task)
+        try activations(of: tokens(of: task), named: task.name, progress: progress)
+    }
+
+    /// The same of rows of tokens, each at its last; an error calls them by a name.
+    ///
+    /// - Throws: what the model and `progress` throw; `ProbingError.notFinite`.
+    package func activations(of prompts: [[Int32]], named name: String, progress: (Int) throws -> Void) throws -> Matrix
+    {
         let result = Matrix(rows: prompts.count, columns: model.configuration.dModel)
         // Prompts of like lengths go together, so that little is padding.
         let order = prompts.indices.sorted { (prompts[$0].count, $0) < (prompts[$1].count, $1) }
@@ -41,7 +48,7 @@ package struct LastTokens {
             for (i, row) in rows.enumerated() {
                 let x = residual.row(i * length + prompts[row].count - 1)
                 guard (0..<result.columns).allSatisfy({ x[$0].isFinite }) else {
-                    throw ProbingError.notFinite(task: task.name, row: row + 1)
+                    throw ProbingError.notFinite(task: name, row: row + 1)
                 }
                 result.row(row).update(from: x, count: result.columns)
             }

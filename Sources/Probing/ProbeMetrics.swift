@@ -23,6 +23,13 @@ package enum ProbeMetrics {
         Double(zip(scores, labels).count { ($0 > 0) == $1 }) / Double(labels.count)
     }
 
+    /// F1 of the positive class; 0 where nobody is said to be of it.
+    package static func f1(_ scores: [Double], _ labels: [Bool]) -> Double {
+        let right = zip(scores, labels).count { $0 > 0 && $1 }
+        let all = scores.count { $0 > 0 } + labels.count { $0 }
+        return all > 0 ? Double(2 * right) / Double(all) : 0
+    }
+
     /// F1 of each class, weighted by its rows; 0 of a class that nobody is said to be of.
     package static func weightedF1(_ scores: [Double], _ labels: [Bool]) -> Double {
         [true, false].reduce(0.0) { sum, label in

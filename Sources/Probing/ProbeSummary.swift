@@ -51,14 +51,7 @@ package struct ProbeSummary: Codable, Sendable {
                 sets: Dictionary(uniqueKeysWithValues: areas))
         }
         // [set name, k] areas, task by task; of controls the mean over draws.
-        var groups: [(name: String, members: [Int])] = []
-        for (i, set) in sets.enumerated() {
-            if let known = groups.firstIndex(where: { $0.name == set.group }) {
-                groups[known].members.append(i)
-            } else {
-                groups.append((set.group, [i]))
-            }
-        }
+        let groups = ProbedLatents.groups(sets)
         func areas(_ members: [Int], _ place: Int) -> [Double] {
             tasks.map { task in members.reduce(0.0) { $0 + task.sets[$1][place].probe.test_auc } / Double(members.count)
             }

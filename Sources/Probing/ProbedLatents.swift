@@ -10,6 +10,8 @@ package struct ProbedLatents: Sendable {
     package let mostFrequent: Int?
     /// The set it is a control of, as many others of those that `from` names; nil for one of its own.
     package let control: Control?
+    /// Latents of the SAE that it is a part of, from 0, as if there were no others; nil for all.
+    package let prefix: Int?
 
     /// What a set is compared with.
     package struct Control: Sendable, Equatable {
@@ -17,8 +19,11 @@ package struct ProbedLatents: Sendable {
         package let from: String
     }
 
-    private init(_ name: String, _ latents: [Int], mostFrequent: Int? = nil, of set: String? = nil, from: String = "") {
-        (self.name, self.latents, self.mostFrequent) = (name, latents, mostFrequent)
+    private init(
+        _ name: String, _ latents: [Int], mostFrequent: Int? = nil, of set: String? = nil, from: String = "",
+        prefix: Int? = nil
+    ) {
+        (self.name, self.latents, self.mostFrequent, self.prefix) = (name, latents, mostFrequent, prefix)
         control = set.map { Control(of: $0, from: from) }
     }
 
@@ -26,6 +31,30 @@ package struct ProbedLatents: Sendable {
     var group: String {
         guard let control, mostFrequent == nil else { return name }
         return "random of \(control.from) for \(control.of)"
+    }
+
+    /// Sets by their `group`, in the order in which these come first.
+    static func groups(_ sets: [ProbedLatents]) -> [(name: String, members: [Int])] {
+        var result: [(name: String, members: [Int])] = []
+        for (i, set) in sets.enumerated() {
+            if let known = result.firstIndex(where: { $0.name == set.group }) {
+                result[known].members.append(i)
+            } else {
+                result.append((set.group, [i]))
+            }
+        }
+        return result
+    }
+
+    /// Those of the set that probes of rows with so many firings may take: of the most frequent ones, of equal ones the lower.
+    func members(firings: [Int]) -> [Int] {
+        guard let mostFrequent else { return latents }
+        return Array(latents.sorted { (firings[$0], $1) > (firings[$1], $0) }.prefix(mostFrequent)).sorted()
+    }
+
+    /// The SAE as it would be if it ended after each of these numbers of latents.
+    package static func prefixes(_ ends: [Int]) -> [ProbedLatents] {
+        ends.map { ProbedLatents("prefix \($0)", Array(0..<$0), prefix: $0) }
     }
 
     /// All latents of an SAE, those of its core and first group, and controls of each: as many latents from outside the set, `draws` times at

@@ -34,9 +34,7 @@ package struct ProbedTask: Sendable {
         let order = ranking.order(learnt, split.train.map { task.labels[$0] })
         var choices: [[[Int]]] = []
         for set in sets {
-            // Of those that fire as often the lower ones.
-            let frequent = set.latents.sorted { (firings[$0], $1) > (firings[$1], $0) }
-            let members = set.mostFrequent.map { Set(frequent.prefix($0)) } ?? Set(set.latents)
+            let members = Set(set.members(firings: firings))
             let own = order.filter(members.contains)
             let isWhole = set.name == "all" || set.name == "core" || set.control?.of == "core"
             let counts = ks.filter { $0 < own.count } + (isWhole || own.count <= ks.max() ?? 0 ? [own.count] : [])

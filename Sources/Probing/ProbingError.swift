@@ -14,6 +14,14 @@ package enum ProbingError: Error, Sendable, Equatable, CustomStringConvertible {
     case notFinite(task: String, row: Int)
     /// A probe that does not converge.
     case unsolved(task: String, C: Double)
+    /// A tokenizer with too few words for prompts.
+    case tooFewWords(count: Int, wanted: Int)
+    /// A tokenizer that makes one token of a word's end and of what follows it.
+    case wordRunsOn(word: String)
+    /// A prompt that the model cannot take whole.
+    case promptTooLong(word: String, tokens: Int, most: Int)
+    /// A model that hardly knows with what its words begin.
+    case tooFewLetters(found: Int, wanted: Int, least: Double)
 
     package var description: String { printable(sentence) }
 
@@ -31,6 +39,17 @@ package enum ProbingError: Error, Sendable, Equatable, CustomStringConvertible {
             "the model's activation at row \(row) of task \(task) is no number; check the model"
         case .unsolved(let task, let C):
             "no probe was found for task \(task) at C = \(C): its features may hold huge numbers; check the SAE"
+        case .tooFewWords(let count, let wanted):
+            "there are \(count) words to spell, tokens of letters alone, and prompts with their examples need at least \(wanted); raise "
+                + "--words, or take a model whose tokenizer has more"
+        case .wordRunsOn(let word):
+            "the tokenizer makes one token of the end of \"\(word)\" and of the text behind it, so that the word has no last token; "
+                + "this tokenizer cannot be measured so"
+        case .promptTooLong(let word, let tokens, let most):
+            "the prompt of \"\(word)\" has \(tokens) tokens, and the model takes \(most); lower --examples"
+        case .tooFewLetters(let found, let wanted, let least):
+            "of \(found) first letters a probe of the activations has an F1 above \(least), and SAEBench asks for \(wanted): the model "
+                + "does not tell them apart here; take a larger model or another layer, raise --words, or lower --min-letters"
         }
     }
 }

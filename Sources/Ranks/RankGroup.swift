@@ -140,8 +140,16 @@ package final class RankGroup: @unchecked Sendable {
             r == rank ? text : String(decoding: all[starts[r]..<starts[r + 1]], as: UTF8.self)
         }
         if let other = texts.firstIndex(where: { $0 != texts[0] }) {
-            throw .differs(what: what, rank: other, own: texts[0], other: texts[other])
+            throw .differs(
+                what: what, rank: other, own: excerpt(texts[0], texts[other]), other: excerpt(texts[other], texts[0]))
         }
+    }
+
+    /// Of a text of several lines the first that another text has not.
+    private func excerpt(_ text: String, _ other: String) -> String {
+        let lines = text.split(separator: "\n"), others = other.split(separator: "\n")
+        let first = lines.indices.first { $0 >= others.count || lines[$0] != others[$0] } ?? 0
+        return lines.isEmpty ? "nothing" : String(lines[first].drop { $0 == " " })
     }
 
     // MARK: Memory

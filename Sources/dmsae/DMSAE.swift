@@ -21,7 +21,7 @@ struct DMSAE: ParsableCommand {
             ReportCommand.self,
             EvalCommand.self,
             EncodeCommand.self,
-            DecodeCommand.self, ConvertCommand.self, LMCommand.self, PluginCommand.self,
+            DecodeCommand.self, ConvertCommand.self, ExportCommand.self, LMCommand.self, PluginCommand.self,
             SyntheticCommand.self, FetchCommand.self, DoctorCommand.self,
         ])
 

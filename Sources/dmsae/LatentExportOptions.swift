@@ -106,7 +106,8 @@ struct LatentExportOptions: ParsableArguments {
             Terminal.shared.advance(by: $0, detail: "")
         }
         return try folder.finish(
-            export, latents: exported.latents.count, tokens: exported.inspection.tokenCount, about: about)
+            format: export.rawValue, latents: exported.latents.count, tokens: exported.inspection.tokenCount,
+            about: about)
     }
 }
 

@@ -12,6 +12,9 @@ enum RankJob {
     /// The job's ranks, once it was joined.
     nonisolated(unsafe) private(set) static var group: RankGroup?
 
+    /// Whether this rank ends with what another one says.
+    nonisolated(unsafe) private static var isSilent = false
+
     /// How long ranks wait for each other: for the slowest start, checkpoint or rule.
     private static let secondsToWait = 300
 
@@ -45,6 +48,8 @@ enum RankJob {
     static func leave(_ status: Int32) {
         guard let transport else { return }
         self.transport = nil
+        // Whoever ends the job first may do so before another has spoken.
+        if isSilent { sleep(2) }
         guard status == 0 else { return transport.abort(status) }
         transport.finish()
     }
@@ -53,9 +58,10 @@ enum RankJob {
     static func isSaidElsewhere(_ error: any Error) -> Bool {
         guard let group, group.rank > 0, let error = error as? RankError else { return false }
         switch error {
-        case .differs, .interrupted: return true
-        case .libraryMissing, .symbolMissing, .call, .absent: return false
+        case .differs, .interrupted: isSilent = true
+        case .libraryMissing, .symbolMissing, .call, .absent: break
         }
+        return isSilent
     }
 
     /// How messages of this process begin.

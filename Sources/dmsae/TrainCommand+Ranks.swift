@@ -40,6 +40,8 @@ extension TrainCommand {
             try files.lock.requireInPlace()
             try SAEFolder.write(sae, provenance, to: out, log: files.log.replacement)
             try conclude(outcome, sae, plan, rule)
+            let sent = Double(group.sentBytes) / Double(steps) / 1e6
+            Terminal.shared.note("\(group.count) ranks, each of which sent about \(decimals(sent, 1)) MB a step")
         } catch RankError.interrupted {
             throw DistillationError.interrupted
         }

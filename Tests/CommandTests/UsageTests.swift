@@ -5,6 +5,7 @@ import Testing
 @Suite struct UsageTests {
     private static let commands = [
         "distill", "harvest", "train", "score", "select", "eval", "eval splice", "eval core", "eval probes",
+        "eval absorption", "eval meta", "export saebench",
         "eval synthetic", "synthetic", "encode", "decode", "lm trace", "lm tokenize",
         "fetch", "compare", "latents", "autointerp", "serve", "report",
     ]

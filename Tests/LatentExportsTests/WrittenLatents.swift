@@ -42,7 +42,8 @@ struct WrittenLatents {
         let folder = try ExportFolder(path)
         var done = 0
         try format.write(exported, to: folder) { done += $0 }
-        return try folder.finish(format, latents: done, tokens: exported.inspection.tokenCount, about: ["a": "b"])
+        return try folder.finish(
+            format: format.rawValue, latents: done, tokens: exported.inspection.tokenCount, about: ["a": "b"])
     }
 }
 

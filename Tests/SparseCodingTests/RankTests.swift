@@ -181,7 +181,8 @@ import Testing
         #expect(twice[0].map(\.sentBytes) == twice[1].map(\.sentBytes))
     }
 
-    @Test func oneRankHasTheBitsOfNone() throws {
+    /// A job of one process is none to the program; what is shared is right for one all the same, and sends nothing.
+    @Test func aGroupOfOneAgreesToo() throws {
         let c = Case(testDescription: "", core: 7, deadEvery: 4)
         let alone = try train(c, steps: 3), one = try onRanks(1) { try train(c, $0, steps: 3) }[0]
         checkClose(one.sae!.encoder.values, alone.sae!.encoder.values.map(Double.init), tolerance: 2e-4, "encoder")

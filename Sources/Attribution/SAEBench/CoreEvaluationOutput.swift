@@ -1,6 +1,8 @@
-/// One file of SAEBench's core results, every key of its schema, so that its own readers and plots take it. What has no place there
-/// stands under `eval_result_unstructured.dmsae`.
-public struct CoreEvaluationOutput: Encodable, Sendable {
+/// What `SAEBenchRecord` holds of a core evaluation.
+public enum CoreEvaluationOutput {
+    /// A file of it.
+    public typealias Record = SAEBenchRecord<Config, CoreMetricCategories, CoreFeatureMetric, Extra>
+
     /// What was run, in SAEBench's terms.
     public struct Config: Encodable, Sendable {
         public var model_name: String
@@ -32,25 +34,6 @@ public struct CoreEvaluationOutput: Encodable, Sendable {
         }
     }
 
-    /// The SAE, under SAELens's keys.
-    public struct SAEConfig: Encodable, Sendable {
-        public var architecture = "jumprelu"
-        public var model_name: String
-        public var d_in: Int
-        public var d_sae: Int
-        public var hook_name: String
-        public var hook_layer: Int
-        public var context_size: Int?
-        public var dtype = "float32"
-        public var normalize_activations = "none"
-
-        /// An SAE of these sizes, applied there.
-        public init(model: String, dIn: Int, dSAE: Int, hook: String, layer: Int, context: Int?) {
-            (model_name, d_in, d_sae, hook_name, hook_layer) = (model, dIn, dSAE, hook, layer)
-            context_size = context
-        }
-    }
-
     /// What SAEBench has no keys for.
     public struct Extra: Encodable, Sendable {
         /// Everything that the numbers depend on.
@@ -65,48 +48,13 @@ public struct CoreEvaluationOutput: Encodable, Sendable {
         /// What sae-bench 0.6.0 calls explained_variance.
         public var explained_variance_of_sae_bench_0_6: Double
         public var density_histogram: DensityHistogram
-    }
 
-    private struct Unstructured: Encodable, Sendable { let dmsae: Extra }
-
-    /// null, for keys that must be there.
-    private struct Null: Encodable, Sendable {
-        func encode(to encoder: any Encoder) throws {
-            var container = encoder.singleValueContainer()
-            try container.encodeNil()
+        /// Of findings that `draws` drawn samples gave intervals.
+        public init(_ findings: CoreEvaluation.Findings, settings: [String: String], draws: Int) {
+            (self.settings, self.draws) = (settings, draws)
+            (sequences, tokens, intervals) = (findings.sequences, findings.tokens, findings.intervals)
+            explained_variance_of_sae_bench_0_6 = findings.explained_variance_of_sae_bench_0_6
+            density_histogram = findings.density_histogram
         }
-    }
-
-    private let eval_type_id = "core"
-    private let eval_config: Config
-    private let eval_id: String
-    private let datetime_epoch_millis: Int
-    private let eval_result_metrics: CoreMetricCategories
-    private let eval_result_details: [CoreFeatureMetric]
-    private let sae_bench_commit_hash: String
-    private let sae_lens_id: String
-    private let sae_lens_release_id: String
-    private let sae_lens_version = Null()
-    private let sae_cfg_dict: SAEConfig
-    private let eval_result_unstructured: Unstructured
-
-    /// Findings with where they come from: `program` made them, at so many seconds since 1970; `release` and `name` tell SAEs apart.
-    public init(
-        _ findings: CoreEvaluation.Findings, _ config: Config, _ sae: SAEConfig, release: String, name: String,
-        settings: [String: String], draws: Int, id: String, seconds: Double, program: String
-    ) {
-        eval_config = config
-        eval_id = id
-        datetime_epoch_millis = Int(seconds * 1000)
-        eval_result_metrics = findings.metrics
-        eval_result_details = findings.features
-        sae_bench_commit_hash = program
-        (sae_lens_id, sae_lens_release_id, sae_cfg_dict) = (name, release, sae)
-        eval_result_unstructured = Unstructured(
-            dmsae: Extra(
-                settings: settings, sequences: findings.sequences, tokens: findings.tokens, draws: draws,
-                intervals: findings.intervals,
-                explained_variance_of_sae_bench_0_6: findings.explained_variance_of_sae_bench_0_6,
-                density_histogram: findings.density_histogram))
     }
 }

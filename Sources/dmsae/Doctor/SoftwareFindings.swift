@@ -56,11 +56,11 @@ enum SoftwareFindings {
     static func ranks() -> [Finding] {
         do {
             let library = try MPILibrary()
-            return [Finding("MPI", "\(library.version), \(library.path)")]
+            return [Finding("MPI library", "\(library.version), \(library.path)")]
         } catch RankError.libraryMissing {
-            return [Finding("MPI", "none: no libmpi_abi.so.1; pip install mpich to train in several processes")]
+            return [Finding("MPI library", "none: no libmpi_abi.so.1; pip install mpich to train in several processes")]
         } catch {
-            return [Finding("MPI", "\(error)", .look)]
+            return [Finding("MPI library", "\(error)", .look)]
         }
     }
 

@@ -10,7 +10,8 @@ struct EvalCommand: ParsableCommand {
             Example: dmsae eval --model smollm2.gguf --sae sae --text wiki-test.jsonl --tokens 16384
             """,
         subcommands: [
-            EvalSpliceCommand.self, EvalCoreCommand.self, EvalProbesCommand.self, EvalSyntheticCommand.self,
+            EvalSpliceCommand.self, EvalCoreCommand.self, EvalProbesCommand.self, EvalAbsorptionCommand.self,
+            EvalMetaCommand.self, EvalSyntheticCommand.self,
         ],
         defaultSubcommand: EvalSpliceCommand.self)
 }

@@ -1,6 +1,5 @@
 import ArgumentParser
 import Attribution
-import FoundationEssentials
 import LinearAlgebra
 import SAEFormats
 import TensorFiles
@@ -63,23 +62,24 @@ struct EvalCoreCommand: ParsableCommand {
     }
 
     private func record(_ findings: CoreEvaluation.Findings, _ loaded: EvaluationInput.Loaded) throws
-        -> CoreEvaluationOutput
+        -> CoreEvaluationOutput.Record
     {
         let (corpus, hook) = (input.corpus, loaded.place.hook)
         var settings = try input.recorded(loaded)
         settings["seed"] = "\(seed)"
         let model = loaded.provenance.model ?? lastComponent(input.model)
-        return CoreEvaluationOutput(
-            findings,
-            .init(
+        return CoreEvaluationOutput.Record(
+            type: "core",
+            config: .init(
                 model: model, text: corpus.text.map(lastComponent).joined(separator: ", "),
                 sequences: findings.sequences, batch: corpus.sequences, context: corpus.context,
                 excludesSpecial: input.splice.keepSpecial == .yes),
-            .init(
+            metrics: findings.metrics, details: findings.features,
+            extra: .init(findings, settings: settings, draws: draws),
+            sae: SAEBenchSAE(
                 model: model, dIn: loaded.sae.dIn, dSAE: loaded.sae.dSAE, hook: hook.name, layer: hook.block,
                 context: loaded.provenance.contextLength),
-            release: "dmsae", name: input.sae, settings: settings, draws: draws,
-            id: UUID().uuidString.lowercased(), seconds: secondsSince1970(), program: "dmsae \(DMSAE.version)")
+            origin: .here(sae: input.sae))
     }
 
     private func show(_ findings: CoreEvaluation.Findings) throws {
