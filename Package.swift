@@ -56,6 +56,7 @@ let package = Package(
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
         .systemLibrary(name: "COpenBLAS"),
+        .systemLibrary(name: "CCurl"),
 
         .target(name: "CLinux"),
         .target(name: "CLibFFI", linkerSettings: [.linkedLibrary("ffi")]),
@@ -103,6 +104,9 @@ let package = Package(
             name: "Probing",
             dependencies: ["Attribution", "LanguageModeling", "SparseCoding", "TensorFiles", "LinearAlgebra"]),
         .target(
+            name: "Autointerp",
+            dependencies: ["CCurl", "Attribution", "LanguageModeling", "TensorFiles", "LinearAlgebra"]),
+        .target(
             name: "PluginABI",
             dependencies: ["CDMSAE", "CLinux", "Attribution", "SparseCoding", "LinearAlgebra", "TensorFiles"]),
         .target(
@@ -133,8 +137,8 @@ let package = Package(
         .executableTarget(
             name: "dmsae",
             dependencies: [
-                "CLinux", "CUDABackend", "Distillation", "LatentExports", "Reports", "SAEFormats", "PluginABI",
-                "PluginHost",
+                "Autointerp", "CLinux", "CUDABackend", "Distillation", "LatentExports", "Reports", "SAEFormats",
+                "PluginABI", "PluginHost",
                 "PluginWorkers",
                 "PluginValidation", "Probing", "Ranks", "SyntheticFeatures", "LanguageModeling", "TensorFiles",
                 "LinearAlgebra",
@@ -197,6 +201,12 @@ let package = Package(
             name: "ProbingTests",
             dependencies: [
                 "Probing", "Attribution", "LanguageModeling", "SparseCoding", "TensorFiles", "LinearAlgebra",
+                "TestSupport",
+            ]),
+        .testTarget(
+            name: "AutointerpTests",
+            dependencies: [
+                "Autointerp", "Attribution", "LanguageModeling", "SparseCoding", "TensorFiles", "LinearAlgebra",
                 "TestSupport",
             ]),
         // What the tests of plugins share. Each target names all that its tests import: what is not named is not built again

@@ -27,6 +27,23 @@ async (expected, width) => {
     for (const part of parts) if (!section.querySelector(part)) fault("section", `${id} holds no ${part}`);
   }
 
+  // Every figure can be saved: the picture by itself, and its numbers as a table.
+  const [made, press] = [[], HTMLAnchorElement.prototype.click];
+  const make = URL.createObjectURL;
+  URL.createObjectURL = blob => { made.push(blob); return make(blob); };
+  HTMLAnchorElement.prototype.click = () => {};
+  for (const svg of document.querySelector("section#latents .browser") ? [] : all("figure > svg.plot")) {
+    const buttons = all(".save button", svg.closest("figure"));
+    buttons.forEach(button => button.click());
+    const [picture, numbers] = await Promise.all(made.splice(0).map(blob => blob.text()));
+    if (buttons.length !== 2 || !picture || !numbers) { fault("figure", `${svg.ariaLabel} cannot be saved`); continue; }
+    const alone = new DOMParser().parseFromString(picture, "image/svg+xml");
+    if (alone.querySelector("parsererror") || !alone.querySelector("svg > style + *")) fault("figure", `${svg.ariaLabel}: no picture`);
+    const cells = numbers.trim().split("\n").map(row => row.replace(/"([^"]|"")*"/g, "").split(",").length);
+    if (cells.length < 2 || cells.some(count => count !== cells[0])) fault("figure", `${svg.ariaLabel}: ${numbers.slice(0, 80)}`);
+  }
+  [URL.createObjectURL, HTMLAnchorElement.prototype.click] = [make, press];
+
   const ids = all("[id]").map(e => e.id);
   ids.filter((id, i) => ids.indexOf(id) !== i).forEach(id => fault("link", `two elements are #${id}`));
   all("a[href^='#']").filter(a => !document.getElementById(a.getAttribute("href").slice(1)))

@@ -40,6 +40,12 @@ public struct CounterRandom: Sendable {
         case spelling = 14
         /// Decoder rows of an SAE, as what another SAE is trained on.
         case decoderRows = 15
+        /// Which contexts of a latent a language model is shown, and in which order.
+        case shownContexts = 16
+        /// Which latents a language model is to explain.
+        case explainedLatents = 17
+        /// How long is waited before a server is asked again.
+        case retryWaits = 18
     }
 
     private let key: (UInt32, UInt32)

@@ -20,6 +20,8 @@ package struct Axis {
     package var isWhole = false
     /// What stands at 0, 1, …, of an axis of names.
     private var names: [String] = []
+    /// The same, whole.
+    private var wholeNames: [String] = []
 
     /// An axis of names, each with the same room.
     init(title: String, names: [String]) {
@@ -27,11 +29,25 @@ package struct Axis {
         // A letter of a label is about 7 wide.
         let room = Int(Plot.frame.width / Double(max(1, names.count)) / 7.5)
         self.names = names.map { fitted($0, max(1, room)) }
+        wholeNames = names
     }
 
     /// An axis that ends where its range ends.
     package init(title: String, scale: Scale = .linear, range: ClosedRange<Double>, isWhole: Bool = false) {
         (self.title, self.scale, self.range, self.isWhole) = (title, scale, range, isWhole)
+    }
+
+    /// A place on it as a table has it: its name, or the number.
+    func text(of value: Double) -> String {
+        let place = value.rounded()
+        guard !wholeNames.isEmpty, place >= 0, place < Double(wholeNames.count) else { return Self.text(value) }
+        return wholeNames[Int(place)]
+    }
+
+    /// A number, whole ones without a point; nothing for what is none.
+    static func text(_ value: Double) -> String {
+        guard value.isFinite else { return "" }
+        return abs(value) < 1e15 && value == value.rounded() ? "\(Int(value))" : "\(value)"
     }
 
     /// 0…1; values outside the range lie at its ends. Nil for what has no place: NaN, infinities, 0 on a log axis.

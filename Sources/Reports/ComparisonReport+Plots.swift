@@ -26,7 +26,9 @@ extension ComparisonReport {
         }
         guard !plot.curves.isEmpty else { return "<p>No method has a score above 0.</p>" }
         return legend(names) + "<div class=\"grid\">"
-            + figure(plot.svg(label: "Coverage curves"), "Share of the positive scores' sum in the first n latents.")
+            + figure(
+                plot.svg(label: "Coverage curves", names: names),
+                "Share of the positive scores' sum in the first n latents.")
             + "<div>\(coreSizeTable())</div></div>"
     }
 
@@ -68,8 +70,11 @@ extension ComparisonReport {
         let kept = plot("latents kept, highest score first") { $0.kept }
         return legend(names) + "<div class=\"grid\">"
             + figure(
-                removed.svg(label: "Loss when top latents are removed"), "Removed: the sooner it rises, the better.")
-            + figure(kept.svg(label: "Loss when only top latents are kept"), "Kept: the sooner it falls, the better.")
+                removed.svg(label: "Loss when top latents are removed", names: names),
+                "Removed: the sooner it rises, the better.")
+            + figure(
+                kept.svg(label: "Loss when only top latents are kept", names: names),
+                "Kept: the sooner it falls, the better.")
             + "</div>" + removalDifferences(compared)
     }
 
@@ -111,7 +116,7 @@ extension ComparisonReport {
         plot.y.range = min(0, (plot.marks.map(\.y).min() ?? 0) - 0.1)...1.1
         return legend(names, line: false) + "<div class=\"grid\">"
             + figure(
-                plot.svg(label: "Cost against agreement"),
+                plot.svg(label: "Cost against agreement", names: names),
                 "Agreement with \(dearest + 1) \(reference), the dearest method here, against the time each takes beyond the shared pass; "
                     + "times below \(Self.leastSeconds) s stand at \(Self.leastSeconds) s.") + "</div>"
     }

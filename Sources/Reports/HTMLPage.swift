@@ -33,6 +33,7 @@ struct HTMLPage {
         let contents = sections.map { "<a href=\"#\($0.id)\">\(escape($0.heading))</a> " }.joined()
         let body = sections.map { "<section id=\"\($0.id)\"><h2>\(escape($0.heading))</h2>\n\($0.html)</section>\n" }
             .joined()
+        let scripts = [script, body.contains("<svg class=\"plot\"") ? figureScript : ""].filter { !$0.isEmpty }
         return """
             <!DOCTYPE html>
             <html lang="en">
@@ -47,7 +48,7 @@ struct HTMLPage {
             <main>
             <header>\(head)\(sections.count > 1 ? "<nav>\(contents)</nav>" : "")</header>
             \(body)</main>
-            \(script.isEmpty ? "" : "<script>\n\(script)\n</script>")
+            \(scripts.map { "<script>\n\($0)\n</script>" }.joined(separator: "\n"))
             </body>
             </html>
 

@@ -72,8 +72,12 @@ package struct Plot {
     }
 
     /// The picture; `label` is read out in its place. The titles of its axes get the ids `id`-x and `id`-y.
-    package func svg(label: String, id: String? = nil) -> String {
-        "<svg class=\"plot\" viewBox=\"0 0 \(Int(Self.width)) \(Int(Self.height))\" role=\"img\" aria-label=\"\(escape(label))\">"
+    /// `names` are those of the legend, by series, for the numbers that the picture brings with it.
+    package func svg(label: String, names: [String] = [], id: String? = nil) -> String {
+        // Dots are moved by a script, which has their numbers.
+        let numbers = dots == nil ? " data-numbers=\"\(escape(numbers(names)))\"" : ""
+        return
+            "<svg class=\"plot\" viewBox=\"0 0 \(Int(Self.width)) \(Int(Self.height))\" role=\"img\" aria-label=\"\(escape(label))\"\(numbers)>"
             + axes(id) + bars.map(part).joined() + guideLines() + curves.map(band).joined() + curves.map(line).joined()
             + dotGroup() + whiskers.map(whisker).joined() + namedMarks()
             + "</svg>"

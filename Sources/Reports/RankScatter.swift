@@ -61,6 +61,7 @@ struct RankScatter {
             const selects = ["x", "y"].map(axis => document.getElementById("rank-" + axis));
             const across = rank => \(f.left) + (rank - 1) / (last - 1) * \(f.width);
             const up = rank => \(f.top + f.height) - (rank - 1) / (last - 1) * \(f.height);
+            const csv = cell => /[",\\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell;
             function draw() {
               const [x, y] = selects.map(select => ranks[select.value]);
               document.querySelectorAll("#rank-dots circle").forEach((dot, i) => {
@@ -70,12 +71,15 @@ struct RankScatter {
               const [a, b] = selects.map(select => select.selectedOptions[0].dataset);
               document.getElementById("rank-axis-x").textContent = a.title;
               document.getElementById("rank-axis-y").textContent = b.title;
+              document.getElementById("rank-dots").closest("svg").dataset.numbers = [["latent", a.title, b.title]]
+                .concat(x.map((rank, i) => [i * \(step), rank, y[i]])).map(row => row.map(csv).join(",") + "\\n").join("");
               const edge = core => Math.min(last, Math.max(1, +core + 0.5));
               document.getElementById("rank-core-x").setAttribute("d", `M${across(edge(a.core))} \(f.top)v\(f.height)`);
               document.getElementById("rank-core-y").setAttribute("d", `M\(f.left) ${up(edge(b.core))}h\(f.width)`);
             }
             selects.forEach(select => select.addEventListener("change", draw));
             // A browser that comes back to the page keeps what was chosen.
+            draw();
             addEventListener("pageshow", draw);
             """
     }

@@ -66,7 +66,7 @@ extension RunReport {
         }
         return legend(groups.map(\.0), line: false) + "<div class=\"grid\">"
             + figure(
-                plot.svg(label: "CE loss score against total L0"),
+                plot.svg(label: "CE loss score against total L0", names: groups.map(\.0)),
                 "Higher is better: 1 is the model itself, 0 its residual stream zeroed. Numbers are those of cycles"
                     + (records.run.recipe["train.budget"] == "total" ? "." : ", whose k does not count the core."))
             + "</div>"

@@ -18,14 +18,14 @@ extension RunReport {
             core.curves.isEmpty
             ? "<p>No training with a core yet.</p>"
             : figure(
-                core.svg(label: "L0 of the core over training"),
+                core.svg(label: "L0 of the core over training", names: names),
                 "Mean active core latents a token" + means
                     + (controls.isEmpty && records.trials.rows.allSatisfy { $0.trial.isPlain || $0.trial.isDistilled }
                         ? " No other core is shown; the recipe's final.trials makes them, --control takes another training."
                         : ""))
         return legend(names) + "<div class=\"grid\">" + withCore
             + figure(
-                loss.svg(label: "Reconstruction loss over training"),
+                loss.svg(label: "Reconstruction loss over training", names: names),
                 "Reconstruction loss of the full width, on scaled activations" + means) + "</div>"
     }
 }

@@ -120,8 +120,10 @@ public struct RunReport {
         stability.curves = [CycleMeasure.jaccard.curve(Series(0), of: runs)]
         return legend(["core", "carried over"]) + "<div class=\"grid\">"
             + figure(
-                sizes.svg(label: "Core size by cycle"),
+                sizes.svg(label: "Core size by cycle", names: ["core", "carried over"]),
                 "Size of the core, and how much of the last one is in it\(ofSeeds).")
-            + figure(stability.svg(label: "Jaccard by cycle"), "How alike consecutive cores are\(ofSeeds).") + "</div>"
+            + figure(
+                stability.svg(label: "Jaccard by cycle", names: ["core"]),
+                "How alike consecutive cores are\(ofSeeds).") + "</div>"
     }
 }

@@ -29,7 +29,8 @@ let stylesheet = """
     .matrix .heat{display:block;padding:.5em .1em;min-width:2.9em}
     .grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,400px),1fr));gap:20px 28px;margin-top:.5em}
     figure{margin:0;min-width:0}figcaption{color:var(--soft);font-size:.9em;margin-top:.2em;max-width:60ch}
-    .plot{width:100%;max-width:480px;height:auto;display:block}
+    .save{margin:.2em 0 0}.save button{font:inherit;font-size:.8em;color:var(--c0);background:none;border:0;padding:.2em .4em .2em 0;cursor:pointer;
+    text-decoration:underline}.plot{width:100%;max-width:480px;height:auto;display:block}
     .plot text{fill:var(--soft);font:12px system-ui,"DejaVu Sans",sans-serif}
     .frame{stroke:var(--line);fill:none}.grid-line{stroke-dasharray:1 4}.part{stroke:var(--paper)}
     .guide{stroke:var(--soft);stroke-dasharray:1.5 3;fill:none}.whisker{fill:none;stroke-width:1.6}.dots{fill:var(--c0);fill-opacity:.5}
@@ -58,7 +59,7 @@ let stylesheet = """
     @media(max-width:720px){.browser{grid-template-columns:minmax(0,1fr)}.rows{max-height:38vh;position:static}}
     code{font-family:ui-monospace,"DejaVu Sans Mono",monospace;background:var(--tint);padding:0 .25em;border-radius:3px;
     white-space:pre-wrap}
-    @media print{@page{margin:14mm}body{font-size:11px}main{max-width:none;padding:0}nav{display:none}
+    @media print{.save{display:none}@page{margin:14mm}body{font-size:11px}main{max-width:none;padding:0}nav{display:none}
     h2,h3,.legend,.choices{break-after:avoid}figure,.card,.legend,tr{break-inside:avoid}.scroll{overflow:visible}
     table{font-size:.85em}th,td{padding:.3em .35em}tbody th{position:static}.named tbody th{min-width:0}
     .grid{grid-template-columns:1fr 1fr;gap:12px 18px}.rows,.choices:has(#latent-search){display:none}

@@ -17,7 +17,7 @@ extension SweepReport {
             guard !heights.isEmpty else { return nil }
             plot.y.range = measure.limits ?? range(heights)
             let caption = "\(measure.title) over cycles"
-            return figure(plot.svg(label: "\(caption), by \(direction.key)"), caption)
+            return figure(plot.svg(label: "\(caption), by \(direction.key)", names: direction.names), caption)
         }
         return "<h3>Cycle by cycle</h3>"
             + legend(direction.names.indices.map { (direction.names[$0], direction.series($0)) })

@@ -189,7 +189,7 @@ extension SweepReport {
                 [0] + plot.marks.map(\.y) + plot.whiskers.flatMap { [$0.limits.lowerBound, $0.limits.upperBound] })
             plot.guides = [("zero-\(direction.axis ?? 0)-\(measure.rawValue)", 0, false, "")]
             let caption = "Δ \(measure.title): trial less the distilled one, below 0 where that is better."
-            return figure(plot.svg(label: "\(measure.title), differences over \(direction.key)"), caption)
+            return figure(plot.svg(label: "\(measure.title), differences over \(direction.key)", names: names), caption)
         }
         return legend(names, line: false) + "<div class=\"grid\">" + figures.joined() + "</div>"
     }

@@ -20,7 +20,7 @@ extension SweepReport {
         for i in plots.indices { (plots[i].x.range, plots[i].y.range) = (0...max(1, last), range(heights, from: 0)) }
         let figures = zip(direction.values, plots).filter { !$0.1.curves.isEmpty }.map { value, plot in
             let place = direction.axis == nil ? "All points" : direction.place(value)
-            return figure(plot.svg(label: "L0 of the core over training, \(place)"), place)
+            return figure(plot.svg(label: "L0 of the core over training, \(place)", names: names), place)
         }
         return "<h3>L0 of the core over training</h3>" + legend(names) + "<div class=\"grid\">" + figures.joined()
             + "</div>"

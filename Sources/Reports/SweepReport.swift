@@ -175,7 +175,7 @@ public struct SweepReport {
         }
         (plot.curves, plot.marks) = (curves, marks)
         return Reports.figure(
-            plot.svg(label: "\(measure.title) over \(key)", id: "plot-\(axis)-\(measure.rawValue)"),
+            plot.svg(label: "\(measure.title) over \(key)", names: names, id: "plot-\(axis)-\(measure.rawValue)"),
             "\(measure.title) over \(key)")
     }
 

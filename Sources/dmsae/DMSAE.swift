@@ -17,7 +17,8 @@ struct DMSAE: ParsableCommand {
         subcommands: [
             DistillCommand.self, SweepCommand.self, HarvestCommand.self, TrainCommand.self, ScoreCommand.self,
             SelectCommand.self,
-            CompareCommand.self, StabilityCommand.self, LatentsCommand.self, ServeCommand.self, ReportCommand.self,
+            CompareCommand.self, StabilityCommand.self, LatentsCommand.self, AutointerpCommand.self, ServeCommand.self,
+            ReportCommand.self,
             EvalCommand.self,
             EncodeCommand.self,
             DecodeCommand.self, ConvertCommand.self, ExportCommand.self, LMCommand.self, PluginCommand.self,

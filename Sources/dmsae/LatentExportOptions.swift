@@ -1,5 +1,6 @@
 import ArgumentParser
 import Attribution
+import Autointerp
 import Distillation
 import LanguageModeling
 import LatentExports
@@ -18,7 +19,7 @@ struct LatentExportOptions: ParsableArguments {
     var out: String?
     @Option(
         help: ArgumentHelp(
-            "What methods say of latents, to be told with them: scores of dmsae score, or a comparison.json. May be repeated.",
+            "What methods say of latents, to be told with them: scores of dmsae score, a comparison.json or an autointerp.json. May be repeated.",
             valueName: "FILE"))
     var scores: [String] = []
     @Option(
@@ -58,7 +59,11 @@ struct LatentExportOptions: ParsableArguments {
     func marks(core: [CoreLatent], sae: String, width: Int) throws -> [Int: LatentMark] {
         let weights = scores.isEmpty ? "" : try SHA256.hexadecimal(ofFile: SAEFormats.files(sae).last!)
         return LatentMark.marks(
-            core: core, scores: try scores.flatMap { try MethodScores.read($0, weights: weights, width: width) })
+            core: core,
+            scores: try scores.flatMap {
+                try AutointerpSummary.scores(in: $0, weights: weights, width: width)
+                    ?? MethodScores.read($0, weights: weights, width: width)
+            })
     }
 
     /// What is said of the source, and what follows from the names of files where nothing is.

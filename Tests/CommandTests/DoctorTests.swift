@@ -16,7 +16,7 @@ import Testing
         let names = Set(findings.compactMap { $0["what"]?.string })
         for what in [
             "kernel", "processor", "lanes", "memory", "runs", "cache", "dmsae", "OpenBLAS", "libffi", "libcrypto",
-            "zlib",
+            "zlib", "libcurl",
             "zstd", "CUDA device", "sandbox", "plugins", "C compiler", "MPI", "Slurm",
         ] { #expect(names.contains(what), "\(what)") }
         func found(_ what: String) -> String { findings.first { $0["what"]?.string == what }?["found"]?.string ?? "" }

@@ -7,7 +7,7 @@ import Testing
         "distill", "harvest", "train", "score", "select", "eval", "eval splice", "eval core", "eval probes",
         "eval absorption", "eval meta", "export saebench",
         "eval synthetic", "synthetic", "encode", "decode", "lm trace", "lm tokenize",
-        "fetch", "compare", "latents", "serve", "report",
+        "fetch", "compare", "latents", "autointerp", "serve", "report",
     ]
 
     @Test(arguments: commands) func helpShowsAnExampleAndBadOptionsAreUsageErrors(_ command: String) throws {

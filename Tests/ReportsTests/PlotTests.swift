@@ -57,4 +57,19 @@ import Testing
 extension String {
     /// How often a part is in it.
     fileprivate func components(of part: String) -> Int { indices.count { self[$0...].hasPrefix(part) } }
+
+    @Test func itsNumbersComeWithIt() {
+        var plot = Plot(x: Axis(title: "x, of all", range: 0...4), y: Axis(title: "y", range: 0...2))
+        plot.curves = [
+            Plot.Curve(series: Series(0), points: [(0, 1), (1.5, .nan)], band: [(0.5, 2), (0, 1)]),
+            Plot.Curve(series: Series(2), points: [(3, 0.1)]),
+        ]
+        plot.marks = [Plot.Mark(series: Series(1), x: 2, y: -1, name: "")]
+        let wanted = [
+            "shown,name,\"x, of all\",y,low,high", "curve,a,0,1,0.5,2", "curve,a,1.5,,0,1", "curve,3,3,0.1,,",
+            "point,\"\"\"b\"\"\",2,-1,,", "",
+        ]
+        let svg = plot.svg(label: "", names: ["a", "\"b\""])
+        #expect(svg.contains(" data-numbers=\"\(escape(wanted.joined(separator: "\n")))\""), "\(svg)")
+    }
 }

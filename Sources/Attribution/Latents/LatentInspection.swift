@@ -208,7 +208,8 @@ public final class LatentInspection {
         LatentRecord.Token(text: text(Int32(entry.index)), value: Double(entry.value))
     }
 
-    private func text(_ id: Int32) -> String {
+    /// A token as text.
+    package func text(_ id: Int32) -> String {
         if let known = texts[id] { return known }
         let text = (try? tokenizer?.decodeText([id])) ?? "\(id)"
         texts[id] = text
@@ -216,7 +217,7 @@ public final class LatentInspection {
     }
 
     /// Where a latent fired, in the order of tokens.
-    func entries(of latent: Int) -> ArraySlice<Int32> {
+    package func entries(of latent: Int) -> ArraySlice<Int32> {
         latent < fired.latentCount ? order[offsets[latent]..<offsets[latent + 1]] : []
     }
 

@@ -1,3 +1,4 @@
+import Autointerp
 import CUDABackend
 import Glibc
 import LinearAlgebra
@@ -13,7 +14,15 @@ enum SoftwareFindings {
             + LoadedLibrary.linked.map { library in
                 guard let path = library.path else { return Finding(library.name, "a part of the program") }
                 return Finding(library.name, library.version.map { "\($0), \(path)" } ?? path)
-            }
+            } + [curl()]
+    }
+
+    /// Opened by the one command that asks servers.
+    private static func curl() -> Finding {
+        guard let version = CurlTransfers.version else {
+            return Finding("libcurl", "none: `dmsae autointerp` needs it", remedy: "apt-get install libcurl4")
+        }
+        return Finding("libcurl", version)
     }
 
     private static func blas() -> Finding {
