@@ -52,6 +52,7 @@ import Testing
         let process = Process()
         process.executableURL = URL(fileURLWithPath: builtProgram)
         process.arguments = distill(out)
+        process.environment = startingEnvironment
         process.standardOutput = FileHandle.nullDevice
         let errors = tiny.folder.file("errors")
         _ = FileManager.default.createFile(atPath: errors, contents: nil)

@@ -71,6 +71,7 @@ import Testing
         let process = Process()
         process.executableURL = URL(fileURLWithPath: builtProgram)
         process.arguments = arguments
+        process.environment = startingEnvironment
         process.standardOutput = FileHandle.nullDevice
         process.standardError = FileHandle.nullDevice
         try process.run()

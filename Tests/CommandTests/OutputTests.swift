@@ -59,6 +59,7 @@ import Testing
         let process = Process()
         process.executableURL = URL(fileURLWithPath: builtProgram)
         process.arguments = train(steps: 1_000_000, k: 9)
+        process.environment = startingEnvironment
         process.standardError = FileHandle.nullDevice
         try process.run()
         func leftovers() -> [String] {
@@ -81,6 +82,7 @@ import Testing
         let process = Process()
         process.executableURL = URL(fileURLWithPath: builtProgram)
         process.arguments = train(steps: 1_000_000)
+        process.environment = startingEnvironment
         process.standardError = try FileHandle(forWritingTo: URL(fileURLWithPath: errors))
         try process.run()
         func names(_ path: String) -> [String] { (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? [] }

@@ -18,6 +18,7 @@ import Testing
     private func start(after before: String = ":", activations: String = "x") throws -> Process {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: "/bin/bash")
+        process.environment = startingEnvironment
         process.arguments =
             ["-c", before + "; exec \"$@\"", "bash", builtProgram, "train", "--activations", folder.file(activations)]
             + [

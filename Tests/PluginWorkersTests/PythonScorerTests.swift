@@ -89,8 +89,10 @@ struct PythonScorerTests {
                 """)
         let (a, b) = (try results(python).outputs[0], try results(shipped("ablation")).outputs)
         #expect(largest(a) > 0)
-        // Sums of the same four doubles; the shipped one's are means over sequences.
-        #expect(paired(a, b[0]).allSatisfy { a, b in abs(a - 4 * b) <= 1e-12 + 1e-9 * abs(a) })
+        // Sums of the same four differences; the shipped one's are means over sequences. Losses of 30 tokens are to 6e-8 each, since some
+        // processors' products round a row by where it stands among the others of a pass.
+        let most = 1e-5 * max(1, largest(a))
+        #expect(paired(a, b[0]).allSatisfy { a, b in abs(a - 4 * b) <= most })
     }
 
     @Test func `every question is answered as the header says`() throws {
