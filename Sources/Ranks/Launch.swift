@@ -8,7 +8,8 @@ package struct Launch: Equatable, Sendable {
     /// Of `mpiexec` (PMI: MPICH, Intel), Open MPI's, PRRTE's and Slurm's; nil for a process that was started alone.
     package init?(environment: @escaping (String) -> String? = { name in getenv(name).map { String(cString: $0) } }) {
         func number(_ names: [String]) -> Int? {
-            names.lazy.compactMap { environment($0).flatMap { Int($0) } }.first { $0 > 0 }
+            // Slurm writes 4(x2) for four on each of two machines.
+            names.lazy.compactMap { environment($0).flatMap { Int($0.prefix { $0.isNumber }) } }.first { $0 > 0 }
         }
         // Slurm sets the number of tasks for a batch script, too, which is one process: a step has a number.
         let slurm = environment("SLURM_PROCID") != nil && environment("SLURM_STEP_ID") != nil

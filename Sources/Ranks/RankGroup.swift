@@ -101,6 +101,21 @@ package final class RankGroup: @unchecked Sendable {
         return [bytes] + others.map { Array(all[starts[$0]..<starts[$0] + sizes[$0]]) }
     }
 
+    /// Brings bytes of every rank to rank 0, one rank's after the other in memory for the largest of them: rank r has `sizes[r]`, which all know.
+    package func collect(
+        _ own: UnsafeRawBufferPointer, sizes: [Int], _ body: (_ rank: Int, UnsafeRawBufferPointer) -> Void
+    ) throws(RankError) {
+        guard rank == 0 else { return try exchange([Outgoing(to: 0, own)], []) }
+        body(0, own)
+        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: sizes[1...].max() ?? 0, alignment: 64)
+        defer { buffer.deallocate() }
+        for r in others {
+            let part = UnsafeMutableRawBufferPointer(rebasing: buffer[..<sizes[r]])
+            try exchange([], [Incoming(from: r, part)])
+            body(r, UnsafeRawBufferPointer(part))
+        }
+    }
+
     /// Gives rank r the bytes `parts[r]` of rank 0, of which it knows that there are `count`.
     package func scatter(_ parts: [[UInt8]], count: Int) throws(RankError) -> [UInt8] {
         if rank == 0 {

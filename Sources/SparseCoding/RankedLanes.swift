@@ -25,15 +25,15 @@ extension LatentPeers {
         let cuts = try (0..<group.count).map { try LatentCut(cut.layout, rank: $0, of: group.count) }
         for part in [\SparseAutoencoder.encoder, \.decoder, \.encoderBias] {
             let source = own[keyPath: part]
-            let bytes = try group.gather(Array(UnsafeRawBufferPointer(start: source.elements, count: 4 * source.count)))
-            guard let all else { continue }
-            let (target, width) = (all[keyPath: part], part == \.encoderBias ? 1 : own.dIn)
-            for (bytes, cut) in zip(bytes, cuts) {
-                bytes.withUnsafeBytes { bytes in
-                    for (j, place) in cut.places.enumerated() {
-                        UnsafeMutableRawPointer(target.elements + place * width)
-                            .copyMemory(from: bytes.baseAddress! + 4 * j * width, byteCount: 4 * width)
-                    }
+            let width = part == \.encoderBias ? 1 : own.dIn
+            try group.collect(
+                UnsafeRawBufferPointer(start: source.elements, count: 4 * source.count),
+                sizes: cuts.map { 4 * $0.places.count * width }
+            ) { rank, rows in
+                guard let target = all?[keyPath: part] else { return }
+                for (j, place) in cuts[rank].places.enumerated() {
+                    UnsafeMutableRawPointer(target.elements + place * width)
+                        .copyMemory(from: rows.baseAddress! + 4 * j * width, byteCount: 4 * width)
                 }
             }
         }

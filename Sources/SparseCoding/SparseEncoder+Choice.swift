@@ -14,7 +14,9 @@ extension SparseEncoder {
             showsAll ? 0 : leastAllowed(allowed, of: values)
         }
         if let peers {
-            candidates.assemble(found, rows: rows, columns: latents, lanes: lanes)
+            // What is not among as many of the rank's own is not among those of all.
+            candidates.assemble(
+                found, rows: rows, columns: latents, atLeast: bound(found.map(\.found)), lanes: lanes)
             let numbers = try peers.choose(
                 candidates, marks: &selected, count: 3,
                 least: {

@@ -46,6 +46,10 @@ enum RankJob {
 
     /// Leaves the job before the program ends. After a failure the others cannot go on, and are ended.
     static func leave(_ status: Int32) {
+        if transport == nil, group == nil, status != 0, Launch() != nil {
+            // The others wait for this one to join before they can be ended: it does so to end them.
+            transport = try? MPITransport(MPILibrary(), secondsToWait: 0, isStopped: { true })
+        }
         guard let transport else { return }
         self.transport = nil
         // Whoever ends the job first may do so before another has spoken.

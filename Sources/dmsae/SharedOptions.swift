@@ -23,7 +23,10 @@ struct CheckpointOptions: ParsableArguments {
         help: ArgumentHelp(
             "Keep the state of what takes long every so many minutes, and when it is stopped, to go on from with --resume.",
             valueName: "MINUTES"))
-    var checkpointEvery = 10.0
+    var checkpointEvery = Self.everyMinutes
+
+    /// Unless asked otherwise.
+    static let everyMinutes = 10.0
 
     /// As the trainings want it.
     var rhythm: CheckpointRhythm { CheckpointRhythm(seconds: 60 * checkpointEvery) }

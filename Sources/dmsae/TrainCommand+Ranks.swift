@@ -8,6 +8,8 @@ import TensorFiles
 /// A training whose latents are cut among the ranks of an MPI job. Every rank reads the same batches, from the same files.
 extension TrainCommand {
     func run(among group: RankGroup) throws {
+        // All that follows is a function of it and of files.
+        try group.requireSame("command line", CommandLine.arguments.dropFirst().joined(separator: "\n"))
         try requireShareable()
         try Surroundings.prepareToCompute(advice: "lower --width or --batch, or start more processes")
         let rule = try plugins.rule(sparsity, output: out)
@@ -53,13 +55,16 @@ extension TrainCommand {
             ("--model and --text", live.model != nil), ("--init", self.`init` != nil), ("--resume", resume),
             ("--dry-run", dry.dryRun), ("--device cuda", try place.isCard),
             ("--log tensorboard", log.boardClock != nil),
+            ("--checkpoint-every", checkpoints.checkpointEvery != CheckpointOptions.everyMinutes),
         ]
         if let (option, _) = unshared.first(where: \.1) {
             throw ValidationError("\(option) is for one process; leave it out, or start the program alone")
         }
+        // For what it refuses.
+        _ = try place.trainingDevice()
     }
 
-    /// Refuses ranks of other settings or files.
+    /// Refuses ranks that read other files, or see another machine where that changes results.
     private func requireSame(_ provenance: SAEProvenance, _ group: RankGroup) throws {
         var parts = (provenance.settings ?? [:]).merging(provenance.hashes ?? [:]) { $0 + $1 }
         parts["plan"] = try JSONRecord.text(provenance.plan)

@@ -66,14 +66,19 @@ extension TrainCommand {
         return need
     }
 
-    /// Memory of a rank: of its latents; of all what they reconstruct together, twice while it is summed; on rank 0 the SAE that is written.
+    /// Memory of a rank: of its latents; of all what they reconstruct together, twice while it is summed; on rank 0 what it gathers.
     private func memoryNeed(_ beginning: Beginning, among group: RankGroup) throws -> MemoryNeed {
         let cut = try LatentCut(beginning.layout, rank: group.rank, of: group.count)
         var need = TrainingPlan.memory(
             dIn: beginning.dIn, layout: cut.own, k: k, batch: batch, copies: 0,
             advice: "lower --width or --batch, or start more processes")
         need.add("reconstructions of all ranks", 8 * (cut.own.prefixes.count + 1), batch, beginning.dIn)
-        if group.rank == 0 { need.add("the SAE that is written", 8, beginning.layout.latentCount, beginning.dIn) }
+        if group.rank == 0 {
+            need.add("the SAE that is written", 8, beginning.layout.latentCount, beginning.dIn)
+            need.add("rows of another rank", 4, cut.places.count + cut.own.prefixes.count, beginning.dIn)
+            // At the worst each offers as many as all may keep.
+            need.add("candidates of all ranks", 40 * group.count, Int(k.rounded(.up)), batch)
+        }
         return need
     }
 

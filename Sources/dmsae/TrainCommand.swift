@@ -126,7 +126,7 @@ struct TrainCommand: ParsableCommand {
     func run() throws {
         output.apply()
         Interruption.install(advice: "interrupted; no SAE was written to \(out), start again")
-        if let group = try RankJob.join() { return try run(among: group) }
+        let group = try RankJob.join()
         let kept = TrainingCheckpoints.place(in: out), cut = TrainingCheckpoints.newestStep(in: kept)
         if dry.dryRun && resume {
             throw ValidationError("--dry-run is of a training from its start; leave out --resume")
@@ -135,6 +135,7 @@ struct TrainCommand: ParsableCommand {
         if let cut, !resume, !dry.dryRun {
             throw DistillationError.cutShort(what: "training", folder: out, after: "step \(cut)", kept: kept)
         }
+        if let group { return try run(among: group) }
         try Surroundings.prepareToCompute(
             advice: live.model == nil ? "lower --width or --batch" : "lower --width, --batch or --buffer")
         let device = try place.trainingDevice()
