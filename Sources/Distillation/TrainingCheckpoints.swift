@@ -141,14 +141,14 @@ public final class TrainingCheckpoints {
         try lock?.requireInPlace()
         try createFolder(folder)
         AtomicFile.removeLeftovers(in: folder)
-        let state = try trainer.exportedState()
-        let weights = path(state.step) + ".safetensors"
+        let step = trainer.step
+        let weights = path(step) + ".safetensors"
         var metadata = ["events": events]
-        metadata["rows"] = try batches?.place(of: state.step)
-        try state.file(at: weights, metadata: metadata).commit()
+        metadata["rows"] = try batches?.place(of: step)
+        try trainer.file(at: weights, metadata: metadata).commit()
         let record = Record(sha256: try SHA256.hexadecimal(ofFile: weights), causes: causes)
-        try JSONRecord.write(record, to: path(state.step) + ".json")
-        removeAll(but: Self.steps(in: folder).filter { $0 < state.step }.suffix(1) + [state.step])
+        try JSONRecord.write(record, to: path(step) + ".json")
+        removeAll(but: Self.steps(in: folder).filter { $0 < step }.suffix(1) + [step])
         last = rhythm.clock()
     }
 
