@@ -162,7 +162,7 @@ struct TrainCommand: ParsableCommand {
         var training = TrainingRun(
             name: out, steps: steps, progress: Terminal.shared, stop: Interruption.request, lock: lock)
         let checkpoints = try TrainingCheckpoints(
-            of: provenance, into: out, version: DMSAE.version, rhythm: checkpoints.rhythm, lock: lock)
+            of: provenance, into: out, version: DMSAE.version, policy: checkpoints.policy, lock: lock)
         checkpoints.batches = source.batches
         training.checkpoints = checkpoints
         var state = TrainerState(sae, rule: rule)
