@@ -142,6 +142,11 @@ package final class LaneArithmetic: StepArithmetic {
     package func export(_ numbers: Range<Int>) {}
     package func forget(_ numbers: Range<Int>) {}
 
+    package func finish() {
+        moments.discard()
+        gradients.discard()
+    }
+
     package func lastCentered() -> Matrix { centered }
 
     package func inspect() -> StepInspection {

@@ -200,6 +200,14 @@ private final class RankedArithmetic: StepArithmetic {
         for (matrix, _) in TrainerState.tensors(state.sae, state.moments)[numbers] { matrix.discard() }
     }
 
+    func finish() throws {
+        try group.together {
+            try order(.finish)
+            share.arithmetic.finish()
+        }
+        try export(TrainerState.parameters)
+    }
+
     func lastCentered() -> Matrix { share.arithmetic.lastCentered() }
 
     func inspect() throws -> StepInspection {
