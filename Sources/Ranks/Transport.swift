@@ -58,8 +58,8 @@ package enum RankError: Error, Equatable, CustomStringConvertible {
             "\(library) has no \(symbol): it does not have the standard ABI (MPI 5.0); compile dmsae_mpi.c with its mpicc (make mpi) "
                 + "and name the result in DMSAE_MPI"
         case .otherLauncher(let library, let started, let found):
-            "\(started) processes were started and \(library) knows of \(found): it is another MPI than the mpiexec that was used; "
-                + "name that one's library in DMSAE_MPI"
+            "\(started) processes were started and \(library) knows of \(found): it is another MPI than the mpiexec that was used, "
+                + "whose library is to be named in DMSAE_MPI; under Slurm, srun wants --mpi=pmi2 for MPICH, --mpi=pmix for Open MPI"
         case .call(let call, let reason): "\(call) failed: \(reason)"
         case .absent(let ranks, let seconds):
             "rank\(ranks.count == 1 ? "" : "s") \(ranks.map(String.init).joined(separator: ", ")) did not come within \(seconds) s; "
