@@ -58,7 +58,11 @@ enum SoftwareFindings {
             let library = try MPILibrary()
             return [Finding("MPI library", "\(library.version), \(library.path)")]
         } catch RankError.libraryMissing {
-            return [Finding("MPI library", "none: no libmpi_abi.so.1; pip install mpich, or make mpi, to compute in several processes")]
+            return [
+                Finding(
+                    "MPI library",
+                    "none: no libmpi_abi.so.1; pip install mpich, or make mpi, to compute in several processes")
+            ]
         } catch {
             return [Finding("MPI library", "\(error)", .look)]
         }
