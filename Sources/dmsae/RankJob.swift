@@ -89,7 +89,11 @@ enum RankJob {
         // Whoever ends the job first may do so before another has spoken.
         if isSilent { sleep(2) }
         guard status == 0 else { return transport.abort(status) }
-        if let group, group.rank == 0 { group.dismiss() }
+        if let group, group.rank == 0 {
+            group.dismiss()
+            let sent = Double(group.sentBytes) / 1e6
+            if sent >= 1 { Terminal.shared.note("\(group.count) ranks, of which the first sent \(decimals(sent, 0)) MB") }
+        }
         transport.finish()
     }
 
