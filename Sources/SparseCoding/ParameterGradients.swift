@@ -111,8 +111,16 @@ package final class ParameterGradients {
         // Columns are cut over the lanes, so that each element's sum has one order whatever their number.
         lanes.forRanges(sae.dIn, grain: 16) { _, columns in
             let target = decoderBias.elements + columns.lowerBound
-            for j in 0..<sae.dSAE where encoderBias[j] != 0 {
-                kernels.addScaled(target, sae.encoder.row(j) + columns.lowerBound, -encoderBias[j], columns.count)
+            let (first, whole) = (columns.lowerBound, sae.dSAE & ~3)
+            for j in stride(from: 0, to: whole, by: 4) {
+                let shares = -SIMD4(encoderBias[j], encoderBias[j + 1], encoderBias[j + 2], encoderBias[j + 3])
+                if shares == .zero { continue }
+                kernels.addScaled4(
+                    target, sae.encoder.row(j) + first, sae.encoder.row(j + 1) + first, sae.encoder.row(j + 2) + first,
+                    sae.encoder.row(j + 3) + first, shares, columns.count)
+            }
+            for j in whole..<sae.dSAE {
+                kernels.addScaled(target, sae.encoder.row(j) + first, -encoderBias[j], columns.count)
             }
         }
     }

@@ -7,6 +7,8 @@ public var table: KernelTable {
         dot: dot, addScaled: addScaled, addScaled4: addScaled4, combine: combine, scale: scale, maximum: maximum,
         addRowsByLatent: addRowsByLatent, sumRowsByLatent: sumRowsByLatent,
         sumRowsByLatentWithProducts: sumRowsByLatentWithProducts, compactAbove: compactAbove,
+        keepAtLeast: keepAtLeast, countAtLeast: countAtLeast, extent: extent, gatherWithin: gatherWithin,
+        countMarked: countMarked,
         exponentialSum: exponentialSum, activate: activate, activateBackward: activateBackward, softCap: softCap,
         adam: adam, normalize: normalize, normalizeBackward: normalizeBackward, rotate: rotate, transpose: transpose,
         expand: expand)
