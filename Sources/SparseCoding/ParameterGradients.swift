@@ -72,8 +72,10 @@ package final class ParameterGradients {
             for j in latents {
                 let entries = codes.entries(ofLatent: j)
                 guard !entries.isEmpty else { continue }
-                var sum = 0.0
-                if projecting { for e in entries { sum += Double(codes.values[e]) * Double(codes.deltas[e]) } }
+                let first = entries.lowerBound
+                let sum =
+                    projecting
+                    ? kernels.sumInDouble(codes.values + first, codes.deltas + first, entries.count) : 0
                 decoderTerms[j] = DecoderTerms(
                     hasEntries: true, scale: factor, along: Float(sum / Self.squaredNorm))
             }
@@ -99,7 +101,10 @@ package final class ParameterGradients {
         lanes.forRanges(latents) { _, range in
             for j in range {
                 var sum = 0.0
-                for part in codes { for e in part.entries(ofLatent: j) { sum += Double(part.deltas[e]) } }
+                for part in codes {
+                    let entries = part.entries(ofLatent: j)
+                    sum += kernels.sumInDouble(part.deltas + entries.lowerBound, nil, entries.count)
+                }
                 encoderBias[j] = Float(sum)
             }
         }

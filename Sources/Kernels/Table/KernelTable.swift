@@ -12,6 +12,8 @@ public struct KernelTable: Sendable {
 
     /// Σᵢ x[i]·y[i] over `count` elements, in 64 partial sums.
     public var dot: @Sendable (_ x: Source, _ y: Source, _ count: Int) -> Float
+    /// Σᵢ x[i]·y[i] in Double, or Σᵢ x[i] without y, in eight partial sums.
+    public var sumInDouble: @Sendable (_ x: Source, _ y: Source?, _ count: Int) -> Double
     /// y += a·x.
     public var addScaled: @Sendable (_ y: Target, _ x: Source, _ a: Float, _ count: Int) -> Void
     /// y += a₀x₀ + a₁x₁ + a₂x₂ + a₃x₃: one pass over y for four rows, which is what bounds sparse decoding.
@@ -106,6 +108,7 @@ public struct KernelTable: Sendable {
     /// Collects one level's kernels; called by the level modules only.
     public init(
         dot: @escaping @Sendable (Source, Source, Int) -> Float,
+        sumInDouble: @escaping @Sendable (Source, Source?, Int) -> Double,
         addScaled: @escaping @Sendable (Target, Source, Float, Int) -> Void,
         addScaled4: @escaping @Sendable (Target, Source, Source, Source, Source, SIMD4<Float>, Int) -> Void,
         combine: @escaping @Sendable (Target, Float, Source, Float, Source, Int) -> Void,
@@ -142,6 +145,7 @@ public struct KernelTable: Sendable {
         expand: @escaping @Sendable (UnsafeRawPointer, NumberFormat, Target, Int) -> Void
     ) {
         self.dot = dot
+        self.sumInDouble = sumInDouble
         self.addScaled = addScaled
         self.addScaled4 = addScaled4
         self.combine = combine
