@@ -52,6 +52,12 @@ package final class ParameterGradients {
 
     func decoderSquares(_ lane: Int) -> UnsafeMutablePointer<Double> { decoderSquares + lane * sae.dSAE }
 
+    /// Gives their memory back, where there is much of it.
+    func discard() {
+        encoder.discard()
+        decoder.discard()
+    }
+
     /// Forgets the batch before.
     func begin() {
         let latents = sae.dSAE
