@@ -90,7 +90,7 @@ func addRowsByLatent(
     }
 }
 
-// Sixteen columns of four rows x: sum += Σ a·x, and to each row's product its terms with w.
+// Sixteen columns of four rows x: sum += Σ a·x, and to each row's product its terms with w; the first columns begin it.
 @inline(__always)
 private func takeFour(
     _ c: Int,
@@ -99,10 +99,15 @@ private func takeFour(
 ) {
     let v = (load(x.0, c), load(x.1, c), load(x.2, c), load(x.3, c))
     sum = multiplyAdd(multiplyAdd(multiplyAdd(multiplyAdd(sum, a.0, v.0), a.1, v.1), a.2, v.2), a.3, v.3)
-    products = (
-        multiplyAdd(products.0, v.0, w), multiplyAdd(products.1, v.1, w), multiplyAdd(products.2, v.2, w),
-        multiplyAdd(products.3, v.3, w)
-    )
+    // Nothing is added to zeros: at those the compiler takes vectors apart.
+    if c == 0 {
+        products = (v.0 * w, v.1 * w, v.2 * w, v.3 * w)
+    } else {
+        products = (
+            multiplyAdd(products.0, v.0, w), multiplyAdd(products.1, v.1, w), multiplyAdd(products.2, v.2, w),
+            multiplyAdd(products.3, v.3, w)
+        )
+    }
 }
 
 // Stores a latent's row and adds its square.
