@@ -132,7 +132,9 @@ let package = Package(
             dependencies: [
                 "Attribution", "SparseCoding", "Kernels", "TensorFiles", .product(name: "Yams", package: "Yams"),
             ]),
-        .target(name: "Reports", dependencies: ["Distillation", "Attribution", "TensorFiles"]),
+        .target(
+            name: "Reports",
+            dependencies: ["Distillation", "Probing", "SyntheticFeatures", "Attribution", "TensorFiles"]),
         .target(name: "LatentExports", dependencies: ["Attribution", "TensorFiles"]),
         .executableTarget(
             name: "dmsae",
@@ -241,7 +243,9 @@ let package = Package(
             dependencies: ["Distillation", "Attribution", "LanguageModeling", "TensorFiles", "TestSupport"]),
         .testTarget(
             name: "ReportsTests",
-            dependencies: ["Reports", "Attribution", "Distillation", "TensorFiles", "TestSupport"]),
+            dependencies: [
+                "Reports", "Attribution", "Distillation", "Probing", "SyntheticFeatures", "TensorFiles", "TestSupport",
+            ]),
         .testTarget(
             name: "LatentExportsTests",
             dependencies: [
