@@ -11,8 +11,9 @@ public struct RunsReport {
 
     /// Reads the folders of two runs or more, and files of evaluations besides those in them.
     ///
+    /// - Parameter pooled: whether evaluations are means over runs, as of draws of one.
     /// - Throws: `TensorFileError` for a folder that is none, records that cannot be read, or evaluations of other SAEs.
-    public init(folders: [String], evaluations paths: [String] = []) throws {
+    public init(folders: [String], evaluations paths: [String] = [], pooled: Bool = false) throws {
         let names = Self.names(of: folders)
         runs = try zip(names, folders).map { (name: $0, folder: $1, steps: try FinishedSteps(folder: $1)) }
         differences = RunDifferences(runs.map(\.steps.run))
@@ -22,7 +23,7 @@ public struct RunsReport {
             trainings[point] = try TrainingCurve.read(folder + "/events.jsonl")
         }
         comparison = SweepReport(name: names.joined(separator: ", "), table, trainings: trainings)
-        evaluations = try RunEvaluations(runs, at: paths)
+        evaluations = try RunEvaluations(runs, at: paths, pooled: pooled)
     }
 
     /// The shortest ends of paths by which they differ: "tau/a" and "k/a".

@@ -36,11 +36,16 @@ struct ReportCommand: ParsableCommand {
         help: ArgumentHelp(
             "File of an evaluation of an SAE of the run, or a folder of them; as often as wanted.", valueName: "PATH"))
     var evaluations: [String] = []
+    @Flag(help: "Take runs as draws of one: evaluations are means over them, with intervals where there are three.")
+    var pool = false
     @Flag(help: "Print the evaluations' tables as Markdown, and write no page.")
     var markdown = false
 
     func validate() throws {
-        guard folders.count > 1 else { return }
+        guard folders.count > 1 else {
+            guard !pool else { throw ValidationError("--pool takes runs as draws of one; give two runs or more") }
+            return
+        }
         guard control.isEmpty else {
             throw ValidationError("--control is for the report of one distillation; leave it out")
         }
@@ -73,7 +78,7 @@ struct ReportCommand: ParsableCommand {
         let folder = folders[0]
         if folders.count > 1 {
             for other in folders where !exists(other + "/run.json") { throw Self.noRun(other) }
-            let report = try RunsReport(folders: folders, evaluations: evaluations)
+            let report = try RunsReport(folders: folders, evaluations: evaluations, pooled: pool)
             return (report.html, report.evaluations)
         }
         func refuseOptions(_ what: String) throws {

@@ -30,6 +30,7 @@ import Testing
         try fail(
             ["report", a, b, "--out", folder.file("page.html"), "--control", a], status: 64, saying: "one distillation")
         try fail(["report", a, b, "--out", folder.file("page.html")], saying: "it holds no run.json of a distillation")
+        try fail(["report", a, "--pool"], status: 64, saying: "give two runs or more")
         try createFolder(a + "/sub")
         try AtomicFile.write("{}", to: a + "/comparison.json")
         try fail(["report", a, "--eval", b], status: 64, saying: "--eval is for the report of a distillation")

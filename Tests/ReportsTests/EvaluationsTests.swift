@@ -161,6 +161,39 @@ import Testing
         #expect(markdown.contains("**Of as many most frequent latents**"))
     }
 
+    /// Both runs are draws of each trial: means over them, and differences run by run.
+    @Test func pooledRunsAreDrawsOfOne() throws {
+        let written = try WrittenSweep(over: ["distill.tau=0.9,0.5,0.7"], seeds: 1)
+        for point in 0..<3 {
+            try written.finish(point, carried: 4, scores: [("dmsae", "distilled", 0.9), ("baseline", "none", 0.9)])
+        }
+        let (own, plain) = ([0.5, 0.6, 0.7], [0.4, 0.7, 0.9])
+        for point in 0..<3 {
+            for (trial, worth) in [("dmsae", own[point]), ("baseline", plain[point])] {
+                // Each run has a world of its own.
+                let text = """
+                    {"origin": {"SAE.sha256": "\(try written.hash(point, trial))", "world.sha256": "\(point)"}, "findings": {"tokens": 1,
+                    "true_l0": 8, "sae_l0": 8, "dead_latents": 0, "shrinkage": 1, "mcc": \(worth), "uniqueness": 0.5,
+                    "classification": {"precision": 1, "recall": 1, "f1_score": 0.5, "accuracy": 1}, "sets": {}}}
+                    """
+                let place = try written.run(point) + "/evaluations"
+                try createFolder(place)
+                try AtomicFile.write(text, to: place + "/\(trial).json")
+            }
+        }
+        let folders = try (0..<3).map { try written.run($0) }
+        let apart = try RunsReport(folders: folders).evaluations.markdown
+        #expect(apart.contains("(world.sha256 2…)") && apart.contains("| point-0002 | baseline, k = 12 | 0.900 |"))
+        let markdown = try RunsReport(folders: folders, pooled: true).evaluations.markdown
+        let mean = Interval(meanOf: own), less = Interval(meanOf: zip(plain, own).map { $0 - $1 })
+        func text(_ interval: Interval, _ places: Int) -> String {
+            "\(short(interval.value, places)) [\(short(interval.low, places)), \(short(interval.high, places))]"
+        }
+        #expect(markdown.contains("| dmsae, k = 12 | \(text(mean, 3)) |"), "\(markdown)")
+        #expect(markdown.contains("| baseline, k = 12 less dmsae, k = 12 | \(text(less, 4)) |"), "\(markdown)")
+        #expect(markdown.contains("Differences, paired by run") && !markdown.contains("sha256"))
+    }
+
     @Test func oneOfAnotherRunIsRefused() throws {
         let path = try put(core(1, "dmsae", score: 0.97), "core.json")
         let hash = try written.hash(1, "dmsae").prefix(12)

@@ -91,7 +91,7 @@ extension EvaluatedMeasure {
                 "all rows", "expl. variance", metrics.decoder_fraction_variance_explained, headline: "rows explained")
         ]
         for (name, value) in extra.controls.sorted(by: { $0.key < $1.key }) {
-            result.append(EvaluatedMeasure("all rows", "of \(name) random rows", value))
+            result.append(EvaluatedMeasure("all rows", "random rows, \(name)", value))
         }
         guard let core = extra.parts.first(where: { $0.latents == "core" }) else { return result }
         result.append(EvaluatedMeasure("the core's rows", "expl. variance", core.variance_explained))

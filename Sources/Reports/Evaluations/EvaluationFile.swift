@@ -15,8 +15,9 @@ package struct EvaluationFile: Sendable {
 
     /// Reads a file of any kind.
     ///
+    /// - Parameter namesFiles: whether `settings` say of which files the numbers are: their SHA-256, and SAEBench's names of them.
     /// - Throws: `TensorFileError` for a file that cannot be read, is no evaluation, or does not say which SAE it is of.
-    package init(_ path: String) throws {
+    package init(_ path: String, namesFiles: Bool = true) throws {
         let document = try JSONValue(contentsOf: path)
         self.path = path
         var recorded: [String: String]
@@ -73,10 +74,14 @@ package struct EvaluationFile: Sendable {
             throw TensorFileError.malformed(
                 file: path, what: "the SHA-256 of the SAE that it is of is missing", next: "measure the SAE again")
         }
-        (sae, settings) = (hashes, recorded)
+        sae = hashes
+        settings = recorded.filter { name, _ in
+            namesFiles || !name.hasSuffix(Self.hash) && !Self.names.contains(name)
+        }
     }
 
     private static let hash = ".sha256"
+    private static let names = [configuration + "model_name", configuration + "dataset"]
     /// Before the names of what SAEBench's own configuration has.
     static let configuration = "eval_config."
 

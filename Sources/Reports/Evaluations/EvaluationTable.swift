@@ -107,7 +107,7 @@ extension RunEvaluations {
         }
         guard !measures.isEmpty, !rows.isEmpty else { return nil }
         return EvaluationTable(
-            title: "Differences, paired by \(group.hasSeeds ? "seed" : group.kind.units)",
+            title: "Differences, paired by \(group.hasDraws ? draw : group.kind.units)",
             heads: (hasRuns ? ["run"] : []) + ["difference"] + measures.map(\.name), rows: rows)
     }
 
@@ -127,15 +127,18 @@ extension RunEvaluations {
 
     /// What brackets hold.
     func note(_ group: Group) -> String {
-        guard group.hasSeeds else { return group.kind.interval }
+        guard group.hasDraws else { return group.kind.interval }
         return
-            "Of several seeds a row has the mean, in brackets its 95% interval by Student's t over seeds where there are three. Of one seed: "
+            "Of several \(draw)s a row has the mean, in brackets its 95% interval by Student's t over them where there are three. Of one: "
             + group.kind.interval.prefix(1).lowercased() + group.kind.interval.dropFirst()
     }
 
     /// What was measured with, hashes left out.
     private func settings(_ group: Group) -> String {
-        let names = group.settings.keys.filter { !$0.hasSuffix(Self.hash) }
+        // SAEBench's names of core metrics' settings are of what stands there by our own.
+        let names = group.settings.keys.filter { name in
+            !name.hasSuffix(Self.hash) && !(group.kind == .core && name.hasPrefix(EvaluationFile.configuration))
+        }
         return names.sorted().map { shown($0, group.settings[$0]) }.joined(separator: ", ")
     }
 

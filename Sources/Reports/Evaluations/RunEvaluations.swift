@@ -14,32 +14,48 @@ package struct RunEvaluations: Sendable {
         let reference: String?
     }
 
+    /// What SAEs of one name are several of.
+    struct Draw: Hashable, Comparable, Sendable {
+        let run: Int
+        let seed: Int
+
+        static func < (a: Draw, b: Draw) -> Bool { (a.run, a.seed) < (b.run, b.seed) }
+    }
+
     /// One kind of evaluation with the same settings.
     struct Group: Sendable {
         let kind: EvaluationKind
         let settings: [String: String]
-        /// Of each SAE the files, one a seed.
-        var files: [(subject: Subject, bySeed: [Int: EvaluationFile])]
+        /// Of each SAE the files, one a draw: a seed of a run.
+        var files: [(subject: Subject, byDraw: [Draw: EvaluationFile])]
     }
 
     private(set) var groups: [Group] = []
     /// All SAEs that something is known of, in the order of runs.
     private(set) var subjects: [Subject] = []
     let hasRuns: Bool
+    /// What draws are called: "seed", or "run" where runs are taken as draws of one.
+    let draw: String
 
     /// The folder of a run in which evaluations are looked for.
     package static let folderName = "evaluations"
 
-    /// Those that lie in the runs' own folders, and at other paths.
+    /// Those that lie in the runs' own folders, and at other paths. Where runs are pooled, SAEs of one name are draws of one, and so it
+    /// makes no difference that settings name other files.
     ///
     /// - Throws: `TensorFileError` for a file that is no evaluation, is of an SAE of none of the runs (of one in a run's folder: not of
     ///   that run), or measures what another one measures.
-    package init(_ runs: [(name: String, folder: String, steps: FinishedSteps)], at paths: [String]) throws {
-        hasRuns = runs.count > 1
-        let owners = runs.map { run in Self.owners(run.steps, run: runs.count > 1 ? run.name : "") }
+    package init(
+        _ runs: [(name: String, folder: String, steps: FinishedSteps)], at paths: [String], pooled: Bool = false
+    ) throws {
+        (hasRuns, draw) = (runs.count > 1 && !pooled, pooled ? "run" : "seed")
+        let isNamed = hasRuns
+        let owners = runs.enumerated().map { number, run in
+            Self.owners(run.steps, number: number, run: isNamed ? run.name : "")
+        }
         var all: [(file: EvaluationFile, owner: Owner)] = []
         func take(_ path: String, of owners: [Owner]) throws {
-            let file = try EvaluationFile(path)
+            let file = try EvaluationFile(path, namesFiles: !pooled)
             let own = owners.filter { $0.has(file.sae) }
             guard !own.isEmpty else {
                 let hash = file.sae.sorted { $0.key > $1.key }.first?.value.prefix(12) ?? ""
@@ -71,16 +87,16 @@ package struct RunEvaluations: Sendable {
                 let same = own.filter { $0.file.settings == settings }
                 var group = Group(kind: kind, settings: settings, files: [])
                 for subject in order {
-                    var bySeed: [Int: EvaluationFile] = [:]
+                    var byDraw: [Draw: EvaluationFile] = [:]
                     for (file, owner) in same where owner.subject == subject {
-                        if let other = bySeed[owner.seed] {
+                        if let other = byDraw[owner.draw] {
                             throw TensorFileError.unusable(
                                 file: file.path, what: "it measures the same of the same SAE as \(other.path)",
                                 next: "leave one of them out")
                         }
-                        bySeed[owner.seed] = file
+                        byDraw[owner.draw] = file
                     }
-                    if !bySeed.isEmpty { group.files.append((subject, bySeed)) }
+                    if !byDraw.isEmpty { group.files.append((subject, byDraw)) }
                 }
                 groups.append(group)
             }
@@ -88,10 +104,10 @@ package struct RunEvaluations: Sendable {
         subjects = order.filter { subject in groups.contains { $0.files.contains { $0.subject == subject } } }
     }
 
-    /// An SAE of a run with a seed.
+    /// An SAE of a run.
     private struct Owner {
         let subject: Subject
-        let seed: Int
+        let draw: Draw
         let hashes: [String: String]
 
         /// Whether these are files of it.
@@ -101,7 +117,7 @@ package struct RunEvaluations: Sendable {
     }
 
     /// Trials first, as in other tables, then cycles.
-    private static func owners(_ steps: FinishedSteps, run: String) -> [Owner] {
+    private static func owners(_ steps: FinishedSteps, number: Int, run: String) -> [Owner] {
         let trials = TrialTable(steps.seeds.map(\.trials))
         func subject(_ place: FinishedSAE.Place) -> Subject {
             switch place {
@@ -114,7 +130,9 @@ package struct RunEvaluations: Sendable {
             }
         }
         let all = steps.seeds.flatMap { seed in
-            seed.saes.map { Owner(subject: subject($0.place), seed: seed.seed, hashes: $0.hashes) }
+            seed.saes.map {
+                Owner(subject: subject($0.place), draw: Draw(run: number, seed: seed.seed), hashes: $0.hashes)
+            }
         }
         let isTrial = { (owner: Owner) in !owner.subject.name.hasPrefix("cycle ") }
         return all.filter(isTrial) + all.filter { !isTrial($0) }
