@@ -81,8 +81,9 @@ let package = Package(
         .target(
             name: "TensorFiles",
             dependencies: ["LinearAlgebra", "Kernels", "KernelTable", "CLinux", "CCrypto", "CZlib", "CZstd"]),
-        .target(name: "LanguageModeling", dependencies: ["TensorFiles", "LinearAlgebra", "Kernels", "KernelTable"]),
         .target(name: "Ranks"),
+        .target(
+            name: "LanguageModeling", dependencies: ["Ranks", "TensorFiles", "LinearAlgebra", "Kernels", "KernelTable"]),
         .target(
             name: "SparseCoding", dependencies: ["Ranks", "TensorFiles", "LinearAlgebra", "Kernels", "KernelTable"]),
         .target(
@@ -182,7 +183,8 @@ let package = Package(
         .testTarget(name: "LinearAlgebraTests", dependencies: ["LinearAlgebra", "Kernels", "TestSupport"]),
         .testTarget(name: "TensorFilesTests", dependencies: ["TensorFiles", "Kernels", "TestSupport"]),
         .testTarget(
-            name: "LanguageModelingTests", dependencies: ["LanguageModeling", "TensorFiles", "Kernels", "TestSupport"]),
+            name: "LanguageModelingTests",
+            dependencies: ["LanguageModeling", "LinearAlgebra", "Ranks", "TensorFiles", "Kernels", "TestSupport"]),
         .testTarget(
             name: "CUDABackendTests",
             dependencies: [
@@ -240,7 +242,9 @@ let package = Package(
             exclude: ["Fixtures"]),
         .testTarget(
             name: "DistillationTests",
-            dependencies: ["Distillation", "Attribution", "LanguageModeling", "TensorFiles", "TestSupport"]),
+            dependencies: [
+                "Distillation", "Attribution", "LanguageModeling", "LinearAlgebra", "TensorFiles", "TestSupport",
+            ]),
         .testTarget(
             name: "ReportsTests",
             dependencies: [

@@ -63,7 +63,7 @@ public struct Calibration {
         stop: StopRequest
     ) throws -> (seconds: Double, sae: SparseAutoencoder) {
         let layout = try PrefixLayout(groups: recipe.resolvedGroups, width: recipe.width)
-        try recipe.memory(dIn: rows.columns, layout).check()
+        try recipe.memory(dIn: rows.columns, layout, on: device).check()
         let plan = try TrainingPlan(
             recipe.trainingSettings(k: recipe.k, budget: recipe.cycleBudget), dIn: rows.columns, layout: layout)
         let sae = SparseAutoencoder(dIn: rows.columns, layout: layout)

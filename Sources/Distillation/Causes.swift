@@ -34,6 +34,13 @@ struct Causes: Codable, Equatable {
         ]
     }
 
+    /// The names of those, and of what devices say of themselves, here and in records.
+    static let machineNames: Set = {
+        let devices = ["device", "driver", "kernel compiler", "precision", "ranks"]
+        return Set(Self.machine.keys).union(devices).union(
+            devices.flatMap { ["settings.\($0)", "the device's \($0)"] })
+    }()
+
     /// These and others.
     func with(_ others: [String: String]) -> Causes { Causes(values.merging(others) { $1 }) }
 

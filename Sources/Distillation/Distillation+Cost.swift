@@ -28,7 +28,8 @@ extension Distillation {
 
     /// Of a training, beside the model's.
     private func memory() throws -> MemoryNeed {
-        recipe.memory(dIn: dIn, try PrefixLayout(groups: recipe.resolvedGroups, width: recipe.width))
+        recipe.memory(
+            dIn: dIn, try PrefixLayout(groups: recipe.resolvedGroups, width: recipe.width), on: parts.device)
     }
 
     /// How long a little of each of its parts takes. Nothing is written.

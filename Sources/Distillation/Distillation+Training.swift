@@ -31,7 +31,7 @@ extension Distillation {
         let path = try place(folder)
         let checkpoints = TrainingCheckpoints(
             into: path, causes: Causes(["run": identity, "training": name, "step before": mark]),
-            rhythm: parts.checkpoints, lock: lock)
+            policy: parts.checkpoints, lock: lock)
         if run.has(folder + "/" + StepMark.name) {
             checkpoints.clear()
             return try finishedTraining(path, files, seed: seed, dIn: store.dIn, after: mark)

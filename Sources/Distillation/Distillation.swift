@@ -39,7 +39,7 @@ public struct DistillationParts: Sendable {
     /// Where trainings are computed.
     package var device: any TrainingDevice = Lanes.shared
     /// How often the state of a training is kept.
-    public var checkpoints = CheckpointRhythm()
+    public var checkpoints = CheckpointPolicy()
     /// Folders of other runs that may have steps which are the same here.
     public var donors: [SharedStep: String] = [:]
     /// Seconds since 1970 for TensorBoard's files; nil for none of them.
@@ -128,18 +128,22 @@ public final class Distillation {
         }
         let layout = try PrefixLayout(groups: recipe.resolvedGroups, width: recipe.width)
         // Before there is a run to resume: every cycle trains the same number of latents.
-        try recipe.memory(dIn: dIn, layout).check()
+        try recipe.memory(dIn: dIn, layout, on: parts.device).check()
         try requireTrialSources(dIn: dIn)
         // Not even the folder is made for nothing.
         if resuming && !exists(run.path) { throw DistillationError.nothingToResume(folder: run.path) }
         lock = try OutputLock.folder(run.path) { "what is finished is there, go on with --out \($0) --resume" }
         defer { (log, lock) = (nil, nil) }
-        let record = try run.open(self.record, resuming: resuming)
+        let (record, changed) = try run.open(
+            self.record, resuming: resuming, elsewhere: parts.checkpoints.goesOnElsewhere)
         (parts.modelName, identity) = (record.model, record.identity)
         log = try EventLog(run.path + "/events.jsonl", run: identity)
         log?.board = parts.boardClock.map { TensorBoardLog(run.path, clock: $0) }
         // Steps of the cycle that was cut short come again after this line.
-        if resuming { try log?.append(ResumeEvent()) }
+        if resuming { try log?.append(ResumeEvent(machine: changed.isEmpty ? nil : changed)) }
+        for (name, values) in changed.sorted(by: { $0.key < $1.key }) {
+            progress.warn("\(name) was \(values): what comes is not the bits of an uninterrupted run")
+        }
         try BorrowedSteps(run: run, record: record, log: log).take(from: parts.donors, cycles: recipe.cycles)
         let store: any ActivationSource
         do {
@@ -272,4 +276,6 @@ public final class Distillation {
 
 private struct ResumeEvent: Encodable {
     let event = "resume"
+    /// What of it was another until now.
+    let machine: [String: String]?
 }

@@ -83,12 +83,16 @@ public enum DistillationError: Error, CustomStringConvertible, Equatable {
         case .nothingToResume(let folder): "\(folder) holds no run to resume; leave out --resume to start one"
         case .recipeChanged(let folder, let key, let was, let now):
             "the run in \(folder) was started with \(key) = \(was), now it is \(now); "
-                + "resume it with its own recipe or choose another --out"
+                + (RunRecord.isOfMachine(key)
+                    ? "resume it there, or here with --elsewhere, to other bits"
+                    : "resume it with its own recipe or choose another --out")
         case .cutShort(let what, let folder, let after, let kept):
             "a \(what) into \(folder) was cut short after \(after); go on with it by --resume, or delete \(kept) to begin again"
         case .startedOtherwise(let what, let folder, let key, let was, let now):
-            "the \(what) into \(folder) was started with \(key) = \(was), now it is \(now); resume it with what it was started "
-                + "with, or choose another --out"
+            "the \(what) into \(folder) was started with \(key) = \(was), now it is \(now); "
+                + (RunRecord.isOfMachine(key)
+                    ? "resume it there, or here with --elsewhere, to other bits"
+                    : "resume it with what it was started with, or choose another --out")
         case .badStart(let path, let reason, let advice):
             "\(path) cannot be the SAE of cycle 0 (distill.cycle0): \(reason); \(advice)"
         case .stepDiffers(let reason): reason

@@ -23,7 +23,7 @@ public struct HarvestSettings: Sendable {
     /// What else the rows depend on, for the record: sequences of a pass, among whose norms sinks stand out.
     public var others: [String: String] = [:]
     /// How often the rows of a shard that is not full are kept.
-    public var checkpoints = CheckpointRhythm()
+    public var checkpoints = CheckpointPolicy()
     /// Whether a text with fewer tokens than asked for is an error; else they are what is harvested.
     public var needsAllTokens = true
 
@@ -72,7 +72,8 @@ public struct Harvest {
         stop: StopRequest
     ) throws -> ActivationStore {
         try createFolder(folder)
-        let left = try HarvestedShards.left(in: folder, causes: causes, warn: progress.warn)
+        let left = try HarvestedShards.left(
+            in: folder, causes: causes, goesOnElsewhere: settings.checkpoints.goesOnElsewhere, warn: progress.warn)
         var shards = try ShardWriter(
             folder: folder, dIn: model.configuration.dModel, settings: settings, lock: lock, left: left)
         let start = left.last

@@ -73,7 +73,9 @@ struct HarvestedShards: Codable {
     /// left nothing.
     ///
     /// - Throws: `DistillationError.startedOtherwise`.
-    static func left(in folder: String, causes: Causes, warn: (String) -> Void) throws -> HarvestedShards {
+    static func left(
+        in folder: String, causes: Causes, goesOnElsewhere: Bool, warn: (String) -> Void
+    ) throws -> HarvestedShards {
         let path = path(in: folder)
         guard exists(path) else { return HarvestedShards(causes: causes) }
         guard var left = try? JSONRecord.read(HarvestedShards.self, from: path),
@@ -82,9 +84,11 @@ struct HarvestedShards: Codable {
             warn("\(path) is not as the harvest wrote it; harvesting from the start of the text")
             return HarvestedShards(causes: causes)
         }
-        if let (key, was, now) = causes.difference(from: left.causes) {
+        let elsewhere = goesOnElsewhere ? Causes.machineNames : []
+        if let (key, was, now) = causes.difference(from: left.causes, except: elsewhere) {
             throw DistillationError.startedOtherwise(what: "harvest", folder: folder, key: key, was: was, now: now)
         }
+        left.causes = causes
         for (index, mark) in left.marks.enumerated() {
             let shard = ActivationStore.shardPath(folder, index)
             guard (try? SHA256.hexadecimal(ofFile: shard)) != mark.sha256 else { continue }

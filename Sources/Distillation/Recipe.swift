@@ -141,10 +141,10 @@ public struct Recipe: Sendable {
     var blocks: LiveBlocks { LiveBlocks(tokens: buffer, sequences: sequences, context: context) }
 
     /// Memory of a training, beside the model's.
-    package func memory(dIn: Int, _ layout: PrefixLayout) -> MemoryNeed {
+    package func memory(dIn: Int, _ layout: PrefixLayout, on device: any TrainingDevice) -> MemoryNeed {
         var need = TrainingPlan.memory(
             dIn: dIn, layout: layout, k: trialPlans.reduce(k) { max($0, $1.plan.k) }, batch: batch,
-            copies: nonCore == .warm ? 1 : 0,
+            copies: nonCore == .warm ? 1 : 0, ranks: device.rankCount,
             advice: isLive ? "lower sae.width, train.batch or harvest.buffer" : "lower sae.width or train.batch")
         if isLive { blocks.addMemory(to: &need, dIn: dIn) }
         return need

@@ -56,6 +56,9 @@ public struct RunRecord: Codable, Sendable, Equatable {
             + [("seeds", seeds.map(String.init).joined(separator: " "))]
     }
 
+    /// Whether a cause is the machine's, or the device's, and not the user's.
+    static func isOfMachine(_ name: String) -> Bool { Causes.machineNames.contains(name) }
+
     /// SHA-256 of all causes, and of the name under which the model was when the run started: what the marks of its steps and
     /// its log say they are of, so that another record is found beside them.
     package var identity: String {
@@ -99,9 +102,13 @@ public struct RunFolder: Sendable {
 
     /// Starts a run or, with `resuming`, checks that the one here has the same causes. To be called with the folder locked.
     ///
-    /// - Returns: the record that counts: the one here keeps the names under which things were when the run started.
+    /// - Parameter elsewhere: go on although the machine is another than the one that the run was started on.
+    /// - Returns: the record that counts: the one here keeps the names under which things were when the run started, and the machine; and
+    ///   what of the machine is another now, by name.
     /// - Throws: `DistillationError` when a run is or is not there, or has another recipe.
-    public func open(_ record: RunRecord, resuming: Bool) throws -> RunRecord {
+    public func open(
+        _ record: RunRecord, resuming: Bool, elsewhere: Bool = false
+    ) throws -> (record: RunRecord, changed: [String: String]) {
         guard has("run.json") else {
             // What is done would be taken for this run's own. What a cut harvest left is not: it is made again.
             for mark in [
@@ -113,13 +120,18 @@ public struct RunFolder: Sendable {
             }
             guard !resuming else { throw DistillationError.nothingToResume(folder: path) }
             try JSONRecord.write(record, to: path + "/run.json")
-            return record
+            return (record, [:])
         }
         guard resuming else { throw DistillationError.runExists(folder: path) }
         var old = try JSONRecord.read(RunRecord.self, from: path + "/run.json")
         let was = Dictionary(old.causes.map { ($0.name, $0.value) }) { first, _ in first }
         let now = Dictionary(record.causes.map { ($0.name, $0.value) }) { first, _ in first }
+        var changed: [String: String] = [:]
         for (name, _) in record.causes + old.causes where was[name] != now[name] {
+            if elsewhere, RunRecord.isOfMachine(name) {
+                changed[name] = "\(was[name] ?? "unset"), now \(now[name] ?? "unset")"
+                continue
+            }
             throw DistillationError.recipeChanged(
                 folder: path, key: name, was: was[name] ?? "unset", now: now[name] ?? "unset")
         }
@@ -127,6 +139,6 @@ public struct RunFolder: Sendable {
             for key in RunRecord.changeableKeys { old.recipe[key] = record.recipe[key] }
             try JSONRecord.write(old, to: path + "/run.json")
         }
-        return old
+        return (old, changed)
     }
 }

@@ -3,12 +3,14 @@ import LinearAlgebra
 import SparseCoding
 import TensorFiles
 
-/// How often the state of what takes long is kept, and by which clock.
-public struct CheckpointRhythm: Sendable {
+/// How the state of what takes long is kept, and gone on from.
+public struct CheckpointPolicy: Sendable {
     /// Seconds between two checkpoints, 0 or more.
     public var seconds: Double
     /// Seconds of a clock that only runs forwards.
     public var clock: @Sendable () -> Double
+    /// Whether another machine may go on from it, see `Causes.machine`. The bits are then not those of an uninterrupted run.
+    public var goesOnElsewhere = false
 
     /// Every so many seconds: ten minutes of work are lost at most.
     public init(seconds: Double = 600, clock: @escaping @Sendable () -> Double = monotonicSeconds) {
@@ -32,7 +34,7 @@ public final class TrainingCheckpoints {
     private let training: String
     private let causes: Causes
     private let changeable: Set<String>
-    private let rhythm: CheckpointRhythm
+    private let policy: CheckpointPolicy
     private let lock: OutputLock?
     private var last: Double
     /// Of the training, where a step is not found by its number.
@@ -41,11 +43,11 @@ public final class TrainingCheckpoints {
     /// Checkpoints of a training into the folder `output`, in a folder there that is made with the first; of `causes`, those named
     /// in `changeable` may be others when it goes on.
     init(
-        into output: String, causes: Causes, changeable: Set<String> = [], rhythm: CheckpointRhythm, lock: OutputLock?
+        into output: String, causes: Causes, changeable: Set<String> = [], policy: CheckpointPolicy, lock: OutputLock?
     ) {
         (folder, training, self.causes, self.changeable) = (Self.place(in: output), output, causes, changeable)
-        (self.rhythm, self.lock) = (rhythm, lock)
-        last = rhythm.clock()
+        (self.policy, self.lock) = (policy, lock)
+        last = policy.clock()
     }
 
     /// Checkpoints of a training by itself. All that its SAE's record says decides about it, and what the bits depend on: only the
@@ -53,12 +55,12 @@ public final class TrainingCheckpoints {
     ///
     /// - Parameter version: of the program.
     public convenience init(
-        of provenance: SAEProvenance, into output: String, version: String, rhythm: CheckpointRhythm, lock: OutputLock
+        of provenance: SAEProvenance, into output: String, version: String, policy: CheckpointPolicy, lock: OutputLock
     ) throws {
         let isConstant = provenance.plan.map { $0.decayStart == nil } ?? false
         self.init(
             into: output, causes: try Causes(of: provenance).with(Causes.machine).with(["dmsae": version]),
-            changeable: isConstant ? ["plan.steps", "steps"] : [], rhythm: rhythm, lock: lock)
+            changeable: isConstant ? ["plan.steps", "steps"] : [], policy: policy, lock: lock)
     }
 
     /// Where those of a training into the folder `output` lie.
@@ -110,7 +112,8 @@ public final class TrainingCheckpoints {
                 warn("\(path(step)).json or .safetensors is not as it was written; going on from before it")
                 continue
             }
-            if let (key, was, now) = causes.difference(from: record.causes, except: changeable) {
+            let elsewhere = policy.goesOnElsewhere ? Causes.machineNames : []
+            if let (key, was, now) = causes.difference(from: record.causes, except: changeable.union(elsewhere)) {
                 throw DistillationError.startedOtherwise(
                     what: "training", folder: training, key: key, was: was, now: now)
             }
@@ -119,6 +122,11 @@ public final class TrainingCheckpoints {
                     "\(path(step)).safetensors does not say where in its text the training was; going on from before it"
                 )
                 continue
+            }
+            if let (key, was, now) = causes.difference(from: record.causes, except: changeable) {
+                warn(
+                    "\(training) goes on with \(key) = \(now), it was \(was): not to the bits of an uninterrupted training"
+                )
             }
             try state.restore(file)
             if let events = file.metadata["events"], !events.isEmpty { try log?.append(lines: events) }
@@ -130,26 +138,26 @@ public final class TrainingCheckpoints {
     // MARK: Keeping
 
     /// Whether it is time for another.
-    var isDue: Bool { rhythm.clock() - last >= rhythm.seconds }
+    var isDue: Bool { policy.clock() - last >= policy.seconds }
 
     /// Keeps the trainer as it is, and of those before only the last. To be called between two steps.
     ///
     /// - Throws: `TensorFileError.unwritable`, with the checkpoints before untouched; `OutputLockError`; what the device throws.
     func keep(_ trainer: Trainer, events: String) throws {
         // Also after a failure: a full disk is not tried again at every step.
-        last = rhythm.clock()
+        last = policy.clock()
         try lock?.requireInPlace()
         try createFolder(folder)
         AtomicFile.removeLeftovers(in: folder)
-        let state = try trainer.exportedState()
-        let weights = path(state.step) + ".safetensors"
+        let step = trainer.step
+        let weights = path(step) + ".safetensors"
         var metadata = ["events": events]
-        metadata["rows"] = try batches?.place(of: state.step)
-        try state.file(at: weights, metadata: metadata).commit()
+        metadata["rows"] = try batches?.place(of: step)
+        try trainer.file(at: weights, metadata: metadata).commit()
         let record = Record(sha256: try SHA256.hexadecimal(ofFile: weights), causes: causes)
-        try JSONRecord.write(record, to: path(state.step) + ".json")
-        removeAll(but: Self.steps(in: folder).filter { $0 < state.step }.suffix(1) + [state.step])
-        last = rhythm.clock()
+        try JSONRecord.write(record, to: path(step) + ".json")
+        removeAll(but: Self.steps(in: folder).filter { $0 < step }.suffix(1) + [step])
+        last = policy.clock()
     }
 
     /// Removes all: the training is done, and what came of it is written.

@@ -147,6 +147,6 @@ public struct TrainingRun {
         } catch SparseCodingError.thresholdUnset {
             return nil
         }
-        return Double(try trainer.total(codes.count)) / Double(x.rows)
+        return Double(codes.count) / Double(x.rows)
     }
 }

@@ -9,11 +9,33 @@ import Glibc
 package func allocateAligned<Element>(
     _ count: Int, for what: @autoclosure () -> String = "working memory"
 ) -> UnsafeMutablePointer<Element> {
-    let (bytes, overflow) = max(count, 1).multipliedReportingOverflow(by: MemoryLayout<Element>.stride)
-    let rounded = overflow || bytes > Int.max - 63 ? Int.max : (bytes + 63) / 64 * 64
+    let rounded = roundedSize(count, of: Element.self)
     if rounded >= largeAllocation, rounded > MemoryLimit.current.available { refuse(rounded, what()) }
     guard let memory = aligned_alloc(64, rounded) else { refuse(rounded, what()) }
     return memory.bindMemory(to: Element.self, capacity: max(count, 1))
+}
+
+/// Memory of zeros for `count` elements, likewise. Of much of it, no page costs anything before it is written to: `mappedBytes` are then
+/// above 0, and it is released by `munmap`.
+func allocateZeros<Element>(
+    _ count: Int, for what: @autoclosure () -> String
+) -> (memory: UnsafeMutablePointer<Element>, mappedBytes: Int) {
+    let size = roundedSize(count, of: Element.self)
+    guard size >= largeAllocation else {
+        let memory: UnsafeMutablePointer<Element> = allocateAligned(count, for: what())
+        memset(memory, 0, size)
+        return (memory, 0)
+    }
+    if size > MemoryLimit.current.available { refuse(size, what()) }
+    guard let memory = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+        memory != MAP_FAILED
+    else { refuse(size, what()) }
+    return (memory.bindMemory(to: Element.self, capacity: count), size)
+}
+
+private func roundedSize<Element>(_ count: Int, of type: Element.Type) -> Int {
+    let (bytes, overflow) = max(count, 1).multipliedReportingOverflow(by: MemoryLayout<Element>.stride)
+    return overflow || bytes > Int.max - 63 ? Int.max : (bytes + 63) / 64 * 64
 }
 
 /// From here on it is worth the microseconds to ask whether so much is there.

@@ -14,6 +14,8 @@ public final class Matrix: @unchecked Sendable {
     /// Element (r, c) at r·columns + c.
     public let elements: UnsafeMutablePointer<Float>
     private let owner: AnyObject?
+    /// Of memory that was mapped for it alone.
+    private let mappedBytes: Int
 
     /// A zero matrix. Ends the program where there is no memory for it: see `allocateAligned`.
     public init(rows: Int, columns: Int) {
@@ -21,8 +23,7 @@ public final class Matrix: @unchecked Sendable {
         self.rows = rows
         self.columns = columns
         let (count, overflow) = rows.multipliedReportingOverflow(by: columns)
-        elements = allocateAligned(overflow ? .max : count, for: "a matrix of \(rows) × \(columns)")
-        elements.initialize(repeating: 0, count: rows * columns)
+        (elements, mappedBytes) = allocateZeros(overflow ? .max : count, for: "a matrix of \(rows) × \(columns)")
         owner = nil
     }
 
@@ -32,6 +33,7 @@ public final class Matrix: @unchecked Sendable {
         self.columns = columns
         self.elements = elements
         self.owner = owner
+        mappedBytes = 0
     }
 
     /// A matrix holding `values` in row-major order.
@@ -46,10 +48,19 @@ public final class Matrix: @unchecked Sendable {
         self.init(rows: 1, columns: values.count, values)
     }
 
-    deinit { if owner == nil { free(elements) } }
+    deinit {
+        guard owner == nil else { return }
+        if mappedBytes > 0 { munmap(elements, mappedBytes) } else { free(elements) }
+    }
 
     /// Number of elements.
     public var count: Int { rows * columns }
+
+    /// Every element in row-major order, where it is.
+    package var buffer: UnsafeMutableBufferPointer<Float> { UnsafeMutableBufferPointer(start: elements, count: count) }
+
+    /// Gives the memory of a large matrix back until something is written to it; what it holds is lost. Small ones keep what they hold.
+    package func discard() { if mappedBytes > 0 { madvise(elements, mappedBytes, MADV_DONTNEED) } }
 
     /// Start of row `r`.
     public func row(_ r: Int) -> UnsafeMutablePointer<Float> { elements + r * columns }

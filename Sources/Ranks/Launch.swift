@@ -5,6 +5,29 @@ package struct Launch: Equatable, Sendable {
     package let count: Int
     package let localCount: Int
 
+    /// This machine's name.
+    package static var host: String {
+        var name = [CChar](repeating: 0, count: 256)
+        gethostname(&name, name.count - 1)
+        return String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    /// Takes what the launcher said out of the environment, and its connection out of the reach of programs that are started from
+    /// here, which are no ranks of the job.
+    package static func forget() {
+        if let descriptor = getenv("PMI_FD").flatMap({ Int32(String(cString: $0)) }) {
+            _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
+        }
+        var names: [String] = []
+        var entry = environ
+        while let text = entry.pointee {
+            names.append(String(String(cString: text).prefix { $0 != "=" }))
+            entry += 1
+        }
+        let prefixes = ["PMI_", "PMIX_", "HYDI_", "HYDRA_", "MPI_LOCAL", "MPIR_", "OMPI_", "PRTE_", "SLURM_"]
+        for name in names where prefixes.contains(where: name.hasPrefix) { unsetenv(name) }
+    }
+
     /// Of `mpiexec` (PMI: MPICH, Intel), Open MPI's, PRRTE's and Slurm's; nil for a process that was started alone.
     package init?(environment: @escaping (String) -> String? = { name in getenv(name).map { String(cString: $0) } }) {
         func number(_ names: [String]) -> Int? {

@@ -8,17 +8,14 @@ package final class MPITransport: Transport {
     package let version: String
     private let library: MPILibrary
     private let secondsToWait: Int
-    private let isStopped: () -> Bool
 
     /// Joins the job that this process was started in; to be left by `finish` or `abort`.
     ///
-    /// - Parameters:
-    ///   - secondsToWait: how long others may be late for what is done together.
-    ///   - isStopped: asked while waiting: whether the user wants the job to stop.
+    /// - Parameter secondsToWait: how long others may be late for what is done together.
     /// - Throws: `RankError`.
-    package init(_ library: MPILibrary, secondsToWait: Int, isStopped: @escaping () -> Bool) throws(RankError) {
+    package init(_ library: MPILibrary, secondsToWait: Int) throws(RankError) {
         self.library = library
-        (self.secondsToWait, self.isStopped) = (secondsToWait, isStopped)
+        self.secondsToWait = secondsToWait
         version = library.version
         var (provided, rank, count): (Int32, Int32, Int32) = (0, 0, 0)
         try library.check(library.initialize(nil, nil, MPILibrary.funneled, &provided), "MPI_Init_thread")
@@ -43,7 +40,7 @@ package final class MPITransport: Transport {
     /// Counts are of 32 bits.
     private static let mostBytes = 1 << 30
 
-    package func exchange(_ sends: [Outgoing], _ receives: [Incoming]) throws(RankError) {
+    package func exchange(_ sends: [Outgoing], _ receives: [Incoming], patiently: Bool) throws(RankError) {
         var pending: [Pending] = []
         for receive in receives {
             for piece in Self.pieces(receive.bytes.count) {
@@ -65,11 +62,11 @@ package final class MPITransport: Transport {
                 pending.append(Pending(peer: send.target, request: request))
             }
         }
-        try wait(for: &pending)
+        try wait(for: &pending, patiently: patiently)
     }
 
-    /// By looking, so that a rank that never comes can be named, and a user who stops the job is heard.
-    private func wait(for pending: inout [Pending]) throws(RankError) {
+    /// By looking, so that a rank that never comes can be named.
+    private func wait(for pending: inout [Pending], patiently: Bool) throws(RankError) {
         let start = Self.seconds()
         var rounds = 0
         while !pending.isEmpty {
@@ -84,8 +81,7 @@ package final class MPITransport: Transport {
             rounds += 1
             // The others are at work, perhaps on this processor.
             if rounds < 200 { sched_yield() } else { usleep(50) }
-            guard rounds % 64 == 0 else { continue }
-            if isStopped() { throw .interrupted }
+            guard rounds % 64 == 0, !patiently else { continue }
             if Self.seconds() - start > Double(secondsToWait) {
                 throw .absent(ranks: Set(left.map(\.peer)).sorted(), seconds: secondsToWait)
             }

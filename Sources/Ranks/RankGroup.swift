@@ -13,9 +13,62 @@ package final class RankGroup: @unchecked Sendable {
 
     private var others: [Int] { (0..<count).filter { $0 != rank } }
 
-    private func exchange(_ sends: [Outgoing], _ receives: [Incoming]) throws(RankError) {
+    private func exchange(_ sends: [Outgoing], _ receives: [Incoming], patiently: Bool = false) throws(RankError) {
         sentBytes += sends.reduce(0) { $0 + $1.bytes.count }
-        try transport.exchange(sends, receives)
+        try transport.exchange(sends, receives, patiently: patiently)
+    }
+
+    // MARK: Messages
+
+    private var services = 0
+    private var failure: String?
+
+    /// A number that no service has.
+    package func nextService() -> Int {
+        services += 1
+        return services
+    }
+
+    /// Whether nothing that the ranks do together has failed half done: nobody knows then who waits for what.
+    package var isWhole: Bool { failure == nil }
+
+    /// - Throws: `RankError.brokenOff`.
+    func requireWhole() throws(RankError) {
+        if let failure { throw .brokenOff(by: failure) }
+    }
+
+    /// Something that the ranks do together, after whose failure they do nothing together any more.
+    ///
+    /// - Throws: what `body` throws; `RankError.brokenOff`.
+    package func together<Value>(_ body: () throws -> Value) throws -> Value {
+        try requireWhole()
+        do {
+            return try body()
+        } catch {
+            failure = "\(error)"
+            throw error
+        }
+    }
+
+    /// Sends a message, of whatever size, to a rank that receives it.
+    package func send(_ message: RankMessage, to target: Int) throws(RankError) {
+        var none: [UInt8] = []
+        for part in [withUnsafeBytes(of: message.bytes.count, Array.init), message.bytes] {
+            try withBytes(part, &none) { (part, _) throws(RankError) in try exchange([Outgoing(to: target, part)], []) }
+        }
+    }
+
+    /// A message that another rank sends; with patience, whenever it comes.
+    package func receive(from source: Int, patiently: Bool = false) throws(RankError) -> RankMessage {
+        func bytes(_ count: Int) throws(RankError) -> [UInt8] {
+            var bytes = [UInt8](repeating: 0, count: count)
+            try withBytes([UInt8](), &bytes) { (_, bytes) throws(RankError) in
+                try exchange([], [Incoming(from: source, bytes)], patiently: patiently)
+            }
+            return bytes
+        }
+        let count = try bytes(8).withUnsafeBytes { $0.loadUnaligned(as: Int.self) }
+        return RankMessage(try bytes(count))
     }
 
     // MARK: Sums
@@ -24,11 +77,8 @@ package final class RankGroup: @unchecked Sendable {
     /// the values are sent by each.
     package func sum(_ values: UnsafeMutableBufferPointer<Float>) throws(RankError) {
         guard count > 1, let start = values.baseAddress else { return }
-        let (n, ranks) = (values.count, count)
-        // Whole cache lines.
-        func slice(_ r: Int) -> Range<Int> {
-            min(n, n * r / ranks / 16 * 16)..<(r + 1 == ranks ? n : n * (r + 1) / ranks / 16 * 16)
-        }
+        let ranks = count
+        func slice(_ r: Int) -> Range<Int> { self.slice(r, of: values.count) }
         let own = slice(rank)
         if scratch.count < ranks * own.count { scratch = [Float](repeating: 0, count: ranks * own.count) }
         let result: Result<Void, RankError> = scratch.withUnsafeMutableBufferPointer { scratch in
@@ -49,6 +99,27 @@ package final class RankGroup: @unchecked Sendable {
             }
         }
         try result.get()
+    }
+
+    /// Of `n` numbers those that rank `r` is to hand on: whole cache lines.
+    private func slice(_ r: Int, of n: Int) -> Range<Int> {
+        min(n, n * r / count / 16 * 16)..<(r + 1 == count ? n : n * (r + 1) / count / 16 * 16)
+    }
+
+    /// Puts rank 0's `values` in the place of those of every rank, each of which hands a slice of them on, so that none sends much more
+    /// than there is.
+    package func share(_ values: UnsafeMutableBufferPointer<Float>) throws(RankError) {
+        guard count > 1, let start = values.baseAddress else { return }
+        func slice(_ r: Int) -> Range<Int> { self.slice(r, of: values.count) }
+        let handers = others.filter { $0 > 0 }
+        if rank == 0 {
+            try exchange(handers.map { Outgoing(to: $0, Self.bytes(start, slice($0))) }, [])
+            return try exchange(handers.map { Outgoing(to: $0, Self.bytes(start, slice(0))) }, [])
+        }
+        try exchange([], [Incoming(from: 0, Self.bytes(start, slice(rank)))])
+        try exchange(
+            handers.map { Outgoing(to: $0, Self.bytes(start, slice(rank))) },
+            others.map { Incoming(from: $0, Self.bytes(start, slice($0))) })
     }
 
     /// The sums over the ranks of a few numbers.
@@ -163,8 +234,8 @@ package final class RankGroup: @unchecked Sendable {
     /// Of a text of several lines the first that another text has not.
     private func excerpt(_ text: String, _ other: String) -> String {
         let lines = text.split(separator: "\n"), others = other.split(separator: "\n")
-        let first = lines.indices.first { $0 >= others.count || lines[$0] != others[$0] } ?? 0
-        return lines.isEmpty ? "nothing" : String(lines[first].drop { $0 == " " })
+        let first = lines.indices.first { $0 >= others.count || lines[$0] != others[$0] }
+        return first.map { String(lines[$0].drop { $0 == " " }) } ?? "nothing more"
     }
 
     // MARK: Memory

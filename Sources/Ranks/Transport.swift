@@ -5,10 +5,10 @@ package protocol Transport: AnyObject {
     var count: Int { get }
 
     /// Sends and receives at once, and returns when all of it is done; memory is borrowed for the call. What one rank sends to another
-    /// arrives in the order in which it was sent, in as many bytes.
+    /// arrives in the order in which it was sent, in as many bytes. With patience there is no time limit.
     ///
     /// - Throws: `RankError`.
-    func exchange(_ sends: [Outgoing], _ receives: [Incoming]) throws(RankError)
+    func exchange(_ sends: [Outgoing], _ receives: [Incoming], patiently: Bool) throws(RankError)
 }
 
 /// Bytes for another rank.
@@ -41,8 +41,10 @@ package enum RankError: Error, Equatable, CustomStringConvertible {
     case absent(ranks: [Int], seconds: Int)
     /// Ranks that were started with something else.
     case differs(what: String, rank: Int, own: String, other: String)
-    /// The user stopped the job.
-    case interrupted
+    /// What a rank could not do.
+    case failed(rank: Int, reason: String)
+    /// Something failed while the ranks were at it together.
+    case brokenOff(by: String)
 
     package var description: String {
         switch self {
@@ -57,7 +59,9 @@ package enum RankError: Error, Equatable, CustomStringConvertible {
                 + "see what they said last"
         case .differs(let what, let rank, let own, let other):
             "rank \(rank) was started with another \(what): \(other), and rank 0 with \(own); start all ranks alike"
-        case .interrupted: "interrupted"
+        case .failed(let rank, let reason): "rank \(rank): \(reason)"
+        case .brokenOff(let failure):
+            "the ranks cannot go on after what failed while they were at it together: \(failure)"
         }
     }
 }

@@ -24,12 +24,19 @@ package final class LaneArithmetic: StepArithmetic {
     private var squares: [Double] = []
     private var auxiliaryLoss = 0.0
 
-    package init(_ state: TrainerState, _ setting: StepSetting, lanes: Lanes, peers: LatentPeers? = nil) {
+    package convenience init(_ state: TrainerState, _ setting: StepSetting, lanes: Lanes) {
+        self.init(state.sae, state.moments, setting, lanes: lanes, peers: nil)
+    }
+
+    /// Of a rank's latents among those of its peers.
+    init(
+        _ sae: SparseAutoencoder, _ moments: AdamMoments, _ setting: StepSetting, lanes: Lanes, peers: LatentPeers?
+    ) {
         self.setting = setting
         self.peers = peers
         self.lanes = lanes
-        sae = state.sae
-        moments = state.moments
+        self.sae = sae
+        self.moments = moments
         encoder = SparseEncoder(lanes: lanes, peers: peers)
         let panels = ColumnPanels(lanes: lanes)
         live = LatentMajorCodes(lanes: lanes)
@@ -132,7 +139,8 @@ package final class LaneArithmetic: StepArithmetic {
 
     // It computes with the state's own matrices.
     package func decoderBiasChanged() {}
-    package func export() {}
+    package func export(_ numbers: Range<Int>) {}
+    package func forget(_ numbers: Range<Int>) {}
 
     package func lastCentered() -> Matrix { centered }
 

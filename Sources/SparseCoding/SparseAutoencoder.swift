@@ -45,18 +45,16 @@ public final class SparseAutoencoder: @unchecked Sendable {
     /// Draws parameters: decoder rows ~ U(−√(6/D), √(6/D)) scaled to unit norm, W_enc = W_decᵀ, biases 0.
     ///
     /// With a frozen core its encoder vectors replace the first c; `coreDecoder` says what its decoder rows are, and `coreBias`
-    /// [1, c], where it is given, is its b_enc. With `places` it has some of the latents of another, and gets what that one would have
-    /// there; core and b_enc are then those of its own.
+    /// [1, c], where it is given, is its b_enc.
     public func initialize(
-        seed: UInt64, core: Matrix? = nil, coreDecoder: CoreDecoderStart = .random, coreBias: Matrix? = nil,
-        places: [Int]? = nil
+        seed: UInt64, core: Matrix? = nil, coreDecoder: CoreDecoderStart = .random, coreBias: Matrix? = nil
     ) {
         let bound = (6 / Float(dIn)).squareRoot()
         let random = CounterRandom(seed: seed, purpose: .decoderInitialization)
         for j in 0..<dSAE {
             random.fill(
                 UnsafeMutableBufferPointer(start: decoder.row(j), count: dIn), from: -bound, to: bound,
-                at: (places?[j] ?? j) * dIn)
+                at: j * dIn)
         }
         for j in 0..<dSAE { normalizeRow(decoder.row(j), dIn) }
         encoder.assign(decoder)

@@ -96,7 +96,7 @@ extension SparseEncoder {
     ) throws -> (allowed: Int, floor: Float) {
         // More than this the rule cannot keep whatever the core leaves.
         let limit = min(
-            try selection.rule.upperCount(selection.context),
+            try upperCount(selection),
             selection.centered.rows * selection.context.latentCount)
         let guess = forcedFloor ?? startingFloor.value
         let first = try collect(&selection, limit: limit, floor: guess, beside)
@@ -115,7 +115,13 @@ extension SparseEncoder {
         selection.found = totals.found
         selection.summary.coreEntries = totals.core
         selection.leave(core: totals.core)
-        return (min(limit, try selection.rule.upperCount(selection.context)), totals.floor)
+        return (min(limit, try upperCount(selection)), totals.floor)
+    }
+
+    /// What the rule keeps at most, which rank 0 asks it.
+    private func upperCount(_ selection: Selection) throws -> Int {
+        func ask() throws -> Int { try selection.rule.upperCount(selection.context) }
+        return try peers.map { try $0.ask(ask) } ?? ask()
     }
 
     /// Entries found among the latents that compete and among those that do not, and the largest floor, on all ranks.
@@ -153,7 +159,7 @@ extension SparseEncoder {
             selection.context.firstRow = start
             let allowed =
                 rule.scope == .row
-                ? min(try rule.upperCount(selection.context), selection.context.latentCount) * rows.count : Int.max
+                ? min(try upperCount(selection), selection.context.latentCount) * rows.count : Int.max
             try choose(
                 rule, selection.context, rows: rows.count, sae.dSAE, allowed: allowed, showsAll: true, block,
                 &selection.summary)

@@ -9,7 +9,7 @@ import LinearAlgebra
 /// only where one returns numbers. Everything runs on the caller's thread.
 package protocol StepArithmetic: AnyObject {
     /// Begins a step with x [B, D], which stays as it is until the next; `silent` are latents that are dead unless they
-    /// fire in it, ascending, those the auxiliary loss may be about; nil where there are none, on other ranks neither.
+    /// fire in it, ascending, those the auxiliary loss may be about; nil where there are none, on no rank.
     func begin(_ x: Matrix, silent: [Int]?) throws
 
     /// A matrix [B, D] for batches, in memory from which they get there soonest.
@@ -56,9 +56,12 @@ package protocol StepArithmetic: AnyObject {
     /// Puts these in the place of b_enc of the first latents.
     func setCoreBias(_ biases: [Float]) throws
 
-    /// Brings parameters and moments into the matrices of the state that this began from, which are stale in between
-    /// unless they are what it computes with.
-    func export() throws
+    /// Brings these of `TrainerState.tensors`, of the state that this began from, up to date: they are stale after `forget`, and from the
+    /// beginning on, unless they are what it computes with.
+    func export(_ numbers: Range<Int>) throws
+
+    /// Does without these again, and their memory where there is much of it.
+    func forget(_ numbers: Range<Int>)
 
     /// x − b_dec [B, D] of the last batch, no rows before the first.
     func lastCentered() throws -> Matrix
@@ -134,13 +137,13 @@ package protocol TrainingDevice: Sendable {
     var record: [String: String] { get }
     /// The memory that a training asks this machine for, besides the host's, nil if none.
     func memory(dIn: Int, layout: PrefixLayout, k: Double, batch: Int) -> MemoryNeed?
-    /// The ranks that the latents are cut among, if they are.
-    var peers: LatentPeers? { get }
-    /// Takes over a state, of the rank's latents where they are cut.
+    /// How many ranks its latents are cut among.
+    var rankCount: Int { get }
+    /// Takes over a state.
     func arithmetic(_ state: TrainerState, _ setting: StepSetting) throws -> any StepArithmetic
 }
 
 extension TrainingDevice {
     /// Most have all latents.
-    package var peers: LatentPeers? { nil }
+    package var rankCount: Int { 1 }
 }

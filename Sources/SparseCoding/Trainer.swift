@@ -1,5 +1,6 @@
 import Kernels
 import LinearAlgebra
+import TensorFiles
 
 /// The parts of a step, in order.
 package enum TrainingPhase: CaseIterable, Sendable {
@@ -32,8 +33,6 @@ public final class Trainer {
 
     let setting: StepSetting
     package let arithmetic: any StepArithmetic
-    /// The ranks that the latents are cut among: then everything of size F here is of this rank's.
-    let peers: LatentPeers?
     /// [F] entries above 0 of each latent in the last batch.
     private var active: [Int32]
     private var coreRate: CoreRate?
@@ -80,17 +79,11 @@ public final class Trainer {
         self.plan = plan
         self.rule = rule
         self.frozenCount = frozenCount ?? state.sae.layout.coreCount
-        peers = device.peers
-        if let peers, rule.learning != nil || rule.inference != nil {
-            throw SparseCodingError.badSetting(
-                name: "ranks", value: "\(peers.group.count)",
-                wanted: "1 for the rule \(rule.name), which learns or has a form of its own")
-        }
         setting = StepSetting(
             plan: plan, rule: rule, learned: rule.learning.map { LearnedGradients($0, latents: state.sae.dSAE) },
             frozenCount: self.frozenCount)
         active = [Int32](repeating: 0, count: state.sae.dSAE)
-        if let rate = plan.coreRate, !state.sae.coreIsDense || (peers?.cut.layout ?? state.sae.layout).coreCount == 0 {
+        if let rate = plan.coreRate, state.sae.exemptCore.isEmpty {
             throw SparseCodingError.badSetting(
                 name: "core-rate", value: "\(rate)",
                 wanted: "left out where there is no dense core; the budget holds the others")
@@ -103,8 +96,17 @@ public final class Trainer {
     ///
     /// - Throws: what the device throws; lanes never do.
     package func exportedState() throws -> TrainerState {
-        try arithmetic.export()
+        try arithmetic.export(TrainerState.everything)
         return state
+    }
+
+    /// Writes a checkpoint all but for its name, one tensor after the other, so that on a device none takes memory here for longer.
+    ///
+    /// - Throws: `TensorFileError.unwritable`; what the device throws.
+    package func file(at path: String, metadata: [String: String]) throws -> AtomicFile {
+        try state.file(
+            at: path, metadata: metadata, bring: { try self.arithmetic.export($0..<$0 + 1) },
+            done: { self.arithmetic.forget($0..<$0 + 1) })
     }
 
     /// A matrix [B, D] to read batches into; `update` takes others too.
@@ -148,17 +150,15 @@ public final class Trainer {
     ) throws -> StepRecord {
         // Dead unless they fire now.
         let silent = silentLatents(for: plan.deadAfterTokens - x.rows)
-        let anySilent = try total(silent.count) > 0
         let context = context(.train, rows: x.rows)
-        try arithmetic.begin(x, silent: anySilent ? silent : nil)
+        try arithmetic.begin(x, silent: silent.isEmpty ? nil : silent)
         let selection = try arithmetic.select(context)
         try checkStarvation(selection, rows: x.rows)
         onPhase?(.selection)
-        var (dead, deadCount) = ([Int](), 0)
-        if anySilent {
+        var dead: [Int] = []
+        if !silent.isEmpty {
             dead = try recordFirings(rows: x.rows)
-            deadCount = try total(dead.count)
-            if deadCount > 0 { try arithmetic.chooseAuxiliary(dead: dead) }
+            if !dead.isEmpty { try arithmetic.chooseAuxiliary(dead: dead) }
             onPhase?(.auxiliary)
         }
         try arithmetic.computeLosses(projecting: projecting)
@@ -166,11 +166,11 @@ public final class Trainer {
         if let learned { try arithmetic.replaceCodeGradients(learned, context, dead: dead) }
         try arithmetic.computeEncoderGradients()
         // Nothing waits for it, and a device is at work.
-        if !anySilent { _ = try recordFirings(rows: x.rows) }
+        if silent.isEmpty { _ = try recordFirings(rows: x.rows) }
         if preparesAhead, let x = try next() { try arithmetic.prepare(x) }
         let results = try arithmetic.results()
         onPhase?(.gradients)
-        let record = try record(results, selection, rows: x.rows, deadCount: deadCount)
+        let record = try record(results, selection, rows: x.rows, deadCount: dead.count)
         guard record.loss.isFinite else { throw SparseCodingError.diverged(step: step, loss: record.loss) }
         guard record.gradientNorm.isFinite else {
             throw SparseCodingError.gradientDiverged(step: step, norm: record.gradientNorm)
@@ -181,7 +181,7 @@ public final class Trainer {
     private func record(
         _ results: StepResults, _ selection: SelectionSummary, rows: Int, deadCount: Int
     ) throws -> StepRecord {
-        let (core, tokens) = (try total(activeCoreEntries()), Double(rows))
+        let (core, tokens) = (activeCoreEntries(), Double(rows))
         let prefixes = results.squares.map { $0 / tokens }
         let weighted = zip(plan.groupWeights, prefixes).reduce(0) { $0 + $1.0 * $1.1 }
         var loss = weighted / Double(prefixes.count)
@@ -222,14 +222,8 @@ public final class Trainer {
         state.starvedSteps = isStarved ? state.starvedSteps + 1 : 0
         guard state.starvedSteps >= Self.starvationLimit, !plan.allowsStarvation else { return }
         throw SparseCodingError.starved(
-            step: step, steps: state.starvedSteps, k: plan.k, core: (peers?.cut.layout ?? sae.layout).coreCount,
+            step: step, steps: state.starvedSteps, k: plan.k, core: sae.layout.coreCount,
             meanActiveCore: Double(selection.coreEntries) / Double(rows))
-    }
-
-    /// The sum over the ranks of something that is counted.
-    package func total(_ count: Int) throws -> Int {
-        guard let peers else { return count }
-        return Int(try peers.group.sum([Double(count)])[0])
     }
 
     private func activeCoreEntries() -> Int { active[..<sae.layout.coreCount].reduce(0) { $0 + Int($1) } }

@@ -2,24 +2,33 @@ import LinearAlgebra
 import TensorFiles
 
 extension TrainerState {
+    /// The name in a file of each of `tensors`.
+    private static let names = ["sae", "first", "second"].flatMap { part in
+        ["encoder", "decoder", "encoder_bias", "decoder_bias"].map { "\(part).\($0)" }
+    }
+
     /// Every tensor of single precision, by its name in a file.
     private var matrices: [(name: String, matrix: Matrix)] {
-        func parts(_ name: String, _ sae: SparseAutoencoder) -> [(String, Matrix)] {
-            [
-                ("\(name).encoder", sae.encoder), ("\(name).encoder_bias", sae.encoderBias),
-                ("\(name).decoder", sae.decoder), ("\(name).decoder_bias", sae.decoderBias),
-            ]
-        }
-        return parts("sae", sae) + parts("first", moments.first) + parts("second", moments.second)
+        zip(Self.names, Self.tensors(sae, moments)).map { ($0, $1.matrix) }
             + learned.values.enumerated().map { ("learned.\($0)", $1) }
     }
 
-    /// Writes all of it but for the file's name; the matrices are read from where they are.
+    /// Writes all of it but for the file's name; the matrices are read from where they are, each of `tensors` between `bring` and `done`
+    /// with its number.
     ///
-    /// - Throws: `TensorFileError.unwritable`.
-    package func file(at path: String, metadata: [String: String]) throws -> AtomicFile {
+    /// - Throws: `TensorFileError.unwritable`; what `bring` throws.
+    package func file(
+        at path: String, metadata: [String: String], bring: @escaping (Int) throws -> Void = { _ in },
+        done: @escaping (Int) -> Void = { _ in }
+    ) throws -> AtomicFile {
         var writer = SafetensorsWriter(metadata: metadata)
-        for (name, matrix) in matrices { writer.add(name, matrix) }
+        for (i, (name, matrix)) in matrices.enumerated() {
+            guard i < Self.names.count else {
+                writer.add(name, matrix)
+                continue
+            }
+            writer.add(name, matrix, bring: { try bring(i) }, done: { done(i) })
+        }
         for i in learned.values.indices {
             writer.add("learned.\(i).first", doubles: learned.first[i])
             writer.add("learned.\(i).second", doubles: learned.second[i])

@@ -1,3 +1,5 @@
+import LinearAlgebra
+
 /// All that decides how a training goes on from where it is: what a checkpoint holds, and nothing else. The rest of a
 /// trainer is scratch, or a guess about speed.
 ///
@@ -34,6 +36,22 @@ package struct TrainerState {
         starvedSteps = other.starvedSteps
         moments = other.moments.copy()
         learned = other.learned.copy()
+    }
+
+    /// Whether its moments are not all 0.
+    var hasMoments: Bool { step > 0 }
+
+    /// Numbers in `tensors` of the SAE's parameters, and of all.
+    package static let parameters = 0..<4
+    package static let everything = 0..<12
+
+    /// Parameters, and moments if there are any, in one order; those of latents have a row or a column for each.
+    static func tensors(
+        _ sae: SparseAutoencoder, _ moments: AdamMoments? = nil
+    ) -> [(matrix: Matrix, isOfLatents: Bool)] {
+        ([sae] + (moments.map { [$0.first, $0.second] } ?? [])).flatMap {
+            [($0.encoder, true), ($0.decoder, true), ($0.encoderBias, true), ($0.decoderBias, false)]
+        }
     }
 
     /// The same in memory of its own: a trainer that goes on from it takes the steps that this one's would.

@@ -5,7 +5,7 @@ public struct SafetensorsWriter {
     private enum Payload {
         case bytes([UInt8])
         case widened([Int32])
-        case matrix(Matrix)
+        case matrix(Matrix, bring: () throws -> Void, done: () -> Void)
     }
 
     private var descriptions: [TensorDescription] = []
@@ -23,11 +23,14 @@ public struct SafetensorsWriter {
     }
 
     /// Adds an F32 tensor with a matrix's elements, by default in the matrix's own two sizes. The matrix is kept,
-    /// not copied: it is read when the file is written.
-    public mutating func add(_ name: String, _ matrix: Matrix, shape: [Int]? = nil) {
+    /// not copied: it is read when the file is written, between `bring` and `done`.
+    public mutating func add(
+        _ name: String, _ matrix: Matrix, shape: [Int]? = nil, bring: @escaping () throws -> Void = {},
+        done: @escaping () -> Void = {}
+    ) {
         let shape = shape ?? [matrix.rows, matrix.columns]
         precondition(shape.reduce(1, *) == matrix.count, "\(matrix.count) elements for \(name) of \(shape)")
-        append(TensorDescription(name: name, type: .f32, shape: shape), .matrix(matrix))
+        append(TensorDescription(name: name, type: .f32, shape: shape), .matrix(matrix, bring: bring, done: done))
     }
 
     /// Adds an F32 tensor, by default a vector.
@@ -72,7 +75,9 @@ public struct SafetensorsWriter {
                     let part = values[first..<min(first + 1 << 16, values.count)].map { Int64($0) }
                     try part.withUnsafeBytes { try file.write($0) }
                 }
-            case .matrix(let matrix):
+            case .matrix(let matrix, let bring, let done):
+                try bring()
+                defer { done() }
                 try file.write(UnsafeRawBufferPointer(start: matrix.elements, count: matrix.count * 4))
             }
         }

@@ -34,7 +34,10 @@ struct DMSAE: ParsableCommand {
                 if !(command is PluginWorkerCommand) {
                     Interruption.settleSignals()
                     try Surroundings.check()
-                    try RankJob.check(command)
+                    if !(command is DoctorCommand) {
+                        try RankJob.join()
+                        try RankJob.serve()
+                    }
                 }
                 try command.run()
             } catch let error as ValidationError {

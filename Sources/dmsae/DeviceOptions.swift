@@ -29,7 +29,7 @@ struct DeviceOptions: ParsableArguments {
     /// - Throws: `CUDAError`; `ValidationError` for a precision that nothing follows.
     func trainingDevice() throws -> any TrainingDevice {
         switch try chosen() {
-        case .cpu: Lanes.shared
+        case .cpu: RankJob.group.map { RankedTraining($0) } ?? Lanes.shared
         case .cuda(let index): CUDATraining(try CUDAContext(index: index), precision: precision ?? .tf32)
         }
     }
@@ -42,7 +42,9 @@ struct DeviceOptions: ParsableArguments {
         // It is too small for a card.
         if SyntheticModel.isAt(path) { return try SyntheticModel(path: path) }
         switch chosen {
-        case .cpu: return try loadLanguageModel(path: path)
+        case .cpu:
+            guard let group = RankJob.group else { return try loadLanguageModel(path: path) }
+            return try RankJob.languageModel(path, among: group)
         case .cuda(let index):
             // The card first: one that is not there should not cost the load of a model.
             let context = try CUDAContext(index: index)
@@ -57,6 +59,10 @@ struct DeviceOptions: ParsableArguments {
 
     private func chosen() throws -> Device {
         let chosen = try Device(named: device)
+        if chosen != .cpu, let group = RankJob.group {
+            throw ValidationError(
+                "--device cuda is for one process, and \(group.count) were started; leave it out, or start one")
+        }
         if chosen == .cpu, precision != nil {
             throw ValidationError("--precision is for products on a card; add --device cuda, or leave it out")
         }
@@ -67,8 +73,10 @@ struct DeviceOptions: ParsableArguments {
 extension ProductPrecision: ExpressibleByArgument {}
 
 extension LanguageModel {
-    /// Where it is computed, for records; empty on the processors.
-    var deviceRecord: [String: String] { (self as? CUDALanguageModel)?.record ?? [:] }
+    /// Where it is computed, for records; empty on the processors of one process.
+    var deviceRecord: [String: String] {
+        (self as? CUDALanguageModel)?.record ?? (self as? RankedModel)?.record ?? [:]
+    }
 }
 
 /// What `--device` and DMSAE_DEVICE name.

@@ -57,7 +57,7 @@ struct DistillCommand: ParsableCommand {
             recipe, plugins, on: place, folder: folder, corpora: &corpora)
         parts.device = device
         parts.start = start
-        parts.checkpoints = checkpoints.rhythm
+        parts.checkpoints = checkpoints.policy
         parts.boardClock = log.boardClock
         let distillation = try Distillation(
             recipe, parts: parts, folder: folder, progress: terminal, stop: Interruption.request)

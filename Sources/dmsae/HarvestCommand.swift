@@ -83,7 +83,7 @@ struct HarvestCommand: ParsableCommand {
         let data = try corpus.dataset(of: text, tokenizer, loaded, tokens: tokens)
         var settings = HarvestSettings(tokens: tokens, seed: UInt64(seed), modelName: lastComponent(model))
         settings.skippedTokens = corpus.skip
-        settings.checkpoints = checkpoints.rhythm
+        settings.checkpoints = checkpoints.policy
         settings.needsAllTokens = false
         settings.others = corpus.recorded
         settings.others.merge(try splice.excluded(loaded.configuration, tokenizer: tokenizer)) { $1 }

@@ -1,79 +1,107 @@
-import ArgumentParser
 import Glibc
+import LanguageModeling
 import LinearAlgebra
 import Ranks
+import SparseCoding
 import TensorFiles
 
-/// The MPI job that the program was started in, if it was: `mpiexec -n 2 dmsae train …`. Rank 0 writes files and speaks; the others
-/// compute, and say what goes wrong with them.
+/// The MPI job that the program was started in, if it was: `mpiexec -n 2 dmsae distill …`. Rank 0 is the program, with its options and
+/// files; the others compute what it orders, and say what goes wrong with them.
 enum RankJob {
     nonisolated(unsafe) private static var transport: MPITransport?
+    nonisolated(unsafe) private static var launch: Launch?
 
-    /// The job's ranks, once it was joined.
+    /// The job's ranks, once it was joined; nil for a process that was started alone.
     nonisolated(unsafe) private(set) static var group: RankGroup?
 
     /// Whether this rank ends with what another one says.
     nonisolated(unsafe) private static var isSilent = false
 
-    /// How long ranks wait for each other: for the slowest start, checkpoint or rule.
+    /// How long ranks wait for each other where they work at the same time.
     private static let secondsToWait = 300
 
-    /// Refuses a command that is not shared among ranks: each would do the same, in the same files.
-    static func check(_ command: any ParsableCommand) throws {
-        guard let launch = Launch(), !(command is TrainCommand), !(command is DoctorCommand) else { return }
-        throw ValidationError(
-            "\(launch.count) processes were started, and of the commands only train is shared among them; start this one alone"
-        )
-    }
-
-    /// Joins it. Ranks on one machine share its processors, unless DMSAE_LANES says otherwise.
+    /// Joins it. Ranks on one machine share its processors, unless DMSAE_LANES says otherwise. Programs that this one starts are no ranks.
     ///
     /// - Throws: `RankError`.
-    static func join() throws -> RankGroup? {
-        guard let launch = Launch() else { return nil }
+    static func join() throws {
+        guard let launch = Launch() else { return }
+        self.launch = launch
         if getenv("DMSAE_LANES") == nil {
             setenv("DMSAE_LANES", "\(max(1, try Lanes.requestedCount() / launch.localCount))", 1)
         }
-        let made = try MPITransport(
-            MPILibrary(), secondsToWait: secondsToWait, isStopped: { Interruption.request.isRaised })
+        let made = try MPITransport(MPILibrary(), secondsToWait: secondsToWait)
         transport = made
+        Launch.forget()
         let group = RankGroup(made)
         self.group = group
         if group.rank > 0 { Terminal.shared.silence(warnings: true) }
         try group.requireSame("version of dmsae", DMSAE.version)
-        return group
+        // Another option on one rank was meant to do something, and only those of rank 0 are followed.
+        try group.requireSame("command line", CommandLine.arguments.dropFirst().joined(separator: "\n"))
+    }
+
+    /// On other ranks than 0 does what rank 0 orders, to the end of the program.
+    static func serve() throws {
+        guard let group, group.rank > 0 else { return }
+        // Rank 0 stops, writes what is to be kept, for which it may need this rank, and then lets it go.
+        for signal in [SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU] { Glibc.signal(signal, SIG_IGN) }
+        try Surroundings.prepareToCompute(advice: "start more processes")
+        try group.serve([
+            LatentShare.kind: { try LatentShare.make($0, &$1, lanes: .shared) },
+            ModelShare.kind: { try ModelShare.make($0, &$1, load: loadModel) },
+        ])
+        ProgramEnd.end(0)
+    }
+
+    /// The model of that path on all ranks.
+    ///
+    /// - Throws: as `loadLanguageModel`; `RankError.failed` for a rank where there is none, or another.
+    static func languageModel(_ path: String, among group: RankGroup) throws -> any LanguageModel {
+        var description = RankMessage()
+        description.write(path)
+        description.write(try modelHash(path) ?? "")
+        return try RankedModel(among: group, description) { try loadLanguageModel(path: path) }
+    }
+
+    private static func loadModel(_ description: inout RankMessage) throws -> any LanguageModel {
+        let (path, hash): (String, String) = (description.read(), description.read())
+        let own = try modelHash(path) ?? ""
+        guard own == hash else { throw OtherModel(path: path, own: own, hash: hash) }
+        return try loadLanguageModel(path: path)
+    }
+
+    private struct OtherModel: Error, CustomStringConvertible {
+        let path: String
+        let own: String
+        let hash: String
+
+        var description: String {
+            "\(Launch.host) has another model at \(path) (SHA-256 \(own)) than rank 0 (\(hash)); give all the same files"
+        }
     }
 
     /// Leaves the job before the program ends. After a failure the others cannot go on, and are ended.
     static func leave(_ status: Int32) {
         if transport == nil, group == nil, status != 0, Launch() != nil {
             // The others wait for this one to join before they can be ended: it does so to end them.
-            transport = try? MPITransport(MPILibrary(), secondsToWait: 0, isStopped: { true })
+            transport = try? MPITransport(MPILibrary(), secondsToWait: 0)
         }
         guard let transport else { return }
         self.transport = nil
         // Whoever ends the job first may do so before another has spoken.
         if isSilent { sleep(2) }
         guard status == 0 else { return transport.abort(status) }
+        if let group, group.rank == 0 { group.dismiss() }
         transport.finish()
     }
 
     /// Whether another rank says the same.
     static func isSaidElsewhere(_ error: any Error) -> Bool {
-        guard let group, group.rank > 0, let error = error as? RankError else { return false }
-        switch error {
-        case .differs, .interrupted: isSilent = true
-        case .libraryMissing, .symbolMissing, .call, .absent: break
-        }
-        return isSilent
+        guard let group, group.rank > 0, case .differs = error as? RankError else { return false }
+        isSilent = true
+        return true
     }
 
     /// How messages of this process begin.
-    static var name: String {
-        guard let group else { return "" }
-        var host = [CChar](repeating: 0, count: 256)
-        gethostname(&host, host.count - 1)
-        return
-            "rank \(group.rank) on \(String(decoding: host.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)): "
-    }
+    static var name: String { group.map { "rank \($0.rank) on \(Launch.host): " } ?? "" }
 }

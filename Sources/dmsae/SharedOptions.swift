@@ -23,13 +23,20 @@ struct CheckpointOptions: ParsableArguments {
         help: ArgumentHelp(
             "Keep the state of what takes long every so many minutes, and when it is stopped, to go on from with --resume.",
             valueName: "MINUTES"))
-    var checkpointEvery = Self.everyMinutes
+    var checkpointEvery = 10.0
 
-    /// Unless asked otherwise.
-    static let everyMinutes = 10.0
+    @Flag(
+        help:
+            "With --resume: go on with other lanes, processors or ranks, or on another device, than what is there was made on. What comes is then not the bits of an uninterrupted run, which is said and logged."
+    )
+    var elsewhere = false
 
     /// As the trainings want it.
-    var rhythm: CheckpointRhythm { CheckpointRhythm(seconds: 60 * checkpointEvery) }
+    var policy: CheckpointPolicy {
+        var policy = CheckpointPolicy(seconds: 60 * checkpointEvery)
+        policy.goesOnElsewhere = elsewhere
+        return policy
+    }
 
     func validate() throws { try require("--checkpoint-every", checkpointEvery, in: 0...1e6) }
 }

@@ -67,7 +67,7 @@ extension TrainCommand {
         let bytes = 8 * Double(beginning.layout.latentCount) * Double(rows.dIn)
         cost.add(disk: "SAE", bytes)
         cost.add(disk: "two checkpoints", 6 * bytes)
-        cost.add(memoryNeed(beginning, rows.blocks))
+        cost.add(memoryNeed(beginning, rows.blocks, on: device))
         return cost
     }
 

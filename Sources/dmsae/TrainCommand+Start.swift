@@ -1,7 +1,6 @@
 import ArgumentParser
 import Distillation
 import LinearAlgebra
-import Ranks
 import SAEFormats
 import SparseCoding
 
@@ -28,8 +27,8 @@ extension TrainCommand {
         let dIn: Int
     }
 
-    /// Reads it, and asks for the memory of the training, of the rank's part of it.
-    func beginning(dIn: Int, blocks: LiveBlocks?, among group: RankGroup? = nil) throws -> Beginning {
+    /// Reads it, and asks for the memory of the training.
+    func beginning(dIn: Int, blocks: LiveBlocks?, on device: any TrainingDevice) throws -> Beginning {
         let loaded = try self.`init`.map { try SAEFormats.read($0) }
         if let loaded, loaded.sae.dIn != dIn {
             throw SparseCodingError.inputWidth(found: dIn, wanted: loaded.sae.dIn)
@@ -50,7 +49,7 @@ extension TrainCommand {
             coreIsPrefix: corePrefixLoss || core == nil && loaded?.sae.layout.coreIsPrefix == true)
         let result = Beginning(
             loaded: loaded, scale: norms == nil ? .unit : .folded, frozen: frozen, layout: layout, dIn: dIn)
-        try (group.map { try memoryNeed(result, among: $0) } ?? memoryNeed(result, blocks)).check()
+        try memoryNeed(result, blocks, on: device).check()
         if let loaded, loaded.sae.dSAE != total {
             throw SparseCodingError.groupsDoNotSum(groups: sizes, width: loaded.sae.dSAE)
         }
@@ -58,27 +57,12 @@ extension TrainCommand {
     }
 
     /// Memory of the training, beside the model's.
-    func memoryNeed(_ beginning: Beginning, _ blocks: LiveBlocks?) -> MemoryNeed {
+    func memoryNeed(_ beginning: Beginning, _ blocks: LiveBlocks?, on device: any TrainingDevice) -> MemoryNeed {
         var need = TrainingPlan.memory(
             dIn: beginning.dIn, layout: beginning.layout, k: k, batch: batch, copies: beginning.loaded == nil ? 0 : 1,
+            ranks: device.rankCount,
             advice: blocks == nil ? "lower --width or --batch" : "lower --width, --batch or --buffer")
         blocks?.addMemory(to: &need, dIn: beginning.dIn)
-        return need
-    }
-
-    /// Memory of a rank: of its latents; of all what they reconstruct together, twice while it is summed; on rank 0 what it gathers.
-    private func memoryNeed(_ beginning: Beginning, among group: RankGroup) throws -> MemoryNeed {
-        let cut = try LatentCut(beginning.layout, rank: group.rank, of: group.count)
-        var need = TrainingPlan.memory(
-            dIn: beginning.dIn, layout: cut.own, k: k, batch: batch, copies: 0,
-            advice: "lower --width or --batch, or start more processes")
-        need.add("reconstructions of all ranks", 8 * (cut.own.prefixes.count + 1), batch, beginning.dIn)
-        if group.rank == 0 {
-            need.add("the SAE that is written", 8, beginning.layout.latentCount, beginning.dIn)
-            need.add("rows of another rank", 4, cut.places.count + cut.own.prefixes.count, beginning.dIn)
-            // At the worst each offers as many as all may keep.
-            need.add("candidates of all ranks", 40 * group.count, Int(k.rounded(.up)), batch)
-        }
         return need
     }
 

@@ -126,7 +126,6 @@ struct TrainCommand: ParsableCommand {
     func run() throws {
         output.apply()
         Interruption.install(advice: "interrupted; no SAE was written to \(out), start again")
-        let group = try RankJob.join()
         let kept = TrainingCheckpoints.place(in: out), cut = TrainingCheckpoints.newestStep(in: kept)
         if dry.dryRun && resume {
             throw ValidationError("--dry-run is of a training from its start; leave out --resume")
@@ -135,13 +134,12 @@ struct TrainCommand: ParsableCommand {
         if let cut, !resume, !dry.dryRun {
             throw DistillationError.cutShort(what: "training", folder: out, after: "step \(cut)", kept: kept)
         }
-        if let group { return try run(among: group) }
         try Surroundings.prepareToCompute(
             advice: live.model == nil ? "lower --width or --batch" : "lower --width, --batch or --buffer")
         let device = try place.trainingDevice()
         let rule = try plugins.rule(sparsity, output: out)
         let rows = try rows()
-        let beginning = try beginning(dIn: rows.dIn, blocks: rows.blocks)
+        let beginning = try beginning(dIn: rows.dIn, blocks: rows.blocks, on: device)
         let plan = try TrainingPlan(settings(), dIn: rows.dIn, layout: beginning.layout)
         // It is wanted at the end, when a refusal would cost the training.
         _ = try rule.inference?.stateSize(latentCount: beginning.layout.latentCount)
@@ -164,7 +162,7 @@ struct TrainCommand: ParsableCommand {
         var training = TrainingRun(
             name: out, steps: steps, progress: Terminal.shared, stop: Interruption.request, lock: lock)
         let checkpoints = try TrainingCheckpoints(
-            of: provenance, into: out, version: DMSAE.version, rhythm: checkpoints.rhythm, lock: lock)
+            of: provenance, into: out, version: DMSAE.version, policy: checkpoints.policy, lock: lock)
         checkpoints.batches = source.batches
         training.checkpoints = checkpoints
         var state = TrainerState(sae, rule: rule)
@@ -195,7 +193,7 @@ struct TrainCommand: ParsableCommand {
     }
 
     /// What is said of an SAE that was written.
-    func conclude(
+    private func conclude(
         _ outcome: TrainingOutcome, _ sae: SparseAutoencoder, _ plan: TrainingPlan, _ rule: any SparsityRule
     ) throws {
         let last = outcome.last
@@ -248,7 +246,7 @@ struct TrainCommand: ParsableCommand {
     }
 
     /// Encoder vectors know the activations that they were trained on.
-    func warnOfOtherPlaces(_ source: TrainingRows, _ start: Start?) throws {
+    private func warnOfOtherPlaces(_ source: TrainingRows, _ start: Start?) throws {
         guard let origin = source.origin else { return }
         let places = [(self.`init`, start?.provenance.place), (core, try core.flatMap(Core.place))]
         for case (let subject?, let place?) in places {
@@ -268,7 +266,7 @@ struct TrainCommand: ParsableCommand {
         return hashes.merging(source.origin?.hashes ?? [:]) { own, _ in own }
     }
 
-    func settings() -> TrainingSettings {
+    private func settings() -> TrainingSettings {
         var settings = TrainingSettings(k: k, batchSize: batch, steps: steps)
         settings.learningRate = lr
         settings.warmupSteps = warmup

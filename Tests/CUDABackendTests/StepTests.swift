@@ -135,7 +135,7 @@ import Testing
             let x = batch(c, step)
             try checkRecords(try card.update(x), try lanes.update(x), "step \(step)")
         }
-        try card.arithmetic.export()
+        try card.arithmetic.export(TrainerState.everything)
         for part in [\SparseAutoencoder.encoder, \.decoder, \.encoderBias, \.decoderBias] {
             checkClose(
                 card.sae[keyPath: part].values, lanes.sae[keyPath: part].values.map(Double.init), tolerance: 2e-4,
@@ -205,7 +205,7 @@ import Testing
         let records = try (0..<4).map { step in
             try trainer.update(batches[step]) { step < 3 ? batches[step + 1] : nil }
         }
-        try trainer.arithmetic.export()
+        try trainer.arithmetic.export(TrainerState.everything)
         let sae = trainer.sae
         return [sae.encoder, sae.decoder, sae.encoderBias, sae.decoderBias].flatMap { $0.values.map(\.bitPattern) }
             + records.flatMap { [Float($0.loss).bitPattern, Float($0.gradientNorm).bitPattern] }
@@ -257,11 +257,11 @@ import Testing
         let c = Case(testDescription: "", deadEvery: 4)
         let whole = try trainer(c, on: try TestCard.device())
         for step in 0..<3 { _ = try whole.update(batch(c, step)) }
-        try whole.arithmetic.export()
+        try whole.arithmetic.export(TrainerState.everything)
         let again = try Trainer(
             whole.state.copy(), plan: whole.plan, rule: try rule(c.rule), on: try TestCard.device())
         for step in 3..<6 { #expect(try again.update(batch(c, step)) == whole.update(batch(c, step))) }
-        for trainer in [whole, again] { try trainer.arithmetic.export() }
+        for trainer in [whole, again] { try trainer.arithmetic.export(TrainerState.everything) }
         expectSame(again.sae.encoder.values, whole.sae.encoder.values, "W_enc")
         expectSame(again.sae.decoder.values, whole.sae.decoder.values, "W_dec")
     }

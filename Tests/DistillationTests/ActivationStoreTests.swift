@@ -46,7 +46,7 @@ func randomTokens(sequences: Int, length: Int, from first: Int = 0, count: Int =
         struct Killed: Error {}
         var settings = HarvestSettings(tokens: 1600, seed: 5, modelName: "llama")
         settings.shardRows = 500
-        settings.checkpoints = CheckpointRhythm(seconds: seconds, clock: TickingClock().read)
+        settings.checkpoints = CheckpointPolicy(seconds: seconds, clock: TickingClock().read)
         let source = randomTokens(sequences: 4, length: 20), stop = StopRequest()
         var batch = 0
         return try Harvest(model: model, hook: .residPost(1), policy: policy, settings: settings).run(

@@ -169,7 +169,7 @@ import Testing
         let lock = try OutputLock.folder(folder.path)
         var run = TrainingRun(name: "test", steps: plan.steps, progress: warnings, stop: stop, lock: lock)
         let checkpoints = try TrainingCheckpoints(
-            of: provenance, into: folder.path, version: "test", rhythm: CheckpointRhythm(), lock: lock)
+            of: provenance, into: folder.path, version: "test", policy: CheckpointPolicy(), lock: lock)
         checkpoints.batches = rows.batches
         run.checkpoints = checkpoints
         var state = TrainerState(sae, rule: NaiveBatchTopK())

@@ -1,5 +1,6 @@
 import Attribution
 import Distillation
+import LinearAlgebra
 import SparseCoding
 import TensorFiles
 import TestSupport
@@ -189,8 +190,8 @@ import Testing
         let layout = try PrefixLayout(groups: [512, 512, 1024, 2048], width: 4096)
         var warm = Recipe()
         try warm.set("distill.non_core=warm")
-        let (own, other) = (warm.memory(dIn: 576, layout).bytes, Recipe().memory(dIn: 576, layout).bytes)
-        #expect(own - other == 8 * 4096 * 576)
+        func bytes(_ recipe: Recipe) -> Int { recipe.memory(dIn: 576, layout, on: Lanes.shared).bytes }
+        #expect(bytes(warm) - bytes(Recipe()) == 8 * 4096 * 576)
     }
 
     @Test func whatDoesNotGoTogetherIsRefused() throws {

@@ -48,8 +48,26 @@ func runRecord(steps: Int = 1) throws -> RunRecord {
         moved.recipe["model"] = "b/renamed"
         moved.model = "renamed"
         moved.recipe["final.k"] = "[8, 16]"
-        let kept = try run.open(moved, resuming: true)
+        let (kept, _) = try run.open(moved, resuming: true)
         #expect(kept.model == "model" && kept.recipe["model"] == "a/model" && kept.recipe["final.k"] == "[8, 16]")
+    }
+
+    @Test func anotherMachineGoesOnIfAsked() throws {
+        let run = RunFolder(folder.file("run"))
+        try createFolder(run.path)
+        _ = try run.open(try record(1), resuming: false)
+        var elsewhere = try record(1)
+        elsewhere.lanes = 4
+        elsewhere.device = ["ranks": "2"]
+        #expect(
+            message { _ = try run.open(elsewhere, resuming: true) }
+                == "the run in \(run.path) was started with lanes = 2, now it is 4; resume it there, or here with --elsewhere, to other bits"
+        )
+        let (kept, changed) = try run.open(elsewhere, resuming: true, elsewhere: true)
+        #expect(kept.lanes == 2 && kept.device == nil)
+        #expect(changed == ["lanes": "2, now 4", "the device's ranks": "unset, now 2"])
+        elsewhere.seeds = [1, 3]
+        #expect(message { _ = try run.open(elsewhere, resuming: true, elsewhere: true) }.contains("seeds = 1 2"))
     }
 
     @Test func anotherCauseIsNamed() throws {
@@ -59,7 +77,7 @@ func runRecord(steps: Int = 1) throws -> RunRecord {
             ({ $0.ruleSettings = ["bandwidth": "0.03"] }, "the sparsity rule's bandwidth = 0.05, now it is 0.03"),
             ({ $0.scorerSettings = ["seed": "7"] }, "the scorer's seed = unset, now it is 7"),
             ({ $0.ruleSettings = nil }, "the sparsity rule's bandwidth = 0.05, now it is unset"),
-            ({ $0.seeds = [1, 3] }, "seeds = 1 2, now it is 1 3"), ({ $0.lanes = 4 }, "lanes = 2, now it is 4"),
+            ({ $0.seeds = [1, 3] }, "seeds = 1 2, now it is 1 3"),
             ({ $0.recipe["train.steps"] = "2" }, "train.steps = 1, now it is 2"),
         ]
         let run = RunFolder(folder.file("run"))

@@ -62,7 +62,7 @@ final class Warnings: ProgressSink {
         run.logEvery = 3
         let checkpoints = try TrainingCheckpoints(
             of: provenance, into: folder.path, version: "test",
-            rhythm: CheckpointRhythm(seconds: seconds) { clock?.read() ?? 0 }, lock: lock)
+            policy: CheckpointPolicy(seconds: seconds) { clock?.read() ?? 0 }, lock: lock)
         run.checkpoints = checkpoints
         var state = TrainerState(sae, rule: NaiveBatchTopK())
         _ = try checkpoints.restore(&state, log: log, warn: warnings.warn)

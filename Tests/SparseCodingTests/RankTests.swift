@@ -1,6 +1,7 @@
 import LinearAlgebra
 import Ranks
 import SparseCoding
+import TensorFiles
 import TestSupport
 import Testing
 
@@ -102,104 +103,159 @@ import Testing
         /// Of the last step: [B, F] columns by row, of codes and of dead latents.
         var codes: [[Int]] = []
         var auxiliary: [[Int]] = []
-        /// Of all latents, on rank 0.
-        var sae: SparseAutoencoder?
-        var silent: [Int] = []
+        /// Of all latents.
+        var state: TrainerState
+        var gradients: SparseAutoencoder
         var sentBytes = 0
     }
 
-    private func columns(_ codes: SparseCodes, _ places: [Int]? = nil) -> [[Int]] {
-        (0..<codes.rows).map { r in
-            codes.entries(ofRow: r).map { places?[Int(codes.columnIndices[$0])] ?? Int(codes.columnIndices[$0]) }
+    private func columns(_ codes: SparseCodes) -> [[Int]] {
+        (0..<codes.rows).map { r in codes.entries(ofRow: r).map { Int(codes.columnIndices[$0]) } }
+    }
+
+    private func train(_ c: Case, on device: any TrainingDevice, steps: Int = 5) throws -> Outcome {
+        let sae = try sae(c), plan = try plan(c, sae.layout)
+        let trainer = try Trainer(
+            sae, plan: plan, rule: rule(c.rule), tokensSinceFired: (0..<sae.dSAE).map { isDead($0, c) ? 20_000 : 0 },
+            on: device)
+        var records: [StepRecord] = []
+        for step in 0..<steps { records.append(try trainer.update(batch(c, step))) }
+        let left = try trainer.arithmetic.inspect()
+        return Outcome(
+            records: records, codes: columns(left.codes), auxiliary: columns(left.auxiliary),
+            state: try trainer.exportedState().copy(), gradients: left.gradients)
+    }
+
+    private func train(_ c: Case, ranks count: Int, steps: Int = 5) throws -> Outcome {
+        try servedBy(count) { group in
+            var outcome = try train(c, on: RankedTraining(group, lanes: Lanes(count: 1)), steps: steps)
+            outcome.sentBytes = group.sentBytes
+            return outcome
         }
     }
 
-    private func train(_ c: Case, _ group: RankGroup? = nil, steps: Int = 5) throws -> Outcome {
-        let all = try sae(c), plan = try plan(c, all.layout)
-        var (sae, places, device, since) = (
-            all, [Int]?.none, Lanes(count: 2) as any TrainingDevice, (0..<all.dSAE).map { isDead($0, c) ? 20_000 : 0 }
-        )
-        var peers: LatentPeers?
-        if let group {
-            let cut = try LatentCut(all.layout, rank: group.rank, of: group.count)
-            sae = all.cut(cut)
-            since = cut.places.map { since[$0] }
-            let made = LatentPeers(group, cut, coreIsDense: c.coreIsDense)
-            (places, device, peers) = (cut.places, RankedLanes(made, lanes: Lanes(count: 1)), made)
-        }
-        let trainer = try Trainer(sae, plan: plan, rule: rule(c.rule), tokensSinceFired: since, on: device)
-        var result = Outcome()
-        for step in 0..<steps { result.records.append(try trainer.update(batch(c, step))) }
-        let left = try trainer.arithmetic.inspect()
-        (result.codes, result.auxiliary) = (columns(left.codes, places), columns(left.auxiliary, places))
-        result.silent = trainer.tokensSinceFired
-        result.sentBytes = group?.sentBytes ?? 0
-        result.sae = try peers.map { try $0.assembled(trainer.sae) } ?? trainer.sae
-        return result
+    private func servedBy<Value>(_ count: Int, _ body: @escaping (RankGroup) throws -> Value) throws -> Value {
+        try onRanks(
+            count, serving: [LatentShare.kind: { try LatentShare.make($0, &$1, lanes: Lanes(count: 1)) }], body)
     }
+
+    private static let parts = [
+        \SparseAutoencoder.encoder, \.decoder, \.encoderBias, \.decoderBias,
+    ]
 
     @Test(arguments: cases, [2, 3]) func ranksAgreeWithOne(_ c: Case, _ count: Int) throws {
-        let one = try train(c), ranks = try onRanks(count) { try train(c, $0) }
-        for (step, expected) in one.records.enumerated() {
-            for rank in ranks {
-                let found = rank.records[step]
-                checkClose(
-                    ([found.loss, found.auxiliaryLoss, found.gradientNorm] + found.prefixLosses).map(Float.init),
-                    [expected.loss, expected.auxiliaryLoss, expected.gradientNorm] + expected.prefixLosses,
-                    tolerance: 2e-5, "numbers of step \(step)")
-                #expect(found.meanActiveCore == expected.meanActiveCore)
-                #expect(found.meanActiveNonCore == expected.meanActiveNonCore)
-                #expect(found.deadCount == expected.deadCount)
-                #expect(
-                    found.loss == ranks[0].records[step].loss && found.threshold == ranks[0].records[step].threshold)
-            }
+        let one = try train(c, on: Lanes(count: 2)), ranks = try train(c, ranks: count)
+        for (step, (expected, found)) in zip(one.records, ranks.records).enumerated() {
+            checkClose(
+                ([found.loss, found.auxiliaryLoss, found.gradientNorm] + found.prefixLosses).map(Float.init),
+                [expected.loss, expected.auxiliaryLoss, expected.gradientNorm] + expected.prefixLosses,
+                tolerance: 2e-5, "numbers of step \(step)")
+            #expect(found.meanActiveCore == expected.meanActiveCore)
+            #expect(found.meanActiveNonCore == expected.meanActiveNonCore)
+            #expect(found.deadCount == expected.deadCount)
         }
         #expect((c.deadEvery > 0) == (one.records[0].deadCount > 0), "the case is what it says")
-        for r in one.codes.indices {
-            #expect(ranks.flatMap { $0.codes[r] }.sorted() == one.codes[r], "codes of row \(r)")
-            if !one.auxiliary.isEmpty, c.deadEvery > 0 {
-                #expect(ranks.flatMap { $0.auxiliary[r] }.sorted() == one.auxiliary[r], "dead latents of row \(r)")
-            }
-        }
-        let (found, expected) = (try #require(ranks[0].sae), try #require(one.sae))
-        #expect(ranks[1...].allSatisfy { $0.sae == nil })
-        for part in [\SparseAutoencoder.encoder, \.decoder, \.encoderBias, \.decoderBias] {
+        #expect(ranks.codes == one.codes)
+        #expect(ranks.auxiliary == one.auxiliary)
+        for part in Self.parts {
             checkClose(
-                found[keyPath: part].values, expected[keyPath: part].values.map(Double.init), tolerance: 2e-4,
-                "parameters")
+                ranks.state.sae[keyPath: part].values, one.state.sae[keyPath: part].values.map(Double.init),
+                tolerance: 2e-4, "parameters")
+            let (found, expected) = (ranks.state.moments.first, one.state.moments.first)
+            checkClose(
+                found[keyPath: part].values, expected[keyPath: part].values.map(Double.init), tolerance: 2e-5,
+                "first moments")
         }
-        #expect(found.layout == expected.layout && found.coreIsDense == expected.coreIsDense)
-        #expect(ranks.reduce(0) { $0 + $1.silent.count } == one.silent.count)
+        for j in c.core..<one.gradients.dSAE {
+            let (found, expected) = (ranks.gradients, one.gradients)
+            checkClose(
+                row(found.encoder, j) + row(found.decoder, j),
+                (row(expected.encoder, j) + row(expected.decoder, j)).map(Double.init), tolerance: 1e-3,
+                "gradients of latent \(j)")
+        }
+    }
+
+    private func row(_ matrix: Matrix, _ j: Int) -> [Float] {
+        Array(UnsafeBufferPointer(start: matrix.row(j), count: matrix.columns))
     }
 
     @Test func theSameNumberOfRanksGivesTheSameBits() throws {
         let c = Case(testDescription: "", core: 7, deadEvery: 4)
-        let twice = try (0..<2).map { _ in try onRanks(3) { try train(c, $0) } }
-        for part in [\SparseAutoencoder.encoder, \.decoder, \.encoderBias, \.decoderBias] {
-            expectSame(twice[0][0].sae![keyPath: part].values, twice[1][0].sae![keyPath: part].values, "parameters")
+        let twice = try (0..<2).map { _ in try train(c, ranks: 3) }
+        for part in Self.parts {
+            expectSame(
+                twice[0].state.sae[keyPath: part].values, twice[1].state.sae[keyPath: part].values, "parameters")
         }
-        #expect(twice[0].map(\.sentBytes) == twice[1].map(\.sentBytes))
+        #expect(twice[0].sentBytes == twice[1].sentBytes)
     }
 
     /// A job of one process is none to the program; what is shared is right for one all the same, and sends nothing.
     @Test func aGroupOfOneAgreesToo() throws {
         let c = Case(testDescription: "", core: 7, deadEvery: 4)
-        let alone = try train(c, steps: 3), one = try onRanks(1) { try train(c, $0, steps: 3) }[0]
-        checkClose(one.sae!.encoder.values, alone.sae!.encoder.values.map(Double.init), tolerance: 2e-4, "encoder")
+        let alone = try train(c, on: Lanes(count: 2), steps: 3), one = try train(c, ranks: 1, steps: 3)
+        checkClose(
+            one.state.sae.encoder.values, alone.state.sae.encoder.values.map(Double.init), tolerance: 2e-4, "encoder")
         #expect(one.sentBytes == 0)
     }
 
-    /// A rank draws what all would have in its places.
-    @Test func parametersAreDrawnInTheirPlaces() throws {
-        let all = SparseAutoencoder(dIn: 7, layout: try PrefixLayout(groups: [5, 9, 20]))
-        all.initialize(seed: 3)
-        for rank in 0..<3 {
-            let cut = try LatentCut(all.layout, rank: rank, of: 3)
-            let own = SparseAutoencoder(dIn: 7, layout: cut.own)
-            own.initialize(seed: 3, places: cut.places)
-            expectSame(own.decoder.values, cut.rows(of: all.decoder).values, "decoder of rank \(rank)")
-            expectSame(own.encoder.values, cut.rows(of: all.encoder).values, "encoder of rank \(rank)")
+    /// A checkpoint is of all latents: as many ranks go on from it to the same bits, others to those of their own number.
+    @Test func ranksGoOnFromACheckpoint() throws {
+        let c = Case(testDescription: "", core: 7, deadEvery: 4)
+        let (sae, folder) = (try sae(c), TemporaryFolder())
+        let plan = try plan(c, sae.layout), path = folder.file("state")
+        func trainer(_ state: TrainerState, _ group: RankGroup) throws -> Trainer {
+            try Trainer(
+                state, plan: plan, rule: rule(c.rule), on: RankedTraining(group, lanes: Lanes(count: 1)))
         }
+        func state() -> TrainerState {
+            TrainerState(
+                sae.copy(), rule: rule(c.rule), tokensSinceFired: (0..<sae.dSAE).map { isDead($0, c) ? 20_000 : 0 })
+        }
+        let whole = try servedBy(3) { group in
+            let trainer = try trainer(state(), group)
+            for step in 0..<5 {
+                if step == 2 { try trainer.file(at: path, metadata: [:]).commit() }
+                _ = try trainer.update(batch(c, step))
+            }
+            return try trainer.exportedState().copy()
+        }
+        func resumed(_ count: Int) throws -> TrainerState {
+            try servedBy(count) { group in
+                var state = state()
+                try state.restore(SafetensorsFile(path: path))
+                let trainer = try trainer(state, group)
+                #expect(trainer.step == 2)
+                for step in 2..<5 { _ = try trainer.update(batch(c, step)) }
+                return try trainer.exportedState().copy()
+            }
+        }
+        let (same, other) = (try resumed(3), try resumed(2))
+        for part in Self.parts {
+            let expected = whole.sae[keyPath: part].values
+            expectSame(same.sae[keyPath: part].values, expected, "parameters")
+            checkClose(other.sae[keyPath: part].values, expected.map(Double.init), tolerance: 2e-4, "parameters")
+        }
+    }
+
+    /// Nobody knows what the others wait for after a failure in the middle.
+    @Test func ranksDoNothingMoreAfterAFailure() throws {
+        final class Failing: SparsityRule {
+            let (name, version, scope) = ("failing", "1", SelectionScope.batch)
+            func upperCount(_ context: SelectionContext) throws -> Int { throw TestFailure() }
+            func select(
+                from candidates: SparseCodes, _ context: SelectionContext, selected: UnsafeMutableBufferPointer<UInt8>
+            ) {}
+        }
+        struct TestFailure: Error, CustomStringConvertible { let description = "the rule is tired" }
+        let c = Case(testDescription: "")
+        let sae = try sae(c), plan = try plan(c, sae.layout)
+        let words: [String] = try servedBy(2) { group in
+            let trainer = try Trainer(
+                sae, plan: plan, rule: Failing(), on: RankedTraining(group, lanes: Lanes(count: 1)))
+            return (0..<2).map { step in message { _ = try trainer.update(batch(c, step)) } }
+        }
+        #expect(words[0] == "the rule is tired")
+        #expect(words[1].hasPrefix("the ranks cannot go on after what failed while they were at it together: the rule"))
     }
 
     @Test func latentsAreCutEvenlyInEveryPrefix() throws {
@@ -231,6 +287,15 @@ import Testing
                 let expected = (1..<count).reduce(parts[0][i]) { $0 + parts[$1][i] }
                 #expect(sums.allSatisfy { $0[i] == expected })
             }
+        }
+        for n in [1, 16, 100, 1000] {
+            let expected = randomMatrix(1, n, seed: 9, from: -1, to: 1).values
+            let found = try onRanks(count) { group in
+                var values = group.rank == 0 ? expected : [Float](repeating: .nan, count: n)
+                try values.withUnsafeMutableBufferPointer { try group.share($0) }
+                return values
+            }
+            #expect(found.allSatisfy { $0 == expected }, "\(n) of rank 0 on all ranks")
         }
         let gathered = try onRanks(count) { try $0.gather([UInt8](repeating: UInt8($0.rank + 1), count: 3 * $0.rank)) }
         #expect(gathered[0] == (0..<count).map { [UInt8](repeating: UInt8($0 + 1), count: 3 * $0) })

@@ -6,18 +6,20 @@ import Synchronization
 package final class ThreadTransport: Transport {
     package let rank: Int
     package let count: Int
-    private let boxes: Boxes
+    fileprivate let boxes: Boxes
 
     /// What is on its way, by sender and receiver.
     fileprivate final class Boxes: Sendable {
         let messages = Mutex<[Int: [[UInt8]]]>([:])
+        /// Whether nothing comes any more.
+        let isClosed = Atomic(false)
     }
 
     fileprivate init(_ rank: Int, of count: Int, _ boxes: Boxes) {
         (self.rank, self.count, self.boxes) = (rank, count, boxes)
     }
 
-    package func exchange(_ sends: [Outgoing], _ receives: [Incoming]) throws(RankError) {
+    package func exchange(_ sends: [Outgoing], _ receives: [Incoming], patiently: Bool) throws(RankError) {
         for send in sends {
             boxes.messages.withLock { $0[rank * count + send.target, default: []].append(Array(send.bytes)) }
         }
@@ -34,8 +36,11 @@ package final class ThreadTransport: Transport {
                     receive.bytes.copyBytes(from: found)
                     break
                 }
+                if boxes.isClosed.load(ordering: .relaxed) { throw .absent(ranks: [receive.source], seconds: 0) }
                 // Seconds of the process: a rank that fails leaves the others waiting.
-                if clock() - start > 20 * Int(CLOCKS_PER_SEC) { throw .absent(ranks: [receive.source], seconds: 20) }
+                if !patiently, clock() - start > 20 * Int(CLOCKS_PER_SEC) {
+                    throw .absent(ranks: [receive.source], seconds: 20)
+                }
                 sched_yield()
             }
         }
@@ -45,8 +50,11 @@ package final class ThreadTransport: Transport {
 /// Runs `body` on each of `count` ranks at once, and returns what they return, by rank.
 package func onRanks<Value>(
     _ count: Int, _ body: @escaping (RankGroup) throws -> Value
+) throws -> [Value] { try onRanks(count, ThreadTransport.Boxes(), body) }
+
+private func onRanks<Value>(
+    _ count: Int, _ boxes: ThreadTransport.Boxes, _ body: @escaping (RankGroup) throws -> Value
 ) throws -> [Value] {
-    let boxes = ThreadTransport.Boxes()
     let jobs = (0..<count).map { rank in
         Job { try body(RankGroup(ThreadTransport(rank, of: count, boxes))) }
     }
@@ -63,6 +71,23 @@ package func onRanks<Value>(
     }
     for thread in threads { pthread_join(thread, nil) }
     return try jobs.map { try $0.result!.get() }
+}
+
+/// Runs `body` on rank 0 of `count`, the others serving it, and returns what it returns. After a failure in the middle of what they do
+/// together the others have nothing to wait for, and end.
+package func onRanks<Value>(
+    _ count: Int, serving makers: [String: RankServiceMaker], _ body: @escaping (RankGroup) throws -> Value
+) throws -> Value {
+    let boxes = ThreadTransport.Boxes()
+    let results: [Value?] = try onRanks(count, boxes) { group in
+        guard group.rank == 0 else {
+            do { try group.serve(makers) } catch RankError.absent(_, seconds: 0) {}
+            return nil
+        }
+        defer { if group.isWhole { group.dismiss() } else { boxes.isClosed.store(true, ordering: .relaxed) } }
+        return try body(group)
+    }
+    return results[0]!
 }
 
 private class JobBase {

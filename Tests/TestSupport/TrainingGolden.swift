@@ -111,7 +111,7 @@ package enum TrainingGolden {
                 #expect(trainer.tokensSinceFired == fired.map(Int.init))
             }
             if c.parameterSteps.contains(i + 1) {
-                try trainer.arithmetic.export()
+                try trainer.arithmetic.export(TrainerState.parameters)
                 let tolerance = i + 1 > 3 ? 1e-4 : 5e-5
                 let prefix = "step\(i + 1)."
                 try golden.check(prefix + "W_enc", trainer.sae.encoder.transposed().values, tolerance: tolerance)

@@ -106,12 +106,13 @@ package final class CUDAArithmetic: StepArithmetic {
         readNumbers = try PinnedArray(n + 6, on: context)
         biasSquares = try DeviceArray((stride + 31) / 32, on: context)
         latentParts = try LatentParts(latents, stride: stride, on: context)
-        for (source, target) in parameters { try target.assign(source) }
+        for (source, target) in tensors { try target.assign(source) }
+        forget(0..<tensors.count)
         try upload(sae.layout.prefixes.map(Int32.init), to: prefixes)
     }
 
-    /// The state's matrices, each with the one on the card that it began as and will end as.
-    private var parameters: [(Matrix, DeviceMatrix)] {
+    /// The state's matrices in their order, each with the one on the card that it began as and will end as.
+    private var tensors: [(Matrix, DeviceMatrix)] {
         let (m, v) = (moments.first, moments.second)
         return [
             (sae.encoder, encoder), (sae.decoder, decoder), (sae.encoderBias, encoderBias),
@@ -145,10 +146,12 @@ package final class CUDAArithmetic: StepArithmetic {
         try upload(biases, to: encoderBias.array)
     }
 
-    package func export() throws {
+    package func export(_ numbers: Range<Int>) throws {
         try context.activate()
-        for (target, source) in parameters { try source.copy(to: target) }
+        for (target, source) in tensors[numbers] { try source.copy(to: target) }
     }
+
+    package func forget(_ numbers: Range<Int>) { for (matrix, _) in tensors[numbers] { matrix.discard() } }
 
     package func begin(_ x: Matrix, silent: [Int]?) throws {
         try context.activate()

@@ -43,7 +43,8 @@ public struct SweepCost: Sendable {
                 stores += Double(parts[p].reduce(0) { $0 + $1.harvested }) * pace.kept * row
                 saes += Double(parts[p].count { $0.evaluated > 0 }) * 2 * Double(recipe.width) * row
                 let own = recipe.memory(
-                    dIn: one.dIn, try PrefixLayout(groups: recipe.resolvedGroups, width: recipe.width))
+                    dIn: one.dIn, try PrefixLayout(groups: recipe.resolvedGroups, width: recipe.width),
+                    on: one.parts.device)
                 if own.bytes > need?.bytes ?? 0 { need = own }
             }
         }

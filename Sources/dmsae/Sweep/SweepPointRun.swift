@@ -57,7 +57,7 @@ struct SweepPointRun {
         var parts = try DistillationParts(recipe, command.plugins, on: command.place, folder: run, corpora: &corpora)
         parts.device = device
         parts.start = start
-        parts.checkpoints = command.checkpoints.rhythm
+        parts.checkpoints = command.checkpoints.policy
         parts.donors = try sweep.work().donors(of: point, in: folder)
         let distillation = try Distillation(
             recipe, parts: parts, folder: run, progress: Terminal.shared, stop: Interruption.request)

@@ -6,7 +6,7 @@ import Ranks
 package final class LatentPeers: Sendable {
     package let group: RankGroup
     package let cut: LatentCut
-    private let coreIsDense: Bool
+    let coreIsDense: Bool
 
     package init(_ group: RankGroup, _ cut: LatentCut, coreIsDense: Bool) {
         (self.group, self.cut, self.coreIsDense) = (group, cut, coreIsDense)
@@ -43,6 +43,20 @@ package final class LatentPeers: Sendable {
         if marks.count < own.count { marks = [UInt8](repeating: 0, count: own.count + own.count / 4) }
         for (i, mark) in found.enumerated() { marks[i] = mark }
         return try group.broadcast(numbers)
+    }
+
+    /// What rank 0 alone finds out, on all of them.
+    ///
+    /// - Throws: what `find` throws, on rank 0 only: the job has to end then.
+    func ask(_ find: () throws -> Int) throws -> Int {
+        Int(try group.broadcast([group.rank == 0 ? Double(find()) : 0])[0])
+    }
+
+    /// Codes of all latents, on rank 0; on the others the rank's own.
+    func whole(_ own: SparseCodes) throws -> SparseCodes {
+        let parts = try group.gather(message(own))
+        guard group.rank == 0 else { return own }
+        return Gathered(parts, rows: own.rows, latents: cut.layout.latentCount) { _ in -.infinity }.codes
     }
 
     /// [rows] entries of each row, then the columns among all latents, then the values.

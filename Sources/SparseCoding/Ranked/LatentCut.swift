@@ -29,24 +29,19 @@ package struct LatentCut: Sendable {
         own = PrefixLayout(core: sizes[0], sizes: Array(sizes[1...]), coreIsPrefix: layout.coreIsPrefix)
     }
 
-    /// Rows [F of the rank, D] of a matrix of all latents [F, D].
-    package func rows(of all: Matrix) -> Matrix {
-        let result = Matrix(rows: places.count, columns: all.columns)
-        for (j, place) in places.enumerated() { result.row(j).update(from: all.row(place), count: all.columns) }
-        return result
+    /// Those of every rank.
+    package func all(_ count: Int) throws -> [LatentCut] {
+        try (0..<count).map { try LatentCut(layout, rank: $0, of: count) }
     }
-}
 
-extension SparseAutoencoder {
-    /// The latents of a rank, in memory of their own.
-    package func cut(_ cut: LatentCut) -> SparseAutoencoder {
-        let result = SparseAutoencoder(dIn: dIn, layout: cut.own, coreIsDense: coreIsDense)
-        result.encoder.assign(cut.rows(of: encoder))
-        result.decoder.assign(cut.rows(of: decoder))
-        for (j, place) in cut.places.enumerated() { result.encoderBias[j] = encoderBias[place] }
-        result.decoderBias.assign(decoderBias)
-        result.inference = inference
-        result.subtractsDecoderBias = subtractsDecoderBias
+    /// The rank's part of what is of all latents: rows [F of the rank, D] of a matrix [F, D], columns of a vector [1, F].
+    package func part(of all: Matrix) -> Matrix {
+        let width = all.count / layout.latentCount
+        let result =
+            all.rows == 1 ? Matrix(rows: 1, columns: places.count) : Matrix(rows: places.count, columns: width)
+        for (j, place) in places.enumerated() {
+            (result.elements + j * width).update(from: all.elements + place * width, count: width)
+        }
         return result
     }
 }
