@@ -148,7 +148,7 @@ let package = Package(
                 "Kernels",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
-            exclude: ["Recipes/README.md"],
+            exclude: ["Recipes/README.md", "Recipes/evaluations.md"],
             resources: [
                 .embedInCode("Recipes/demo.yaml"), .embedInCode("Recipes/gemma3.yaml"),
                 .embedInCode("Recipes/synthetic.yaml"),
