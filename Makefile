@@ -3,7 +3,7 @@
 
 DMSAE := .build/release/dmsae
 
-.PHONY: help setup build demo table test test-report test-peers bench dist wheel install test-install dist-tests test-gpu
+.PHONY: help setup build demo table test test-report test-peers bench dist wheel install test-install dist-tests test-gpu mpi
 
 help:
 	@echo "make demo          install what is missing, build, fetch model and text, distil a core (runs/demo)"
@@ -16,6 +16,7 @@ help:
 	@echo "make wheel         the same as a wheel for pip (.build/dist)"
 	@echo "make test-install  install wheel and folder in a bare Debian without Swift, rank latents with a scorer in C"
 	@echo "make test-gpu      pack tests too and run what needs an NVIDIA card; on another machine: unpack, ./test-gpu"
+	@echo "make mpi           compile what several processes speak by for an MPI without the standard ABI (MPICC=mpicc)"
 	@echo "make bench         time the parts of a run; BENCH_ARGS='sae 576 16384 64 2048' for one of them"
 
 setup:
@@ -56,6 +57,13 @@ test-report:
 # Fetches some gigabytes the first time; DMSAE_PEER_PYTHON names a Python that has the libraries.
 test-peers: build
 	Tests/Peers/run
+
+# For Open MPI and older MPICH: name the result in DMSAE_MPI.
+MPICC ?= mpicc
+mpi:
+	@mkdir -p .build/mpi
+	$(MPICC) -O2 -Wall -Werror -shared -fPIC Sources/Ranks/Shim/dmsae_mpi.c -o .build/mpi/libdmsae_mpi.so
+	@echo "start with: DMSAE_MPI=$(CURDIR)/.build/mpi/libdmsae_mpi.so mpiexec -n 2 .build/release/dmsae ..."
 
 # Tests/Benchmarks/README.md says what there is to ask for. Peers are timed if DMSAE_PEER_PYTHON has them.
 bench: build

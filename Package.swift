@@ -81,7 +81,7 @@ let package = Package(
         .target(
             name: "TensorFiles",
             dependencies: ["LinearAlgebra", "Kernels", "KernelTable", "CLinux", "CCrypto", "CZlib", "CZstd"]),
-        .target(name: "Ranks"),
+        .target(name: "Ranks", exclude: ["Shim"]),
         .target(
             name: "LanguageModeling", dependencies: ["Ranks", "TensorFiles", "LinearAlgebra", "Kernels", "KernelTable"]),
         .target(

@@ -63,7 +63,9 @@ static dmsae_status select_entries(dmsae_instance *self, const dmsae_selection_c
     const int64_t k = context->batch_budget;
     /* A value that is not positive and finite would not order by its bits. For such values, and only for them,
      * bits - 1 wraps or reaches past the largest finite float. */
-    for (int64_t e = 0; e < count; e++) {
+    uint32_t wrong = 0;
+    for (int64_t e = 0; e < count; e++) wrong |= bits_of(values[e]) - 1u >= 0x7f7fffffu;
+    for (int64_t e = 0; wrong && e < count; e++) {
         if (bits_of(values[e]) - 1u >= 0x7f7fffffu) {
             if (call->error_capacity > 0)
                 snprintf(call->error, call->error_capacity,

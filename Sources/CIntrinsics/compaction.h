@@ -14,14 +14,31 @@ static inline int64_t dmsae_compact_above(const float *x, const float *bias, con
 #if defined(__AVX512F__)
     const __m512 f = _mm512_set1_ps(floor);
     const __m512i steps = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    // Where a candidate comes is nothing to foresee, and a wrong guess costs more than what it would save: one test for 64.
+    for (; i + 64 <= count; i += 64) {
+        __m512 p[4];
+        __mmask16 above[4];
+        for (int part = 0; part < 4; part++) {
+            const int64_t at = i + 16 * part;
+            p[part] = _mm512_add_ps(_mm512_loadu_ps(x + at), _mm512_loadu_ps(bias + at));
+            above[part] = _mm512_mask_cmp_ps_mask(_mm512_cmp_ps_mask(p[part], f, _CMP_GT_OQ), p[part],
+                                                  _mm512_loadu_ps(thresholds + at), _CMP_GT_OQ);
+        }
+        if ((above[0] | above[1] | above[2] | above[3]) == 0) continue;
+        for (int part = 0; part < 4; part++) {
+            // Compressed in a register and stored whole: found <= i, so there is room, and a compressing store is microcode
+            // on some processors.
+            const __m512i at = _mm512_add_epi32(steps, _mm512_set1_epi32(start + (int32_t)i + 16 * part));
+            _mm512_storeu_si512(positions + found, _mm512_maskz_compress_epi32(above[part], at));
+            _mm512_storeu_ps(values + found, _mm512_maskz_compress_ps(above[part], p[part]));
+            found += __builtin_popcount(above[part]);
+        }
+    }
     for (; i + 16 <= count; i += 16) {
         const __m512 p = _mm512_add_ps(_mm512_loadu_ps(x + i), _mm512_loadu_ps(bias + i));
         const __mmask16 above = _mm512_mask_cmp_ps_mask(_mm512_cmp_ps_mask(p, f, _CMP_GT_OQ), p,
                                                         _mm512_loadu_ps(thresholds + i), _CMP_GT_OQ);
-        // Candidates are rare: one test skips most groups.
         if (above == 0) continue;
-        // Compressed in a register and stored whole: found <= i, so there is room, and a compressing store is microcode
-        // on some processors.
         const __m512i at = _mm512_add_epi32(steps, _mm512_set1_epi32(start + (int32_t)i));
         _mm512_storeu_si512(positions + found, _mm512_maskz_compress_epi32(above, at));
         _mm512_storeu_ps(values + found, _mm512_maskz_compress_ps(above, p));

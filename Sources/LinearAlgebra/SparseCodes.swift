@@ -17,7 +17,7 @@ public final class SparseCodes: @unchecked Sendable {
     public private(set) var values: UnsafeMutablePointer<Float>
     private var rowCapacity: Int
     private var capacity: Int
-    private let owner: AnyObject?
+    private var owner: AnyObject?
 
     /// Codes with no entry.
     public init(rows: Int = 0, columns: Int = 0, capacity: Int = 0) {
@@ -52,6 +52,18 @@ public final class SparseCodes: @unchecked Sendable {
         free(rowOffsets)
         free(columnIndices)
         free(values)
+    }
+
+    /// Each becomes what the other is; no entry moves.
+    package func exchange(with other: SparseCodes) {
+        swap(&rows, &other.rows)
+        swap(&columns, &other.columns)
+        swap(&rowOffsets, &other.rowOffsets)
+        swap(&columnIndices, &other.columnIndices)
+        swap(&values, &other.values)
+        swap(&rowCapacity, &other.rowCapacity)
+        swap(&capacity, &other.capacity)
+        swap(&owner, &other.owner)
     }
 
     /// Number of stored entries.

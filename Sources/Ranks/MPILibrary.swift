@@ -1,6 +1,7 @@
 import Glibc
 
-/// A library of MPI's standard ABI (MPI 5.0), opened at run time: nothing of MPI is needed to build this program, nor to run it alone.
+/// A library of MPI's standard ABI (MPI 5.0), opened at run time: nothing of MPI is needed to build this program, nor to run it alone. Or
+/// `Shim/dmsae_mpi.c`, compiled for a library of another ABI, which has the same functions with a prefix.
 ///
 /// Looked for in DMSAE_MPI where it is set, then where the loader looks, then beside the program `mpiexec` on PATH, whose library it has to be.
 package struct MPILibrary: @unchecked Sendable {
@@ -18,6 +19,7 @@ package struct MPILibrary: @unchecked Sendable {
     static let byte: Datatype = 0x247
     static let errorsReturn: UInt = 0x143
     static let funneled: Int32 = 1024
+    private static let shimPrefix = "dmsae_"
     private static let longestVersion = 8192
     private static let longestError = 512
 
@@ -59,7 +61,9 @@ package struct MPILibrary: @unchecked Sendable {
 
     private init(_ path: String, _ handle: UnsafeMutableRawPointer) throws(RankError) {
         (self.path, self.handle) = (path, handle)
+        let prefix = dlsym(handle, Self.shimPrefix + "MPI_Init_thread") == nil ? "" : Self.shimPrefix
         func function<Function>(_ name: String) throws(RankError) -> Function {
+            let name = prefix + name
             guard let symbol = dlsym(handle, name) else { throw .symbolMissing(library: path, symbol: name) }
             return unsafeBitCast(symbol, to: Function.self)
         }
@@ -88,7 +92,7 @@ package struct MPILibrary: @unchecked Sendable {
             UInt8(bitPattern: $0) == 9 ? UInt8(32) : UInt8(bitPattern: $0)
         }
         let line = String(decoding: words, as: UTF8.self).split(separator: " ").joined(separator: " ")
-        return "\(line), ABI \(major).\(minor)"
+        return major < 0 ? "\(line), by dmsae_mpi.c" : "\(line), ABI \(major).\(minor)"
     }
 
     /// - Throws: `RankError.call` with the library's words.

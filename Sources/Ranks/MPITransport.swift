@@ -11,9 +11,11 @@ package final class MPITransport: Transport {
 
     /// Joins the job that this process was started in; to be left by `finish` or `abort`.
     ///
-    /// - Parameter secondsToWait: how long others may be late for what is done together.
+    /// - Parameters:
+    ///   - started: as many processes as there are to be.
+    ///   - secondsToWait: how long others may be late for what is done together.
     /// - Throws: `RankError`.
-    package init(_ library: MPILibrary, secondsToWait: Int) throws(RankError) {
+    package init(_ library: MPILibrary, started: Int, secondsToWait: Int) throws(RankError) {
         self.library = library
         self.secondsToWait = secondsToWait
         version = library.version
@@ -23,6 +25,9 @@ package final class MPITransport: Transport {
         try library.check(library.rank(MPILibrary.world, &rank), "MPI_Comm_rank")
         try library.check(library.size(MPILibrary.world, &count), "MPI_Comm_size")
         (self.rank, self.count) = (Int(rank), Int(count))
+        guard self.count == started else {
+            throw .otherLauncher(library: library.path, started: started, found: self.count)
+        }
     }
 
     /// Leaves a job whose work is done.

@@ -50,11 +50,13 @@ package final class RankGroup: @unchecked Sendable {
         }
     }
 
-    /// Sends a message, of whatever size, to a rank that receives it.
-    package func send(_ message: RankMessage, to target: Int) throws(RankError) {
+    /// Sends a message, of whatever size, to a rank that receives it; with patience, whenever that is.
+    package func send(_ message: RankMessage, to target: Int, patiently: Bool = false) throws(RankError) {
         var none: [UInt8] = []
         for part in [withUnsafeBytes(of: message.bytes.count, Array.init), message.bytes] {
-            try withBytes(part, &none) { (part, _) throws(RankError) in try exchange([Outgoing(to: target, part)], []) }
+            try withBytes(part, &none) { (part, _) throws(RankError) in
+                try exchange([Outgoing(to: target, part)], [], patiently: patiently)
+            }
         }
     }
 

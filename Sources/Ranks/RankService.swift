@@ -36,7 +36,7 @@ extension RankGroup {
     /// Makes a service on every other rank, which gets `message` of it, and returns its number.
     package func make(_ kind: String, _ message: (Int) throws -> RankMessage) throws -> Int {
         let id = nextService()
-        for rank in 1..<max(count, 1) {
+        for rank in 1..<count {
             var all = RankMessage()
             all.write(kind)
             all.append(try message(rank))
@@ -47,9 +47,10 @@ extension RankGroup {
 
     /// Gives service `id` of each other rank its order; those without a message get none.
     package func order(_ id: Int, _ message: (Int) throws -> RankMessage?) throws {
-        try requireWhole()
-        for rank in 1..<max(count, 1) {
-            if let message = try message(rank) { try send(.perform, id, to: rank, message) }
+        try together {
+            for rank in 1..<count {
+                if let message = try message(rank) { try send(.perform, id, to: rank, message) }
+            }
         }
     }
 
@@ -59,13 +60,13 @@ extension RankGroup {
     /// Lets services go. After a failure they go with the job.
     package func release(_ id: Int) {
         guard isWhole else { return }
-        for rank in 1..<max(count, 1) { try? send(.release, id, to: rank) }
+        for rank in 1..<count { try? send(.release, id, to: rank) }
     }
 
     /// Lets the other ranks end.
     package func dismiss() {
         guard isWhole else { return }
-        for rank in 1..<max(count, 1) { try? send(.dismiss, 0, to: rank) }
+        for rank in 1..<count { try? send(.dismiss, 0, to: rank) }
     }
 
     /// What `ranks` answer to orders, after `own` was done meanwhile. All answers are taken in, whatever happens, so that the ranks
@@ -124,6 +125,7 @@ extension RankGroup {
             message.write(false)
             message.write("\(error)")
         }
-        try send(message, to: 0)
+        // Rank 0 takes it in when its own work is done.
+        try send(message, to: 0, patiently: true)
     }
 }

@@ -35,6 +35,8 @@ package enum RankError: Error, Equatable, CustomStringConvertible {
     case libraryMissing(tried: [String])
     /// A library that is none of the standard's.
     case symbolMissing(library: String, symbol: String)
+    /// A library that does not belong to who started the processes.
+    case otherLauncher(library: String, started: Int, found: Int)
     /// A call that the library refused.
     case call(String, reason: String)
     /// Ranks that have not come to a meeting within the time limit.
@@ -50,9 +52,14 @@ package enum RankError: Error, Equatable, CustomStringConvertible {
         switch self {
         case .libraryMissing(let tried):
             "several processes were started and no MPI library of the standard ABI was found (tried \(tried.joined(separator: ", "))); "
-                + "pip install mpich and start with its mpiexec, or name the library in DMSAE_MPI"
+                + "pip install mpich and start with its mpiexec, or compile dmsae_mpi.c with the mpicc of the one that is here "
+                + "(make mpi), and name the result in DMSAE_MPI"
         case .symbolMissing(let library, let symbol):
-            "\(library) has no \(symbol); it is no MPI library of the standard ABI (MPI 5.0)"
+            "\(library) has no \(symbol): it does not have the standard ABI (MPI 5.0); compile dmsae_mpi.c with its mpicc (make mpi) "
+                + "and name the result in DMSAE_MPI"
+        case .otherLauncher(let library, let started, let found):
+            "\(started) processes were started and \(library) knows of \(found): it is another MPI than the mpiexec that was used, "
+                + "whose library is to be named in DMSAE_MPI; under Slurm, srun wants --mpi=pmi2 for MPICH, --mpi=pmix for Open MPI"
         case .call(let call, let reason): "\(call) failed: \(reason)"
         case .absent(let ranks, let seconds):
             "rank\(ranks.count == 1 ? "" : "s") \(ranks.map(String.init).joined(separator: ", ")) did not come within \(seconds) s; "

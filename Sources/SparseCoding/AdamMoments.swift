@@ -19,6 +19,11 @@ package struct AdamMoments {
         self.second = second
     }
 
+    /// Gives their memory back, where there is much of it.
+    func discard() {
+        for matrix in [first.encoder, first.decoder, second.encoder, second.decoder] { matrix.discard() }
+    }
+
     /// In memory of their own.
     func copy() -> AdamMoments { AdamMoments(first: first.copy(), second: second.copy()) }
 

@@ -73,7 +73,9 @@ package final class AuxiliaryLoss {
         variances[panel.lane] += variance(panel, slot)
         let all = entries.valued(0..<sae.dSAE)
         if !subtract(panel, residual) {
-            kernels.addRowsByLatent(residual, width, -1, all, sae.decoder.elements + first, d, width)
+            for part in entries.valuedByHalves(0..<sae.dSAE, bytes: panel.bytes) {
+                kernels.addRowsByLatent(residual, width, -1, part, sae.decoder.elements + first, d, width)
+            }
         }
         squares[panel.lane] += panel.squaredNorm(of: slot)
         kernels.sumRowsByLatentWithProducts(

@@ -1,37 +1,50 @@
 import Glibc
+import Kernels
 import LinearAlgebra
 
-/// Positive pre-activations that may be selected, in the order they were found, on one lane.
+/// Positive pre-activations that may be selected, in the order they were found, on one lane: runs of entries, each of one
+/// row with columns ascending, and of a row in the order of their columns.
 final class CandidateList {
+    private struct Run {
+        var row: Int32
+        var count: Int32
+    }
+
     private(set) var count = 0
     /// Times the list was pruned before it was complete.
     var cuts = 0
     private var capacity = 0
-    private var rows: UnsafeMutablePointer<Int32> = allocateAligned(0)
     private(set) var columns: UnsafeMutablePointer<Int32> = allocateAligned(0)
     private(set) var values: UnsafeMutablePointer<Float> = allocateAligned(0)
+    private var runs: UnsafeMutablePointer<Run> = allocateAligned(0)
+    private var runCount = 0
+    private var runCapacity = 0
 
     deinit {
-        free(rows)
         free(columns)
         free(values)
+        free(runs)
     }
 
-    func removeAll() { count = 0 }
+    func removeAll() { (count, runCount) = (0, 0) }
 
-    /// Makes room for `extra` more entries, to be written at `count` and then taken in by `append`.
+    /// Makes room for `extra` more entries of one row, to be written at `count` and then taken in by `append`.
     func reserve(_ extra: Int) {
+        if runCount == runCapacity {
+            runCapacity = max(1024, 2 * runCapacity)
+            runs = moved(runs, runCount, runCapacity)
+        }
         guard count + extra > capacity else { return }
-        let grown = max(count + extra, 2 * capacity)
-        rows = moved(rows, grown)
-        columns = moved(columns, grown)
-        values = moved(values, grown)
-        capacity = grown
+        capacity = max(count + extra, 2 * capacity)
+        columns = moved(columns, count, capacity)
+        values = moved(values, count, capacity)
     }
 
     /// Takes in `found` entries of row `row` whose columns and values are already written behind the last one.
     func append(_ found: Int, row: Int) {
-        (rows + count).update(repeating: Int32(truncatingIfNeeded: row), count: found)
+        guard found > 0 else { return }
+        runs[runCount] = Run(row: Int32(truncatingIfNeeded: row), count: Int32(truncatingIfNeeded: found))
+        runCount += 1
         count += found
     }
 
@@ -41,18 +54,21 @@ final class CandidateList {
     func prune(to limit: Int) -> Float {
         guard count > limit else { return 0 }
         guard limit > 0 else {
-            count = 0
+            removeAll()
             return .infinity
         }
         let least = rankThreshold(values, count, limit).value
-        var kept = 0
-        for e in 0..<count where values[e] >= least {
-            rows[kept] = rows[e]
-            columns[kept] = columns[e]
-            values[kept] = values[e]
-            kept += 1
+        var (at, kept, keptRuns) = (0, 0, 0)
+        for run in 0..<runCount {
+            let size = Int(runs[run].count)
+            let found = kernels.keepAtLeast(columns + at, values + at, size, least, columns + kept, values + kept)
+            at += size
+            guard found > 0 else { continue }
+            runs[keptRuns] = Run(row: runs[run].row, count: Int32(truncatingIfNeeded: found))
+            keptRuns += 1
+            kept += found
         }
-        count = kept
+        (count, runCount) = (kept, keptRuns)
         return least.nextDown
     }
 
@@ -61,23 +77,32 @@ final class CandidateList {
 
     /// Adds to `rowCounts` the entries per row that are not below `least`.
     func countRows(_ least: Float, into rowCounts: UnsafeMutablePointer<Int64>) {
-        for e in 0..<count where values[e] >= least { rowCounts[Int(rows[e])] += 1 }
-    }
-
-    /// Scatters the entries that are not below `least` to where `cursor` says their row continues. Within a row entries
-    /// were found with columns ascending, and this keeps that order.
-    func scatter(_ least: Float, cursor: UnsafeMutablePointer<Int64>, into codes: SparseCodes) {
-        let (outColumns, outValues) = (codes.columnIndices, codes.values)
-        for e in 0..<count where values[e] >= least {
-            let row = Int(rows[e])
-            let at = Int(cursor[row])
-            cursor[row] += 1
-            outColumns[at] = columns[e]
-            outValues[at] = values[e]
+        let countAtLeast = kernels.countAtLeast
+        var at = 0
+        for run in 0..<runCount {
+            let size = Int(runs[run].count)
+            rowCounts[Int(runs[run].row)] += Int64(countAtLeast(values + at, size, least))
+            at += size
         }
     }
 
-    private func moved<Element>(_ old: UnsafeMutablePointer<Element>, _ size: Int) -> UnsafeMutablePointer<Element> {
+    /// Copies the entries that are not below `least` to where `cursor` says their row continues.
+    func scatter(_ least: Float, cursor: UnsafeMutablePointer<Int64>, into codes: SparseCodes) {
+        let (outColumns, outValues, keepAtLeast) = (codes.columnIndices, codes.values, kernels.keepAtLeast)
+        var at = 0
+        for run in 0..<runCount {
+            let (row, size) = (Int(runs[run].row), Int(runs[run].count))
+            let target = Int(cursor[row])
+            let kept = keepAtLeast(
+                columns + at, values + at, size, least, outColumns + target, outValues + target)
+            cursor[row] += Int64(kept)
+            at += size
+        }
+    }
+
+    private func moved<Element>(_ old: UnsafeMutablePointer<Element>, _ count: Int, _ size: Int)
+        -> UnsafeMutablePointer<Element>
+    {
         let new: UnsafeMutablePointer<Element> = allocateAligned(size)
         new.update(from: old, count: count)
         free(old)

@@ -28,12 +28,17 @@ final class ColumnPanels {
         /// Elements of one matrix.
         var count: Int { rows * width }
 
+        /// The same in bytes.
+        var bytes: Int { 4 * count }
+
         /// Matrix i, row-major.
         func slot(_ i: Int) -> UnsafeMutablePointer<Float> { memory + i * count }
     }
 
     /// Half of the second-level cache of most processors.
     private static let panelBytes = 512 << 10
+    /// Of what is read and written again, half as much stays there.
+    static let addedBytes = 256 << 10
 
     /// Columns of a panel: as many as the kernels take at a time, fewer where so many would not fit.
     private static func width(rows: Int) -> Int { [64, 32].first { 4 * rows * $0 <= panelBytes } ?? 16 }

@@ -65,7 +65,11 @@ package final class LaneArithmetic: StepArithmetic {
     }
 
     package func countActive(into counts: UnsafeMutableBufferPointer<Int32>) {
-        for j in counts.indices { counts[j] = live.activeCount(j) }
+        // Only what a rule that learns has not kept is among the codes as 0.
+        for j in counts.indices {
+            counts[j] =
+                places == nil ? Int32(truncatingIfNeeded: live.entries(ofLatent: j).count) : live.activeCount(j)
+        }
     }
 
     package func chooseAuxiliary(dead: [Int]) throws {
@@ -141,6 +145,11 @@ package final class LaneArithmetic: StepArithmetic {
     package func decoderBiasChanged() {}
     package func export(_ numbers: Range<Int>) {}
     package func forget(_ numbers: Range<Int>) {}
+
+    package func finish() {
+        moments.discard()
+        gradients.discard()
+    }
 
     package func lastCentered() -> Matrix { centered }
 

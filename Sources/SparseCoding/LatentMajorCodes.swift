@@ -12,6 +12,8 @@ final class LatentMajorCodes {
     private var rows: UnsafeMutablePointer<Int32> = allocateAligned(0)
     /// [latents + 1]
     private var offsets: UnsafeMutablePointer<Int> = allocateAligned(1)
+    /// [latents] where the rows of the first half of the lanes end.
+    private var middles: UnsafeMutablePointer<Int> = allocateAligned(0)
     private var capacity = 0
     private let lanes: Lanes
     /// [lanes, latents]: entries of a latent that a lane found in its rows, then where its next one goes.
@@ -27,6 +29,7 @@ final class LatentMajorCodes {
         free(values)
         free(deltas)
         free(offsets)
+        free(middles)
     }
 
     var count: Int { offsets[latentCount] }
@@ -42,12 +45,25 @@ final class LatentMajorCodes {
 
     /// The entries of some latents with their values, for kernels.
     func valued(_ latents: Range<Int>) -> LatentEntries {
-        LatentEntries(offsets: offsets, rows: rows, values: values, latents: latents)
+        LatentEntries(starts: offsets, ends: offsets + 1, rows: rows, values: values, latents: latents)
     }
 
     /// The same with ∂L/∂f in the place of values.
     func differentiated(_ latents: Range<Int>) -> LatentEntries {
-        LatentEntries(offsets: offsets, rows: rows, values: deltas, latents: latents)
+        LatentEntries(starts: offsets, ends: offsets + 1, rows: rows, values: deltas, latents: latents)
+    }
+
+    /// The same as `valued`, in two halves of the batch if a panel of `bytes` bytes is so large that what is added to all of it
+    /// is pushed out of the second-level cache before it is met again. Each row's entries keep their order, and sums their bits.
+    func valuedByHalves(_ latents: Range<Int>, bytes: Int) -> [LatentEntries] {
+        // A parameter's row is then read twice, which few entries do not make up for.
+        guard lanes.count > 1, bytes > ColumnPanels.addedBytes, count >= 32 * latentCount else {
+            return [valued(latents)]
+        }
+        return [
+            LatentEntries(starts: offsets, ends: middles, rows: rows, values: values, latents: latents),
+            LatentEntries(starts: middles, ends: offsets + 1, rows: rows, values: values, latents: latents),
+        ]
     }
 
     /// Where a lane adds up ⟨S_b, W_dec,j⟩ over its columns; zero after `assemble`.
@@ -82,6 +98,10 @@ final class LatentMajorCodes {
             precondition(at <= Int32.max, "\(at) entries in a batch")
             lanes.forRanges(codes.rows) { lane, range in
                 scatter(codes, rows: range, cursors.pointer + lane * latents, places)
+            }
+            if lanes.count > 1 {
+                let last = cursors.pointer + (lanes.count / 2 - 1) * latents
+                for j in 0..<latents { middles[j] = Int(last[j]) }
             }
         }
         lanes.run { products(lane: $0).update(repeating: 0, count: count) }
@@ -120,6 +140,8 @@ final class LatentMajorCodes {
         if latents != latentCount {
             free(offsets)
             offsets = allocateAligned(latents + 1)
+            free(middles)
+            middles = allocateAligned(latents)
             cursors = [Int32](repeating: 0, count: latents * lanes.count)
             latentCount = latents
         }

@@ -52,6 +52,12 @@ package final class ParameterGradients {
 
     func decoderSquares(_ lane: Int) -> UnsafeMutablePointer<Double> { decoderSquares + lane * sae.dSAE }
 
+    /// Gives their memory back, where there is much of it.
+    func discard() {
+        encoder.discard()
+        decoder.discard()
+    }
+
     /// Forgets the batch before.
     func begin() {
         let latents = sae.dSAE
@@ -72,8 +78,10 @@ package final class ParameterGradients {
             for j in latents {
                 let entries = codes.entries(ofLatent: j)
                 guard !entries.isEmpty else { continue }
-                var sum = 0.0
-                if projecting { for e in entries { sum += Double(codes.values[e]) * Double(codes.deltas[e]) } }
+                let first = entries.lowerBound
+                let sum =
+                    projecting
+                    ? kernels.sumInDouble(codes.values + first, codes.deltas + first, entries.count) : 0
                 decoderTerms[j] = DecoderTerms(
                     hasEntries: true, scale: factor, along: Float(sum / Self.squaredNorm))
             }
@@ -99,7 +107,10 @@ package final class ParameterGradients {
         lanes.forRanges(latents) { _, range in
             for j in range {
                 var sum = 0.0
-                for part in codes { for e in part.entries(ofLatent: j) { sum += Double(part.deltas[e]) } }
+                for part in codes {
+                    let entries = part.entries(ofLatent: j)
+                    sum += kernels.sumInDouble(part.deltas + entries.lowerBound, nil, entries.count)
+                }
                 encoderBias[j] = Float(sum)
             }
         }
@@ -111,8 +122,16 @@ package final class ParameterGradients {
         // Columns are cut over the lanes, so that each element's sum has one order whatever their number.
         lanes.forRanges(sae.dIn, grain: 16) { _, columns in
             let target = decoderBias.elements + columns.lowerBound
-            for j in 0..<sae.dSAE where encoderBias[j] != 0 {
-                kernels.addScaled(target, sae.encoder.row(j) + columns.lowerBound, -encoderBias[j], columns.count)
+            let (first, whole) = (columns.lowerBound, sae.dSAE & ~3)
+            for j in stride(from: 0, to: whole, by: 4) {
+                let shares = -SIMD4(encoderBias[j], encoderBias[j + 1], encoderBias[j + 2], encoderBias[j + 3])
+                if shares == .zero { continue }
+                kernels.addScaled4(
+                    target, sae.encoder.row(j) + first, sae.encoder.row(j + 1) + first, sae.encoder.row(j + 2) + first,
+                    sae.encoder.row(j + 3) + first, shares, columns.count)
+            }
+            for j in whole..<sae.dSAE {
+                kernels.addScaled(target, sae.encoder.row(j) + first, -encoderBias[j], columns.count)
             }
         }
     }

@@ -47,8 +47,13 @@ final class PrefixGradient {
             let (first, width, slot) = (panel.columns.lowerBound, panel.width, panel.slot(0))
             for i in 0..<count {
                 slot.update(repeating: 0, count: panel.count)
-                let entries = i < groups.count ? codes.valued(groups[i]) : revived!.entries.valued(0..<sae.dSAE)
-                kernels.addRowsByLatent(slot, width, 1, entries, sae.decoder.elements + first, d, width)
+                let entries =
+                    i < groups.count
+                    ? codes.valuedByHalves(groups[i], bytes: panel.bytes)
+                    : revived!.entries.valuedByHalves(0..<sae.dSAE, bytes: panel.bytes)
+                for part in entries {
+                    kernels.addRowsByLatent(slot, width, 1, part, sae.decoder.elements + first, d, width)
+                }
                 for b in 0..<rows { (sums.row(i * rows + b) + first).update(from: slot + b * width, count: width) }
             }
         }
@@ -80,7 +85,9 @@ final class PrefixGradient {
                     if let shared {
                         shared.subtract(i, from: panel, panel.slot(i))
                     } else {
-                        kernels.addRowsByLatent(panel.slot(i), width, -1, codes.valued(group), decoder, d, width)
+                        for part in codes.valuedByHalves(group, bytes: panel.bytes) {
+                            kernels.addRowsByLatent(panel.slot(i), width, -1, part, decoder, d, width)
+                        }
                     }
                     squares.pointer[panel.lane * n + i] += panel.squaredNorm(
                         of: i, copyingTo: i < n - 1 || revived != nil ? i + 1 : nil)

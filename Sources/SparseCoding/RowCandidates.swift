@@ -29,7 +29,6 @@ package final class RowCandidates {
     private var values: UnsafeMutablePointer<Float> = allocateAligned(0)
     private var allocated = 0
     private let lanes: Lanes
-    private let kept = SparseCodes()
 
     package init(lanes: Lanes) { self.lanes = lanes }
 
@@ -95,18 +94,8 @@ package final class RowCandidates {
     private func cut(
         _ r: Int, _ columns: UnsafeMutablePointer<Int32>, _ values: UnsafeMutablePointer<Float>, _ count: Int
     ) -> Int {
-        let least = rankThreshold(values, count, limit)
-        var (at, ties) = (0, least.equalCount)
-        for e in 0..<count where values[e] >= least.value {
-            if values[e] == least.value {
-                guard ties > 0 else { continue }
-                ties -= 1
-            }
-            (columns[at], values[at]) = (columns[e], values[e])
-            at += 1
-        }
-        floors[r] = least.value
-        return at
+        floors[r] = keepLargest(limit, columns, values, count, columns, values)
+        return limit
     }
 
     /// The k largest of each row among `dead`, ties to lower columns, into `codes` [rows, F]. When a row is short,
@@ -114,45 +103,51 @@ package final class RowCandidates {
     package func largest(
         _ k: Int, among dead: [Int], of latentCount: Int, into codes: SparseCodes, again: () -> Void
     ) {
-        var isDead = [Bool](repeating: false, count: latentCount)
-        for j in dead { isDead[j] = true }
-        if !gather(k, isDead) {
+        if !drop(allBut: dead, of: latentCount, wanted: k) {
             repeatCount += 1
             begin(dead, of: latentCount, rows: rows, k: k)
             again()
-            let isWhole = gather(k, isDead)
-            precondition(isWhole, "every latent that was looked at is dead, and a row has not \(k)")
         }
-        codes.becomeLargest(k, ofEachRow: kept, lanes: lanes)
+        codes.reset(rows: rows, columns: latentCount, capacity: 0)
+        for r in 0..<rows {
+            precondition(
+                counts[r] >= k || floors[r] == 0, "every latent that was looked at is dead, and a row has not \(k)")
+            codes.rowOffsets[r + 1] = Int64(min(k, counts[r]))
+        }
+        codes.sumRowCounts()
+        guard k > 0 else { return }
+        lanes.forRanges(rows) { _, range in
+            for r in range {
+                let (from, to) = (r * capacity, Int(codes.rowOffsets[r]))
+                keepLargest(
+                    k, columns + from, values + from, counts[r], codes.columnIndices + to, codes.values + to)
+            }
+        }
     }
 
-    /// Collects the entries of dead latents in `kept`; false if a row that was cut has fewer than k of them.
-    private func gather(_ k: Int, _ isDead: [Bool]) -> Bool {
-        kept.reset(rows: rows, columns: isDead.count, capacity: 0)
-        return isDead.withUnsafeBufferPointer { isDead in
-            nonisolated(unsafe) let isDead = isDead
-            lanes.forRanges(rows) { _, range in
-                for r in range {
-                    let own = columns + r * capacity
-                    var count: Int64 = 0
-                    for e in 0..<counts[r] where isDead[Int(own[e])] { count += 1 }
-                    kept.rowOffsets[r + 1] = count
-                }
-            }
-            if (0..<rows).contains(where: { floors[$0] > 0 && kept.rowOffsets[$0 + 1] < k }) { return false }
-            kept.sumRowCounts()
-            lanes.forRanges(rows) { _, range in
-                for r in range {
-                    let (ownColumns, ownValues) = (columns + r * capacity, values + r * capacity)
-                    var at = Int(kept.rowOffsets[r])
-                    for e in 0..<counts[r] where isDead[Int(ownColumns[e])] {
-                        kept.columnIndices[at] = ownColumns[e]
-                        kept.values[at] = ownValues[e]
-                        at += 1
+    /// Drops entries of latents that are not dead; false if a row that was cut has fewer than `wanted` left.
+    private func drop(allBut dead: [Int], of latentCount: Int, wanted: Int) -> Bool {
+        // Those that were looked at are all dead unless one fired.
+        if dead.count < Int(lookedAt[latentCount]) {
+            var isDead = [Bool](repeating: false, count: latentCount)
+            for j in dead { isDead[j] = true }
+            isDead.withUnsafeBufferPointer { isDead in
+                nonisolated(unsafe) let isDead = isDead
+                lanes.forRanges(rows) { _, range in
+                    for r in range {
+                        let (ownColumns, ownValues) = (columns + r * capacity, values + r * capacity)
+                        var at = 0
+                        for e in 0..<counts[r] {
+                            // Written whether it stays or not: which do is nothing to foresee.
+                            let column = ownColumns[e]
+                            (ownColumns[at], ownValues[at]) = (column, ownValues[e])
+                            at += isDead[Int(column)] ? 1 : 0
+                        }
+                        counts[r] = at
                     }
                 }
             }
-            return true
         }
+        return !(0..<rows).contains { floors[$0] > 0 && counts[$0] < wanted }
     }
 }

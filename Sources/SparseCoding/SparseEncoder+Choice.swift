@@ -32,7 +32,13 @@ extension SparseEncoder {
         } else {
             least = bound(found.map(\.found))
             candidates.assemble(found, rows: rows, columns: latents, atLeast: least, lanes: lanes)
+            let before = summary.selectedEntries
             try mark(rule, context, allowed: allowed, &summary)
+            // Usually no two values tie at the bound, and a rule keeps just what it was shown.
+            if summary.selectedEntries - before == candidates.count && core.allSatisfy({ $0.count == 0 }) {
+                codes.exchange(with: candidates)
+                return least
+            }
         }
         coreCodes.assemble(core, rows: rows, columns: latents, lanes: lanes)
         merge(into: codes, places: nil)
@@ -64,11 +70,8 @@ extension SparseEncoder {
             throw SparseCodingError.overflowed(step: context.step, latent: Int(candidates.columnIndices[e]))
         }
         try rule.select(from: candidates, context, selected: flags)
-        var (kept, least) = (0, Float.infinity)
-        for e in 0..<count where flags[e] != 0 {
-            kept += 1
-            least = min(least, candidates.values[e])
-        }
+        var least = Float.infinity
+        let kept = flags.baseAddress.map { kernels.countMarked(candidates.values, $0, count, &least) } ?? 0
         guard kept <= allowed else {
             throw SparseCodingError.ruleSelectedTooMany(rule: rule.name, selected: kept, allowed: allowed)
         }

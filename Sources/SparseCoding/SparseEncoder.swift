@@ -27,7 +27,7 @@ public final class SparseEncoder {
     let found: [CandidateList]
     let core: [CandidateList]
     let peers: LatentPeers?
-    /// What a rule was shown last.
+    /// What a rule was shown last; something else once all of it was kept and is the codes.
     package let candidates = SparseCodes()
     let coreCodes = SparseCodes()
     /// What it marked of them, and more behind.
@@ -178,22 +178,38 @@ extension SparseCodes {
         guard k > 0 else { return }
         lanes.forRanges(all.rows) { _, rows in
             for r in rows {
-                let entries = all.entries(ofRow: r)
-                var at = Int(rowOffsets[r])
-                var least = -Float.infinity, ties = entries.count
-                if entries.count > k {
-                    let rank = rankThreshold(all.values + entries.lowerBound, entries.count, k)
-                    (least, ties) = (rank.value, rank.equalCount)
-                }
-                for e in entries {
-                    let value = all.values[e]
-                    guard value > least || (value == least && ties > 0) else { continue }
-                    if value == least { ties -= 1 }
-                    columnIndices[at] = all.columnIndices[e]
-                    values[at] = value
-                    at += 1
-                }
+                let (entries, to) = (all.entries(ofRow: r), Int(rowOffsets[r]))
+                let from = entries.lowerBound
+                keepLargest(
+                    k, all.columnIndices + from, all.values + from, entries.count, columnIndices + to, values + to)
             }
         }
     }
+}
+
+/// Copies the k largest (k from 1) of some entries, of equal ones the first, in their order, to where they may already be;
+/// nothing is written behind them. Returns the least of them, or 0 if there are no more than k. Values are positive.
+@discardableResult
+func keepLargest(
+    _ k: Int, _ columns: UnsafePointer<Int32>, _ values: UnsafePointer<Float>, _ count: Int,
+    _ keptColumns: UnsafeMutablePointer<Int32>, _ keptValues: UnsafeMutablePointer<Float>
+) -> Float {
+    guard count > k else {
+        keptColumns.update(from: columns, count: count)
+        keptValues.update(from: values, count: count)
+        return 0
+    }
+    let least = rankThreshold(values, count, k)
+    // Up to the last of the equal ones that stay, all that are not below it; from there on, all above it.
+    var (end, ties) = (0, least.equalCount)
+    while ties > 0 {
+        if values[end] == least.value { ties -= 1 }
+        end += 1
+    }
+    let kept = kernels.keepAtLeast(columns, values, end, least.value, keptColumns, keptValues)
+    if kept < k {
+        _ = kernels.keepAtLeast(
+            columns + end, values + end, count - end, least.value.nextUp, keptColumns + kept, keptValues + kept)
+    }
+    return least.value
 }

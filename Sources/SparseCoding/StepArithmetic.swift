@@ -63,6 +63,9 @@ package protocol StepArithmetic: AnyObject {
     /// Does without these again, and their memory where there is much of it.
     func forget(_ numbers: Range<Int>)
 
+    /// After the last step: brings the parameters up to date, and does without the rest, of which nobody asks any more.
+    func finish() throws
+
     /// x − b_dec [B, D] of the last batch, no rows before the first.
     func lastCentered() throws -> Matrix
 

@@ -7,7 +7,7 @@ extension Trainer {
     /// - Throws: what the rule throws; `SparseCodingError.badSetting` for a form that a dense core cannot have. The SAE
     ///   then reads raw activations all the same, and has no form yet: what was trained is not lost.
     public func finish(inputScale: Float) throws {
-        try arithmetic.export(TrainerState.parameters)
+        try arithmetic.finish()
         let form = Result { try rule.inference.map { try self.form($0) } }
         switch try? form.get() {
         case .thresholds(var thresholds):

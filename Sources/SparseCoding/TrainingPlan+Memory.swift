@@ -7,8 +7,8 @@ extension TrainingPlan {
     /// parameters, gradients and both moments 4·8·F·D, the copy that is written 4·F·D; of R ranks this is rank 0's, 4·8·F·D/R, and all
     /// parameters, which it begins with and writes, 8·F·D, with what the ranks bring together; a few counters a latent and
     /// lane; two batches, a tile of pre-activations a lane and the panels of n + 3 matrices [B, 64] a lane; k·B entries
-    /// as candidates, by token and by latent, once a lane; and what revives dead latents: D/2 of them a token, and the
-    /// room of those they are chosen from, as they come and those of them that are dead.
+    /// as candidates, by token and by latent, once a lane, and a run of candidates for each token and tile; and what
+    /// revives dead latents: D/2 of them a token, and the room of those they are chosen from.
     ///
     /// - Parameters:
     ///   - dIn: D.
@@ -45,6 +45,7 @@ extension TrainingPlan {
         // A core fires as it likes; half of it on every token is more than any did.
         let active = min(Double(width), max(0, k.isFinite ? k : Double(width)) + Double(layout.coreCount) / 2)
         need.add("selected entries", 24 + 28 * lanes, batch, Int(active.rounded(.up)))
+        need.add("selected entries", 16, batch, (width + PreactivationTiles.latents - 1) / PreactivationTiles.latents)
         need.add("dead latents", 16, batch, RowCandidates.room(for: min(width, dIn + 128)))
         need.add("dead latents", 16 + 4 * lanes, batch, min(width, dIn / 2))
         return need

@@ -9,7 +9,6 @@ import TensorFiles
 /// files; the others compute what it orders, and say what goes wrong with them.
 enum RankJob {
     nonisolated(unsafe) private static var transport: MPITransport?
-    nonisolated(unsafe) private static var launch: Launch?
 
     /// The job's ranks, once it was joined; nil for a process that was started alone.
     nonisolated(unsafe) private(set) static var group: RankGroup?
@@ -25,11 +24,10 @@ enum RankJob {
     /// - Throws: `RankError`.
     static func join() throws {
         guard let launch = Launch() else { return }
-        self.launch = launch
         if getenv("DMSAE_LANES") == nil {
             setenv("DMSAE_LANES", "\(max(1, try Lanes.requestedCount() / launch.localCount))", 1)
         }
-        let made = try MPITransport(MPILibrary(), secondsToWait: secondsToWait)
+        let made = try MPITransport(MPILibrary(), started: launch.count, secondsToWait: secondsToWait)
         transport = made
         Launch.forget()
         let group = RankGroup(made)
@@ -82,16 +80,20 @@ enum RankJob {
 
     /// Leaves the job before the program ends. After a failure the others cannot go on, and are ended.
     static func leave(_ status: Int32) {
-        if transport == nil, group == nil, status != 0, Launch() != nil {
+        if transport == nil, group == nil, status != 0, let launch = Launch() {
             // The others wait for this one to join before they can be ended: it does so to end them.
-            transport = try? MPITransport(MPILibrary(), secondsToWait: 0)
+            transport = try? MPITransport(MPILibrary(), started: launch.count, secondsToWait: 0)
         }
         guard let transport else { return }
         self.transport = nil
         // Whoever ends the job first may do so before another has spoken.
         if isSilent { sleep(2) }
         guard status == 0 else { return transport.abort(status) }
-        if let group, group.rank == 0 { group.dismiss() }
+        if let group, group.rank == 0 {
+            group.dismiss()
+            let sent = Double(group.sentBytes) / 1e6
+            if sent >= 1 { Terminal.shared.note("\(group.count) ranks, of which the first sent \(decimals(sent, 0)) MB") }
+        }
         transport.finish()
     }
 

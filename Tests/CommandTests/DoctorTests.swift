@@ -59,7 +59,7 @@ import Testing
         #expect(result.output.contains("\(folder.path): mine.so"), "\(result.output)")
         #expect(
             result.output.contains(
-                "none: no mpirun, mpiexec, srun in PATH; nothing here needs it; apt-get install openmpi-bin"))
+                "none: no mpirun, mpiexec, srun in PATH; nothing runs in several processes; pip install mpich"))
     }
 
     @Test func aCacheThatCannotBeWrittenIsSaid() throws {

@@ -35,7 +35,8 @@ import Testing
         }
 
         func callAsFunction(_ latents: Range<Int>) -> LatentEntries {
-            LatentEntries(offsets: offsets, rows: rows, values: values.pointer, latents: latents)
+            LatentEntries(
+                starts: offsets, ends: offsets + 1, rows: rows, values: values.pointer, latents: latents)
         }
     }
 

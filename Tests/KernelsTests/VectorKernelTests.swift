@@ -33,6 +33,18 @@ let rounding = 0x1p-24
                 size: products.reduce(0) { $0 + abs($1) }))
     }
 
+    @Test(arguments: levels, counts) func sumsInDoubleAreInDouble(_ level: ProcessorLevel, _ count: Int) {
+        let (x, y) = (GuardedRow(random: count, seed: 11), GuardedRow(random: count, seed: 12))
+        for terms in [x.doubles, zip(x.doubles, y.doubles).map { $0 * $1 }] {
+            let isProduct = terms != x.doubles
+            let found = level.kernels.sumInDouble(x.pointer, isProduct ? UnsafePointer(y.pointer) : nil, count)
+            // Products of two floats are exact in Double; each addition rounds once, in whatever order.
+            let size = terms.reduce(0) { $0 + abs($1) }
+            #expect(abs(found - terms.reduce(0, +)) <= Double(2 * count) * 0x1p-53 * size)
+        }
+        #expect(x.isIntact && y.isIntact)
+    }
+
     @Test(arguments: levels, counts) func addScaledAddsARow(_ level: ProcessorLevel, _ count: Int) {
         let (x, y) = (GuardedRow(random: count, seed: 3), GuardedRow(random: count, seed: 4))
         let before = y.doubles

@@ -192,7 +192,7 @@ private final class LearningRule: SparsityRule, SparsityRuleLearning {
             need.parts == [
                 "parameters, gradients and moments": 44 * 1024 * 96 + (64 + 24 * 3) * 1024,
                 "batches": 8 * 512 * 96 + 4 * 3 * 1024 * 512 + 4 * 3 * 5 * 512 * 64,
-                "selected entries": (24 + 28 * 3) * 512 * 20,
+                "selected entries": (24 + 28 * 3) * 512 * 20 + 16 * 512 * 2,
                 "dead latents": 16 * 512 * room + (16 + 4 * 3) * 512 * 48,
             ])
     }

@@ -151,6 +151,8 @@ package final class CUDAArithmetic: StepArithmetic {
         for (target, source) in tensors[numbers] { try source.copy(to: target) }
     }
 
+    package func finish() throws { try export(TrainerState.parameters) }
+
     package func forget(_ numbers: Range<Int>) { for (matrix, _) in tensors[numbers] { matrix.discard() } }
 
     package func begin(_ x: Matrix, silent: [Int]?) throws {

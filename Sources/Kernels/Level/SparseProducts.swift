@@ -17,7 +17,7 @@ private func prefetch(
     _ vectors: Int, _ entries: LatentEntries, after j: Int, _ rows: UnsafePointer<Float>, _ stride: Int
 ) {
     let next = j + ahead
-    if next < entries.end && entries.offsets[next] < entries.offsets[next + 1] {
+    if next < entries.end && entries.starts[next] < entries.ends[next] {
         for i in 0..<vectors { dmsae_prefetch(rows + next * stride + 16 * i) }
     }
 }
@@ -30,12 +30,6 @@ private func loadFour(_ vectors: Int, _ p: UnsafePointer<Float>) -> (V, V, V, V)
     )
 }
 
-@inline(__always)
-private func shifted(_ p: UnsafePointer<Float>?, _ c: Int) -> UnsafePointer<Float>? {
-    guard let p else { return nil }
-    return p + c
-}
-
 // y[rows[e]] += factor·values[e]·x[j]
 @inline(__always)
 private func addRows(
@@ -45,13 +39,13 @@ private func addRows(
     var j = entries.first
     while j < entries.end {
         prefetch(vectors, entries, after: j, x, strideX)
-        var e = entries.offsets[j]
-        let end = entries.offsets[j + 1]
+        var e = entries.starts[j]
+        let end = entries.ends[j]
         j += 1
         if e == end { continue }
         let row = loadFour(vectors, x + (j - 1) * strideX)
         while e < end {
-            let target = y + Int(entries.rows[e]) * strideY
+            let target = y + Int(entries.rows[e]) &* strideY
             let a = V(repeating: factor * entries.values[e])
             store(multiplyAdd(load(target, 0), a, row.0), target, 0)
             if vectors > 1 { store(multiplyAdd(load(target, 16), a, row.1), target, 16) }
@@ -59,7 +53,7 @@ private func addRows(
                 store(multiplyAdd(load(target, 32), a, row.2), target, 32)
                 store(multiplyAdd(load(target, 48), a, row.3), target, 48)
             }
-            e += 1
+            e &+= 1
         }
     }
 }
@@ -84,8 +78,8 @@ func addRowsByLatent(
     while c < count {
         var j = entries.first
         while j < entries.end {
-            var e = entries.offsets[j]
-            while e < entries.offsets[j + 1] {
+            var e = entries.starts[j]
+            while e < entries.ends[j] {
                 let at = Int(entries.rows[e]) * strideY + c
                 y[at] = multiplyAdd(y[at], factor * entries.values[e], x[j * strideX + c])
                 e += 1
@@ -96,90 +90,152 @@ func addRowsByLatent(
     }
 }
 
-// y[j] = Σ values[e]·x[rows[e]];  squares[j] += ‖y[j]‖²;  with `w`: products[e] += ⟨x[rows[e]], w[j]⟩
+// Sixteen columns of four rows x: sum += Σ a·x, and to each row's product its terms with w; the first columns begin it.
+@inline(__always)
+private func takeFour(
+    _ c: Int,
+    _ x: (UnsafePointer<Float>, UnsafePointer<Float>, UnsafePointer<Float>, UnsafePointer<Float>), _ a: (V, V, V, V),
+    _ w: V, _ sum: inout V, _ products: inout (V, V, V, V)
+) {
+    let v = (load(x.0, c), load(x.1, c), load(x.2, c), load(x.3, c))
+    sum = multiplyAdd(multiplyAdd(multiplyAdd(multiplyAdd(sum, a.0, v.0), a.1, v.1), a.2, v.2), a.3, v.3)
+    // Nothing is added to zeros: at those the compiler takes vectors apart.
+    if c == 0 {
+        products = (v.0 * w, v.1 * w, v.2 * w, v.3 * w)
+    } else {
+        products = (
+            multiplyAdd(products.0, v.0, w), multiplyAdd(products.1, v.1, w), multiplyAdd(products.2, v.2, w),
+            multiplyAdd(products.3, v.3, w)
+        )
+    }
+}
+
+// Stores a latent's row and adds its square.
+@inline(__always)
+private func finish(
+    _ vectors: Int, _ s: (V, V, V, V), _ y: UnsafeMutablePointer<Float>, _ square: UnsafeMutablePointer<Double>
+) {
+    store(s.0, y, 0)
+    if vectors > 1 { store(s.1, y, 16) }
+    if vectors > 2 {
+        store(s.2, y, 32)
+        store(s.3, y, 48)
+    }
+    square.pointee += Double(horizontalSum((s.0 * s.0 + s.1 * s.1) + (s.2 * s.2 + s.3 * s.3)))
+}
+
+// y[j] = Σ values[e]·x[rows[e]];  squares[j] += ‖y[j]‖²
 @inline(__always)
 private func sumRows(
     _ vectors: Int, _ y: UnsafeMutablePointer<Float>, _ strideY: Int, _ entries: LatentEntries,
-    _ x: UnsafePointer<Float>, _ strideX: Int, _ squares: UnsafeMutablePointer<Double>, _ w: UnsafePointer<Float>?,
+    _ x: UnsafePointer<Float>, _ strideX: Int, _ squares: UnsafeMutablePointer<Double>
+) {
+    var j = entries.first
+    while j < entries.end {
+        var e = entries.starts[j]
+        let end = entries.ends[j]
+        let latent = j
+        j &+= 1
+        if e == end { continue }
+        var s = (V.zero, V.zero, V.zero, V.zero)
+        while e < end {
+            let v = loadFour(vectors, x + Int(entries.rows[e]) &* strideX)
+            let a = V(repeating: entries.values[e])
+            s.0 = multiplyAdd(s.0, a, v.0)
+            if vectors > 1 { s.1 = multiplyAdd(s.1, a, v.1) }
+            if vectors > 2 {
+                s.2 = multiplyAdd(s.2, a, v.2)
+                s.3 = multiplyAdd(s.3, a, v.3)
+            }
+            e &+= 1
+        }
+        finish(vectors, s, y + latent &* strideY, squares + latent)
+    }
+}
+
+// The same, and products[e] += ⟨x[rows[e]], w[j]⟩
+@inline(__always)
+private func sumRowsWithProducts(
+    _ vectors: Int, _ y: UnsafeMutablePointer<Float>, _ strideY: Int, _ entries: LatentEntries,
+    _ x: UnsafePointer<Float>, _ strideX: Int, _ squares: UnsafeMutablePointer<Double>, _ w: UnsafePointer<Float>,
+    _ products: UnsafeMutablePointer<Float>
+) {
+    var j = entries.first
+    while j < entries.end {
+        prefetch(vectors, entries, after: j, w, strideY)
+        var e = entries.starts[j]
+        let end = entries.ends[j]
+        let latent = j
+        j &+= 1
+        if e == end { continue }
+        let row = loadFour(vectors, w + latent &* strideY)
+        var s = (V.zero, V.zero, V.zero, V.zero)
+        // Four entries at a time, for what their sums across vectors share.
+        while e &+ 4 <= end {
+            let rows = (
+                x + Int(entries.rows[e]) &* strideX, x + Int(entries.rows[e &+ 1]) &* strideX,
+                x + Int(entries.rows[e &+ 2]) &* strideX, x + Int(entries.rows[e &+ 3]) &* strideX
+            )
+            let a = (
+                V(repeating: entries.values[e]), V(repeating: entries.values[e &+ 1]),
+                V(repeating: entries.values[e &+ 2]), V(repeating: entries.values[e &+ 3])
+            )
+            var p = (V.zero, V.zero, V.zero, V.zero)
+            takeFour(0, rows, a, row.0, &s.0, &p)
+            if vectors > 1 { takeFour(16, rows, a, row.1, &s.1, &p) }
+            if vectors > 2 {
+                takeFour(32, rows, a, row.2, &s.2, &p)
+                takeFour(48, rows, a, row.3, &s.3, &p)
+            }
+            let target = UnsafeMutableRawPointer(products + e)
+            let before = target.loadUnaligned(as: SIMD4<Float>.self)
+            target.storeBytes(of: before + fourSums(p.0, p.1, p.2, p.3), as: SIMD4<Float>.self)
+            e &+= 4
+        }
+        while e < end {
+            let v = loadFour(vectors, x + Int(entries.rows[e]) &* strideX)
+            let a = V(repeating: entries.values[e])
+            s.0 = multiplyAdd(s.0, a, v.0)
+            var product = v.0 * row.0
+            if vectors > 1 {
+                s.1 = multiplyAdd(s.1, a, v.1)
+                product = multiplyAdd(product, v.1, row.1)
+            }
+            if vectors > 2 {
+                s.2 = multiplyAdd(s.2, a, v.2)
+                s.3 = multiplyAdd(s.3, a, v.3)
+                product = multiplyAdd(multiplyAdd(product, v.2, row.2), v.3, row.3)
+            }
+            products[e] += horizontalSum(product)
+            e &+= 1
+        }
+        finish(vectors, s, y + latent &* strideY, squares + latent)
+    }
+}
+
+// Column c of both, with w and products or without.
+@inline(__always)
+private func sumColumn(
+    _ c: Int, _ y: UnsafeMutablePointer<Float>, _ strideY: Int, _ entries: LatentEntries, _ x: UnsafePointer<Float>,
+    _ strideX: Int, _ squares: UnsafeMutablePointer<Double>, _ w: UnsafePointer<Float>?,
     _ products: UnsafeMutablePointer<Float>?
 ) {
     var j = entries.first
     while j < entries.end {
-        if let w { prefetch(vectors, entries, after: j, w, strideY) }
-        var e = entries.offsets[j]
-        let end = entries.offsets[j + 1]
-        let latent = j
-        j += 1
-        if e == end { continue }
-        var row = (V.zero, V.zero, V.zero, V.zero)
-        if let w { row = loadFour(vectors, w + latent * strideY) }
-        var s0 = V.zero, s1 = V.zero, s2 = V.zero, s3 = V.zero
-        while e < end {
-            let v = loadFour(vectors, x + Int(entries.rows[e]) * strideX)
-            let a = V(repeating: entries.values[e])
-            s0 = multiplyAdd(s0, a, v.0)
-            if vectors > 1 { s1 = multiplyAdd(s1, a, v.1) }
-            if vectors > 2 {
-                s2 = multiplyAdd(s2, a, v.2)
-                s3 = multiplyAdd(s3, a, v.3)
+        var e = entries.starts[j]
+        let end = entries.ends[j]
+        if e < end {
+            var sum: Float = 0
+            while e < end {
+                let v = x[Int(entries.rows[e]) &* strideX &+ c]
+                sum = multiplyAdd(sum, entries.values[e], v)
+                if let w, let products { products[e] = multiplyAdd(products[e], v, w[j &* strideY &+ c]) }
+                e &+= 1
             }
-            if let products {
-                var product = v.0 * row.0
-                if vectors > 1 { product = multiplyAdd(product, v.1, row.1) }
-                if vectors > 2 { product = multiplyAdd(multiplyAdd(product, v.2, row.2), v.3, row.3) }
-                products[e] += horizontalSum(product)
-            }
-            e += 1
+            y[j &* strideY &+ c] = sum
+            squares[j] += Double(sum) * Double(sum)
         }
-        let target = y + latent * strideY
-        store(s0, target, 0)
-        if vectors > 1 { store(s1, target, 16) }
-        if vectors > 2 {
-            store(s2, target, 32)
-            store(s3, target, 48)
-        }
-        squares[latent] += Double(horizontalSum((s0 * s0 + s1 * s1) + (s2 * s2 + s3 * s3)))
-    }
-}
-
-@inline(__always)
-private func sumRows(
-    _ y: UnsafeMutablePointer<Float>, _ strideY: Int, _ entries: LatentEntries, _ x: UnsafePointer<Float>,
-    _ strideX: Int, _ count: Int, _ squares: UnsafeMutablePointer<Double>, _ w: UnsafePointer<Float>?,
-    _ products: UnsafeMutablePointer<Float>?
-) {
-    var c = 0
-    while c + 64 <= count {
-        sumRows(4, y + c, strideY, entries, x + c, strideX, squares, shifted(w, c), products)
-        c += 64
-    }
-    if c + 32 <= count {
-        sumRows(2, y + c, strideY, entries, x + c, strideX, squares, shifted(w, c), products)
-        c += 32
-    }
-    if c + 16 <= count {
-        sumRows(1, y + c, strideY, entries, x + c, strideX, squares, shifted(w, c), products)
-        c += 16
-    }
-    while c < count {
-        var j = entries.first
-        while j < entries.end {
-            var e = entries.offsets[j]
-            let end = entries.offsets[j + 1]
-            if e < end {
-                var sum: Float = 0
-                while e < end {
-                    let v = x[Int(entries.rows[e]) * strideX + c]
-                    sum = multiplyAdd(sum, entries.values[e], v)
-                    if let w, let products { products[e] = multiplyAdd(products[e], v, w[j * strideY + c]) }
-                    e += 1
-                }
-                y[j * strideY + c] = sum
-                squares[j] += Double(sum) * Double(sum)
-            }
-            j += 1
-        }
-        c += 1
+        j &+= 1
     }
 }
 
@@ -187,7 +243,23 @@ func sumRowsByLatent(
     _ y: UnsafeMutablePointer<Float>, _ strideY: Int, _ entries: LatentEntries, _ x: UnsafePointer<Float>,
     _ strideX: Int, _ count: Int, _ squares: UnsafeMutablePointer<Double>
 ) {
-    sumRows(y, strideY, entries, x, strideX, count, squares, nil, nil)
+    var c = 0
+    while c + 64 <= count {
+        sumRows(4, y + c, strideY, entries, x + c, strideX, squares)
+        c += 64
+    }
+    if c + 32 <= count {
+        sumRows(2, y + c, strideY, entries, x + c, strideX, squares)
+        c += 32
+    }
+    if c + 16 <= count {
+        sumRows(1, y + c, strideY, entries, x + c, strideX, squares)
+        c += 16
+    }
+    while c < count {
+        sumColumn(c, y, strideY, entries, x, strideX, squares, nil, nil)
+        c += 1
+    }
 }
 
 func sumRowsByLatentWithProducts(
@@ -195,5 +267,21 @@ func sumRowsByLatentWithProducts(
     _ strideX: Int, _ count: Int, _ squares: UnsafeMutablePointer<Double>, _ w: UnsafePointer<Float>,
     _ products: UnsafeMutablePointer<Float>
 ) {
-    sumRows(y, strideY, entries, x, strideX, count, squares, w, products)
+    var c = 0
+    while c + 64 <= count {
+        sumRowsWithProducts(4, y + c, strideY, entries, x + c, strideX, squares, w + c, products)
+        c += 64
+    }
+    if c + 32 <= count {
+        sumRowsWithProducts(2, y + c, strideY, entries, x + c, strideX, squares, w + c, products)
+        c += 32
+    }
+    if c + 16 <= count {
+        sumRowsWithProducts(1, y + c, strideY, entries, x + c, strideX, squares, w + c, products)
+        c += 16
+    }
+    while c < count {
+        sumColumn(c, y, strideY, entries, x, strideX, squares, w, products)
+        c += 1
+    }
 }

@@ -35,3 +35,7 @@ func multiplyAdd(_ a: Float, _ b: Float, _ c: Float) -> Float {
 /// Sum of the sixteen, halves first.
 @inline(__always)
 func horizontalSum(_ v: V) -> Float { dmsae_horizontal_sum(v) }
+
+/// The sums of the sixteen of each.
+@inline(__always)
+func fourSums(_ a: V, _ b: V, _ c: V, _ d: V) -> SIMD4<Float> { dmsae_four_sums(a, b, c, d) }

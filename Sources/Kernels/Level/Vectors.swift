@@ -1,3 +1,5 @@
+import CIntrinsics
+
 func dot(_ x: UnsafePointer<Float>, _ y: UnsafePointer<Float>, _ count: Int) -> Float {
     var s0 = V.zero, s1 = V.zero, s2 = V.zero, s3 = V.zero
     var i = 0
@@ -103,4 +105,9 @@ func maximum(_ x: UnsafePointer<Float>, _ count: Int) -> Float {
         i += 1
     }
     return result
+}
+
+func sumInDouble(_ x: UnsafePointer<Float>, _ y: UnsafePointer<Float>?, _ count: Int) -> Double {
+    if let y { return dmsae_sum_in_double(x, y, count) }
+    return dmsae_sum_in_double(x, nil, count)
 }

@@ -12,6 +12,8 @@ public struct KernelTable: Sendable {
 
     /// Σᵢ x[i]·y[i] over `count` elements, in 64 partial sums.
     public var dot: @Sendable (_ x: Source, _ y: Source, _ count: Int) -> Float
+    /// Σᵢ x[i]·y[i] in Double, or Σᵢ x[i] without y, in eight partial sums.
+    public var sumInDouble: @Sendable (_ x: Source, _ y: Source?, _ count: Int) -> Double
     /// y += a·x.
     public var addScaled: @Sendable (_ y: Target, _ x: Source, _ a: Float, _ count: Int) -> Void
     /// y += a₀x₀ + a₁x₁ + a₂x₂ + a₃x₃: one pass over y for four rows, which is what bounds sparse decoding.
@@ -54,6 +56,24 @@ public struct KernelTable: Sendable {
             _ x: Source, _ bias: Source, _ thresholds: Source, _ floor: Float, _ count: Int, _ start: Int32,
             _ positions: UnsafeMutablePointer<Int32>, _ values: Target
         ) -> Int
+    /// Copies the entries with values[e] ≥ least, in their order, to `keptColumns` and `keptValues`, which may be the
+    /// entries themselves; returns how many. Nothing behind the last is written.
+    public var keepAtLeast:
+        @Sendable (
+            _ columns: UnsafePointer<Int32>, _ values: Source, _ count: Int, _ least: Float,
+            _ keptColumns: UnsafeMutablePointer<Int32>, _ keptValues: Target
+        ) -> Int
+    /// How many of the values are not below `least`.
+    public var countAtLeast: @Sendable (_ values: Source, _ count: Int, _ least: Float) -> Int
+    /// The smallest and the largest value, (∞, −∞) for none; values are no NaN.
+    public var extent: @Sendable (_ values: Source, _ count: Int) -> SIMD2<Float>
+    /// Copies the values from `least` through `most`, in their order, to `within`; returns how many. Nothing behind the
+    /// last is written.
+    public var gatherWithin:
+        @Sendable (_ values: Source, _ count: Int, _ least: Float, _ most: Float, _ within: Target) -> Int
+    /// How many of the values have a mark, and in `least` the smallest of those, ∞ for none.
+    public var countMarked:
+        @Sendable (_ values: Source, _ marks: UnsafePointer<UInt8>, _ count: Int, _ least: inout Float) -> Int
     /// x[i] = exp(x[i] − shift); returns Σ x[i] in Double.
     public var exponentialSum: @Sendable (_ x: Target, _ shift: Float, _ count: Int) -> Double
     /// out = a(z) ∘ up, or a(z) without up; a is the activation.
@@ -88,6 +108,7 @@ public struct KernelTable: Sendable {
     /// Collects one level's kernels; called by the level modules only.
     public init(
         dot: @escaping @Sendable (Source, Source, Int) -> Float,
+        sumInDouble: @escaping @Sendable (Source, Source?, Int) -> Double,
         addScaled: @escaping @Sendable (Target, Source, Float, Int) -> Void,
         addScaled4: @escaping @Sendable (Target, Source, Source, Source, Source, SIMD4<Float>, Int) -> Void,
         combine: @escaping @Sendable (Target, Float, Source, Float, Source, Int) -> Void,
@@ -104,6 +125,14 @@ public struct KernelTable: Sendable {
             @escaping @Sendable (
                 Source, Source, Source, Float, Int, Int32, UnsafeMutablePointer<Int32>, Target
             ) -> Int,
+        keepAtLeast:
+            @escaping @Sendable (
+                UnsafePointer<Int32>, Source, Int, Float, UnsafeMutablePointer<Int32>, Target
+            ) -> Int,
+        countAtLeast: @escaping @Sendable (Source, Int, Float) -> Int,
+        extent: @escaping @Sendable (Source, Int) -> SIMD2<Float>,
+        gatherWithin: @escaping @Sendable (Source, Int, Float, Float, Target) -> Int,
+        countMarked: @escaping @Sendable (Source, UnsafePointer<UInt8>, Int, inout Float) -> Int,
         exponentialSum: @escaping @Sendable (Target, Float, Int) -> Double,
         activate: @escaping @Sendable (Target, Source, Source?, Activation, Int) -> Void,
         activateBackward: @escaping @Sendable (Source, Target, Target?, Activation, Int) -> Void,
@@ -116,6 +145,7 @@ public struct KernelTable: Sendable {
         expand: @escaping @Sendable (UnsafeRawPointer, NumberFormat, Target, Int) -> Void
     ) {
         self.dot = dot
+        self.sumInDouble = sumInDouble
         self.addScaled = addScaled
         self.addScaled4 = addScaled4
         self.combine = combine
@@ -125,6 +155,11 @@ public struct KernelTable: Sendable {
         self.sumRowsByLatent = sumRowsByLatent
         self.sumRowsByLatentWithProducts = sumRowsByLatentWithProducts
         self.compactAbove = compactAbove
+        self.keepAtLeast = keepAtLeast
+        self.countAtLeast = countAtLeast
+        self.extent = extent
+        self.gatherWithin = gatherWithin
+        self.countMarked = countMarked
         self.exponentialSum = exponentialSum
         self.activate = activate
         self.activateBackward = activateBackward
@@ -148,13 +183,15 @@ public enum Activation: UInt8, Sendable {
     case gelu
 }
 
-/// Entries of sparse codes ordered by latent (CSC): latent j has `offsets[j]..<offsets[j + 1]`.
+/// Entries of sparse codes ordered by latent (CSC): latent j has `starts[j]..<ends[j]`.
 ///
-/// Only latents in `first..<end` are looked at; `offsets` are indexed by latent and entries by `offsets`, whatever
+/// Only latents in `first..<end` are looked at; `starts` and `ends` are indexed by latent and entries by those, whatever
 /// `first` is.
 public struct LatentEntries: @unchecked Sendable {
-    /// [latents + 1]
-    public let offsets: UnsafePointer<Int>
+    /// [latents]
+    public let starts: UnsafePointer<Int>
+    /// [latents]
+    public let ends: UnsafePointer<Int>
     /// [entries] The row of each.
     public let rows: UnsafePointer<Int32>
     /// [entries] What each multiplies.
@@ -166,9 +203,10 @@ public struct LatentEntries: @unchecked Sendable {
 
     /// The entries of `latents`.
     public init(
-        offsets: UnsafePointer<Int>, rows: UnsafePointer<Int32>, values: UnsafePointer<Float>, latents: Range<Int>
+        starts: UnsafePointer<Int>, ends: UnsafePointer<Int>, rows: UnsafePointer<Int32>,
+        values: UnsafePointer<Float>, latents: Range<Int>
     ) {
-        self.offsets = offsets
+        (self.starts, self.ends) = (starts, ends)
         self.rows = rows
         self.values = values
         (first, end) = (latents.lowerBound, latents.upperBound)

@@ -18,7 +18,7 @@ package final class RankedModel: LanguageModel, @unchecked Sendable {
     ) throws {
         self.group = group
         id = try group.together { try group.make(ModelShare.kind) { _ in description } }
-        (own, _) = try group.answers(of: Array(1..<max(group.count, 1)), while: load)
+        (own, _) = try group.answers(of: Array(1..<group.count), while: load)
     }
 
     deinit { group.release(id) }
@@ -36,7 +36,7 @@ package final class RankedModel: LanguageModel, @unchecked Sendable {
 
     private func ask(_ question: ModelQuestion) throws -> ModelQuestion.Answer {
         let shares = Self.shares(question.batch.sequenceCount, among: group.count)
-        let asked = (1..<max(group.count, 1)).filter { !shares[$0].isEmpty }
+        let asked = (1..<group.count).filter { !shares[$0].isEmpty }
         guard !asked.isEmpty else { return try question.answer(by: own) }
         try group.order(id) { rank in
             guard !shares[rank].isEmpty else { return nil }
@@ -156,7 +156,7 @@ private final class RankedReplay: SuffixReplay {
             message.write(hook)
             return message
         }
-        (self.own, _) = try group.answers(of: (1..<max(group.count, 1)).filter { !shares[$0].isEmpty }) {
+        (self.own, _) = try group.answers(of: (1..<group.count).filter { !shares[$0].isEmpty }) {
             try own.replay(of: batch.sequences(shares[0]), residual: rows(0), at: hook)
         }
     }
@@ -179,7 +179,7 @@ private final class RankedReplay: SuffixReplay {
     var losses: [Float] {
         get throws {
             if let found { return found }
-            let asked = (1..<max(group.count, 1)).filter { !shares[$0].isEmpty }
+            let asked = (1..<group.count).filter { !shares[$0].isEmpty }
             try group.order(model) { asked.contains($0) ? message(wantsOwn: true) : nil }
             let (first, others) = try group.answers(of: asked) { try own.losses }
             let all = others.reduce(into: first) { all, answer in
@@ -200,7 +200,7 @@ private final class RankedReplay: SuffixReplay {
             parts[shares.firstIndex { $0.contains(suffix.sequence) }!].append(i)
             starts.append(starts.last! + length - suffix.first)
         }
-        let asked = (1..<max(group.count, 1)).filter { !parts[$0].isEmpty }
+        let asked = (1..<group.count).filter { !parts[$0].isEmpty }
         try group.order(model) { rank in
             guard !parts[rank].isEmpty else { return nil }
             var message = message(wantsOwn: false)

@@ -6,7 +6,7 @@ import TensorFiles
 /// What rank 0 tells the others to do of a step, in the order of `StepArithmetic`.
 enum StepOrder: UInt8 {
     case begin, select, countActive, chooseAuxiliary, computeLosses, computeEncoderGradients, results, update
-    case setDecoderBias, setCoreBias, export, inspect
+    case setDecoderBias, setCoreBias, export, finish, inspect
 }
 
 /// A rank's latents of an SAE in training, and the arithmetic of a step with them.
@@ -107,6 +107,7 @@ package final class LatentShare: RankService {
         case .export:
             let (first, end): (Int, Int) = (order.read(), order.read())
             try collect(first..<end, into: nil)
+        case .finish: arithmetic.finish()
         case .inspect: _ = try inspect()
         }
     }

@@ -61,7 +61,7 @@ private final class RankedArithmetic: StepArithmetic {
         let all = TrainerState.tensors(state.sae, state.hasMoments ? state.moments : nil)
         for ((matrix, isOfLatents), (own, _)) in zip(all, share.tensors(moments: state.hasMoments)) {
             func part(_ rank: Int) -> Matrix { isOfLatents ? cuts[rank].part(of: matrix) : matrix }
-            for rank in 1..<max(group.count, 1) {
+            for rank in 1..<group.count {
                 let part = part(rank)
                 var message = RankMessage()
                 message.write(part.elements, count: part.count)
@@ -198,6 +198,14 @@ private final class RankedArithmetic: StepArithmetic {
 
     func forget(_ numbers: Range<Int>) {
         for (matrix, _) in TrainerState.tensors(state.sae, state.moments)[numbers] { matrix.discard() }
+    }
+
+    func finish() throws {
+        try group.together {
+            try order(.finish)
+            share.arithmetic.finish()
+        }
+        try export(TrainerState.parameters)
     }
 
     func lastCentered() -> Matrix { share.arithmetic.lastCentered() }

@@ -58,7 +58,11 @@ enum SoftwareFindings {
             let library = try MPILibrary()
             return [Finding("MPI library", "\(library.version), \(library.path)")]
         } catch RankError.libraryMissing {
-            return [Finding("MPI library", "none: no libmpi_abi.so.1; pip install mpich to train in several processes")]
+            return [
+                Finding(
+                    "MPI library",
+                    "none: no libmpi_abi.so.1; pip install mpich, or make mpi, to compute in several processes")
+            ]
         } catch {
             return [Finding("MPI library", "\(error)", .look)]
         }
@@ -95,7 +99,7 @@ enum SoftwareFindings {
             ("C compiler", ["cc"], "plugins in C cannot be built here", "apt-get install gcc libc6-dev make"),
             ("Swift", ["swiftc"], "plugins in Swift cannot be built here", "https://www.swift.org/install/linux"),
             ("Python", ["python3"], "`dmsae fetch` and scorers in Python need it", "apt-get install python3-pip"),
-            ("MPI", ["mpirun", "mpiexec", "srun"], "nothing here needs it", "apt-get install openmpi-bin"),
+            ("MPI", ["mpirun", "mpiexec", "srun"], "nothing runs in several processes", "pip install mpich"),
             (
                 "Slurm", ["sbatch"], "`sweep --slurm` is for machines that have it",
                 "apt-get install slurm-client"

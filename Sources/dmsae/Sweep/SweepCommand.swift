@@ -78,6 +78,11 @@ struct SweepCommand: ParsableCommand {
             guard let forecast else { return cost.show() }
             return try JSONRecord.write(cost.times, to: forecast)
         }
+        if let group = RankJob.group {
+            throw ValidationError(
+                "\(group.count) processes were started, and a sweep starts one of its own for each point; begin it with --slurm, and start the "
+                    + "points so: mpiexec -n \(group.count) dmsae sweep \(folder) --point N")
+        }
         try OutputPlace.requireFolder(folder, holdingOnly: Sweep.fileName)
         let lock = try OutputLock.folder(folder)
         defer { withExtendedLifetime(lock) {} }
