@@ -92,7 +92,9 @@ enum RankJob {
         if let group, group.rank == 0 {
             group.dismiss()
             let sent = Double(group.sentBytes) / 1e6
-            if sent >= 1 { Terminal.shared.note("\(group.count) ranks, of which the first sent \(decimals(sent, 0)) MB") }
+            if sent >= 1 {
+                Terminal.shared.note("\(group.count) ranks, of which the first sent \(decimals(sent, 0)) MB")
+            }
         }
         transport.finish()
     }
