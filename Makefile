@@ -3,10 +3,11 @@
 
 DMSAE := .build/release/dmsae
 
-.PHONY: help setup build demo test test-report test-peers bench dist wheel install test-install dist-tests test-gpu mpi
+.PHONY: help setup build demo table test test-report test-peers bench dist wheel install test-install dist-tests test-gpu mpi
 
 help:
 	@echo "make demo          install what is missing, build, fetch model and text, distil a core (runs/demo)"
+	@echo "make table         measure SAEs of two models and of known features, print the table of evaluations (runs/table)"
 	@echo "make test          install what is missing, build, run every test"
 	@echo "make test-report   install what is missing, build, look at the HTML reports in headless Chromium"
 	@echo "make test-peers    build, install the libraries whose SAE formats we write, load with them what we wrote"
@@ -29,6 +30,14 @@ OUT ?= runs/demo
 demo: build
 	$(DMSAE) fetch demo
 	$(DMSAE) distill demo --out $(OUT) $(if $(wildcard $(OUT)/run.json),--resume)
+
+# An hour or two on two cores. What is done is kept, and a second `make table` goes on. Fetching Gemma asks for its terms of use.
+TABLE ?= runs/table
+table: build
+	$(DMSAE) fetch demo
+	$(DMSAE) fetch probes
+	$(DMSAE) fetch gemma3
+	.ci/table $(TABLE) $(DMSAE)
 
 # Without a network the tests that need the real model are skipped by name; all others run.
 test: setup

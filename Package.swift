@@ -133,7 +133,9 @@ let package = Package(
             dependencies: [
                 "Attribution", "SparseCoding", "Kernels", "TensorFiles", .product(name: "Yams", package: "Yams"),
             ]),
-        .target(name: "Reports", dependencies: ["Distillation", "Attribution", "TensorFiles"]),
+        .target(
+            name: "Reports",
+            dependencies: ["Distillation", "Probing", "SyntheticFeatures", "Attribution", "TensorFiles"]),
         .target(name: "LatentExports", dependencies: ["Attribution", "TensorFiles"]),
         .executableTarget(
             name: "dmsae",
@@ -146,7 +148,7 @@ let package = Package(
                 "Kernels",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
-            exclude: ["Recipes/README.md"],
+            exclude: ["Recipes/README.md", "Recipes/evaluations.md"],
             resources: [
                 .embedInCode("Recipes/demo.yaml"), .embedInCode("Recipes/gemma3.yaml"),
                 .embedInCode("Recipes/synthetic.yaml"),
@@ -245,7 +247,9 @@ let package = Package(
             ]),
         .testTarget(
             name: "ReportsTests",
-            dependencies: ["Reports", "Attribution", "Distillation", "TensorFiles", "TestSupport"]),
+            dependencies: [
+                "Reports", "Attribution", "Distillation", "Probing", "SyntheticFeatures", "TensorFiles", "TestSupport",
+            ]),
         .testTarget(
             name: "LatentExportsTests",
             dependencies: [

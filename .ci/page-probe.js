@@ -7,6 +7,11 @@ async (expected, width) => {
   const describe = element =>
     `<${element.tagName.toLowerCase()}${element.id ? "#" + element.id : ""}> "${element.textContent.trim().slice(0, 40)}"`;
 
+  // A latent's details may come from a server.
+  for (let i = 0; i < 100 && document.querySelector("#latent-detail") && !document.querySelector("#latent-detail svg"); i++) {
+    await new Promise(done => setTimeout(done, 20));
+  }
+
   // The page may not be wider than the view; what is wide scrolls on its own.
   const extent = document.documentElement.scrollWidth;
   if (extent > width) {
@@ -32,7 +37,7 @@ async (expected, width) => {
   const make = URL.createObjectURL;
   URL.createObjectURL = blob => { made.push(blob); return make(blob); };
   HTMLAnchorElement.prototype.click = () => {};
-  for (const svg of document.querySelector("section#latents .browser") ? [] : all("figure > svg.plot")) {
+  for (const svg of all("figure > svg.plot")) {
     const buttons = all(".save button", svg.closest("figure"));
     buttons.forEach(button => button.click());
     const [picture, numbers] = await Promise.all(made.splice(0).map(blob => blob.text()));

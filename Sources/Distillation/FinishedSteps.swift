@@ -9,6 +9,9 @@ public struct FinishedSteps: Sendable {
     /// Of each seed.
     public let seeds: [FinishedSeed]
 
+    /// Of seeds that were read.
+    package init(run: RunRecord, seeds: [FinishedSeed]) { (self.run, self.seeds) = (run, seeds) }
+
     /// Reads the folder of a run.
     ///
     /// - Throws: `DistillationError.badStep` for a step whose records are not as the run wrote them, or were written by a run with
@@ -55,6 +58,21 @@ public struct FinishedSteps: Sendable {
     }
 }
 
+/// An SAE of a run, as the mark of its step knows it.
+public struct FinishedSAE: Sendable {
+    /// Which of the run's.
+    public enum Place: Sendable, Equatable {
+        case cycle(Int)
+        case trial(TrialPlan)
+    }
+
+    public let place: Place
+    /// SHA-256 by the name of the file.
+    public let hashes: [String: String]
+
+    init(_ place: Place, _ hashes: [String: String]) { (self.place, self.hashes) = (place, hashes) }
+}
+
 /// What of one seed is finished.
 public struct FinishedSeed: Sendable {
     /// The seed.
@@ -67,6 +85,8 @@ public struct FinishedSeed: Sendable {
     public let stableCore: Core?
     /// Final SAEs of a run that is finished.
     public private(set) var trials: [TrialRecord] = []
+    /// SAEs of cycles and trials, and how their files are known.
+    public private(set) var saes: [FinishedSAE] = []
     /// Whether all cycles are there.
     fileprivate let isLast: Bool
     private let folder: String
@@ -77,7 +97,7 @@ public struct FinishedSeed: Sendable {
         _ folder: String, seed: Int, last: Int?, stopAt: Double?, run identity: String, after: String?
     ) throws {
         var mark = after
-        var (cycles, cores): ([CycleRecord], [Core]) = ([], [])
+        var (cycles, cores, saes): ([CycleRecord], [Core], [FinishedSAE]) = ([], [], [])
         while exists("\(folder)/cycle-\(cycles.count)/\(StepMark.name)") {
             let cycle = "\(folder)/cycle-\(cycles.count)"
             mark = try Self.reading(cycle) {
@@ -88,11 +108,12 @@ public struct FinishedSeed: Sendable {
                 }
                 cycles.append(record)
                 cores.append(try JSONRecord.read(Core.self, from: cycle + "/core.json"))
+                saes.append(FinishedSAE(.cycle(record.cycle), try StepMark.files(of: cycle, under: "sae/")))
                 return own
             }
         }
         (self.folder, self.seed, run, self.mark) = (folder, seed, identity, mark)
-        (self.cycles, self.cores) = (cycles, cores)
+        (self.cycles, self.cores, self.saes) = (cycles, cores, saes)
         isLast = cycles.last.map { $0.cycle == last || Recipe.isStable($0, stopAt: stopAt) } ?? false
         stableCore = isLast ? try Self.stableCore(folder, of: cores) : nil
     }
@@ -112,6 +133,7 @@ public struct FinishedSeed: Sendable {
                     sae: try JSONRecord.read(SAERecord.self, from: step + "/metrics.json"))
             }
             guard found == record else { throw DistillationError.otherOutcome(path: path) }
+            saes.append(FinishedSAE(.trial(record.trial), try StepMark.files(of: step)))
         }
         trials = result.trials
     }

@@ -47,6 +47,13 @@ package struct StepMark: Codable, Equatable {
         try read(folder, run: run, after: after).check(files, of: folder)
     }
 
+    /// SHA-256 of the files of a finished step that is checked, by their names under `part` of its folder.
+    static func files(of folder: String, under part: String = "") throws -> [String: String] {
+        let all = try JSONRecord.read(StepMark.self, from: folder + "/" + name).files
+        let own = all.filter { $0.key.hasPrefix(part) }.map { (String($0.key.dropFirst(part.count)), $0.value) }
+        return Dictionary(uniqueKeysWithValues: own)
+    }
+
     private static func read(_ folder: String, run: String, after: String?) throws -> StepMark {
         let mark = try JSONRecord.read(StepMark.self, from: folder + "/" + name)
         guard mark.run == run else {

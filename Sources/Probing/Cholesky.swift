@@ -33,7 +33,7 @@ package struct Cholesky {
         if !isDefinite { return nil }
     }
 
-    private static func dot(_ a: UnsafePointer<Double>, _ b: UnsafePointer<Double>, _ count: Int) -> Double {
+    static func dot(_ a: UnsafePointer<Double>, _ b: UnsafePointer<Double>, _ count: Int) -> Double {
         var (sum, other) = (Wide(repeating: 0), Wide(repeating: 0))
         let (x, y) = (UnsafeRawPointer(a), UnsafeRawPointer(b))
         var i = 0

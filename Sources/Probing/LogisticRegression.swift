@@ -17,6 +17,8 @@ package struct LogisticRegression: Sendable {
     /// Where a search stops: values of z are right to about the root of it.
     private static let tolerance = 1e-8
     private static let mostSteps = 200
+    /// Tried one after the other where a step finds no way down: factors of matrices are off by as much, times the number of their rows.
+    private static let dampings = [0, 1e-15, 1e-14, 1e-13, 1e-12]
 
     /// What is learnt: the class of each row, and what the row counts.
     private struct Outcomes {
@@ -63,10 +65,15 @@ package struct LogisticRegression: Sendable {
             let value = loss + lambda / 2 * form.inner(point.v, point.v, scores: point.scores)
             let gap = form.squaredGradient(g, point.v, lambda: lambda) / (2 * lambda) / value
             if gap <= tolerance {
-                return LogisticRegression(weights: form.weights(point.v), intercept: point.b, gap: gap)
+                let intercept = point.b + form.offset(point.v)
+                return LogisticRegression(weights: form.weights(point.v), intercept: intercept, gap: gap)
             }
-            guard value.isFinite, let step = form.step(g, D, point.v, lambda: lambda) else { return nil }
-            guard advance(&point, by: step, form, outcomes, lambda: lambda, value: value, g) else { return nil }
+            guard value.isFinite else { return nil }
+            let hasMoved = dampings.contains { damping in
+                guard let step = form.step(g, D, point.v, lambda: lambda, damping: damping) else { return false }
+                return advance(&point, by: step, form, outcomes, lambda: lambda, value: value, g)
+            }
+            guard hasMoved else { return nil }
         }
         return nil
     }

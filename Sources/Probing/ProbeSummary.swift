@@ -33,6 +33,11 @@ package struct ProbeSummary: Codable, Sendable {
         package var sets: [String: [String: Double]]
     }
 
+    /// Its name in the folder of an evaluation.
+    package static let fileName = "probes.json"
+    /// How a folder beside it begins that sae-probes has, too.
+    package static let baselineFolder = "baseline_results_"
+
     /// Everything that the numbers depend on.
     package var settings: [String: String]
     package var means: [Mean]

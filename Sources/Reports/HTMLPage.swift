@@ -33,7 +33,8 @@ struct HTMLPage {
         let contents = sections.map { "<a href=\"#\($0.id)\">\(escape($0.heading))</a> " }.joined()
         let body = sections.map { "<section id=\"\($0.id)\"><h2>\(escape($0.heading))</h2>\n\($0.html)</section>\n" }
             .joined()
-        let scripts = [script, body.contains("<svg class=\"plot\"") ? figureScript : ""].filter { !$0.isEmpty }
+        let hasFigures = body.contains("<svg class=\"plot\"") || script.contains("offerSaving")
+        let scripts = [hasFigures ? figureScript : "", script].filter { !$0.isEmpty }
         return """
             <!DOCTYPE html>
             <html lang="en">

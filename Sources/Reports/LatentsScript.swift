@@ -77,13 +77,16 @@ let latentsScript = """
       }
       return chunks.get(number);
     };
-    const bars = (histogram, what) => {
+    const bars = (histogram, what, of, counted) => {
       const most = Math.max(1, ...histogram.counts), n = histogram.counts.length, step = 300 / Math.max(1, n);
       const rects = histogram.counts.map((count, i) => drawn("rect", {
         x: (i * step).toFixed(2), y: (60 - 60 * count / most).toFixed(2), width: (0.9 * step).toFixed(2), height: (60 * count / most).toFixed(2)}));
       const said = `${what}, ${shown(histogram.low)} to ${shown(histogram.high)}; at most ${most} in a bar`;
-      return make("figure", {}, drawn("svg", {class: "plot bars", viewBox: "0 0 300 60", role: "img", "aria-label": said}, ...rects),
-        make("figcaption", {}, said));
+      const svg = drawn("svg", {class: "plot bars", viewBox: "0 0 300 60", role: "img", "aria-label": said}, ...rects);
+      const figure = make("figure", {}, svg, make("figcaption", {}, said)), end = i => histogram.low + i * (histogram.high - histogram.low) / n;
+      svg.dataset.numbers = `from,to,${counted}\n` + histogram.counts.map((count, i) => `${end(i)},${end(i + 1)},${count}\n`).join("");
+      offerSaving(svg, `${of} ${what}`);
+      return figure;
     };
     const context = ([tokens, peak, firing], largest, texts) => {
       const activations = new Map();
@@ -120,8 +123,9 @@ let latentsScript = """
       detail.replaceChildren(
         make("h3", {}, "Latent " + latent.j + " ", make("a", {href: "#latent-" + latent.j, class: "permalink"}, "link")),
         make("dl", {}, ...lines.flatMap(([name, parts]) => [make("dt", {}, name), make("dd", {}, ...parts)])),
-        make("div", {class: "pair"}, ...(own.acts.counts.length ? [bars(own.acts, "activations where it fires")] : []),
-          bars(own.logits, "logits per unit")),
+        make("div", {class: "pair"},
+          ...(own.acts.counts.length ? [bars(own.acts, "activations where it fires", "latent " + latent.j, "tokens")] : []),
+          bars(own.logits, "logits per unit", "latent " + latent.j, "tokens of the vocabulary")),
         ...(own.top.length ? [make("h4", {}, "Highest"), ...own.top.map(c => context(c, latent.m, texts))]
           : [make("div", {class: "context"}, "It did not fire.")]), ...contexts);
     };
@@ -175,7 +179,7 @@ let latentsScript = """
     if (often.length > 1) {
       const low = Math.min(...often), high = Math.max(...often), counts = new Array(40).fill(0);
       for (const value of often) counts[Math.min(39, Math.floor(40 * (value - low) / (high - low || 1)))]++;
-      at("latent-density").append(...bars({low, high, counts}, "how often the latents fire, as log₁₀ of the share of tokens").children);
+      at("latent-density").append(...bars({low, high, counts}, "how often the latents fire, as log₁₀ of the share of tokens", "", "latents").children);
     }
     const first = named() ?? byLatent.get(Number(list.querySelector("li:not([hidden]) a")?.hash.slice(8)));
     if (first) { show(first); if (named()) first.link.scrollIntoView({block: "nearest"}); }

@@ -36,11 +36,12 @@ extension Plot {
     private func number(_ value: Double) -> String { Axis.text(value) }
 }
 
-/// The script of every page with figures: below each it puts buttons that save the picture as SVG, with the page's style in it, and to its numbers as
-/// CSV. Both are made when they are asked for, from what the page holds.
+/// The script of every page with figures, before the page's own: below each figure buttons save the picture as SVG, with the page's style
+/// in it, and its numbers as CSV. Both are made when they are asked for, from what the page holds. Figures that the page's own script makes
+/// later are given to `offerSaving`.
 let figureScript = """
-    for (const svg of document.querySelectorAll("figure > svg.plot")) {
-      const name = svg.getAttribute("aria-label"), line = document.createElement("p");
+    const offerSaving = (svg, name = svg.getAttribute("aria-label")) => {
+      const line = document.createElement("p");
       const add = (kind, type, text) => {
         const button = document.createElement("button");
         button.textContent = kind;
@@ -67,5 +68,8 @@ let figureScript = """
       });
       if (svg.dataset.numbers) add("CSV", "text/csv", () => svg.dataset.numbers);
       svg.closest("figure").append(line);
-    }
+    };
+    // Those that the page came with, once its own script has given them numbers.
+    const figures = [...document.querySelectorAll("figure > svg.plot")];
+    addEventListener("DOMContentLoaded", () => figures.forEach(svg => offerSaving(svg)));
     """

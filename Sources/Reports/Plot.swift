@@ -1,3 +1,5 @@
+import Attribution
+
 /// A plot of curves or points as SVG.
 ///
 /// By hand: a plotting library is a script for the page to fetch, and a page is one file that is still
@@ -200,6 +202,21 @@ package struct Plot {
             svg += "\(escape(mark.name))</text>"
         }
         return svg
+    }
+}
+
+extension Plot {
+    /// A marker with its interval at a place of an axis of names, where `count` series stand side by side.
+    mutating func add(_ interval: Interval, at place: Int, _ series: Int, of count: Int) {
+        let x = Double(place) + 0.5 * ((Double(series) + 0.5) / Double(count) - 0.5)
+        marks.append(Mark(series: Series(series), x: x, y: interval.value, name: ""))
+        guard interval.hasLimits else { return }
+        whiskers.append(Whisker(series: Series(series), x: x, limits: interval.low...interval.high))
+    }
+
+    /// Every marker and end of an interval, which the axis must have room for.
+    var intervalEnds: [Double] {
+        marks.map(\.y) + whiskers.flatMap { [$0.limits.lowerBound, $0.limits.upperBound] }
     }
 }
 

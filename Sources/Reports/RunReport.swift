@@ -6,12 +6,15 @@ import TensorFiles
 public struct RunReport {
     let records: RunRecords
     let controls: [TrainingCurve]
+    package let evaluations: RunEvaluations
 
-    /// Reads the folder of a run, and those of trainings with another core (`dmsae train --core`) to hold it against.
+    /// Reads the folder of a run, those of trainings with another core (`dmsae train --core`) to hold it against, and files of
+    /// evaluations besides those in the run's folder.
     ///
-    /// - Throws: `TensorFileError` for a folder that is none, or records that cannot be read.
-    public init(folder: String, controls: [String] = []) throws {
+    /// - Throws: `TensorFileError` for a folder that is none, records that cannot be read, or evaluations of other SAEs.
+    public init(folder: String, controls: [String] = [], evaluations paths: [String] = []) throws {
         records = try RunRecords(folder: folder)
+        evaluations = try RunEvaluations([(name: records.name, folder: folder, steps: records.steps)], at: paths)
         self.controls = try controls.map { path in
             let log = path + "/events.jsonl"
             guard var curve = try TrainingCurve.read(log).last else {
@@ -48,6 +51,7 @@ public struct RunReport {
         if records.cycleCount > 0 {
             page.section("CE loss score against total L0", id: "quality", qualityTable() + qualityFigure())
         }
+        if let found = evaluations.html { page.section("Evaluations", id: "evaluations", found) }
         return page.html()
     }
 

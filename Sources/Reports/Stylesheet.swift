@@ -53,7 +53,7 @@ let stylesheet = """
     .rows small{float:right;font-variant-numeric:tabular-nums}
     .rows span{display:block;font:.78em/1.4 ui-monospace,"DejaVu Sans Mono",monospace;color:var(--soft);white-space:nowrap;overflow:hidden;
     text-overflow:ellipsis}.rows a[aria-current]{background:var(--tint);box-shadow:inset 3px 0 var(--c0)}
-    .rows a:focus-visible{outline:2px solid var(--c0);outline-offset:-2px}.card h4{font-size:.9em;margin:1em 0 0;color:var(--soft)}
+    .rows a:focus-visible{outline:2px solid var(--c0);outline-offset:-2px}h4{font-size:.95em;margin:1em 0 .2em}.card h4{font-size:.9em;margin:1em 0 0;color:var(--soft)}
     .permalink{font-size:.8em;font-weight:400}.pair{display:flex;flex-wrap:wrap;gap:12px 24px;margin:.8em 0}.pair figure{flex:1 1 240px}
     .bars rect{fill:var(--c0)}#latent-density{margin-top:1.5em}
     @media(max-width:720px){.browser{grid-template-columns:minmax(0,1fr)}.rows{max-height:38vh;position:static}}

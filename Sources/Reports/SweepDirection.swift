@@ -16,10 +16,11 @@ struct SweepDirection {
             (key, values, numbers) = ("all points", [""], nil)
             return
         }
-        key = table.sweep.axes[axis].key
+        key = table.axes[axis].key
         let found = table.runs.map { $0.values[axis] }.distinct
         let known = found.compactMap { value in Self.number(value).map { (value, $0) } }
-        guard known.count == found.count else {
+        // A run that is called 64 is no number.
+        guard known.count == found.count, key != SweepTable.runKey else {
             (values, numbers) = (found, nil)
             return
         }

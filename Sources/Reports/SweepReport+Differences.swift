@@ -21,7 +21,7 @@ extension SweepReport {
         }
         guard !sentences.isEmpty else { return [] }
         switch seedCount {
-        case 1: return ["One seed: without an interval no difference is a finding; --seeds 3 gives one."]
+        case 1: return ["One seed: without an interval no difference is a finding; three seeds give one."]
         case 2: return ["Two seeds: an interval takes three, and without one no difference is a finding."]
         default: return sentences
         }
@@ -105,7 +105,7 @@ extension SweepReport {
 
     /// ", means over …": what a difference at a value is averaged over, which can hide that it hangs on that.
     private func others(than direction: SweepDirection) -> String {
-        let keys = directions.compactMap { $0.axis }.filter { $0 != direction.axis }.map { table.sweep.axes[$0].key }
+        let keys = directions.compactMap { $0.axis }.filter { $0 != direction.axis }.map { table.axes[$0].key }
         return keys.isEmpty ? "" : ", means over \(keys.joined(separator: " and "))"
     }
 
@@ -176,17 +176,12 @@ extension SweepReport {
                 x: Axis(title: direction.key, names: direction.names),
                 y: Axis(title: "Δ \(measure.title)", range: 0...1))
             for (i, trial) in names.enumerated() {
-                let beside = 0.5 * ((Double(i) + 0.5) / Double(names.count) - 0.5)
                 for difference in all where name(difference.trial, k: difference.k, direction) == trial {
                     guard let place = direction.values.firstIndex(of: difference.value) else { continue }
-                    let (x, interval) = (Double(place) + beside, difference.interval)
-                    plot.marks.append(Plot.Mark(series: Series(i), x: x, y: interval.value, name: ""))
-                    guard interval.hasLimits else { continue }
-                    plot.whiskers.append(Plot.Whisker(series: Series(i), x: x, limits: interval.low...interval.high))
+                    plot.add(difference.interval, at: place, i, of: names.count)
                 }
             }
-            plot.y.range = range(
-                [0] + plot.marks.map(\.y) + plot.whiskers.flatMap { [$0.limits.lowerBound, $0.limits.upperBound] })
+            plot.y.range = range([0] + plot.intervalEnds)
             plot.guides = [("zero-\(direction.axis ?? 0)-\(measure.rawValue)", 0, false, "")]
             let caption = "Δ \(measure.title): trial less the distilled one, below 0 where that is better."
             return figure(plot.svg(label: "\(measure.title), differences over \(direction.key)", names: names), caption)

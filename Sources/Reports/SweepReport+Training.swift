@@ -32,8 +32,11 @@ extension SweepReport {
     ) -> [(name: String, training: TrainingCurve)] {
         let last = "cycle-\(run.steps.cycles.count - 1)"
         return (trainings[run.point] ?? []).filter(\.hasCore).compactMap { training in
-            if training.name == last { return ("last cycle", training) }
-            let trial = run.steps.trials.first { $0.trial.folder == training.name }?.trial
+            let (own, seed) = training.parts
+            // Trainings of a run of one seed lie in its folder itself.
+            guard seed.isEmpty || seed == "seed-\(run.steps.seed)" else { return nil }
+            if own == last { return ("last cycle", training) }
+            let trial = run.steps.trials.first { $0.trial.folder == own }?.trial
             return trial.map { (name($0.name, k: $0.k, direction), training) }
         }
     }

@@ -7,6 +7,8 @@ public struct SweepReport {
     let table: SweepTable
     /// Of each point whose cycles are shown.
     let trainings: [Int: [TrainingCurve]]
+    /// What the sweep is of.
+    private let recipe: [(name: String, value: String)]
 
     /// Reads the folder of a sweep; points that are not done are said to be missing.
     ///
@@ -14,20 +16,28 @@ public struct SweepReport {
     public init(folder: String) throws {
         name = lastComponent(folder)
         table = try SweepTable(folder: folder)
+        let sweep = try Sweep(folder: folder)
+        recipe =
+            [("recipe", sweep.name)] + sweep.axes.map { ($0.key, $0.values.joined(separator: ", ")) }
+            + (sweep.assignments.isEmpty ? [] : [("set", sweep.assignments.joined(separator: " "))])
         trainings = try table.runs.reduce(into: [:]) { all, run in
             all[run.point] = try TrainingCurve.read("\(folder)/\(SweepPoint.folder(run.point))/events.jsonl")
         }
     }
 
+    /// Of runs as points of a table, with their trainings by point.
+    init(name: String, _ table: SweepTable, trainings: [Int: [TrainingCurve]]) {
+        (self.name, self.table, self.trainings, recipe) = (name, table, trainings, [])
+    }
+
     /// The page as one HTML file.
     public func html() -> String {
         var page = HTMLPage(title: "Sweep \(name)")
-        page.begin("Sweep \(name)", findings: findings, facts: facts)
+        page.begin("Sweep \(name)", findings: findings, facts: recipe)
         for direction in directions where !table.runs.isEmpty {
             page.section(
                 direction.axis == nil ? "All points" : "Over \(direction.key)", id: "axis-\(direction.axis ?? 0)",
-                (direction.axis.map { figures(over: $0, direction) } ?? "") + differences(direction) + steps(direction)
-                    + cycles(direction) + origins(direction) + training(direction),
+                content(direction),
                 note: direction.axis.map { note(over: $0) }
                     ?? "Lines are means over runs, bands go from the least to the largest.")
         }
@@ -36,9 +46,15 @@ public struct SweepReport {
         return page.html()
     }
 
+    /// All that is shown along one direction.
+    func content(_ direction: SweepDirection) -> String {
+        (direction.axis.map { figures(over: $0, direction) } ?? "") + differences(direction) + steps(direction)
+            + cycles(direction) + origins(direction) + training(direction)
+    }
+
     /// Every swept key but the seed, which is no direction to look along; all points where there is no other.
     var directions: [SweepDirection] {
-        let drawn = table.sweep.axes.indices.filter(isDrawn)
+        let drawn = table.axes.indices.filter(isDrawn)
         return drawn.isEmpty
             ? [SweepDirection(table, axis: nil)] : drawn.map { SweepDirection(table, axis: $0) }
     }
@@ -47,27 +63,25 @@ public struct SweepReport {
     var mainTrial: String? { (table.rows.first { $0.core == "distilled" } ?? table.rows.first)?.trial }
 
     private var findings: [String] {
-        let count = table.sweep.count, failed = table.without.count { $0.error != nil }
+        let count = table.count, failed = table.without.count { $0.error != nil }
         let done = count - table.without.count
-        let sentences = ["\(done) of \(count) points are done" + (failed > 0 ? ", \(failed) failed." : ".")] + claims
-        return sentences
-            + [SweepMeasure.score, .explainedVariance].compactMap { measure in
-                let own = table.rows.filter { $0.trial == mainTrial }
-                guard let best = own.max(by: { ($0.measures[measure] ?? -1) < ($1.measures[measure] ?? -1) }),
-                    let value = best.measures[measure]
-                else { return nil }
-                return "The largest \(measure.title) of a \(best.trial) is \(short(value)), at \(place(best))."
-            }
+        return ["\(done) of \(count) points are done" + (failed > 0 ? ", \(failed) failed." : ".")] + claims + best
     }
 
-    private var facts: [(name: String, value: String)] {
-        [("recipe", table.sweep.name)] + table.sweep.axes.map { ($0.key, $0.values.joined(separator: ", ")) }
-            + (table.sweep.assignments.isEmpty ? [] : [("set", table.sweep.assignments.joined(separator: " "))])
+    /// The best of the main trial, and where.
+    var best: [String] {
+        [SweepMeasure.score, .explainedVariance].compactMap { measure in
+            let own = table.rows.filter { $0.trial == mainTrial }
+            guard let best = own.max(by: { ($0.measures[measure] ?? -1) < ($1.measures[measure] ?? -1) }),
+                let value = best.measures[measure]
+            else { return nil }
+            return "The largest \(measure.title) of a \(best.trial) is \(short(value)), at \(place(best))."
+        }
     }
 
     /// Where a row stands: "distill.tau 0.5, seed 1".
     private func place(_ row: SweepTable.Row) -> String {
-        zip(table.sweep.axes, row.values).map { "\($0.key) \($1)" }.joined(separator: ", ")
+        zip(table.axes, row.values).map { "\($0.key) \($1)" }.joined(separator: ", ")
     }
 
     /// A trial, with its k where there are several and the direction does not say which.
@@ -86,7 +100,7 @@ public struct SweepReport {
 
     /// Seeds are points, not a direction to look along.
     private func isDrawn(_ axis: Int) -> Bool {
-        table.sweep.axes[axis].values.count > 1 && table.sweep.axes[axis].key != "seed" && !table.runs.isEmpty
+        table.axes[axis].values.count > 1 && table.axes[axis].key != "seed" && !table.runs.isEmpty
     }
 
     /// What a row belongs to besides its place on the axis: the SAE it is of, its k where there are several, and the other keys.
@@ -96,14 +110,14 @@ public struct SweepReport {
             parts.append("k \(short(row.k, row.k == row.k.rounded() ? 0 : 1))")
         }
         if apart {
-            for other in table.sweep.axes.indices where other != axis && isDrawn(other) {
-                parts.append("\(table.sweep.axes[other].key) \(row.values[other])")
+            for other in table.axes.indices where other != axis && isDrawn(other) {
+                parts.append("\(table.axes[other].key) \(row.values[other])")
             }
         }
         return parts.isEmpty ? "all points" : parts.joined(separator: ", ")
     }
 
-    private func isSwept(_ key: String) -> Bool { table.sweep.axes.contains { $0.key == key } }
+    private func isSwept(_ key: String) -> Bool { table.axes.contains { $0.key == key } }
 
     private func groups(over axis: Int, apart: Bool, trial: Bool) -> [String] {
         table.rows.map { group($0, over: axis, apart: apart, trial: trial) }.distinct
@@ -112,7 +126,7 @@ public struct SweepReport {
     private func isApart(_ axis: Int) -> Bool { groups(over: axis, apart: true, trial: true).count <= Self.mostCurves }
 
     private func note(over axis: Int) -> String {
-        let others = table.sweep.axes.indices.filter { $0 != axis && isDrawn($0) }.map { table.sweep.axes[$0].key }
+        let others = table.axes.indices.filter { $0 != axis && isDrawn($0) }.map { table.axes[$0].key }
         return "A mark is one run, a line joins the means"
             + (isApart(axis) || others.isEmpty ? " over seeds." : " over seeds and \(others.joined(separator: ", ")).")
             + " Below, lines are means over seeds" + (others.isEmpty ? "" : " and \(others.joined(separator: ", "))")
@@ -186,12 +200,13 @@ public struct SweepReport {
         .score, .explainedVariance, .L0, .coreL0, .frozenCore, .deadLatents, .jaccard,
     ]
 
-    private func rowTable() -> String {
+    /// Points have numbers and a seed among their keys; runs have neither.
+    func rowTable(ofRuns isOfRuns: Bool = false) -> String {
         let heads =
-            ["point"] + table.sweep.axes.map { escape($0.key) } + ["SAE", "k"]
+            (isOfRuns ? [] : ["point"]) + table.axes.map { escape($0.key) } + (isOfRuns ? ["seed"] : []) + ["SAE", "k"]
             + Self.listed.map { escape($0.short) }
         let rows = table.rows.map { row in
-            ["\(row.point)"] + row.values.map { escape($0) } + [
+            (isOfRuns ? [] : ["\(row.point)"]) + row.values.map { escape($0) } + (isOfRuns ? ["\(row.seed)"] : []) + [
                 escape(row.trial), short(row.k, row.k == row.k.rounded() ? 0 : 1),
             ]
                 + Self.listed.map { measure in
@@ -204,7 +219,7 @@ public struct SweepReport {
 
     private func missingTable() -> String {
         Reports.table(
-            ["point"] + table.sweep.axes.map { escape($0.key) } + ["why"],
+            ["point"] + table.axes.map { escape($0.key) } + ["why"],
             table.without.map { point, values, error in
                 ["\(point)"] + values.map { escape($0) } + [escape(error ?? "not done yet")]
             })

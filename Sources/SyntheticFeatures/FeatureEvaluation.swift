@@ -164,6 +164,17 @@ public final class FeatureEvaluation {
         public var sets: [String: SetFindings]
     }
 
+    /// A file of it.
+    public struct Record: Codable, Sendable {
+        public var findings: Findings
+        /// Everything that the numbers depend on.
+        public var origin: [String: String]
+
+        public init(_ findings: Findings, origin: [String: String]) {
+            (self.findings, self.origin) = (findings, origin)
+        }
+    }
+
     /// Some latents as a choice of the features that the loss depends on. `m` of them are held against the m most useful features.
     public struct SetFindings: Codable, Sendable, Equatable {
         /// m.

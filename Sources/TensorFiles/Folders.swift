@@ -3,6 +3,12 @@ import Glibc
 /// Whether something is at `path`.
 public func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
+/// Whether a folder is at `path`.
+public func isFolder(_ path: String) -> Bool {
+    var info = stat()
+    return stat(path, &info) == 0 && info.st_mode & S_IFMT == S_IFDIR
+}
+
 /// Makes a folder and those above it; one that is there is fine.
 ///
 /// - Throws: `TensorFileError.unwritable` with the system's reason.

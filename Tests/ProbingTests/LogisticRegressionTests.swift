@@ -86,6 +86,31 @@ import Testing
         }
     }
 
+    /// What all rows share says nothing, since the intercept takes it up: with it as large as it is in a residual stream, and two rows alike
+    /// of unlike classes, so that the losses do not vanish with the penalty.
+    @Test func `a shift of all rows changes nothing but the intercept`() throws {
+        let (rows, columns) = (60, 80)
+        func features(shift: Int) -> FeatureRows {
+            let X = randomMatrix(rows, columns, seed: 11, from: -3, to: 3)
+            // Sixteenths, so that the sum is exact.
+            for i in 0..<X.count { X[i] = (X[i] * 16).rounded() / 16 }
+            for c in 0..<columns { X[1, c] = X[0, c] }
+            for r in 0..<rows { for c in 0..<columns { X[r, c] += Float(shift * (c % 3)) } }
+            return FeatureRows(X)
+        }
+        var labels = (0..<rows).map { ($0 * $0) % 7 < 3 }
+        (labels[0], labels[1]) = (true, false)
+        let (plain, moved) = (features(shift: 0), features(shift: 65_536))
+        let paths = [plain, moved].map { LogisticRegression.path($0, labels, C: Probe.strengths) }
+        for (C, (a, b)) in zip(Probe.strengths, zip(paths[0], paths[1])) {
+            let (a, b) = (try #require(a, "C = \(C)"), try #require(b, "shifted, C = \(C)"))
+            // Both are within a gap of 10⁻⁸ of the objective: z to its root, of scores up to 12 with so weak a penalty. Rounding of 65,536 times a
+            // weight is far below.
+            let pairs = zip(a.scores(plain), b.scores(moved))
+            #expect(pairs.allSatisfy { abs($0 - $1) < 12e-4 }, "C = \(C): \(pairs.map { $0 - $1 })")
+        }
+    }
+
     @Test func `features that say nothing leave the share of the classes`() throws {
         let X = FeatureRows(Matrix(rows: 8, columns: 2))
         let labels = [true, true, true, true, true, true, false, false]

@@ -46,7 +46,9 @@ import Testing
             latent(3, frequency: 0.5, tokens: ["a", hostile, "\n", "\u{202E}x"], activations: [0, 4, 2, 0])
         ]).html()
         #expect(MarkUp(page).faults.isEmpty)
-        #expect(page.components(separatedBy: "<script").count == 4, "the index, one chunk, and what shows them")
+        #expect(
+            page.components(separatedBy: "<script").count == 5,
+            "the index, one chunk, what saves figures, and what shows latents")
         let details = try data("latents-0", in: page)
         let texts = details["texts"]?.array?.compactMap(\.string) ?? []
         #expect(texts == [" <b>", "a", hostile, "⏎", "‹U+202E›x"])

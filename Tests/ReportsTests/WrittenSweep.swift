@@ -18,6 +18,14 @@ struct WrittenSweep {
         try JSONRecord.write(sweep, to: path + "/" + Sweep.fileName)
     }
 
+    /// The folder of a point's run.
+    func run(_ index: Int) throws -> String { path + "/" + (try sweep.point(index)).folder }
+
+    /// SHA-256 of the weights of a point's trial.
+    func hash(_ index: Int, _ trial: String) throws -> String {
+        try SHA256.hexadecimal(ofFile: run(index) + "/final/k-12/\(trial)/sae_weights.safetensors")
+    }
+
     private func write(_ text: String, _ name: String, _ point: SweepPoint) throws {
         let path = path + "/" + point.folder + "/" + name
         try createFolder(parentFolder(of: path))
@@ -39,7 +47,7 @@ struct WrittenSweep {
         try write(
             """
             {"blasCore": "Haswell", "hashes": {}, "kernelLevel": 3, "lanes": 1, "model": "m", "recipe": {"layer": "1", "seed":
-            "\(point.recipe.seed)", "distill.cycles": "1"}, "rule": "batchtopk", "scorer": "s", "seeds": [1], "version": "0"}
+            "\(point.recipe.seed)", "distill.cycles": "1", "distill.tau": "\(point.recipe.tau)"}, "rule": "batchtopk", "scorer": "s", "seeds": [1], "version": "0"}
             """, "run.json", point)
         let run = path + "/" + point.folder
         let identity = try JSONRecord.read(RunRecord.self, from: run + "/run.json").identity
@@ -60,8 +68,10 @@ struct WrittenSweep {
             }
             if t == 1, scores != nil { try write(core(Array(latents.prefix(carried))), "final/core.json", point) }
             try write(core(latents), "cycle-\(t)/core.json", point)
+            try write("\(point.index) \(t)", "cycle-\(t)/sae/sae_weights.safetensors", point)
             last = try StepMark.write(
-                ["metrics.json", "core.json"], of: run + "/cycle-\(t)", run: identity, after: last)
+                ["metrics.json", "core.json", "sae/sae_weights.safetensors"], of: run + "/cycle-\(t)", run: identity,
+                after: last)
         }
         var log = #"{"event": "run", "identity": "\#(identity)"}"# + "\n"
         func train(_ name: String, core: Double) {
@@ -78,8 +88,10 @@ struct WrittenSweep {
             let sae = sae(frozen: core == "none" ? 0 : carried, score: score)
             try write(plan, "final/k-12/\(trial)/trial.json", point)
             try write(sae, "final/k-12/\(trial)/metrics.json", point)
+            try write("\(point.index) \(trial)", "final/k-12/\(trial)/sae_weights.safetensors", point)
             try StepMark.write(
-                ["metrics.json", "trial.json"], of: run + "/final/k-12/" + trial, run: identity, after: last)
+                ["metrics.json", "trial.json", "sae_weights.safetensors"], of: run + "/final/k-12/" + trial,
+                run: identity, after: last)
             train("final/k-12/" + trial, core: core == "none" ? 0 : Double(carried))
             return #"{"trial": \#(plan), "sae": \#(sae)}"#
         }

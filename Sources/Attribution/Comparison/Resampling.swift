@@ -49,7 +49,7 @@ public struct Interval: Codable, Sendable, Equatable {
         high = percentile(0.975)
     }
 
-    init(_ value: Double, low: Double, high: Double) { (self.value, self.low, self.high) = (value, low, high) }
+    package init(_ value: Double, low: Double, high: Double) { (self.value, self.low, self.high) = (value, low, high) }
 
     /// Whether all of it is above 0.
     public var isAboveZero: Bool { low > 0 }

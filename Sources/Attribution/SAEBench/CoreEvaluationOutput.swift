@@ -2,6 +2,8 @@
 public enum CoreEvaluationOutput {
     /// A file of it.
     public typealias Record = SAEBenchRecord<Config, CoreMetricCategories, CoreFeatureMetric, Extra>
+    /// SAEBench's name.
+    public static let type = "core"
 
     /// What was run, in SAEBench's terms.
     public struct Config: Encodable, Sendable {
@@ -35,7 +37,7 @@ public enum CoreEvaluationOutput {
     }
 
     /// What SAEBench has no keys for.
-    public struct Extra: Encodable, Sendable {
+    public struct Extra: Codable, Sendable {
         /// Everything that the numbers depend on.
         public var settings: [String: String]
         public var sequences: Int

@@ -31,13 +31,13 @@ public enum MetaStructureOutput {
         }
     }
 
-    public struct Metrics: Encodable, Sendable {
+    public struct Metrics: Codable, Sendable {
         public var decoder_fraction_variance_explained: Double
         public var train_time_seconds: Double
         public var final_reconstruction_mse: Double
     }
 
-    public struct Categories: Encodable, Sendable {
+    public struct Categories: Codable, Sendable {
         public var meta_structure: Metrics
 
         /// Of all rows `[F, columns]`, trained for so many seconds.
@@ -49,7 +49,7 @@ public enum MetaStructureOutput {
     }
 
     /// Some latents of the SAE, and as many others, drawn: the value is that of the latents, what lies about it 95% of draws.
-    public struct Part: Encodable, Sendable {
+    public struct Part: Codable, Sendable {
         /// "core", "group 1" …
         public var latents: String
         public var count: Int
@@ -62,7 +62,7 @@ public enum MetaStructureOutput {
     }
 
     /// What SAEBench has no keys for.
-    public struct Extra: Encodable, Sendable {
+    public struct Extra: Codable, Sendable {
         /// Everything that the numbers depend on.
         public var settings: [String: String]
         public var meta_latents: Int

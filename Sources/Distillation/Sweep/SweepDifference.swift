@@ -24,7 +24,9 @@ extension SweepTable {
     public func differences(in measure: SweepMeasure, over axis: Int?) -> [SweepDifference] {
         differences(in: measure, over: axis) { row in
             guard let reference = row.reference,
-                let other = rows.first(where: { $0.point == row.point && $0.k == row.k && $0.trial == reference })
+                let other = rows.first(where: {
+                    $0.point == row.point && $0.seed == row.seed && $0.k == row.k && $0.trial == reference
+                })
             else { return nil }
             return (other, reference)
         }
@@ -40,8 +42,10 @@ extension SweepTable {
             guard row.values[axis] != base else { return nil }
             var values = row.values
             values[axis] = base
-            return rows.first { $0.values == values && $0.trial == row.trial && (isAlongK || $0.k == row.k) }
-                .map { ($0, base) }
+            return rows.first {
+                $0.values == values && $0.seed == row.seed && $0.trial == row.trial && (isAlongK || $0.k == row.k)
+            }
+            .map { ($0, base) }
         }
     }
 
@@ -51,7 +55,7 @@ extension SweepTable {
     ) -> [SweepDifference] {
         struct Place: Hashable { var value: String, k: Double, trial: String, reference: String }
         struct Pair { var seed: Int, others: [String], difference: Double }
-        let seedAxis = sweep.axes.firstIndex { $0.key == "seed" }
+        let seedAxis = axes.firstIndex { $0.key == "seed" }
         var (order, pairs) = ([Place](), [Place: [Pair]]())
         for row in rows {
             guard let own = row.measures[measure], let (found, reference) = partner(row),

@@ -94,8 +94,11 @@ public enum SweepMeasure: String, CaseIterable, Sendable {
     }
 }
 
-/// What came of a sweep, read from the records of its points.
+/// What came of a sweep, read from the records of its points; or of several runs that are points of one key, `runKey`.
 public struct SweepTable: Sendable {
+    /// No recipe has it: which of several runs.
+    public static let runKey = "run"
+
     /// One SAE with which a point ends.
     public struct Row: Sendable {
         public let point: Int
@@ -114,7 +117,7 @@ public struct SweepTable: Sendable {
         public let reference: String?
     }
 
-    /// What a point has done.
+    /// What a point has done with one seed.
     public struct Run: Sendable {
         public let point: Int
         /// One of each axis, as the recipe has it.
@@ -123,7 +126,10 @@ public struct SweepTable: Sendable {
         public let steps: FinishedSeed
     }
 
-    public let sweep: Sweep
+    /// The keys, with the values of each as they were given.
+    public let axes: [SweepAxis]
+    /// Points, done or not.
+    public let count: Int
     public let rows: [Row]
     /// Points that are done, and those that have cycles at least.
     public let runs: [Run]
@@ -158,7 +164,20 @@ public struct SweepTable: Sendable {
             }
             without.append((point.index, values, error))
         }
-        (self.sweep, self.rows, self.runs, self.without) = (sweep, rows, runs, without)
+        (axes, count) = (sweep.axes, sweep.count)
+        (self.rows, self.runs, self.without) = (rows, runs, without)
+    }
+
+    /// Several runs side by side, as points of `runKey`; a run that is not finished shows what there is.
+    public init(runs all: [(name: String, steps: FinishedSteps)]) {
+        axes = [SweepAxis(key: Self.runKey, values: all.map(\.name))]
+        count = all.count
+        runs = all.enumerated().flatMap { point, run in
+            run.steps.seeds.filter { !$0.cycles.isEmpty }.map { Run(point: point, values: [run.name], steps: $0) }
+        }
+        rows = runs.flatMap(Self.rows)
+        let done = Set(rows.map(\.point))
+        without = all.indices.filter { !done.contains($0) }.map { ($0, [all[$0].name], nil) }
     }
 
     private static func rows(of run: Run) -> [Row] {
@@ -179,7 +198,7 @@ public struct SweepTable: Sendable {
     /// trial that `reference` names. A point without a result has one row that says why.
     public var csv: String {
         let heads =
-            ["point"] + sweep.axes.map(\.key) + ["trial", "k"] + SweepMeasure.allCases.map(\.rawValue)
+            ["point"] + axes.map(\.key) + ["trial", "k"] + SweepMeasure.allCases.map(\.rawValue)
             + ["core", "reference", "run_seed", "state"]
         let done = rows.map { row in
             (

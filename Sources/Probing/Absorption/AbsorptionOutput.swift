@@ -34,7 +34,7 @@ package enum AbsorptionOutput {
     }
 
     /// Over letters; deviations are those of a sample.
-    package struct Mean: Encodable, Sendable, Equatable {
+    package struct Mean: Codable, Sendable, Equatable {
         package var mean_absorption_fraction_score: Double
         package var mean_full_absorption_score: Double
         package var mean_num_split_features: Double
@@ -43,14 +43,14 @@ package enum AbsorptionOutput {
         package var std_dev_num_split_features: Double
     }
 
-    package struct Categories: Encodable, Sendable {
+    package struct Categories: Codable, Sendable {
         package var mean: Mean
 
         package init(mean: Mean) { self.mean = mean }
     }
 
     /// One letter.
-    package struct Detail: Encodable, Sendable {
+    package struct Detail: Codable, Sendable {
         package var first_letter: String
         package var mean_absorption_fraction: Double
         package var full_absorption_rate: Double
@@ -71,7 +71,7 @@ package enum AbsorptionOutput {
     }
 
     /// What SAEBench has no keys for.
-    package struct Extra: Encodable, Sendable {
+    package struct Extra: Codable, Sendable {
         /// Everything that the numbers depend on.
         package var settings: [String: String]
         /// Words learnt from, tested on, and looked at.

@@ -3,9 +3,9 @@ import SparseCoding
 
 /// What absorption of several sets of latents comes to. Intervals hold 95% by Student's t over letters: words of a letter share their main
 /// latents, so that more of them make nothing surer.
-package struct AbsorptionSummary: Encodable, Sendable {
+package struct AbsorptionSummary: Codable, Sendable {
     /// One set.
-    package struct Mean: Encodable, Sendable {
+    package struct Mean: Codable, Sendable {
         /// "all", "prefix 512", "core" …; of random sets, "random of POOL for SET", letter by letter the mean over draws.
         package var set: String
         /// How many latents the main ones are chosen of.
@@ -18,7 +18,7 @@ package struct AbsorptionSummary: Encodable, Sendable {
     }
 
     /// Of a set less its controls, letter by letter.
-    package struct Difference: Encodable, Sendable {
+    package struct Difference: Codable, Sendable {
         package var set: String
         /// Where random controls are drawn from, or "most frequent".
         package var from: String
@@ -31,7 +31,7 @@ package struct AbsorptionSummary: Encodable, Sendable {
     }
 
     /// A group of the SAE's latents, in whom words are absorbed.
-    package struct Group: Encodable, Sendable {
+    package struct Group: Codable, Sendable {
         /// "core", "group 1" …
         package var group: String
         package var latents: Int
@@ -44,7 +44,7 @@ package struct AbsorptionSummary: Encodable, Sendable {
     }
 
     /// A letter, of all latents.
-    package struct Letter: Encodable, Sendable {
+    package struct Letter: Codable, Sendable {
         package var letter: String
         package var probe_f1: Double
         package var main_latents: [Int]
@@ -53,7 +53,7 @@ package struct AbsorptionSummary: Encodable, Sendable {
     }
 
     /// A word that is absorbed, wholly or in part, of all latents.
-    package struct Word: Encodable, Sendable {
+    package struct Word: Codable, Sendable {
         package var word: String
         package var fraction: Double
         package var full: Bool

@@ -69,7 +69,7 @@ struct EvalCoreCommand: ParsableCommand {
         settings["seed"] = "\(seed)"
         let model = loaded.provenance.model ?? lastComponent(input.model)
         return CoreEvaluationOutput.Record(
-            type: "core",
+            type: CoreEvaluationOutput.type,
             config: .init(
                 model: model, text: corpus.text.map(lastComponent).joined(separator: ", "),
                 sequences: findings.sequences, batch: corpus.sequences, context: corpus.context,

@@ -105,7 +105,7 @@ struct EvalProbesCommand: ParsableCommand {
         settings["ks"] = ks.values.map(String.init).joined(separator: ",")
         (settings["ranking"], settings["controls"], settings["seed"]) = (ranking.rawValue, "\(controls)", "\(seed)")
         let summary = ProbeSummary(probed, sets: sets, settings: settings)
-        try JSONRecord.write(summary, to: out + "/probes.json")
+        try JSONRecord.write(summary, to: out + "/" + ProbeSummary.fileName)
         if output.json { return print(try JSONRecord.text(summary)) }
         show(summary)
     }
@@ -152,7 +152,7 @@ struct EvalProbesCommand: ParsableCommand {
     /// What sae-probes would have written of all latents, and of activations.
     private func write(_ found: ProbedTask, model: String, hook: String) throws {
         let files: [(folder: String, method: String, sparse: Bool)] = [
-            ("sae_probes_\(model)", "l2", true), ("baseline_results_\(model)", "logreg", false),
+            ("sae_probes_\(model)", "l2", true), (ProbeSummary.baselineFolder + model, "logreg", false),
         ]
         for (name, method, isSparse) in files {
             let folder = "\(out)/\(name)/normal_setting"

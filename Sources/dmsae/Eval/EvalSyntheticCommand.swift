@@ -74,8 +74,8 @@ struct EvalSyntheticCommand: ParsableCommand {
             Terminal.shared.advance(by: 1, detail: "")
         }
         Terminal.shared.end()
-        let record = Record(
-            findings: findings,
+        let record = FeatureEvaluation.Record(
+            findings,
             origin: try origin(
                 [
                     ("SAE", SAEFormats.files(sae)), ("text", [path]),
@@ -103,11 +103,6 @@ struct EvalSyntheticCommand: ParsableCommand {
         result["core"] = (latents, inner.filter { !chosen.contains($0) })
         result["most frequent"] = (evaluation.mostFrequent(latents.count, of: inner), [])
         return result
-    }
-
-    private struct Record: Encodable {
-        let findings: FeatureEvaluation.Findings
-        let origin: [String: String]
     }
 
     private func show(_ found: FeatureEvaluation.Findings) {
