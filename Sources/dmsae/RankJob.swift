@@ -88,6 +88,8 @@ enum RankJob {
         self.transport = nil
         // Whoever ends the job first may do so before another has spoken.
         if isSilent { sleep(2) }
+        // What was said is on its way to the launcher, which does not wait for it once the job is ended.
+        if status != 0 { usleep(200_000) }
         if status == 0, let group, let failure = group.failure {
             Terminal.shared.conclude(
                 "\(name)Error: \(RankError.brokenOff(by: failure)); what was written since is not whole")
