@@ -64,6 +64,7 @@ public struct Calibration {
     ) throws -> (seconds: Double, sae: SparseAutoencoder) {
         let layout = try PrefixLayout(groups: recipe.resolvedGroups, width: recipe.width)
         try recipe.memory(dIn: rows.columns, layout, on: device).check()
+        try device.check(layout, rule)
         let plan = try TrainingPlan(
             recipe.trainingSettings(k: recipe.k, budget: recipe.cycleBudget), dIn: rows.columns, layout: layout)
         let sae = SparseAutoencoder(dIn: rows.columns, layout: layout)
@@ -94,6 +95,7 @@ public struct Calibration {
             progress.advance(by: 1, detail: "")
         }
         let seconds = (monotonicSeconds() - start) / Double(Self.timedSteps)
+        try trainer.bringBack()
         sae.inference = .rowTopK(max(1, Int(plan.k)))
         sae.fold(inputScale: scale)
         return seconds

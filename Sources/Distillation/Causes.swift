@@ -34,9 +34,9 @@ struct Causes: Codable, Equatable {
         ]
     }
 
-    /// The names of those, and of what devices say of themselves, here and in records.
+    /// The names of those, and of what devices say of themselves, here and in records; not the precision of products, which is asked for.
     static let machineNames: Set = {
-        let devices = ["device", "driver", "kernel compiler", "precision", "ranks"]
+        let devices = ["device", "driver", "kernel compiler", "ranks"]
         return Set(Self.machine.keys).union(devices).union(
             devices.flatMap { ["settings.\($0)", "the device's \($0)"] })
     }()

@@ -129,6 +129,7 @@ public final class Distillation {
         let layout = try PrefixLayout(groups: recipe.resolvedGroups, width: recipe.width)
         // Before there is a run to resume: every cycle trains the same number of latents.
         try recipe.memory(dIn: dIn, layout, on: parts.device).check()
+        try parts.device.check(layout, parts.rule)
         try requireTrialSources(dIn: dIn)
         // Not even the folder is made for nothing.
         if resuming && !exists(run.path) { throw DistillationError.nothingToResume(folder: run.path) }

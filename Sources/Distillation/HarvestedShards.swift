@@ -88,6 +88,9 @@ struct HarvestedShards: Codable {
         if let (key, was, now) = causes.difference(from: left.causes, except: elsewhere) {
             throw DistillationError.startedOtherwise(what: "harvest", folder: folder, key: key, was: was, now: now)
         }
+        if let (key, was, now) = causes.difference(from: left.causes) {
+            warn("the harvest goes on with \(key) = \(now), it was \(was): not to the bits of an uninterrupted one")
+        }
         left.causes = causes
         for (index, mark) in left.marks.enumerated() {
             let shard = ActivationStore.shardPath(folder, index)

@@ -117,6 +117,8 @@ public struct TrainingRun {
             if trainer.preparesAhead && step + 1 < plan.steps { swap(&batch, &spare) }
         }
         guard let last else { preconditionFailure("a plan of no steps") }
+        // Without this there is nothing that was trained.
+        try trainer.bringBack()
         do { try trainer.finish(inputScale: inputScale) } catch  where !stop.isRaised {
             throw TrainedWithoutForm(rule: trainer.rule.name, cause: error)
         }

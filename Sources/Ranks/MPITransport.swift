@@ -72,7 +72,7 @@ package final class MPITransport: Transport {
 
     /// By looking, so that a rank that never comes can be named.
     private func wait(for pending: inout [Pending], patiently: Bool) throws(RankError) {
-        let start = Self.seconds()
+        let (start, parent) = (Self.seconds(), getppid())
         var rounds = 0
         while !pending.isEmpty {
             var left: [Pending] = []
@@ -84,9 +84,12 @@ package final class MPITransport: Transport {
             pending = left
             guard !left.isEmpty else { return }
             rounds += 1
-            // The others are at work, perhaps on this processor.
-            if rounds < 200 { sched_yield() } else { usleep(50) }
-            guard rounds % 64 == 0, !patiently else { continue }
+            // The others are at work, perhaps on this processor; where that takes long, a millisecond does not matter.
+            if rounds < 200 { sched_yield() } else { usleep(patiently && rounds > 20_000 ? 1000 : 50) }
+            guard rounds % 64 == 0 else { continue }
+            // Who started the job has died, and nobody is left to end this rank.
+            if getppid() != parent { throw .launcherGone }
+            if patiently { continue }
             if Self.seconds() - start > Double(secondsToWait) {
                 throw .absent(ranks: Set(left.map(\.peer)).sorted(), seconds: secondsToWait)
             }

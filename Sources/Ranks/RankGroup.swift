@@ -21,7 +21,8 @@ package final class RankGroup: @unchecked Sendable {
     // MARK: Messages
 
     private var services = 0
-    private var failure: String?
+    /// What failed half done among what the ranks do together: nobody knows since then who waits for what.
+    package private(set) var failure: String?
 
     /// A number that no service has.
     package func nextService() -> Int {
@@ -29,7 +30,7 @@ package final class RankGroup: @unchecked Sendable {
         return services
     }
 
-    /// Whether nothing that the ranks do together has failed half done: nobody knows then who waits for what.
+    /// Whether nothing has.
     package var isWhole: Bool { failure == nil }
 
     /// - Throws: `RankError.brokenOff`.

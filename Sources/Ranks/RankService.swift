@@ -72,12 +72,16 @@ extension RankGroup {
     /// What `ranks` answer to orders, after `own` was done meanwhile. All answers are taken in, whatever happens, so that the ranks
     /// can go on with other things after a failure, which is then rank 0's own, or else that of the lowest rank.
     ///
+    /// With patience, whenever they answer.
+    ///
     /// - Throws: what `own` throws; `RankError`.
-    package func answers<Value>(of ranks: [Int], while own: () throws -> Value) throws -> (Value, [RankMessage]) {
+    package func answers<Value>(
+        of ranks: [Int], patiently: Bool = false, while own: () throws -> Value
+    ) throws -> (Value, [RankMessage]) {
         let result = Result { try own() }
         var (messages, failure) = ([RankMessage](), RankError?.none)
         for rank in ranks {
-            var message = try together { try receive(from: rank) }
+            var message = try together { try receive(from: rank, patiently: patiently) }
             if message.read(Bool.self) {
                 messages.append(message)
             } else if failure == nil {

@@ -43,6 +43,8 @@ package enum RankError: Error, Equatable, CustomStringConvertible {
     case absent(ranks: [Int], seconds: Int)
     /// Ranks that were started with something else.
     case differs(what: String, rank: Int, own: String, other: String)
+    /// Nobody waits for this rank any more.
+    case launcherGone
     /// What a rank could not do.
     case failed(rank: Int, reason: String)
     /// Something failed while the ranks were at it together.
@@ -66,6 +68,7 @@ package enum RankError: Error, Equatable, CustomStringConvertible {
                 + "see what they said last"
         case .differs(let what, let rank, let own, let other):
             "rank \(rank) was started with another \(what): \(other), and rank 0 with \(own); start all ranks alike"
+        case .launcherGone: "what started the job is gone"
         case .failed(let rank, let reason): "rank \(rank): \(reason)"
         case .brokenOff(let failure):
             "the ranks cannot go on after what failed while they were at it together: \(failure)"

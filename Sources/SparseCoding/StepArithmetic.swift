@@ -142,6 +142,10 @@ package protocol TrainingDevice: Sendable {
     func memory(dIn: Int, layout: PrefixLayout, k: Double, batch: Int) -> MemoryNeed?
     /// How many ranks its latents are cut among.
     var rankCount: Int { get }
+    /// Refuses what it cannot train, before anything is made for it.
+    ///
+    /// - Throws: `SparseCodingError.badSetting`.
+    func check(_ layout: PrefixLayout, _ rule: any SparsityRule) throws
     /// Takes over a state.
     func arithmetic(_ state: TrainerState, _ setting: StepSetting) throws -> any StepArithmetic
 }
@@ -149,4 +153,6 @@ package protocol TrainingDevice: Sendable {
 extension TrainingDevice {
     /// Most have all latents.
     package var rankCount: Int { 1 }
+    /// Most train everything.
+    package func check(_ layout: PrefixLayout, _ rule: any SparsityRule) throws {}
 }

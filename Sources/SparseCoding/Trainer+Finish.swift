@@ -1,13 +1,17 @@
 import LinearAlgebra
 
 extension Trainer {
-    /// Ends the training: the SAE takes the form in which it is used without the rule, and reads raw activations, that
+    /// After the last step: brings the SAE's matrices up to date. What else a device has of the training goes.
+    ///
+    /// - Throws: what the device throws; lanes never do.
+    public func bringBack() throws { try arithmetic.finish() }
+
+    /// Ends the training, which was brought back: the SAE takes the form in which it is used without the rule, and reads raw activations, that
     /// is those it was trained on times `inputScale`. To be called once, after the last step.
     ///
     /// - Throws: what the rule throws; `SparseCodingError.badSetting` for a form that a dense core cannot have. The SAE
     ///   then reads raw activations all the same, and has no form yet: what was trained is not lost.
     public func finish(inputScale: Float) throws {
-        try arithmetic.finish()
         let form = Result { try rule.inference.map { try self.form($0) } }
         switch try? form.get() {
         case .thresholds(var thresholds):

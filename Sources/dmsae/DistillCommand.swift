@@ -33,6 +33,8 @@ struct DistillCommand: ParsableCommand {
     @OptionGroup var plugins: PluginOptions
     @OptionGroup var output: OutputOptions
 
+    func validate() throws { try checkpoints.validate(resume: resume) }
+
     func run() throws {
         output.apply()
         var recipe = try loadRecipe()

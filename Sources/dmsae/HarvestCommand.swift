@@ -38,6 +38,7 @@ struct HarvestCommand: ParsableCommand {
 
     func validate() throws {
         _ = try hook.required(layer: layer)
+        try checkpoints.validate(resume: resume)
         try require("--tokens", tokens, in: OptionRange.tokens)
         try require("--seed", seed, in: 0...Int.max)
     }

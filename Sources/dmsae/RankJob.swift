@@ -88,6 +88,11 @@ enum RankJob {
         self.transport = nil
         // Whoever ends the job first may do so before another has spoken.
         if isSilent { sleep(2) }
+        if status == 0, let group, let failure = group.failure {
+            Terminal.shared.conclude(
+                "\(name)Error: \(RankError.brokenOff(by: failure)); what was written since is not whole")
+            return transport.abort(EXIT_FAILURE)
+        }
         guard status == 0 else { return transport.abort(status) }
         if let group, group.rank == 0 {
             group.dismiss()

@@ -39,6 +39,11 @@ struct CheckpointOptions: ParsableArguments {
     }
 
     func validate() throws { try require("--checkpoint-every", checkpointEvery, in: 0...1e6) }
+
+    /// For a command that goes on only where it is told to.
+    func validate(resume: Bool) throws {
+        if elsewhere && !resume { throw ValidationError("--elsewhere is about what --resume goes on with; give both") }
+    }
 }
 
 /// The option of commands that can say what they will take.

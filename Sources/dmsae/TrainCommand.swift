@@ -104,6 +104,7 @@ struct TrainCommand: ParsableCommand {
 
     func validate() throws {
         try live.validate(activations: activations)
+        try checkpoints.validate(resume: resume)
         if noShuffle && activations == nil {
             throw ValidationError("--no-shuffle is for files of activations; what a model makes is shuffled")
         }
@@ -143,6 +144,7 @@ struct TrainCommand: ParsableCommand {
         let plan = try TrainingPlan(settings(), dIn: rows.dIn, layout: beginning.layout)
         // It is wanted at the end, when a refusal would cost the training.
         _ = try rule.inference?.stateSize(latentCount: beginning.layout.latentCount)
+        try device.check(beginning.layout, rule)
         if dry.dryRun { return try dry.show(cost(rows, beginning, plan, rule, device), output) }
         try OutputPlace.requireFolder(out, holdingOnly: "sae_weights.safetensors")
         let source = try measured(rows, kept)

@@ -206,6 +206,7 @@ struct ShippedRuleTests {
         let raw = x.copy()
         for i in 0..<raw.count { raw[i] *= scale }
         // What the rule itself keeps of the batch, in training's units and before anything is folded.
+        try trainer.bringBack()
         try trainer.finish(inputScale: scale)
         return (sae, trainer, raw, records)
     }

@@ -83,6 +83,7 @@ struct IsolationTests: MisbehavingPluginTests {
                     UnsafeMutableBufferPointer(start: x.elements, count: x.count), from: -0.5, to: 0.5)
                 return try trainer.update(x)
             }
+            try trainer.bringBack()
             try trainer.finish(inputScale: 3)
             return (sae, records)
         }

@@ -18,7 +18,7 @@ package final class RankedModel: LanguageModel, @unchecked Sendable {
     ) throws {
         self.group = group
         id = try group.together { try group.make(ModelShare.kind) { _ in description } }
-        (own, _) = try group.answers(of: Array(1..<group.count), while: load)
+        (own, _) = try group.answers(of: Array(1..<group.count), patiently: true, while: load)
     }
 
     deinit { group.release(id) }

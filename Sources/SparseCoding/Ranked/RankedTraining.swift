@@ -16,12 +16,18 @@ package struct RankedTraining: TrainingDevice {
 
     package func memory(dIn: Int, layout: PrefixLayout, k: Double, batch: Int) -> MemoryNeed? { nil }
 
-    /// - Throws: `SparseCodingError.badSetting` for a rule that learns, and for more ranks than a group has latents; `RankError`.
-    package func arithmetic(_ state: TrainerState, _ setting: StepSetting) throws -> any StepArithmetic {
-        guard setting.learned == nil else {
+    /// - Throws: `SparseCodingError.badSetting` for a rule that learns, and for more ranks than a group has latents.
+    package func check(_ layout: PrefixLayout, _ rule: any SparsityRule) throws {
+        guard rule.learning == nil else {
             throw SparseCodingError.badSetting(
-                name: "ranks", value: "\(group.count)", wanted: "1 for the rule \(setting.rule.name), which learns")
+                name: "ranks", value: "\(group.count)", wanted: "1 for the rule \(rule.name), which learns")
         }
+        for rank in 0..<group.count { _ = try LatentCut(layout, rank: rank, of: group.count) }
+    }
+
+    /// - Throws: as `check`; `RankError`.
+    package func arithmetic(_ state: TrainerState, _ setting: StepSetting) throws -> any StepArithmetic {
+        try check(state.sae.layout, setting.rule)
         return try RankedArithmetic(state, setting, group, lanes)
     }
 }
