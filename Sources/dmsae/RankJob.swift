@@ -88,14 +88,12 @@ enum RankJob {
         self.transport = nil
         // Whoever ends the job first may do so before another has spoken.
         if isSilent { sleep(2) }
-        // What was said is on its way to the launcher, which does not wait for it once the job is ended.
-        if status != 0 { usleep(200_000) }
         if status == 0, let group, let failure = group.failure {
             Terminal.shared.conclude(
                 "\(name)Error: \(RankError.brokenOff(by: failure)); what was written since is not whole")
-            return transport.abort(EXIT_FAILURE)
+            return end(transport, EXIT_FAILURE)
         }
-        guard status == 0 else { return transport.abort(status) }
+        guard status == 0 else { return end(transport, status) }
         if let group, group.rank == 0 {
             group.dismiss()
             let sent = Double(group.sentBytes) / 1e6
@@ -104,6 +102,12 @@ enum RankJob {
             }
         }
         transport.finish()
+    }
+
+    private static func end(_ transport: MPITransport, _ status: Int32) {
+        // What was said is on its way to the launcher, which does not wait for it once the job is ended.
+        usleep(200_000)
+        transport.abort(status)
     }
 
     /// Whether another rank says the same.
