@@ -57,16 +57,14 @@ extension RankGroup {
     /// Gives all of them the same order.
     package func order(_ id: Int, all message: RankMessage) throws { try order(id) { _ in message } }
 
-    /// Lets services go. After a failure they go with the job.
+    /// Lets services go. After a failure they go with the job; one here is the next order's to say.
     package func release(_ id: Int) {
-        guard isWhole else { return }
-        for rank in 1..<count { try? send(.release, id, to: rank) }
+        try? together { for rank in 1..<count { try send(.release, id, to: rank) } }
     }
 
-    /// Lets the other ranks end.
+    /// Lets the other ranks end; after a failure they have to be ended. One here is `failure` afterwards.
     package func dismiss() {
-        guard isWhole else { return }
-        for rank in 1..<count { try? send(.dismiss, 0, to: rank) }
+        try? together { for rank in 1..<count { try send(.dismiss, 0, to: rank) } }
     }
 
     /// What `ranks` answer to orders, after `own` was done meanwhile. All answers are taken in, whatever happens, so that the ranks

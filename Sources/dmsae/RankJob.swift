@@ -88,6 +88,8 @@ enum RankJob {
         self.transport = nil
         // Whoever ends the job first may do so before another has spoken.
         if isSilent { sleep(2) }
+        if status == 0, let group, group.rank == 0 { group.dismiss() }
+        // Ranks that were not let go would be waited for without end.
         if status == 0, let group, let failure = group.failure {
             Terminal.shared.conclude(
                 "\(name)Error: \(RankError.brokenOff(by: failure)); what was written since is not whole")
@@ -95,7 +97,6 @@ enum RankJob {
         }
         guard status == 0 else { return end(transport, status) }
         if let group, group.rank == 0 {
-            group.dismiss()
             let sent = Double(group.sentBytes) / 1e6
             if sent >= 1 {
                 Terminal.shared.note("\(group.count) ranks, of which the first sent \(decimals(sent, 0)) MB")
