@@ -1237,7 +1237,7 @@ typedef struct dmsae_host_eval_2 {
      * [calling] [created]
      * Ownership: as dmsae.eval/1's; `metric` is the plugin's.
      * Errors: as dmsae.eval/1's; DMSAE_ERR_INVALID_ARGUMENT also for a kind, token or layer that is not there, and a number of
-     *   the metric that is not finite; DMSAE_ERR_UNSUPPORTED where the model runs on a device that does not compute the metric.
+     *   the metric that is not finite; DMSAE_ERR_UNSUPPORTED where the host does not compute this of its model.
      * Since: 0.3
      *
      * DMSAE-EVAL-04  Budget, order, company and what comes before the first changed token are as in DMSAE-EVAL-01 and 02. A

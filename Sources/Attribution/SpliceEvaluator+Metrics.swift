@@ -104,7 +104,7 @@ extension SpliceEvaluator {
         do { return try body() } catch let error as LanguageModelError {
             switch error {
             case .metricToken, .metricLayer: throw AttributionError.badEdit("\(error)")
-            case .metricUnsupported: throw AttributionError.metricUnsupported("\(error)")
+            case .noHead: throw AttributionError.metricUnsupported("\(error)")
             default: throw error
             }
         }

@@ -23,7 +23,8 @@ extension LanguageHead {
             logits(reference + first * d, rows: count, into: other.elements, scratch)
             for r in 0..<count {
                 let v = weights[first + r]
-                values[first + r] = divergence(own.row(r), from: other.row(r), weight: dx == nil ? nil : v)
+                values[first + r] = divergence(
+                    own.row(r), from: other.row(r), V, softCap: softCap, weight: dx == nil ? nil : v)
             }
             guard let dx else { continue }
             // forward:  l = W·y    ⇒    dy = dl·W
@@ -37,36 +38,6 @@ extension LanguageHead {
                 x + first * d, dnormed.elements, rows: count, to: rows,
                 isConstant: rule.contains(.constantNorms), on: scratch.lanes)
         }
-    }
-
-    /// One row's divergence. With a weight v, `logits` become v·∂KL/∂l of the logits before the soft cap.
-    private func divergence(
-        _ logits: UnsafeMutablePointer<Float>, from other: UnsafePointer<Float>, weight: Float?
-    ) -> Float {
-        let V = self.weight.rows
-        func logarithm(_ row: UnsafePointer<Float>) -> Double {
-            let maximum = Double(kernels.maximum(row, V))
-            var sum = 0.0
-            for i in 0..<V { sum += exp(Double(row[i]) - maximum) }
-            return maximum + log(sum)
-        }
-        let (own, reference) = (logarithm(logits), logarithm(other))
-        var total = 0.0
-        for i in 0..<V {
-            let log0 = Double(other[i]) - reference, log1 = Double(logits[i]) - own
-            let p0 = exp(log0)
-            total += p0 * (log0 - log1)
-            guard let weight else { continue }
-            // forward:  KL = Σ p° (log p° − l + log Σ e^l)    ⇒    dl = p − p°;  l = c·tanh(l₀/c)    ⇒    dl₀ = dl·(1 − (l/c)²)
-            var gradient = Double(weight) * (exp(log1) - p0)
-            if let softCap {
-                let ratio = Double(logits[i] / softCap)
-                gradient *= 1 - ratio * ratio
-            }
-            logits[i] = Float(gradient)
-        }
-        // Rounding makes it −1e-17 where both are the same.
-        return Float(max(0, total))
     }
 
     /// Logit a − logit b `[n]` of residual rows `x` `[n, d]`, and the gradient of Σ v_t (a − b)_t, as in `divergences`.

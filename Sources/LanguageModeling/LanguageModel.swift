@@ -30,8 +30,7 @@ public protocol LanguageModel: AnyObject, Sendable {
 
     /// What a metric is `[B·T]` when `residual` takes the place of the activations at `hook`; 0 in padding.
     ///
-    /// - Throws: `LanguageModelError.metricToken`, `.metricLayer`, and `.metricUnsupported` for a metric that this model does
-    ///   not compute.
+    /// - Throws: `LanguageModelError.metricToken`, `.metricLayer`.
     func values(of batch: TokenBatch, residual: Matrix, at hook: HookPoint, metric: TokenMetric) throws -> [Float]
 
     /// The same values m, and the gradient `[B·T, d]` of Σ v_t m_t with respect to `residual` under a rule, with weights v
@@ -43,13 +42,13 @@ public protocol LanguageModel: AnyObject, Sendable {
 
     /// σ `[B·T]`: what the final norm divides the stream by that follows from `residual`.
     ///
-    /// - Throws: `LanguageModelError.metricUnsupported`.
+    /// - Throws: `LanguageModelError.noHead`.
     func finalScales(of batch: TokenBatch, residual: Matrix, at hook: HookPoint) throws -> [Float]
 
     /// Rows `[n, d]` of the vocabulary projection with the final norm's weights in them: of token v the row u with
     /// logit v = ⟨u, h⟩/σ + constant for a stream h after the last block; of −1 the mean row of all tokens.
     ///
-    /// - Throws: `LanguageModelError.metricToken`, `.metricUnsupported`.
+    /// - Throws: `LanguageModelError.metricToken`, `.noHead`.
     func headRows(_ ids: [Int32]) throws -> Matrix
 
     /// Tokens, of whole sequences that are changed in the middle, that a question about suffixes should bring together.
@@ -71,37 +70,4 @@ public protocol LanguageModel: AnyObject, Sendable {
 extension LanguageModel {
     /// Two passes' worth of each lane.
     public var preferredReplayTokens: Int { 2048 * Lanes.shared.count }
-}
-
-// What a model on a device answers, which computes losses, their derivative and logits alone.
-extension LanguageModel {
-    /// The loss and the divergence, which is made of whole logits, sequence by sequence.
-    public func values(of batch: TokenBatch, residual: Matrix, at hook: HookPoint, metric: TokenMetric) throws
-        -> [Float]
-    {
-        switch metric {
-        case .loss: return try losses(of: batch, residual: residual, at: hook)
-        case .divergence(let own):
-            return try divergencesOfLogits(of: batch, residual: residual, from: own, at: hook)
-        default: throw LanguageModelError.metricUnsupported
-        }
-    }
-
-    /// The loss only, each token's alike, and its derivative.
-    public func valuesAndGradient(
-        of batch: TokenBatch, residual: Matrix, at hook: HookPoint, metric: TokenMetric, weights: [Float]?,
-        rule: BackwardRule
-    ) throws -> (values: [Float], gradient: Matrix) {
-        guard case .loss = metric, rule == .plain, weights == nil else { throw LanguageModelError.metricUnsupported }
-        let (losses, gradient) = try lossesAndGradient(of: batch, residual: residual, at: hook)
-        return (losses, gradient)
-    }
-
-    /// Not there.
-    public func finalScales(of batch: TokenBatch, residual: Matrix, at hook: HookPoint) throws -> [Float] {
-        throw LanguageModelError.metricUnsupported
-    }
-
-    /// Not there.
-    public func headRows(_ ids: [Int32]) throws -> Matrix { throw LanguageModelError.metricUnsupported }
 }

@@ -32,8 +32,8 @@ public enum LanguageModelError: Error, Sendable, Equatable {
     case metricToken(id: Int32, vocabularySize: Int)
     /// A metric of the stream after a layer that the model does not have, or that comes before the hook point.
     case metricLayer(layer: Int, first: Int, layerCount: Int)
-    /// A metric or a backward rule that the model on this device does not compute.
-    case metricUnsupported
+    /// Rows of a head, or what its norm divides by, of a model whose logits do not come about in this way.
+    case noHead
 }
 
 extension LanguageModelError: CustomStringConvertible {
@@ -79,9 +79,9 @@ extension LanguageModelError: CustomStringConvertible {
         case .metricLayer(let layer, let first, let layerCount):
             "a direction after layer \(layer) says nothing; the layers from the hook point on are \(first) to "
                 + "\(layerCount - 1)"
-        case .metricUnsupported:
-            "on a card only the next-token loss and its derivative are computed; run on the processor (--device cpu) for "
-                + "other metrics and backward rules"
+        case .noHead:
+            "this model has no final norm and no rows of a head that logits are products with; use a method that asks for losses or "
+                + "gradients"
         case .sequenceTooLong(let length, let contextLength):
             "sequences of \(length) tokens exceed the model's context of \(contextLength); use shorter sequences"
         }

@@ -27,7 +27,7 @@ public final class SyntheticModel: LanguageModel, @unchecked Sendable {
         self.init(try SyntheticWorld(SyntheticSettings(contentsOf: path + "/" + Self.file)))
     }
 
-    private func check(_ batch: TokenBatch, _ hook: HookPoint, _ residual: Matrix? = nil) throws {
+    func check(_ batch: TokenBatch, _ hook: HookPoint, _ residual: Matrix? = nil) throws {
         guard hook.block == 0 else { throw LanguageModelError.layerOutOfRange(layer: hook.block, layerCount: 1) }
         guard hook.kind == .residPost else { throw SyntheticError.noSuchPlace(hook.name) }
         guard batch.length <= configuration.contextLength else {
@@ -80,7 +80,7 @@ public final class SyntheticModel: LanguageModel, @unchecked Sendable {
     }
 
     /// max(0, ⟨dᵢ, x − b⟩ − τ)/(1 − τ) of the useful features `[n, n_u]`, of rows of x.
-    private func readings(of x: Matrix) -> Matrix {
+    func readings(of x: Matrix) -> Matrix {
         let (d, result) = (configuration.dModel, Matrix(rows: x.rows, columns: world.readers.rows))
         let (threshold, rate) = (Float(world.settings.threshold), Float(1 / (1 - world.settings.threshold)))
         let centered = x.copy()
@@ -90,7 +90,7 @@ public final class SyntheticModel: LanguageModel, @unchecked Sendable {
         return result
     }
 
-    private func logits(reading readings: Matrix) -> Matrix {
+    func logits(reading readings: Matrix) -> Matrix {
         let result = Matrix(rows: readings.rows, columns: configuration.vocabularySize)
         Lanes.shared.multiply(readings.view, world.promotions.view.transposed, into: result.mutableView)
         return result
@@ -126,7 +126,7 @@ public final class SyntheticModel: LanguageModel, @unchecked Sendable {
     }
 
     /// Losses, and p `[n, V]`.
-    private func losses(reading readings: Matrix, targets: [Int32]) -> (losses: [Float], probabilities: Matrix) {
+    func losses(reading readings: Matrix, targets: [Int32]) -> (losses: [Float], probabilities: Matrix) {
         let p = logits(reading: readings)
         var losses = [Float](repeating: 0, count: p.rows)
         losses.withUnsafeMutableBufferPointer { losses in
@@ -136,26 +136,6 @@ public final class SyntheticModel: LanguageModel, @unchecked Sendable {
             }
         }
         return (losses, p)
-    }
-
-    public func lossesAndGradient(
-        of batch: TokenBatch, residual: Matrix, at hook: HookPoint
-    ) throws -> (losses: [Float], gradient: Matrix) {
-        try check(batch, hook, residual)
-        let targets = batch.targets
-        let readings = readings(of: residual)
-        let (losses, p) = losses(reading: readings, targets: targets)
-        // forward:  a = max(0, R (x − b) − τ)/(1 − τ), l = P a, loss = log Σ e^l − l_target
-        // ⇒  dl = p − 1 at the target,  da = dl·P,  dx = (da where a > 0)/(1 − τ)·R
-        for (r, target) in targets.enumerated() where target >= 0 { p[r, Int(target)] -= 1 }
-        let slopes = Matrix(rows: p.rows, columns: readings.columns)
-        Lanes.shared.multiply(p.view, world.promotions.view, into: slopes.mutableView)
-        for i in 0..<slopes.count where readings[i] == 0 { slopes[i] = 0 }
-        let gradient = Matrix(rows: residual.rows, columns: residual.columns)
-        Lanes.shared.multiply(
-            slopes.view, world.readers.view, into: gradient.mutableView,
-            scale: Float(1 / (1 - world.settings.threshold)))
-        return (losses, gradient)
     }
 
     public func logits(of batch: TokenBatch, residual: Matrix, at hook: HookPoint) throws -> Matrix {

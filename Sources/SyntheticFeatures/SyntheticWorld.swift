@@ -17,9 +17,9 @@ public final class SyntheticWorld: Sendable {
     /// `[1, d]`
     public let bias: Matrix
     /// `[n_u, d]` dᵢ of the useful features.
-    let readers: Matrix
+    package let readers: Matrix
     /// u mᵢ `[V, n_u]`.
-    let promotions: Matrix
+    package let promotions: Matrix
     /// `[n]` probabilities of firing, falling.
     public let probabilities: [Double]
     /// `[n]` the parent of a feature, always before it.

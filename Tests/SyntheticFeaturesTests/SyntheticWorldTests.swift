@@ -175,6 +175,67 @@ import Testing
         #expect((0..<24).allSatisfy { gradient[31, $0] == 0 && gradient[63, $0] == 0 }, "last positions have no target")
     }
 
+    @Test func everyMetricHasItsSlopesAndPaddingHasNone() throws {
+        let model = SyntheticModel(try SyntheticWorld(settings()))
+        let ids = model.sample(rows: 0..<2)
+        let text = TokenBatch(ids: ids, counts: [32, 20], length: 32)
+        let x = randomMatrix(64, 24, seed: 5, from: -1, to: 1), own = try model.residual(of: text, at: hook)
+        let u = (0..<24).map { x[7, $0] }, weights = (0..<64).map { Float($0) / 32 - 1 }
+        for metric: TokenMetric in [
+            .loss, .divergence(from: own), .logitDifference(3, 11), .direction(u, layer: 0),
+        ] {
+            let (values, gradient) = try model.valuesAndGradient(
+                of: text, residual: x, at: hook, metric: metric, weights: weights, rule: .plain)
+            expectSame(values, try model.values(of: text, residual: x, at: hook, metric: metric), "values alone")
+            for (row, c) in (0..<52).map({ ($0, $0 * 5 % 24) }) {
+                func value(_ step: Float) throws -> Double {
+                    let other = x.copy()
+                    other[row, c] += step
+                    return Double(try model.values(of: text, residual: other, at: hook, metric: metric)[row])
+                }
+                // Of values of 10 that are off by their last bit, over a step of 0.004; no threshold lies within it.
+                let difference = Double(weights[row]) * (try value(0.002) - value(-0.002)) / 0.004
+                #expect(abs(difference - Double(gradient[row, c])) < 2e-3, "row \(row), column \(c): \(difference)")
+            }
+            for row in 52..<64 { #expect(values[row] == 0 && (0..<24).allSatisfy { gradient[row, $0] == 0 }) }
+        }
+        let divergences = try model.values(of: text, residual: own, at: hook, metric: .divergence(from: own))
+        #expect(divergences.allSatisfy { $0 == 0 })
+    }
+
+    /// RelP takes a reading for z times the constant a(z)/z: in Double, term by term. Norms and attention are not there.
+    @Test func relPTakesReadingsForProductsWithConstants() throws {
+        let model = SyntheticModel(try SyntheticWorld(settings()))
+        let (text, x, world) = (batch(model, rows: 0..<2), randomMatrix(64, 24, seed: 5, from: -1, to: 1), model.world)
+        func gradient(_ rule: BackwardRule) throws -> Matrix {
+            try model.valuesAndGradient(
+                of: text, residual: x, at: hook, metric: .logitDifference(3, 11), weights: nil, rule: rule
+            ).gradient
+        }
+        let (found, threshold) = (try gradient(.relp), world.settings.threshold)
+        var expected: [Double] = []
+        for r in 0..<64 {
+            var row = [Double](repeating: 0, count: 24)
+            for i in 0..<world.readers.rows {
+                let z = (0..<24).reduce(0.0) { $0 + Double(world.readers[i, $1]) * Double(x[r, $1] - world.bias[$1]) }
+                guard z > threshold else { continue }
+                let slope = Double(world.promotions[3, i] - world.promotions[11, i])
+                for c in 0..<24 {
+                    row[c] += slope * (z - threshold) / (1 - threshold) / z * Double(world.readers[i, c])
+                }
+            }
+            expected += row
+        }
+        // Products of single precision.
+        #expect(relativeDifference(found.values, expected) < 1e-5)
+        expectSame(
+            try gradient([.constantNorms, .constantAttention]).values, try gradient(.plain).values, "no such parts")
+        #expect(try gradient(.plain).values != found.values)
+        for body in [
+            { _ = try model.headRows([1]) }, { _ = try model.finalScales(of: text, residual: x, at: hook) },
+        ] as [() throws -> Void] { #expect(throws: LanguageModelError.noHead, performing: body) }
+    }
+
     @Test func aSuffixRunAgainHasTheLossesOfItsRows() throws {
         let model = SyntheticModel(try SyntheticWorld(settings()))
         let text = batch(model, rows: 0..<2)

@@ -38,17 +38,20 @@ extern "C" __global__ void activate(
     hidden[(size_t)blockIdx.x * hiddenStride + c] = isGated ? result * own[m + c] : result;
 }
 
-// The gradient of z and u, in their place, from that of what came of them.
+// The gradient of z and u, in their place, from that of what came of them. With `isLinear` a(z) counts as z times the constant g(z), and of
+// a product each factor has half.
 extern "C" __global__ void activateBackward(
-    const float *dhidden, int hiddenStride, float *z, int stride, int kind, int isGated, int m) {
+    const float *dhidden, int hiddenStride, float *z, int stride, int kind, int isGated, int isLinear, int m) {
     int c = blockIdx.y * blockDim.x + threadIdx.x;
     if (c >= m) return;
     float *own = z + (size_t)blockIdx.x * stride, value = own[c], d = dhidden[(size_t)blockIdx.x * hiddenStride + c], slope;
     float g = gate(kind, value, slope);
+    if (isLinear) slope = g;
     if (!isGated) {
         own[c] = d * slope;
         return;
     }
+    if (isLinear) d *= 0.5f;
     own[c] = d * own[m + c] * slope;
     own[m + c] = d * value * g;
 }

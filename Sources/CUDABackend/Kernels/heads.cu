@@ -53,11 +53,11 @@ extern "C" __global__ void __launch_bounds__(256) splitHeads(
     for (int i = 2 * half + lane(); i < h; i += 32) out[i] = normed(i);
 }
 
-// The gradient of x from those of queries, keys and values; `kept` as above.
+// The gradient of x from those of queries, keys and values; `kept` as above. With `isConstant` what norms divide by counts as a constant.
 extern "C" __global__ void __launch_bounds__(256) splitHeadsBackward(
     float *query, float *key, float *value, int rows, int length, int heads, int groups, int h, const float *queryNorm,
-    const float *keyNorm, float epsilon, const float *cosines, const float *sines, int half, const float *kept,
-    float *dx, int stride) {
+    const float *keyNorm, float epsilon, int isConstant, const float *cosines, const float *sines, int half,
+    const float *kept, float *dx, int stride) {
     int all = heads + 2 * groups, task = blockIdx.x * warps() + warp();
     if (task >= rows * all) return;
     int row = task / all, j = task % all;
@@ -86,7 +86,7 @@ extern "C" __global__ void __launch_bounds__(256) splitHeadsBackward(
             along = fmaf(x[i], norm[i] * turned(i), along);
         }
         r = 1 / sqrtf(warpSum(squares) / h + epsilon);
-        b = -r * r * r / h * warpSum(along);
+        b = isConstant ? 0.0f : -r * r * r / h * warpSum(along);
     }
     for (int i = lane(); i < h; i += 32) out[i] = norm ? r * norm[i] * turned(i) + b * x[i] : turned(i);
 }

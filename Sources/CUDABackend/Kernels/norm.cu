@@ -47,9 +47,10 @@ extern "C" __global__ void __launch_bounds__(256) normRows(
 
 // dx from dy, or dx += where it is to be added, given what was normed:
 //   dc = r·w∘dy − c·(r³/d)·Σ c∘w∘dy,  dx = dc, less its mean where the mean was taken off
+// Where r counts as a constant, dc is its first term.
 extern "C" __global__ void __launch_bounds__(256) normRowsBackward(
-    const float4 *x, const float4 *weight, const float4 *dy, float epsilon, int isLayer, int rows, int d, int d4,
-    int isAdded, float4 *dx) {
+    const float4 *x, const float4 *weight, const float4 *dy, float epsilon, int isLayer, int isConstant, int rows, int d,
+    int d4, int isAdded, float4 *dx) {
     int row = blockIdx.x * warps() + warp();
     if (row >= rows) return;
     size_t at = (size_t)row * d4;
@@ -61,7 +62,7 @@ extern "C" __global__ void __launch_bounds__(256) normRowsBackward(
         along += dot4(value, g);
         sum += total(g);
     }
-    float r = RATE(warpSum(squares)), b = -r * r * r / d * warpSum(along);
+    float r = RATE(warpSum(squares)), b = isConstant ? 0.0f : -r * r * r / d * warpSum(along);
     // Σ c is 0, so the mean of dc is that of its first term.
     float shift = isLayer ? r * warpSum(sum) / d : 0.0f;
     for (int c = lane(); c < d4; c += 32) {
@@ -71,4 +72,19 @@ extern "C" __global__ void __launch_bounds__(256) normRowsBackward(
         addScaled(result, 1, less(dc, shift, d - 4 * c));
         dx[at + c] = result;
     }
+}
+
+// σ = 1/r of each row.
+extern "C" __global__ void __launch_bounds__(256) normScales(
+    const float4 *x, float epsilon, int isLayer, int rows, int d, int d4, float *scales) {
+    int row = blockIdx.x * warps() + warp();
+    if (row >= rows) return;
+    const float4 *own = x + (size_t)row * d4;
+    float mean = meanOf(own, isLayer, d, d4), squares = 0;
+    for (int c = lane(); c < d4; c += 32) {
+        float4 value = less(own[c], mean, d - 4 * c);
+        squares += dot4(value, value);
+    }
+    squares = warpSum(squares);
+    if (lane() == 0) scales[row] = sqrtf(squares / d + epsilon);
 }

@@ -3,19 +3,19 @@ import LinearAlgebra
 import Synchronization
 import TensorFiles
 
-/// A decoder on a card. Its weights lie there in single precision or in bfloat16, beside the host's own copy, which answers for logits
-/// of directions: those are asked for once in a report.
+/// A decoder on a card. Its weights lie there in single precision or in bfloat16, beside the host's own copy, which answers for rows of the
+/// head and logits of directions: a few rows, and the weights as their file has them.
 package final class CUDALanguageModel: LanguageModel, @unchecked Sendable {
-    private let host: Decoder
+    let host: Decoder
     let device: DeviceArithmetic
     private let limits: PassLimits
     private let precision: ProductPrecision
     /// `[V, d]` and `[contextLength, d]`.
     private let embedding: DeviceWeight
     private let positions: DeviceMatrix?
-    private let blocks: [DeviceBlock]
+    let blocks: [DeviceBlock]
     let head: DeviceHead
-    private let matrices: PinnedMatrices
+    let matrices: PinnedMatrices
     /// For passes up, and for those that come down again.
     private var plain, traced: DeviceWorkspace?
     /// Who speaks to the card; the only one to touch what is not constant here.
@@ -62,41 +62,6 @@ package final class CUDALanguageModel: LanguageModel, @unchecked Sendable {
         }
     }
 
-    package func losses(of batch: TokenBatch, residual: Matrix, at hook: HookPoint) throws -> [Float] {
-        let cut = try cut(batch, hook, residual)
-        return try turn.withLock { _ in
-            var losses = [Float](repeating: 0, count: batch.tokenCount)
-            try forEachPass(batch, blocks: 0) { (pass, tokens) throws(CUDAError) in
-                try load(residual, tokens, cut, pass)
-                try cut.forward(pass)
-                try head.losses(pass.workspace.stream, pass)
-                try store(pass, into: &losses, tokens)
-            }
-            return losses
-        }
-    }
-
-    package func lossesAndGradient(
-        of batch: TokenBatch, residual: Matrix, at hook: HookPoint
-    ) throws -> (losses: [Float], gradient: Matrix) {
-        let cut = try cut(batch, hook, residual)
-        return try turn.withLock { _ in
-            var losses = [Float](repeating: 0, count: batch.tokenCount)
-            let gradient = try matrices.matrix(rows: batch.tokenCount, columns: configuration.dModel)
-            // The head's gradient takes what a traced block's does, be there one or not.
-            try forEachPass(batch, blocks: max(1, cut.traceCount)) { (pass, tokens) throws(CUDAError) in
-                let dx = pass.workspace.gradient!
-                try load(residual, tokens, cut, pass)
-                try cut.forward(pass, keeping: pass.workspace.traces)
-                try head.losses(pass.workspace.stream, gradient: dx, pass)
-                try cut.backward(dx, pass.workspace.traces, pass)
-                try store(pass, into: &losses, tokens)
-                try pass.workspace.store(dx, into: gradient, tokens)
-            }
-            return (losses, gradient)
-        }
-    }
-
     package func logits(of batch: TokenBatch, residual: Matrix, at hook: HookPoint) throws -> Matrix {
         let cut = try cut(batch, hook, residual)
         return try turn.withLock { _ in
@@ -120,6 +85,8 @@ package final class CUDALanguageModel: LanguageModel, @unchecked Sendable {
 
     package func directLogits(of directions: Matrix) -> Matrix { host.directLogits(of: directions) }
 
+    package func headRows(_ ids: [Int32]) throws -> Matrix { try host.headRows(ids) }
+
     // MARK: Passes
 
     /// Speaks to the card alone.
@@ -128,65 +95,63 @@ package final class CUDALanguageModel: LanguageModel, @unchecked Sendable {
     /// Cuts a batch into groups of whole sequences and runs `body` on each with its tokens. The cut depends on the card's size and the
     /// batch alone, and so do the bits.
     func forEachPass(
-        _ batch: TokenBatch, blocks: Int, _ body: (DevicePass, _ tokens: Range<Int>) throws(CUDAError) -> Void
+        _ batch: TokenBatch, blocks: Int, keepsReference: Bool = false, _ rule: BackwardRule = .plain,
+        _ body: (DevicePass, _ tokens: Range<Int>) throws(CUDAError) -> Void
     ) throws(CUDAError) {
         guard batch.sequenceCount > 0 else { return }
         try device.context.activate()
         let (length, targets) = (batch.length, batch.targets)
-        let together = try sequencesTogether(length: length, count: batch.sequenceCount, blocks: blocks)
-        let workspace = try workspace(capacity: together * length, length: length, blocks: blocks)
+        func need(_ sequences: Int) -> MemoryNeed {
+            host.description.cardMemory(
+                capacity: sequences * length, length: length, blocks: blocks, keepsReference: keepsReference,
+                limits: limits, isRounding: device.isRounding)
+        }
+        let together = try sequencesTogether(length: length, count: batch.sequenceCount, need)
+        let workspace = try workspace(
+            capacity: together * length, length: length, blocks: blocks, keepsReference: keepsReference, need(together))
         for first in stride(from: 0, to: batch.sequenceCount, by: together) {
             let last = min(first + together, batch.sequenceCount)
             let tokens = first * length..<last * length
             try workspace.load(ids: batch.ids[tokens], targets: targets[tokens])
             try body(
-                DevicePass(device: device, workspace: workspace, sequences: last - first, length: length), tokens)
+                DevicePass(
+                    device: device, workspace: workspace, sequences: last - first, length: length, rule: rule), tokens)
         }
     }
 
-    private func sequencesTogether(length: Int, count: Int, blocks: Int) throws(CUDAError) -> Int {
+    private func sequencesTogether(
+        length: Int, count: Int, _ need: (Int) -> MemoryNeed
+    ) throws(CUDAError) -> Int {
         let most = try device.context.memory().total / limits.share
         var together = max(1, min(count, limits.tokens / length))
-        while together > 1, need(together * length, length, blocks).bytes > most { together = (together + 1) / 2 }
+        while together > 1, need(together).bytes > most { together = (together + 1) / 2 }
         return together
     }
 
-    private func need(_ capacity: Int, _ length: Int, _ blocks: Int) -> MemoryNeed {
-        host.description.cardMemory(
-            capacity: capacity, length: length, blocks: blocks, limits: limits, isRounding: device.isRounding)
-    }
-
-    /// The one there is, or a larger one in its place.
-    private func workspace(capacity: Int, length: Int, blocks: Int) throws(CUDAError) -> DeviceWorkspace {
+    /// The one there is, or a larger one in its place, which needs so much.
+    private func workspace(
+        capacity: Int, length: Int, blocks: Int, keepsReference: Bool, _ need: MemoryNeed
+    ) throws(CUDAError) -> DeviceWorkspace {
         let place = blocks > 0 ? \CUDALanguageModel.traced : \.plain
         if let there = self[keyPath: place], there.capacity >= capacity, there.length == length,
-            there.traces.count >= blocks
+            there.traces.count >= blocks, there.reference != nil || !keepsReference
         {
             return there
         }
         self[keyPath: place] = nil
-        try device.context.require(need(capacity, length, blocks))
+        try device.context.require(need)
         let made = try DeviceWorkspace(
-            host.description, capacity: capacity, length: length, blocks: blocks, limits: limits,
-            matrices: matrices, on: device)
+            host.description, capacity: capacity, length: length, blocks: blocks, keepsReference: keepsReference,
+            limits: limits, matrices: matrices, on: device)
         self[keyPath: place] = made
         return made
     }
 
     /// What enters the first block.
     func embed(_ pass: DevicePass) throws(CUDAError) {
-        let x = pass.workspace.stream, slab = Slab(x.stride / 4)
-        let (d4, scale, places) = (x.stride / 4, host.description.embeddingScale, DeviceArithmetic.pointer(positions))
-        switch embedding {
-        case .single(let rows):
-            try device.context.launch(
-                try device.kernel("embed", "embed"), pass.tokenCount, slab.count, threads: slab.threads,
-                pass.workspace.ids, rows.array, places, scale, pass.length, d4, x.array)
-        case .rounded(let rows):
-            try device.context.launch(
-                try device.kernel("embedRounded", "embed"), pass.tokenCount, slab.count, threads: slab.threads,
-                pass.workspace.ids, rows.array, rows.stride / 4, places, scale, pass.length, d4, x.array)
-        }
+        try device.rows(
+            of: embedding, pass.workspace.ids, count: pass.tokenCount, scale: host.description.embeddingScale,
+            adding: positions, length: pass.length, into: pass.workspace.stream)
     }
 
     func cut(_ batch: TokenBatch, _ hook: HookPoint, _ residual: Matrix? = nil) throws -> DeviceCut {
@@ -195,7 +160,7 @@ package final class CUDALanguageModel: LanguageModel, @unchecked Sendable {
     }
 
     /// The stream of a pass, with the `value` of its tokens in its place in it.
-    private func load(
+    func load(
         _ value: Matrix, _ tokens: Range<Int>, _ cut: DeviceCut, _ pass: DevicePass
     ) throws(CUDAError) {
         let (x, scratch) = (pass.workspace.stream, pass.workspace)
@@ -206,9 +171,10 @@ package final class CUDALanguageModel: LanguageModel, @unchecked Sendable {
         try pass.device.add(scratch.normed.slice, to: x, rows: pass.tokenCount)
     }
 
-    private func store(_ pass: DevicePass, into losses: inout [Float], _ tokens: Range<Int>) throws(CUDAError) {
-        try losses.withUnsafeMutableBufferPointer { (losses) throws(CUDAError) in
-            try pass.workspace.storeLosses(into: losses.baseAddress! + tokens.lowerBound, count: tokens.count)
+    /// What the tokens of a pass were measured by.
+    func store(_ pass: DevicePass, into values: inout [Float], _ tokens: Range<Int>) throws(CUDAError) {
+        try values.withUnsafeMutableBufferPointer { (values) throws(CUDAError) in
+            try pass.workspace.storeValues(into: values.baseAddress! + tokens.lowerBound, count: tokens.count)
         }
     }
 }

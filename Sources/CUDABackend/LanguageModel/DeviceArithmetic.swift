@@ -98,6 +98,36 @@ final class DeviceArithmetic {
 
     // MARK: Rows
 
+    /// x[r] = scale·W[ids[r]], and of the row's position in sequences of `length` tokens, where there are `positions`: `[n, d]`, whatever
+    /// form W `[V, d]` has.
+    func rows(
+        of weight: DeviceWeight, _ ids: DeviceArray<Int32>, count n: Int, scale: Float = 1,
+        adding positions: DeviceMatrix? = nil, length: Int = 1, into x: DeviceMatrix
+    ) throws(CUDAError) {
+        let d4 = x.stride / 4, slab = Slab(d4), places = Self.pointer(positions)
+        switch weight {
+        case .single(let rows):
+            try context.launch(
+                try kernel("embed", "embed"), n, slab.count, threads: slab.threads, ids, rows.array, places, scale,
+                length, d4, x.array)
+        case .rounded(let rows):
+            try context.launch(
+                try kernel("embedRounded", "embed"), n, slab.count, threads: slab.threads, ids, rows.array,
+                rows.stride / 4, places, scale, length, d4, x.array)
+        }
+    }
+
+    /// ⟨x, w₁⟩ of a pass's rows `x` `[n, d]`, or with two `words` the first one's less the second's, c·tanh(⟨x, w⟩/c) each with a cap: into
+    /// the workspace's values. `dx` `[n, d]` receives the gradient of their sum with the workspace's weights.
+    func measure(
+        _ x: DeviceMatrix, by words: DeviceMatrix, cap: Float = 0, gradient dx: DeviceMatrix?, _ pass: DevicePass
+    ) throws(CUDAError) {
+        let (n, scratch) = (pass.tokenCount, pass.workspace)
+        try context.launch(
+            try kernel("measureRows", "measure"), Self.warpBlocks(n), threads: 256, x.array, words.array, words.rows,
+            cap, scratch.weights, n, x.stride / 4, Self.pointer(dx), scratch.values)
+    }
+
     /// y += x, `[n, d]` both.
     func add(_ x: DeviceSlice, to y: DeviceMatrix, rows n: Int) throws(CUDAError) {
         let d4 = y.stride / 4, slab = Slab(d4)

@@ -84,7 +84,8 @@ struct DeviceAttention {
         }
     }
 
-    /// The gradient `dpacked` of `packed` from that of the output.
+    /// The gradient `dpacked` of `packed` from that of the output; where the weights of attention count as constants, queries and keys
+    /// have none.
     func backward(
         _ packed: DeviceArray<Float>, _ doutput: DeviceArray<Float>, into dpacked: DeviceArray<Float>,
         _ pass: DevicePass
@@ -92,7 +93,8 @@ struct DeviceAttention {
         let (device, h, stream) = (pass.device, shape.headDimension, pass.device.context.stream)
         let (places, workspace, products) = (HeadPlaces(shape, pass), pass.workspace, pass.device.products)
         let (p, dp) = (workspace.scores, workspace.scoreGradients!)
-        let slopes = shape.softCap == nil ? nil : workspace.slopes
+        let isConstant = pass.rule.contains(.constantAttention)
+        let slopes = shape.softCap == nil || isConstant ? nil : workspace.slopes
         try dpacked.clear(places.end)
         try forEachPart(pass) { (part) throws(CUDAError) in
             let (rows, keys, batches) = (part.rows, part.keys.count, part.pairs.count)
@@ -101,6 +103,7 @@ struct DeviceAttention {
             try products.multiply(
                 part.scores(p).transposed, part.queries(doutput), into: part.keys(dpacked, at: places.value), m: keys,
                 n: h, k: rows, batches: batches, keeping: 1, on: stream)
+            if isConstant { return }
             try products.multiply(
                 part.queries(doutput), part.keys(packed, at: places.value).transposed, into: part.scores(dp), m: rows,
                 n: keys, k: h, batches: batches, on: stream)

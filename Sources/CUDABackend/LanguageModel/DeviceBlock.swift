@@ -85,42 +85,40 @@ struct DeviceBlock {
         return scratch.normed
     }
 
-    /// `dx` `[n, d]` in place: from the gradient of what the block hands on to that of what it was given.
+    /// `dx` `[n, d]` in place: from the gradient of what the block hands on to that of what it was given, under the pass's rule.
     func backward(_ dx: DeviceMatrix, _ trace: DeviceTrace, _ pass: DevicePass) throws(CUDAError) {
-        let (n, scratch, device) = (pass.tokenCount, pass.workspace, pass.device)
+        let scratch = pass.workspace
         let dy = scratch.normed
         if isParallel {
             // forward:  x = input + A N₁ input + M N₂ input    ⇒    dinput = dx + N₁ᵀAᵀ dx + N₂ᵀMᵀ dx
             try perceptron.backward(dx, trace, into: scratch.result, pass)
             try attention.backward(dx, trace, into: dy, pass)
-            try perceptronNorm.backward(trace.input!, scratch.result, rows: n, into: dx, adding: true, on: device)
-            return try attentionNorm.backward(trace.input!, dy, rows: n, into: dx, adding: true, on: device)
+            try perceptronNorm.backward(trace.input!, scratch.result, into: dx, adding: true, pass)
+            return try attentionNorm.backward(trace.input!, dy, into: dx, adding: true, pass)
         }
         try backwardPerceptron(dx, trace, pass)
         // forward:  middle = input + P₁ A N₁ input    ⇒    the same again
         var dresult = dx
         if let attentionPostNorm {
             dresult = scratch.result
-            try attentionPostNorm.backward(
-                trace.attentionResult!, dx, rows: n, into: dresult, adding: false, on: device)
+            try attentionPostNorm.backward(trace.attentionResult!, dx, into: dresult, adding: false, pass)
         }
         try attention.backward(dresult, trace, into: dy, pass)
-        try attentionNorm.backward(trace.input!, dy, rows: n, into: dx, adding: true, on: device)
+        try attentionNorm.backward(trace.input!, dy, into: dx, adding: true, pass)
     }
 
     /// `dx` in place: from the gradient of what a sequential block hands on to that of the stream between its halves.
     func backwardPerceptron(_ dx: DeviceMatrix, _ trace: DeviceTrace, _ pass: DevicePass) throws(CUDAError) {
-        let (n, scratch, device) = (pass.tokenCount, pass.workspace, pass.device)
+        let scratch = pass.workspace
         let dy = scratch.normed
         // forward:  x = middle + P₂ M N₂ middle    ⇒    dmiddle = dx + N₂ᵀMᵀP₂ᵀ dx
         var dresult = dx
         if let perceptronPostNorm {
             dresult = scratch.result
-            try perceptronPostNorm.backward(
-                trace.perceptronResult!, dx, rows: n, into: dresult, adding: false, on: device)
+            try perceptronPostNorm.backward(trace.perceptronResult!, dx, into: dresult, adding: false, pass)
         }
         try perceptron.backward(dresult, trace, into: dy, pass)
-        try perceptronNorm.backward(trace.middle!, dy, rows: n, into: dx, adding: true, on: device)
+        try perceptronNorm.backward(trace.middle!, dy, into: dx, adding: true, pass)
     }
 }
 
@@ -168,7 +166,7 @@ private struct DeviceSelfAttention {
         try device.apply(output, outputBias, to: scratch.mixed, into: x, keeping: kept, pass)
     }
 
-    /// The gradient `dy` of y from that of the result.
+    /// The gradient `dy` of y from that of the result, under the pass's rule.
     func backward(
         _ dresult: DeviceMatrix, _ trace: DeviceTrace, into dy: DeviceMatrix, _ pass: DevicePass
     ) throws(CUDAError) {
@@ -185,8 +183,8 @@ private struct DeviceSelfAttention {
             DeviceArithmetic.warpBlocks(n * (shape.headCount + 2 * shape.keyValueHeadCount)), threads: 256, dpacked,
             DeviceSlice(of: dpacked, at: places.key), DeviceSlice(of: dpacked, at: places.value), n, pass.length,
             shape.headCount, shape.keyValueHeadCount, shape.headDimension, DeviceArithmetic.pointer(queryNorm),
-            DeviceArithmetic.pointer(keyNorm), epsilon, turns.cosines, turns.sines, turns.half,
-            DeviceArithmetic.pointer(trace.heads), rows.array, rows.stride)
+            DeviceArithmetic.pointer(keyNorm), epsilon, pass.rule.contains(.constantNorms), turns.cosines, turns.sines,
+            turns.half, DeviceArithmetic.pointer(trace.heads), rows.array, rows.stride)
         try device.applyBackward(queryKeyValue, to: rows, into: dy, pass)
     }
 }
@@ -220,7 +218,7 @@ private struct DevicePerceptron {
         try device.apply(down, outputBias, to: hidden, into: x, keeping: kept, pass)
     }
 
-    /// The gradient `dy` of y from that of the result; what the trace kept is overwritten.
+    /// The gradient `dy` of y from that of the result, under the pass's rule; what the trace kept is overwritten.
     func backward(
         _ dresult: DeviceMatrix, _ trace: DeviceTrace, into dy: DeviceMatrix, _ pass: DevicePass
     ) throws(CUDAError) {
@@ -228,7 +226,8 @@ private struct DevicePerceptron {
         try device.applyBackward(down, to: dresult, into: dhidden, pass)
         try device.context.launch(
             try device.kernel("activateBackward", "activate"), n, (m + 255) / 256, threads: 256, dhidden.array,
-            dhidden.stride, z.array, z.stride, Int(activation.rawValue), isGated, m)
+            dhidden.stride, z.array, z.stride, Int(activation.rawValue), isGated,
+            pass.rule.contains(.linearPerceptrons), m)
         try device.applyBackward(input, to: z, into: dy, pass)
     }
 }

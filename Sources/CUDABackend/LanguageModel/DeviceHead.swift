@@ -1,8 +1,9 @@
 import LanguageModeling
 import LinearAlgebra
 
-/// Final norm, vocabulary projection and next-token loss on a card: see `LanguageHead`. Logits are made for as many tokens at a time
-/// as there is room for.
+/// Final norm, vocabulary projection and what tokens are measured by on a card: see `LanguageHead`. Logits are made for as many tokens at
+/// a time as there is room for. What is found `[n]` is in the workspace's values; where a gradient `dx` `[n, d]` is asked for, it is that of
+/// its sum with the workspace's weights, under the pass's rule.
 struct DeviceHead {
     private let norm: DeviceNorm
     /// `[V, d]`
@@ -16,23 +17,66 @@ struct DeviceHead {
         softCap = head.softCap ?? 0
     }
 
-    /// The losses `[n]` of rows `x` `[n, d]`, in the workspace, and the gradient `dx` of their sum if it is asked for.
+    /// The losses of rows `x` `[n, d]`.
     func losses(_ x: DeviceMatrix, gradient dx: DeviceMatrix? = nil, _ pass: DevicePass) throws(CUDAError) {
-        let (device, scratch, n) = (pass.device, pass.workspace, pass.tokenCount)
-        let (d, words, dnormed) = (weight.columns, weight.rows, scratch.result)
-        try forEachPart(x, pass) { (logits, rows) throws(CUDAError) in
-            try device.context.launch(
-                try device.kernel("tokenLosses", "vocabulary"), rows.count, threads: words < 8192 ? 128 : 1024,
-                logits, logits.stride, words, DeviceSlice(of: scratch.targets, at: rows.lowerBound), softCap,
-                dx != nil, DeviceSlice(of: scratch.losses, at: rows.lowerBound))
-            if dx != nil {
-                try device.products.multiply(
-                    try device.factor(logits, rows: rows.count, columns: words, pass), weight.slice,
-                    into: dnormed.slice(fromRow: rows.lowerBound), m: rows.count, n: d, k: words,
-                    on: device.context.stream)
-            }
+        let scratch = pass.workspace
+        try forEachPart(x, by: scratch.logitRows, pass) { (logits, rows) throws(CUDAError) in
+            try pass.device.context.launch(
+                try pass.device.kernel("tokenLosses", "vocabulary"), rows.count, threads: threads, logits,
+                logits.stride, weight.rows, DeviceSlice(of: scratch.targets, at: rows.lowerBound), softCap,
+                weights(rows, dx, pass), DeviceSlice(of: scratch.values, at: rows.lowerBound))
+            if dx != nil { try backward(logits, rows, pass) }
         }
-        if let dx { try norm.backward(x, dnormed, rows: n, into: dx, adding: false, on: device) }
+        if let dx { try norm.backward(x, scratch.result, into: dx, adding: false, pass) }
+    }
+
+    /// Keeps the norm of rows `x`, from whose answers `divergences` are.
+    func keepReference(_ x: DeviceMatrix, _ pass: DevicePass) throws(CUDAError) {
+        try norm.forward(x, rows: pass.tokenCount, into: pass.workspace.reference!, on: pass.device)
+    }
+
+    /// KL(p° ‖ p) of rows `x` `[n, d]`, p° being what follows from the reference.
+    func divergences(_ x: DeviceMatrix, gradient dx: DeviceMatrix?, _ pass: DevicePass) throws(CUDAError) {
+        let scratch = pass.workspace, together = max(1, scratch.logitRows / 2)
+        let stride = DeviceMatrix.stride(weight.rows)
+        let others = DeviceSlice(scratch.logits, at: together * stride, stride: stride)
+        try forEachPart(x, by: together, pass) { (logits, rows) throws(CUDAError) in
+            try project(scratch.reference!, rows, into: others, pass)
+            try pass.device.context.launch(
+                try pass.device.kernel("tokenDivergences", "vocabulary"), rows.count, threads: threads, logits, others,
+                stride, weight.rows, softCap, weights(rows, dx, pass),
+                DeviceSlice(of: scratch.values, at: rows.lowerBound))
+            if dx != nil { try backward(logits, rows, pass) }
+        }
+        if let dx { try norm.backward(x, scratch.result, into: dx, adding: false, pass) }
+    }
+
+    /// The logit of one of two `words` less that of the other, of rows `x` `[n, d]`. In single precision, whatever products are in.
+    func differences(
+        _ x: DeviceMatrix, of words: DeviceMatrix, gradient dx: DeviceMatrix?, _ pass: DevicePass
+    ) throws(CUDAError) {
+        let (device, scratch) = (pass.device, pass.workspace)
+        try norm.forward(x, rows: pass.tokenCount, into: scratch.normed, on: device)
+        try device.measure(
+            scratch.normed, by: words, cap: softCap, gradient: dx == nil ? nil : scratch.result, pass)
+        if let dx { try norm.backward(x, scratch.result, into: dx, adding: false, pass) }
+    }
+
+    /// Rows `[n, d]` of the projection, as products see them.
+    func words(_ ids: [Int32], on device: DeviceArithmetic) throws(CUDAError) -> DeviceMatrix {
+        let words = try DeviceMatrix(rows: ids.count, columns: weight.columns, on: device.context)
+        let places = try DeviceArray<Int32>(ids.count, on: device.context)
+        try ids.withUnsafeBufferPointer { (ids) throws(CUDAError) in
+            try places.upload(ids.baseAddress!, ids.count)
+            try device.rows(of: weight, places, count: ids.count, into: words)
+            try device.context.synchronize()
+        }
+        return words
+    }
+
+    /// σ `[n]` of rows `x` `[n, d]`: what the norm divides them by.
+    func scales(_ x: DeviceMatrix, _ pass: DevicePass) throws(CUDAError) {
+        try norm.scales(x, into: pass.workspace.values, pass)
     }
 
     /// The logits of rows `x`, row by row into `target` `[n, V]`.
@@ -40,7 +84,7 @@ struct DeviceHead {
         _ x: DeviceMatrix, into target: UnsafeMutablePointer<Float>, _ pass: DevicePass
     ) throws(CUDAError) {
         let (device, words) = (pass.device, weight.rows)
-        try forEachPart(x, pass) { (logits, rows) throws(CUDAError) in
+        try forEachPart(x, by: pass.workspace.logitRows, pass) { (logits, rows) throws(CUDAError) in
             if softCap > 0 {
                 try device.context.launch(
                     try device.kernel("capLogits", "vocabulary"), rows.count, (words + 255) / 256, threads: 256, logits,
@@ -55,22 +99,49 @@ struct DeviceHead {
         }
     }
 
-    /// Logits of some rows after the others, the norm of all of them being in the workspace.
+    // MARK: Parts
+
+    /// Of a block that has a row of logits.
+    private var threads: Int { weight.rows < 8192 ? 128 : 1024 }
+
+    /// The weights of some rows where a gradient is asked for.
+    private func weights(_ rows: Range<Int>, _ dx: DeviceMatrix?, _ pass: DevicePass) -> any KernelArgument {
+        dx == nil ? NullPointer() : DeviceSlice(of: pass.workspace.weights, at: rows.lowerBound)
+    }
+
+    /// Logits of `together` rows after the others, the norm of all of them being in the workspace.
     private func forEachPart(
-        _ x: DeviceMatrix, _ pass: DevicePass, _ body: (DeviceSlice, Range<Int>) throws(CUDAError) -> Void
+        _ x: DeviceMatrix, by together: Int, _ pass: DevicePass,
+        _ body: (DeviceSlice, Range<Int>) throws(CUDAError) -> Void
     ) throws(CUDAError) {
-        let (device, scratch, n) = (pass.device, pass.workspace, pass.tokenCount)
-        let words = weight.rows
-        try norm.forward(x, rows: n, into: scratch.normed, on: device)
-        let logits = DeviceSlice(scratch.logits, stride: DeviceMatrix.stride(words))
-        for first in stride(from: 0, to: n, by: scratch.logitRows) {
-            let rows = first..<min(first + scratch.logitRows, n)
-            try device.products.multiply(
-                try device.factor(
-                    scratch.normed.slice(fromRow: first), rows: rows.count, columns: weight.columns, pass),
-                weight.slice.transposed, into: logits, m: rows.count, n: words, k: weight.columns,
-                on: device.context.stream)
+        let (scratch, n) = (pass.workspace, pass.tokenCount)
+        try norm.forward(x, rows: n, into: scratch.normed, on: pass.device)
+        let logits = DeviceSlice(scratch.logits, stride: DeviceMatrix.stride(weight.rows))
+        for first in stride(from: 0, to: n, by: together) {
+            let rows = first..<min(first + together, n)
+            try project(scratch.normed, rows, into: logits, pass)
             try body(logits, rows)
         }
+    }
+
+    /// The logits, before any cap, of some of the rows `normed`.
+    private func project(
+        _ normed: DeviceMatrix, _ rows: Range<Int>, into logits: DeviceSlice, _ pass: DevicePass
+    ) throws(CUDAError) {
+        let device = pass.device
+        try device.products.multiply(
+            try device.factor(
+                normed.slice(fromRow: rows.lowerBound), rows: rows.count, columns: weight.columns, pass),
+            weight.slice.transposed, into: logits, m: rows.count, n: weight.rows, k: weight.columns,
+            on: device.context.stream)
+    }
+
+    /// The gradient of some rows' norms, in the workspace's result, from that of their logits.
+    private func backward(_ dlogits: DeviceSlice, _ rows: Range<Int>, _ pass: DevicePass) throws(CUDAError) {
+        let device = pass.device
+        try device.products.multiply(
+            try device.factor(dlogits, rows: rows.count, columns: weight.rows, pass), weight.slice,
+            into: pass.workspace.result.slice(fromRow: rows.lowerBound), m: rows.count, n: weight.columns,
+            k: weight.rows, on: device.context.stream)
     }
 }

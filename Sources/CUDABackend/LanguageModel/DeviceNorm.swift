@@ -25,13 +25,22 @@ struct DeviceNorm {
             DeviceArithmetic.pointer(kept))
     }
 
-    /// The gradient `dx` of `x` from that of y, or added to it; all `[n, d]`.
+    /// The gradient `dx` of `x` from that of y under the pass's rule, or added to it; all `[n, d]`, n the pass's tokens.
     func backward(
-        _ x: DeviceMatrix, _ dy: DeviceMatrix, rows n: Int, into dx: DeviceMatrix, adding: Bool,
-        on device: DeviceArithmetic
+        _ x: DeviceMatrix, _ dy: DeviceMatrix, into dx: DeviceMatrix, adding: Bool, _ pass: DevicePass
     ) throws(CUDAError) {
+        let (device, n) = (pass.device, pass.tokenCount)
         try device.context.launch(
             try device.kernel("normRowsBackward", "norm"), DeviceArithmetic.warpBlocks(n), threads: 256, x.array,
-            weight.array, dy.array, epsilon, isLayer, n, x.columns, x.stride / 4, adding, dx.array)
+            weight.array, dy.array, epsilon, isLayer, pass.rule.contains(.constantNorms), n, x.columns, x.stride / 4,
+            adding, dx.array)
+    }
+
+    /// σ `[n]`, what the pass's rows `x` are divided by.
+    func scales(_ x: DeviceMatrix, into scales: DeviceArray<Float>, _ pass: DevicePass) throws(CUDAError) {
+        let (device, n) = (pass.device, pass.tokenCount)
+        try device.context.launch(
+            try device.kernel("normScales", "norm"), DeviceArithmetic.warpBlocks(n), threads: 256, x.array, epsilon,
+            isLayer, n, x.columns, x.stride / 4, scales)
     }
 }

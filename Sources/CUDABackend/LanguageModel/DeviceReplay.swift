@@ -146,7 +146,7 @@ private final class Kept {
         try model.head.losses(workspace.stream, pass)
         var found = [Float](repeating: 0, count: pass.tokenCount)
         try found.withUnsafeMutableBufferPointer { (found) throws(CUDAError) in
-            try workspace.storeLosses(into: found.baseAddress!, count: found.count)
+            try workspace.storeValues(into: found.baseAddress!, count: found.count)
         }
         for (i, suffix) in own.enumerated() {
             let target = losses + run.suffixes[i].target

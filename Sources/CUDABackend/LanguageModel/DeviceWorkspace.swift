@@ -10,6 +10,8 @@ struct DevicePass {
     let length: Int
     /// P, the position of the first of these.
     var first = 0
+    /// On the way down.
+    var rule = BackwardRule.plain
     /// Where a block's keys and values go, or those before `first` come from.
     var past: DevicePast?
 
@@ -39,7 +41,8 @@ final class DeviceWorkspace {
     let length: Int
     let limits: PassLimits
     let ids, targets: DeviceArray<Int32>
-    let losses: DeviceArray<Float>
+    /// What tokens are measured by, and weights of that.
+    let values, weights: DeviceArray<Float>
     /// `[n, d]`: the residual stream on its way up, a norm's result, the result of half a block.
     let stream, normed, result: DeviceMatrix
     /// `[n, (H + 2K)·h]`
@@ -53,6 +56,8 @@ final class DeviceWorkspace {
     let logits: DeviceArray<Float>
     /// Tokens whose logits there is room for.
     let logitRows: Int
+    /// `[n, d]`: the norm of the rows that divergences are from.
+    let reference: DeviceMatrix?
     /// What a weight in bfloat16 is multiplied with.
     let rounded: DeviceArray<UInt16>?
     /// What a block works in that keeps nothing.
@@ -67,7 +72,7 @@ final class DeviceWorkspace {
     private let noTurns: Turns
     private let staging: PinnedArray<Float>
     private let stagedIds, stagedTargets: PinnedArray<Int32>
-    private let stagedLosses: PinnedArray<Float>
+    private let stagedValues, stagedWeights: PinnedArray<Float>
     private let matrices: PinnedMatrices
     private let context: CUDAContext
 
@@ -78,8 +83,8 @@ final class DeviceWorkspace {
     }
 
     init(
-        _ description: DecoderDescription, capacity n: Int, length: Int, blocks: Int, limits: PassLimits,
-        matrices: PinnedMatrices, on device: DeviceArithmetic
+        _ description: DecoderDescription, capacity n: Int, length: Int, blocks: Int, keepsReference: Bool,
+        limits: PassLimits, matrices: PinnedMatrices, on device: DeviceArithmetic
     ) throws(CUDAError) {
         self.matrices = matrices
         let (context, d, shape) = (device.context, description.configuration.dModel, description.widestAttention)
@@ -89,8 +94,10 @@ final class DeviceWorkspace {
             try DeviceMatrix(rows: n, columns: columns, on: context)
         }
         func array(_ count: Int) throws(CUDAError) -> DeviceArray<Float> { try DeviceArray(count, on: context) }
-        (ids, targets, losses) = (try DeviceArray(n, on: context), try DeviceArray(n, on: context), try array(n))
+        (ids, targets) = (try DeviceArray(n, on: context), try DeviceArray(n, on: context))
+        (values, weights) = (try array(n), try array(n))
         (stream, normed, result) = (try matrix(d), try matrix(d), try matrix(d))
+        reference = try keepsReference ? matrix(d) : nil
         (rows, mixed, hidden) = (
             try matrix(shape.rowWidth), try matrix(shape.outputWidth), try matrix(description.perceptron.width)
         )
@@ -127,7 +134,8 @@ final class DeviceWorkspace {
         staging.elements.initialize(repeating: 0, count: staging.count)
         stagedIds = try PinnedArray(n, on: context)
         stagedTargets = try PinnedArray(n, on: context)
-        stagedLosses = try PinnedArray(n, on: context)
+        stagedValues = try PinnedArray(n, on: context)
+        stagedWeights = try PinnedArray(n, on: context)
     }
 
     /// The tables of one of the model's rotary embeddings, or none.
@@ -148,7 +156,13 @@ final class DeviceWorkspace {
         try self.targets.upload(stagedTargets.elements, targets.count)
     }
 
-    /// Copies rows of activations to the card; they have to stay until the pass has ended.
+    /// Copies what tokens weigh.
+    func load(weights: ArraySlice<Float>) throws(CUDAError) {
+        for (i, weight) in weights.enumerated() { stagedWeights.elements[i] = weight }
+        try self.weights.upload(stagedWeights.elements, weights.count)
+    }
+
+    /// Copies rows of activations to the card; they have to stay until the card has come so far, and nothing else may be loaded before.
     func load(_ residual: Matrix, _ tokens: Range<Int>, into target: DeviceMatrix) throws(CUDAError) {
         if target.stride == residual.columns, matrices.own(residual) {
             return try target.array.upload(residual.row(tokens.lowerBound), tokens.count * target.stride)
@@ -178,11 +192,11 @@ final class DeviceWorkspace {
         }
     }
 
-    /// Waits, and writes the losses of a pass.
-    func storeLosses(into target: UnsafeMutablePointer<Float>, count: Int) throws(CUDAError) {
-        try losses.download(stagedLosses.elements, count)
+    /// Waits, and writes what the tokens of a pass were measured by.
+    func storeValues(into target: UnsafeMutablePointer<Float>, count: Int) throws(CUDAError) {
+        try values.download(stagedValues.elements, count)
         try context.synchronize()
-        target.update(from: stagedLosses.elements, count: count)
+        target.update(from: stagedValues.elements, count: count)
     }
 }
 
@@ -232,7 +246,8 @@ private struct Sizes {
         scores = DeviceAttention.Tile(shape, pairs: pairs, length: length, keys: length, floats: limits.scores).count
         let words = DeviceMatrix.stride(description.configuration.vocabularySize)
         logitRows = max(1, min(n, limits.logits / words))
-        logits = logitRows * words
+        // A divergence takes two of a token.
+        logits = max(2, logitRows) * words
         let widths = [
             description.configuration.dModel, shape.rowWidth, shape.outputWidth, description.perceptron.width,
             description.perceptron.inputWidth,
@@ -245,10 +260,10 @@ private struct Sizes {
 
 extension DecoderDescription {
     /// What a workspace takes of a card, with rows padded to four floats: of each of n tokens 3d + 2·(H + 2K)·h + 2·H·h + 3m numbers
-    /// (2m without a gate), and with traces 2d + (H + 2K)·h more of the pass and 2d + (H + 2K)·h + 2m of each traced block; scores
-    /// and logits as `limits` say; in bfloat16 the widest factor again, of half the size.
+    /// (2m without a gate), d more for divergences, and with traces 2d + (H + 2K)·h more of the pass and 2d + (H + 2K)·h + 2m of each
+    /// traced block; scores and logits as `limits` say; in bfloat16 the widest factor again, of half the size.
     func cardMemory(
-        capacity n: Int, length: Int, blocks: Int, limits: PassLimits, isRounding: Bool
+        capacity n: Int, length: Int, blocks: Int, keepsReference: Bool, limits: PassLimits, isRounding: Bool
     ) -> MemoryNeed {
         let (shape, d) = (widestAttention, DeviceMatrix.stride(configuration.dModel))
         let (row, mixed) = (DeviceMatrix.stride(shape.rowWidth), DeviceMatrix.stride(shape.outputWidth))
@@ -258,7 +273,8 @@ extension DecoderDescription {
         var need = MemoryNeed(
             "running the model on sequences of \(length) tokens needs",
             advice: "use shorter sequences, or use --device cpu")
-        let own = 3 * d + 2 * row + 2 * mixed + gateUp + DeviceMatrix.stride(perceptron.width) + 3
+        let own =
+            (keepsReference ? 4 : 3) * d + 2 * row + 2 * mixed + gateUp + DeviceMatrix.stride(perceptron.width) + 4
         need.add("activations", 4, n, own + (isTraced ? d + row : 0))
         need.add("attention", 4 * (isTraced ? (shape.softCap == nil ? 2 : 3) : 1), sizes.scores)
         need.add("logits", 4, sizes.logits)
@@ -266,6 +282,8 @@ extension DecoderDescription {
         let streams = 2 + (hasPostNorms ? 2 : 0) - (isParallel ? 1 : 0)
         let heads = attention.hasHeadNorms ? turnedWidth : 0
         need.add("traces", 4 * blocks, n, streams * d + row + heads + gateUp)
+        // Where nothing turns, kernels are given two numbers all the same.
+        need.add("positions", 4, 2)
         for rotary in rotaries { need.add("positions", 4, length, rotary.dimension) }
         return need
     }

@@ -6,4 +6,4 @@ namespace {
 #include "../../../Sources/CUDABackend/Kernels/norm.cu"
 }
 
-KERNELS(KERNEL(normRows), KERNEL(normRowsBackward));
+KERNELS(KERNEL(normRows), KERNEL(normRowsBackward), KERNEL(normScales));

@@ -6,4 +6,4 @@ namespace {
 #include "../../../Sources/CUDABackend/Kernels/vocabulary.cu"
 }
 
-KERNELS(KERNEL(tokenLosses), KERNEL(capLogits));
+KERNELS(KERNEL(tokenLosses), KERNEL(tokenDivergences), KERNEL(capLogits));
