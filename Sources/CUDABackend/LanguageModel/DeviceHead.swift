@@ -37,7 +37,7 @@ struct DeviceHead {
 
     /// KL(p° ‖ p) of rows `x` `[n, d]`, p° being what follows from the reference.
     func divergences(_ x: DeviceMatrix, gradient dx: DeviceMatrix?, _ pass: DevicePass) throws(CUDAError) {
-        let scratch = pass.workspace, together = max(1, scratch.logitRows / 2)
+        let scratch = pass.workspace, together = scratch.dividedRows
         let stride = DeviceMatrix.stride(weight.rows)
         let others = DeviceSlice(scratch.logits, at: together * stride, stride: stride)
         try forEachPart(x, by: together, pass) { (logits, rows) throws(CUDAError) in

@@ -54,8 +54,8 @@ final class DeviceWorkspace {
     let hidden: DeviceMatrix
     let scores: DeviceArray<Float>
     let logits: DeviceArray<Float>
-    /// Tokens whose logits there is room for.
-    let logitRows: Int
+    /// Tokens whose logits there is room for, and whose logits twice over.
+    let logitRows, dividedRows: Int
     /// `[n, d]`: the norm of the rows that divergences are from.
     let reference: DeviceMatrix?
     /// What a weight in bfloat16 is multiplied with.
@@ -102,9 +102,10 @@ final class DeviceWorkspace {
             try matrix(shape.rowWidth), try matrix(shape.outputWidth), try matrix(description.perceptron.width)
         )
         mixedHeads = try array(n * shape.outputWidth)
-        let sizes = Sizes(description, capacity: n, length: length, limits)
+        let sizes = Sizes(description, capacity: n, length: length, keepsReference: keepsReference, limits)
         rounded = try device.isRounding ? DeviceArray(sizes.rounded, on: context) : nil
-        (logitRows, scores, logits) = (sizes.logitRows, try array(sizes.scores), try array(sizes.logits))
+        (logitRows, dividedRows) = (sizes.logitRows, sizes.dividedRows)
+        (scores, logits) = (try array(sizes.scores), try array(sizes.logits))
         spare = try DeviceTrace(tokenCount: n, keeps: false, description, on: context)
         let isTraced = blocks > 0
         gradient = try isTraced ? matrix(d) : nil
@@ -236,18 +237,23 @@ final class DeviceTrace {
 private struct Sizes {
     let scores: Int
     let logitRows: Int
+    /// Of a divergence, which takes two of a token.
+    let dividedRows: Int
     let logits: Int
     /// The largest factor, in bfloat16.
     let rounded: Int
 
-    init(_ description: DecoderDescription, capacity n: Int, length: Int, _ limits: PassLimits) {
+    init(
+        _ description: DecoderDescription, capacity n: Int, length: Int, keepsReference: Bool, _ limits: PassLimits
+    ) {
         let shape = description.widestAttention
         let pairs = max(1, n / length) * shape.keyValueHeadCount
         scores = DeviceAttention.Tile(shape, pairs: pairs, length: length, keys: length, floats: limits.scores).count
         let words = DeviceMatrix.stride(description.configuration.vocabularySize)
+        // Neither depends on the capacity where that is more than is run, so that no bits do.
         logitRows = max(1, min(n, limits.logits / words))
-        // A divergence takes two of a token.
-        logits = max(2, logitRows) * words
+        dividedRows = max(1, min(n, limits.logits / words / 2))
+        logits = max(logitRows, keepsReference ? 2 * dividedRows : 0) * words
         let widths = [
             description.configuration.dModel, shape.rowWidth, shape.outputWidth, description.perceptron.width,
             description.perceptron.inputWidth,
@@ -260,15 +266,16 @@ private struct Sizes {
 
 extension DecoderDescription {
     /// What a workspace takes of a card, with rows padded to four floats: of each of n tokens 3d + 2·(H + 2K)·h + 2·H·h + 3m numbers
-    /// (2m without a gate), d more for divergences, and with traces 2d + (H + 2K)·h more of the pass and 2d + (H + 2K)·h + 2m of each
-    /// traced block; scores and logits as `limits` say; in bfloat16 the widest factor again, of half the size.
+    /// (2m without a gate), d more for divergences and their logits twice, and with traces 2d + (H + 2K)·h more of the pass and
+    /// 2d + (H + 2K)·h + 2m of each traced block; scores and logits as `limits` say; in bfloat16 the widest factor again, of half the
+    /// size.
     func cardMemory(
         capacity n: Int, length: Int, blocks: Int, keepsReference: Bool, limits: PassLimits, isRounding: Bool
     ) -> MemoryNeed {
         let (shape, d) = (widestAttention, DeviceMatrix.stride(configuration.dModel))
         let (row, mixed) = (DeviceMatrix.stride(shape.rowWidth), DeviceMatrix.stride(shape.outputWidth))
         let gateUp = DeviceMatrix.stride(perceptron.inputWidth),
-            sizes = Sizes(self, capacity: n, length: length, limits)
+            sizes = Sizes(self, capacity: n, length: length, keepsReference: keepsReference, limits)
         let isTraced = blocks > 0
         var need = MemoryNeed(
             "running the model on sequences of \(length) tokens needs",
