@@ -35,6 +35,20 @@ struct CardLanguageModel {
             ("losses", { _ = try card.losses(of: batch, residual: x, at: .residPost(layer)) }),
             ("gradient", { _ = try card.lossesAndGradient(of: batch, residual: x, at: .residPost(layer)) }),
         ]
+        let metrics: [(part: String, metric: TokenMetric, rule: BackwardRule)] = [
+            ("RelP", .loss, .relp), ("divergence", .divergence(from: x), .plain),
+        ]
+        for asked in metrics {
+            jobs.append(
+                (
+                    asked.part,
+                    {
+                        _ = try card.valuesAndGradient(
+                            of: batch, residual: x, at: .residPost(layer), metric: asked.metric, weights: nil,
+                            rule: asked.rule)
+                    }
+                ))
+        }
         // Suffixes as an ablation makes them: a direction added at four positions, from all over the sequences.
         let suffixes = (0..<4 * sequences * 16).map { i in
             let first = 61 * i % length
@@ -62,7 +76,9 @@ struct CardLanguageModel {
         print(
             "\nlanguage model \(name) on \(context.name), \(sequences) × \(length) tokens, \(precision.rawValue); its largest "
                 + "product alone \(number(rate / 1e9, 0)) GFLOP/s")
-        for job in LanguageModelJob.all(of: model.description, layer: layer) {
+        for job in LanguageModelJob.all(of: model.description, layer: layer)
+            + LanguageModelJob.metrics(of: model.description, layer: layer)
+        {
             job.printRow(seconds: times.median(job.part), tokens: batch.tokenCount, rate: rate)
         }
         LanguageModelJob(

@@ -105,6 +105,15 @@ struct LanguageModelJob {
         ]
     }
 
+    /// What is measured on a card beside these; a divergence runs the model's own stream up too.
+    static func metrics(of description: DecoderDescription, layer: Int) -> [LanguageModelJob] {
+        let above = fromLayer(description, layer)
+        return [
+            LanguageModelJob(part: "RelP", title: "the same by RelP's rules", operations: 2 * above),
+            LanguageModelJob(part: "divergence", title: "divergences and gradient", operations: 3 * above),
+        ]
+    }
+
     /// Blocks above a layer, and the head.
     static func fromLayer(_ description: DecoderDescription, _ layer: Int) -> Int {
         let c = description.configuration

@@ -254,6 +254,39 @@ import Testing
             "\(lanes.configuration.family)")
     }
 
+    /// Kernels that make a factor round it themselves; a launch of `roundRows` between would round the same numbers in the same way.
+    @Test(arguments: ["llama", "mistral", "gemma2", "gemma3", "gpt2", "gpt_neox", "qwen3"] + padded)
+    func factorsHaveTheSameBitsWhoeverRoundsThem(_ model: String) throws {
+        let lanes =
+            try model.contains("{")
+            ? randomDecoder(configuration: model, seed: 3)
+            : loadDecoder(path: fixture("models/\(model)"))
+        let batch = batch(3, 13, words: 101), x = randomMatrix(39, lanes.configuration.dModel, seed: 6)
+        func found(apart: Bool) throws -> (bits: [UInt32], rounds: Int) {
+            var limits = PassLimits()
+            (limits.tokens, limits.logits, limits.roundsApart) = (2 * 13, 5 * 384 + 3, apart)
+            let (context, launches) = (try TestCard.context(), LaunchTimes())
+            let card = try CUDALanguageModel(lanes, on: context, precision: .bf16, limits: limits)
+            context.times = launches
+            defer { context.times = nil }
+            var bits: [UInt32] = []
+            for kind in HookPoint.Kind.allCases {
+                let hook = HookPoint(block: 1, kind)
+                bits += try card.residual(of: batch, at: hook).values.map { Float($0).bitPattern }
+                for metric in [TokenMetric.loss, .divergence(from: x)] {
+                    let (values, gradient) = try card.valuesAndGradient(
+                        of: batch, residual: try lanes.residual(of: batch, at: hook), at: hook, metric: metric,
+                        weights: nil, rule: .relp)
+                    bits += values.map(\.bitPattern) + gradient.values.map { Float($0).bitPattern }
+                }
+            }
+            return (bits, try launches.totals().first { $0.name == "roundRows" }?.count ?? 0)
+        }
+        let (within, apart) = (try found(apart: false), try found(apart: true))
+        expectSame(within.bits, apart.bits, "bits")
+        #expect(within.rounds < apart.rounds / 2 + 1, "\(within.rounds) and \(apart.rounds)")
+    }
+
     /// Of numbers of 10 bits of mantissa one in eight lies in the middle between two of 7.
     @Test func embeddingsAreRoundedToTheNearestAndOfTwoToTheEvenOne() throws {
         let lanes = try loadDecoder(path: fixture("models/llama-f16"))

@@ -26,32 +26,49 @@ __device__ __forceinline__ float gate(int kind, float z, float &slope) {
 
 // hidden [rows, m] from z, which receives its bias, where there is one.
 extern "C" __global__ void activate(
-    float *z, int stride, const float *bias, int kind, int isGated, int m, float *hidden, int hiddenStride) {
+    float *z, int stride, const float *bias, int kind, int isGated, int m, float *hidden, int hiddenStride,
+    unsigned short *factor, int factorStride) {
     int c = blockIdx.y * blockDim.x + threadIdx.x;
-    if (c >= m) return;
+    if (factor) factor += (size_t)blockIdx.x * factorStride;
+    if (c >= m) {
+        if (factor && c < factorStride) factor[c] = 0;
+        return;
+    }
     float *own = z + (size_t)blockIdx.x * stride, value = own[c], slope;
     if (bias) {
         value += bias[c];
         own[c] = value;
     }
     float result = value * gate(kind, value, slope);
-    hidden[(size_t)blockIdx.x * hiddenStride + c] = isGated ? result * own[m + c] : result;
+    if (isGated) result *= own[m + c];
+    if (factor) {
+        factor[c] = bfloat16(result);
+    } else {
+        hidden[(size_t)blockIdx.x * hiddenStride + c] = result;
+    }
 }
 
 // The gradient of z and u, in their place, from that of what came of them. With `isLinear` a(z) counts as z times the constant g(z), and of
 // a product each factor has half.
 extern "C" __global__ void activateBackward(
-    const float *dhidden, int hiddenStride, float *z, int stride, int kind, int isGated, int isLinear, int m) {
-    int c = blockIdx.y * blockDim.x + threadIdx.x;
-    if (c >= m) return;
+    const float *dhidden, int hiddenStride, float *z, int stride, int kind, int isGated, int isLinear, int m,
+    unsigned short *factor, int factorStride) {
+    int c = blockIdx.y * blockDim.x + threadIdx.x, width = isGated ? 2 * m : m;
+    if (factor) factor += (size_t)blockIdx.x * factorStride;
+    if (c >= m) {
+        if (factor && width + c - m < factorStride) factor[width + c - m] = 0;
+        return;
+    }
     float *own = z + (size_t)blockIdx.x * stride, value = own[c], d = dhidden[(size_t)blockIdx.x * hiddenStride + c], slope;
     float g = gate(kind, value, slope);
     if (isLinear) slope = g;
-    if (!isGated) {
-        own[c] = d * slope;
-        return;
+    if (isGated && isLinear) d *= 0.5f;
+    float dz = isGated ? d * own[m + c] * slope : d * slope, du = d * value * g;
+    if (factor) {
+        factor[c] = bfloat16(dz);
+        if (isGated) factor[m + c] = bfloat16(du);
+    } else {
+        own[c] = dz;
+        if (isGated) own[m + c] = du;
     }
-    if (isLinear) d *= 0.5f;
-    own[c] = d * own[m + c] * slope;
-    own[m + c] = d * value * g;
 }

@@ -57,12 +57,18 @@ extern "C" __global__ void __launch_bounds__(256) splitHeads(
 extern "C" __global__ void __launch_bounds__(256) splitHeadsBackward(
     float *query, float *key, float *value, int rows, int length, int heads, int groups, int h, const float *queryNorm,
     const float *keyNorm, float epsilon, int isConstant, const float *cosines, const float *sines, int half,
-    const float *kept, float *dx, int stride) {
+    const float *kept, float *dx, int stride, unsigned short *factor, int factorStride) {
     int all = heads + 2 * groups, task = blockIdx.x * warps() + warp();
     if (task >= rows * all) return;
     int row = task / all, j = task % all;
     const float *dout = packed(query, key, value, row, j, length, 0, heads, groups, h);
     float *out = dx + (size_t)row * stride + j * h;
+    if (factor) {
+        factor += (size_t)row * factorStride;
+        if (j == all - 1)
+            for (int i = all * h + lane(); i < factorStride; i += 32) factor[i] = 0;
+        factor += j * h;
+    }
     const float *norm = j < heads ? queryNorm : keyNorm;
     if (j >= heads + groups) {
         norm = nullptr;
@@ -88,15 +94,31 @@ extern "C" __global__ void __launch_bounds__(256) splitHeadsBackward(
         r = 1 / sqrtf(warpSum(squares) / h + epsilon);
         b = isConstant ? 0.0f : -r * r * r / h * warpSum(along);
     }
-    for (int i = lane(); i < h; i += 32) out[i] = norm ? r * norm[i] * turned(i) + b * x[i] : turned(i);
+    for (int i = lane(); i < h; i += 32) {
+        float result = norm ? r * norm[i] * turned(i) + b * x[i] : turned(i);
+        if (factor) {
+            factor[i] = bfloat16(result);
+        } else {
+            out[i] = result;
+        }
+    }
 }
 
 // Rows of H·h from attention's results [B·K, T, G, h].
 extern "C" __global__ void joinHeads(
-    const float *mixed, int length, int heads, int groups, int h, float *x, int stride) {
+    const float *mixed, int length, int heads, int groups, int h, float *x, int stride, unsigned short *factor,
+    int factorStride) {
     int row = blockIdx.x, s = row / length, t = row % length, width = heads / groups * h;
-    for (int c = threadIdx.x; c < heads * h; c += blockDim.x)
-        x[(size_t)row * stride + c] = mixed[((size_t)(s * groups + c / width) * length + t) * width + c % width];
+    for (int c = threadIdx.x; c < heads * h; c += blockDim.x) {
+        float value = mixed[((size_t)(s * groups + c / width) * length + t) * width + c % width];
+        if (factor) {
+            factor[(size_t)row * factorStride + c] = bfloat16(value);
+        } else {
+            x[(size_t)row * stride + c] = value;
+        }
+    }
+    if (factor)
+        for (int c = heads * h + threadIdx.x; c < factorStride; c += blockDim.x) factor[(size_t)row * factorStride + c] = 0;
 }
 
 // The other way.

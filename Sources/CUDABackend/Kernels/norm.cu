@@ -25,7 +25,7 @@ __device__ __forceinline__ float meanOf(const float4 *x, int isLayer, int d, int
 // y from x, or y += where it is to be added; `kept`, if there is one, receives x.
 extern "C" __global__ void __launch_bounds__(256) normRows(
     const float4 *x, const float4 *weight, const float4 *bias, float epsilon, int isLayer, int rows, int d, int d4,
-    int isAdded, float4 *y, float4 *kept) {
+    int isAdded, float4 *y, float4 *kept, unsigned short *factor, int factorStride) {
     int row = blockIdx.x * warps() + warp();
     if (row >= rows) return;
     size_t at = (size_t)row * d4;
@@ -41,8 +41,14 @@ extern "C" __global__ void __launch_bounds__(256) normRows(
         addScaled(result, r, times(__ldg(weight + c), less(read, mean, d - 4 * c)));
         if (bias) addScaled(result, 1, __ldg(bias + c));
         if (kept) kept[at + c] = read;
-        y[at + c] = result;
+        if (factor) {
+            ((ushort4 *)(factor + (size_t)row * factorStride))[c] = rounded4(result);
+        } else {
+            y[at + c] = result;
+        }
     }
+    if (factor)
+        for (int i = 4 * d4 + lane(); i < factorStride; i += 32) factor[(size_t)row * factorStride + i] = 0;
 }
 
 // dx from dy, or dx += where it is to be added, given what was normed:

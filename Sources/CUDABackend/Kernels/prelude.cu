@@ -1,6 +1,8 @@
 // What every kernel may rely on: put before each file's text. NVRTC has no headers of the host, so nothing is included.
 //
 // Matrices are row-major with rows of 4·d4 floats, d4 = ⌈d/4⌉; what pads a row is 0 and stays so. Blocks have whole warps.
+// Where a kernel writes rows that a product in bfloat16 reads next, it may be given `factor`, rows of factorStride such numbers: it then
+// writes there and not in its usual place, and 0 in what pads a row.
 // No atomic operation adds floating-point numbers: sums have one order, so the same input gives the same bits.
 
 typedef unsigned int u32;
@@ -62,6 +64,10 @@ __device__ __forceinline__ unsigned short bfloat16(float x) {
     u32 bits = __float_as_uint(x);
     if ((bits & 0x7fffffffu) > 0x7f800000u) return (unsigned short)(bits >> 16 | 0x40u);
     return (unsigned short)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
+__device__ __forceinline__ ushort4 rounded4(float4 x) {
+    return make_ushort4(bfloat16(x.x), bfloat16(x.y), bfloat16(x.z), bfloat16(x.w));
 }
 
 __device__ __forceinline__ float widened(unsigned short bits) { return __uint_as_float((u32)bits << 16); }

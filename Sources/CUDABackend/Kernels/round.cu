@@ -4,6 +4,5 @@ extern "C" __global__ void roundRows(const float4 *x, int d4, ushort4 *y, int y4
     int c = blockIdx.y * blockDim.x + threadIdx.x;
     if (c >= y4) return;
     float4 value = c < d4 ? x[(size_t)blockIdx.x * d4 + c] : zero4();
-    y[(size_t)blockIdx.x * y4 + c] =
-        make_ushort4(bfloat16(value.x), bfloat16(value.y), bfloat16(value.z), bfloat16(value.w));
+    y[(size_t)blockIdx.x * y4 + c] = rounded4(value);
 }

@@ -34,10 +34,25 @@ __device__ __forceinline__ LogSum logSum(const float *own, int words, float cap,
     return found;
 }
 
+// Element v of the gradient of a block's row of logits.
+__device__ __forceinline__ void keep(float value, float *own, unsigned short *factor, int factorStride, int v) {
+    if (factor) {
+        factor[(size_t)blockIdx.x * factorStride + v] = bfloat16(value);
+    } else {
+        own[v] = value;
+    }
+}
+
+__device__ __forceinline__ void padFactor(unsigned short *factor, int factorStride, int words) {
+    if (!factor) return;
+    for (int v = words + threadIdx.x; v < factorStride; v += blockDim.x) factor[(size_t)blockIdx.x * factorStride + v] = 0;
+}
+
 // forward:  loss = log Σ_v e^(l_v) − l_target    ⇒    dl = p − 1 at the target. The gradient times the row's weight takes the place of the
 // logits, if there are weights. A target of −1 has loss 0.
 extern "C" __global__ void __launch_bounds__(1024) tokenLosses(
-    float *logits, int stride, int words, const int *targets, float cap, const float *weights, float *losses) {
+    float *logits, int stride, int words, const int *targets, float cap, const float *weights, float *losses,
+    unsigned short *factor, int factorStride) {
     __shared__ float maxima[32];
     __shared__ double scratch[32];
     float *own = logits + (size_t)blockIdx.x * stride;
@@ -45,7 +60,8 @@ extern "C" __global__ void __launch_bounds__(1024) tokenLosses(
     if (target < 0) {
         if (threadIdx.x == 0) losses[blockIdx.x] = 0;
         if (!weights) return;
-        for (int v = threadIdx.x; v < words; v += blockDim.x) own[v] = 0;
+        for (int v = threadIdx.x; v < words; v += blockDim.x) keep(0, own, factor, factorStride, v);
+        padFactor(factor, factorStride, words);
         return;
     }
     LogSum all = logSum(own, words, cap, maxima, scratch);
@@ -58,14 +74,16 @@ extern "C" __global__ void __launch_bounds__(1024) tokenLosses(
     for (int v = threadIdx.x; v < words; v += blockDim.x) {
         float t = cap > 0 ? tanhf(own[v] / cap) : 0.0f, l = cap > 0 ? cap * t : own[v];
         float dl = expf(l - all.largest) * rate - (v == target ? 1.0f : 0.0f);
-        own[v] = weight * (cap > 0 ? dl * (1 - t * t) : dl);
+        keep(weight * (cap > 0 ? dl * (1 - t * t) : dl), own, factor, factorStride, v);
     }
+    padFactor(factor, factorStride, words);
 }
 
 // forward:  KL(p° ‖ p) = Σ_v p°_v (log p°_v − log p_v), p° of `others`    ⇒    dl = p − p°, as above in the place of the logits. What is summed
 // cancels, so that it is in double precision; a row against itself is 0.
 extern "C" __global__ void __launch_bounds__(1024) tokenDivergences(
-    float *logits, const float *others, int stride, int words, float cap, const float *weights, float *values) {
+    float *logits, const float *others, int stride, int words, float cap, const float *weights, float *values,
+    unsigned short *factor, int factorStride) {
     __shared__ float maxima[32];
     __shared__ double scratch[32];
     size_t at = (size_t)blockIdx.x * stride;
@@ -82,8 +100,9 @@ extern "C" __global__ void __launch_bounds__(1024) tokenDivergences(
         total += (double)pOther * (((double)lOther - normOther) - ((double)l - norm));
         if (!weights) continue;
         float dl = expf(l - all.largest) * rate - pOther;
-        own[v] = weight * (cap > 0 ? dl * (1 - t * t) : dl);
+        keep(weight * (cap > 0 ? dl * (1 - t * t) : dl), own, factor, factorStride, v);
     }
+    if (weights) padFactor(factor, factorStride, words);
     total = blockSum(total, scratch);
     // Rounding makes it −1e-17 where both are nearly the same. What is no number stays none.
     if (threadIdx.x == 0) values[blockIdx.x] = total < 0 ? 0.0f : (float)total;

@@ -54,12 +54,22 @@ final class DeviceArithmetic {
         return .rounded(result)
     }
 
-    /// What a weight is multiplied with: `n` rows of x as they are, or rounded, in the workspace until the next such product.
-    func factor(_ x: DeviceSlice, rows n: Int, columns: Int, _ pass: DevicePass) throws(CUDAError) -> DeviceSlice {
-        guard let scratch = pass.workspace.rounded else { return x }
+    /// What a weight is multiplied with: `n` rows of x as they are, or rounded by now, in the workspace until the next such product.
+    func factor(_ x: FactorTarget, rows n: Int, columns: Int, _ pass: DevicePass) throws(CUDAError) -> DeviceSlice {
+        if let rounded = x.rounded { return rounded }
+        guard let scratch = pass.workspace.rounded else { return x.plain }
         let target = DeviceSlice(scratch, stride: RoundedMatrix.stride(columns))
-        try round(x, rows: n, columns: columns, into: target)
+        try round(x.plain, rows: n, columns: columns, into: target)
         return target
+    }
+
+    /// Where a kernel puts rows of `columns` numbers that the next product with a weight reads, and what they then are: `x`, or rounded
+    /// numbers in the workspace.
+    func target(_ x: DeviceSlice, columns: Int, _ pass: DevicePass) -> FactorTarget {
+        guard let scratch = pass.workspace.rounded, !pass.workspace.limits.roundsApart else {
+            return FactorTarget(x)
+        }
+        return FactorTarget(x, rounded: DeviceSlice(scratch, stride: RoundedMatrix.stride(columns)))
     }
 
     private func round(
@@ -72,12 +82,12 @@ final class DeviceArithmetic {
 
     /// y = kept·y + x·Wᵀ + b: x `[n, in]`, W `[out, in]`, y `[n, out]`, n the pass's tokens.
     func apply(
-        _ weight: DeviceWeight, _ bias: DeviceMatrix? = nil, to x: DeviceMatrix, into y: DeviceMatrix,
+        _ weight: DeviceWeight, _ bias: DeviceMatrix? = nil, to x: FactorTarget, into y: DeviceMatrix,
         keeping kept: Float = 0, _ pass: DevicePass
     ) throws(CUDAError) {
         let n = pass.tokenCount
         try products.multiply(
-            try factor(x.slice, rows: n, columns: weight.columns, pass), weight.slice.transposed, into: y.slice, m: n,
+            try factor(x, rows: n, columns: weight.columns, pass), weight.slice.transposed, into: y.slice, m: n,
             n: weight.rows, k: weight.columns, keeping: kept, on: context.stream)
         guard let bias else { return }
         let d4 = y.stride / 4, slab = Slab(d4)
@@ -88,11 +98,11 @@ final class DeviceArithmetic {
 
     /// dx = dy·W, the gradient of what `apply` was given.
     func applyBackward(
-        _ weight: DeviceWeight, to dy: DeviceMatrix, into dx: DeviceMatrix, _ pass: DevicePass
+        _ weight: DeviceWeight, to dy: FactorTarget, into dx: DeviceMatrix, _ pass: DevicePass
     ) throws(CUDAError) {
         let n = pass.tokenCount
         try products.multiply(
-            try factor(dy.slice, rows: n, columns: weight.rows, pass), weight.slice, into: dx.slice, m: n,
+            try factor(dy, rows: n, columns: weight.rows, pass), weight.slice, into: dx.slice, m: n,
             n: weight.columns, k: weight.rows, on: context.stream)
     }
 
@@ -143,4 +153,20 @@ final class DeviceArithmetic {
 
     /// Blocks of eight warps for `tasks` warps.
     static func warpBlocks(_ tasks: Int) -> Int { (tasks + 7) / 8 }
+}
+
+/// Rows that a product with a weight reads next: as they are, or rounded to bfloat16 by the kernel that makes them, in which case the
+/// plain ones are not written.
+struct FactorTarget {
+    let plain: DeviceSlice
+    let rounded: DeviceSlice?
+
+    init(_ plain: DeviceSlice, rounded: DeviceSlice? = nil) { (self.plain, self.rounded) = (plain, rounded) }
+
+    /// What kernels take.
+    var pointer: any KernelArgument { rounded.map { $0 as any KernelArgument } ?? NullPointer() }
+    var stride: Int { rounded?.stride ?? 0 }
+
+    /// How many numbers pad a row of `columns`, for kernels that have a thread for each.
+    func padding(_ columns: Int) -> Int { max(0, stride - columns) }
 }

@@ -34,37 +34,30 @@ struct DeviceBlock {
             try addAttention(to: x, keeping: trace, pass)
             return try addPerceptron(to: x, keeping: trace, pass)
         }
-        let (n, scratch, device) = (pass.tokenCount, pass.workspace, pass.device)
-        try attentionNorm.forward(x, rows: n, into: scratch.normed, keeping: trace.input, on: device)
-        try perceptronNorm.forward(x, rows: n, into: scratch.result, on: device)
-        try attention.forward(scratch.normed, into: x, keeping: 1, trace, pass)
-        try perceptron.forward(scratch.result, into: x, keeping: 1, trace, pass)
+        let y = try attentionNorm.factor(x, keeping: trace.input, pass), z = pass.workspace.result
+        try perceptronNorm.forward(x, rows: pass.tokenCount, into: z, on: pass.device)
+        try attention.forward(y, into: x, keeping: 1, trace, pass)
+        try perceptron.forward(FactorTarget(z.slice), into: x, keeping: 1, trace, pass)
     }
 
     // MARK: Halves
 
     /// x += P₁ A N₁ x: see `DecoderBlock`.
     func addAttention(to x: DeviceMatrix, keeping trace: DeviceTrace, _ pass: DevicePass) throws(CUDAError) {
-        let (n, scratch, device) = (pass.tokenCount, pass.workspace, pass.device)
-        try attentionNorm.forward(x, rows: n, into: scratch.normed, keeping: trace.input, on: device)
-        guard let attentionPostNorm else {
-            return try attention.forward(scratch.normed, into: x, keeping: 1, trace, pass)
-        }
-        let result = trace.attentionResult ?? scratch.result
-        try attention.forward(scratch.normed, into: result, keeping: 0, trace, pass)
-        try attentionPostNorm.forward(result, rows: n, into: x, adding: true, on: device)
+        let y = try attentionNorm.factor(x, keeping: trace.input, pass)
+        guard let attentionPostNorm else { return try attention.forward(y, into: x, keeping: 1, trace, pass) }
+        let result = trace.attentionResult ?? pass.workspace.result
+        try attention.forward(y, into: result, keeping: 0, trace, pass)
+        try attentionPostNorm.forward(result, rows: pass.tokenCount, into: x, adding: true, on: pass.device)
     }
 
     /// x += P₂ M N₂ x.
     func addPerceptron(to x: DeviceMatrix, keeping trace: DeviceTrace, _ pass: DevicePass) throws(CUDAError) {
-        let (n, scratch, device) = (pass.tokenCount, pass.workspace, pass.device)
-        try perceptronNorm.forward(x, rows: n, into: scratch.normed, keeping: trace.middle, on: device)
-        guard let perceptronPostNorm else {
-            return try perceptron.forward(scratch.normed, into: x, keeping: 1, trace, pass)
-        }
-        let result = trace.perceptronResult ?? scratch.result
-        try perceptron.forward(scratch.normed, into: result, keeping: 0, trace, pass)
-        try perceptronPostNorm.forward(result, rows: n, into: x, adding: true, on: device)
+        let y = try perceptronNorm.factor(x, keeping: trace.middle, pass)
+        guard let perceptronPostNorm else { return try perceptron.forward(y, into: x, keeping: 1, trace, pass) }
+        let result = trace.perceptronResult ?? pass.workspace.result
+        try perceptron.forward(y, into: result, keeping: 0, trace, pass)
+        try perceptronPostNorm.forward(result, rows: pass.tokenCount, into: x, adding: true, on: pass.device)
     }
 
     /// What half of the block adds to `x` `[n, d]`, in scratch.
@@ -74,11 +67,10 @@ struct DeviceBlock {
         let (n, scratch, device) = (pass.tokenCount, pass.workspace, pass.device)
         let (norm, postNorm) =
             half == .attention ? (attentionNorm, attentionPostNorm) : (perceptronNorm, perceptronPostNorm)
-        try norm.forward(x, rows: n, into: scratch.normed, on: device)
+        let y = try norm.factor(x, pass)
         switch half {
-        case .attention: try attention.forward(scratch.normed, into: scratch.result, keeping: 0, scratch.spare, pass)
-        case .perceptron:
-            try perceptron.forward(scratch.normed, into: scratch.result, keeping: 0, scratch.spare, pass)
+        case .attention: try attention.forward(y, into: scratch.result, keeping: 0, scratch.spare, pass)
+        case .perceptron: try perceptron.forward(y, into: scratch.result, keeping: 0, scratch.spare, pass)
         }
         guard let postNorm else { return scratch.result }
         try postNorm.forward(scratch.result, rows: n, into: scratch.normed, on: device)
@@ -145,7 +137,7 @@ private struct DeviceSelfAttention {
 
     /// x = kept·x + the result, of y `[n, d]`.
     func forward(
-        _ y: DeviceMatrix, into x: DeviceMatrix, keeping kept: Float, _ trace: DeviceTrace, _ pass: DevicePass
+        _ y: FactorTarget, into x: DeviceMatrix, keeping kept: Float, _ trace: DeviceTrace, _ pass: DevicePass
     ) throws(CUDAError) {
         let (device, scratch, shape) = (pass.device, pass.workspace, attention.shape)
         let (n, rows, packed) = (pass.tokenCount, pass.workspace.rows, trace.packed)
@@ -160,10 +152,11 @@ private struct DeviceSelfAttention {
             DeviceSlice(of: packed, at: places.value), DeviceArithmetic.pointer(trace.heads))
         try pass.past?.exchange(packed, places, shape, pass)
         try attention.forward(packed, into: scratch.mixedHeads, pass)
+        let mixed = device.target(scratch.mixed.slice, columns: output.columns, pass)
         try device.context.launch(
             try device.kernel("joinHeads", "heads"), n, threads: 256, scratch.mixedHeads, pass.length, shape.headCount,
-            shape.keyValueHeadCount, shape.headDimension, scratch.mixed.array, scratch.mixed.stride)
-        try device.apply(output, outputBias, to: scratch.mixed, into: x, keeping: kept, pass)
+            shape.keyValueHeadCount, shape.headDimension, mixed.plain, mixed.plain.stride, mixed.pointer, mixed.stride)
+        try device.apply(output, outputBias, to: mixed, into: x, keeping: kept, pass)
     }
 
     /// The gradient `dy` of y from that of the result, under the pass's rule.
@@ -172,20 +165,21 @@ private struct DeviceSelfAttention {
     ) throws(CUDAError) {
         let (device, scratch, shape) = (pass.device, pass.workspace, attention.shape)
         let (n, rows, dpacked) = (pass.tokenCount, pass.workspace.rows, pass.workspace.packedGradient!)
-        try device.applyBackward(output, to: dresult, into: scratch.mixed, pass)
+        try device.applyBackward(output, to: FactorTarget(dresult.slice), into: scratch.mixed, pass)
         try device.context.launch(
             try device.kernel("partHeads", "heads"), n, threads: 256, scratch.mixed.array, scratch.mixed.stride,
             pass.length, shape.headCount, shape.keyValueHeadCount, shape.headDimension, scratch.mixedHeads)
         try attention.backward(trace.packed, scratch.mixedHeads, into: dpacked, pass)
         let (places, turns) = (HeadPlaces(shape, pass), scratch.turns(rotary))
+        let drows = device.target(rows.slice, columns: queryKeyValue.rows, pass)
         try device.context.launch(
             try device.kernel("splitHeadsBackward", "heads"),
             DeviceArithmetic.warpBlocks(n * (shape.headCount + 2 * shape.keyValueHeadCount)), threads: 256, dpacked,
             DeviceSlice(of: dpacked, at: places.key), DeviceSlice(of: dpacked, at: places.value), n, pass.length,
             shape.headCount, shape.keyValueHeadCount, shape.headDimension, DeviceArithmetic.pointer(queryNorm),
             DeviceArithmetic.pointer(keyNorm), epsilon, pass.rule.contains(.constantNorms), turns.cosines, turns.sines,
-            turns.half, DeviceArithmetic.pointer(trace.heads), rows.array, rows.stride)
-        try device.applyBackward(queryKeyValue, to: rows, into: dy, pass)
+            turns.half, DeviceArithmetic.pointer(trace.heads), rows.array, rows.stride, drows.pointer, drows.stride)
+        try device.applyBackward(queryKeyValue, to: drows, into: dy, pass)
     }
 }
 
@@ -208,13 +202,15 @@ private struct DevicePerceptron {
 
     /// x = kept·x + the result, of y `[n, d]`.
     func forward(
-        _ y: DeviceMatrix, into x: DeviceMatrix, keeping kept: Float, _ trace: DeviceTrace, _ pass: DevicePass
+        _ y: FactorTarget, into x: DeviceMatrix, keeping kept: Float, _ trace: DeviceTrace, _ pass: DevicePass
     ) throws(CUDAError) {
-        let (device, n, z, hidden) = (pass.device, pass.tokenCount, trace.gateUp, pass.workspace.hidden)
+        let (device, n, z) = (pass.device, pass.tokenCount, trace.gateUp)
         try device.apply(input, to: y, into: z, pass)
+        let hidden = device.target(pass.workspace.hidden.slice, columns: m, pass)
         try device.context.launch(
-            try device.kernel("activate", "activate"), n, (m + 255) / 256, threads: 256, z.array, z.stride,
-            DeviceArithmetic.pointer(inputBias), Int(activation.rawValue), isGated, m, hidden.array, hidden.stride)
+            try device.kernel("activate", "activate"), n, (m + hidden.padding(m) + 255) / 256, threads: 256, z.array,
+            z.stride, DeviceArithmetic.pointer(inputBias), Int(activation.rawValue), isGated, m, hidden.plain,
+            hidden.plain.stride, hidden.pointer, hidden.stride)
         try device.apply(down, outputBias, to: hidden, into: x, keeping: kept, pass)
     }
 
@@ -223,11 +219,12 @@ private struct DevicePerceptron {
         _ dresult: DeviceMatrix, _ trace: DeviceTrace, into dy: DeviceMatrix, _ pass: DevicePass
     ) throws(CUDAError) {
         let (device, n, z, dhidden) = (pass.device, pass.tokenCount, trace.gateUp, pass.workspace.hidden)
-        try device.applyBackward(down, to: dresult, into: dhidden, pass)
+        try device.applyBackward(down, to: FactorTarget(dresult.slice), into: dhidden, pass)
+        let dz = device.target(z.slice, columns: input.rows, pass)
         try device.context.launch(
-            try device.kernel("activateBackward", "activate"), n, (m + 255) / 256, threads: 256, dhidden.array,
-            dhidden.stride, z.array, z.stride, Int(activation.rawValue), isGated,
-            pass.rule.contains(.linearPerceptrons), m)
-        try device.applyBackward(input, to: z, into: dy, pass)
+            try device.kernel("activateBackward", "activate"), n, (m + dz.padding(input.rows) + 255) / 256,
+            threads: 256, dhidden.array, dhidden.stride, z.array, z.stride, Int(activation.rawValue), isGated,
+            pass.rule.contains(.linearPerceptrons), m, dz.pointer, dz.stride)
+        try device.applyBackward(input, to: dz, into: dy, pass)
     }
 }

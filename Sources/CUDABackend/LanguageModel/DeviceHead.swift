@@ -21,11 +21,13 @@ struct DeviceHead {
     func losses(_ x: DeviceMatrix, gradient dx: DeviceMatrix? = nil, _ pass: DevicePass) throws(CUDAError) {
         let scratch = pass.workspace
         try forEachPart(x, by: scratch.logitRows, pass) { (logits, rows) throws(CUDAError) in
+            let dlogits = pass.device.target(logits, columns: weight.rows, pass)
             try pass.device.context.launch(
                 try pass.device.kernel("tokenLosses", "vocabulary"), rows.count, threads: threads, logits,
                 logits.stride, weight.rows, DeviceSlice(of: scratch.targets, at: rows.lowerBound), softCap,
-                weights(rows, dx, pass), DeviceSlice(of: scratch.values, at: rows.lowerBound))
-            if dx != nil { try backward(logits, rows, pass) }
+                weights(rows, dx, pass), DeviceSlice(of: scratch.values, at: rows.lowerBound), dlogits.pointer,
+                dlogits.stride)
+            if dx != nil { try backward(dlogits, rows, pass) }
         }
         if let dx { try norm.backward(x, scratch.result, into: dx, adding: false, pass) }
     }
@@ -42,11 +44,12 @@ struct DeviceHead {
         let others = DeviceSlice(scratch.logits, at: together * stride, stride: stride)
         try forEachPart(x, by: together, pass) { (logits, rows) throws(CUDAError) in
             try project(scratch.reference!, rows, into: others, pass)
+            let dlogits = pass.device.target(logits, columns: weight.rows, pass)
             try pass.device.context.launch(
                 try pass.device.kernel("tokenDivergences", "vocabulary"), rows.count, threads: threads, logits, others,
                 stride, weight.rows, softCap, weights(rows, dx, pass),
-                DeviceSlice(of: scratch.values, at: rows.lowerBound))
-            if dx != nil { try backward(logits, rows, pass) }
+                DeviceSlice(of: scratch.values, at: rows.lowerBound), dlogits.pointer, dlogits.stride)
+            if dx != nil { try backward(dlogits, rows, pass) }
         }
         if let dx { try norm.backward(x, scratch.result, into: dx, adding: false, pass) }
     }
@@ -131,13 +134,13 @@ struct DeviceHead {
         let device = pass.device
         try device.products.multiply(
             try device.factor(
-                normed.slice(fromRow: rows.lowerBound), rows: rows.count, columns: weight.columns, pass),
+                FactorTarget(normed.slice(fromRow: rows.lowerBound)), rows: rows.count, columns: weight.columns, pass),
             weight.slice.transposed, into: logits, m: rows.count, n: weight.rows, k: weight.columns,
             on: device.context.stream)
     }
 
     /// The gradient of some rows' norms, in the workspace's result, from that of their logits.
-    private func backward(_ dlogits: DeviceSlice, _ rows: Range<Int>, _ pass: DevicePass) throws(CUDAError) {
+    private func backward(_ dlogits: FactorTarget, _ rows: Range<Int>, _ pass: DevicePass) throws(CUDAError) {
         let device = pass.device
         try device.products.multiply(
             try device.factor(dlogits, rows: rows.count, columns: weight.rows, pass), weight.slice,

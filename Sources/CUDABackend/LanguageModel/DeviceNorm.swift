@@ -14,15 +14,30 @@ struct DeviceNorm {
         epsilon = Float(norm.epsilon)
     }
 
-    /// `y` from `x`, both `[n, d]`, or added to it. `kept` `[n, d]` receives x.
+    /// `y` from `x`, both `[n, d]`, or added to it.
     func forward(
-        _ x: DeviceMatrix, rows n: Int, into y: DeviceMatrix, adding: Bool = false, keeping kept: DeviceMatrix? = nil,
+        _ x: DeviceMatrix, rows n: Int, into y: DeviceMatrix, adding: Bool = false, on device: DeviceArithmetic
+    ) throws(CUDAError) {
+        try forward(x, rows: n, into: FactorTarget(y.slice), adding: adding, keeping: nil, on: device)
+    }
+
+    /// The same of the pass's rows for a product with a weight, in the workspace until the next such. `kept` `[n, d]` receives x.
+    func factor(
+        _ x: DeviceMatrix, keeping kept: DeviceMatrix? = nil, _ pass: DevicePass
+    ) throws(CUDAError) -> FactorTarget {
+        let target = pass.device.target(pass.workspace.normed.slice, columns: x.columns, pass)
+        try forward(x, rows: pass.tokenCount, into: target, adding: false, keeping: kept, on: pass.device)
+        return target
+    }
+
+    private func forward(
+        _ x: DeviceMatrix, rows n: Int, into y: FactorTarget, adding: Bool, keeping kept: DeviceMatrix?,
         on device: DeviceArithmetic
     ) throws(CUDAError) {
         try device.context.launch(
             try device.kernel("normRows", "norm"), DeviceArithmetic.warpBlocks(n), threads: 256, x.array, weight.array,
-            DeviceArithmetic.pointer(bias), epsilon, isLayer, n, x.columns, x.stride / 4, adding, y.array,
-            DeviceArithmetic.pointer(kept))
+            DeviceArithmetic.pointer(bias), epsilon, isLayer, n, x.columns, x.stride / 4, adding, y.plain,
+            DeviceArithmetic.pointer(kept), y.pointer, y.stride)
     }
 
     /// The gradient `dx` of `x` from that of y under the pass's rule, or added to it; all `[n, d]`, n the pass's tokens.

@@ -28,6 +28,9 @@ package struct PassLimits: Sendable {
     package var scores = 8 << 20
     /// Logits.
     package var logits = 128 << 20
+    /// In bfloat16, whether factors are rounded by a kernel of their own, and not by those that make them: the same bits, for tests and
+    /// benchmarks.
+    package var roundsApart = false
     /// The share of a card that a pass with traces may take.
     package var share = 4
 
