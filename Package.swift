@@ -188,7 +188,8 @@ let package = Package(
         .testTarget(
             name: "CUDABackendTests",
             dependencies: [
-                "CUDABackend", "LanguageModeling", "SparseCoding", "PluginHost", "LinearAlgebra", "TensorFiles",
+                "CUDABackend", "LanguageModeling", "SparseCoding", "PluginHost", "LinearAlgebra", "Ranks",
+                "TensorFiles",
                 "TestSupport",
             ]),
         .testTarget(name: "SparseCodingTests", dependencies: ["SparseCoding", "TensorFiles", "TestSupport"]),

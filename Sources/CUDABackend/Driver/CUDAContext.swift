@@ -30,11 +30,20 @@ package final class CUDAContext {
     /// Opens the card `index`.
     ///
     /// - Throws: `CUDAError`.
-    package init(index: Int) throws(CUDAError) {
+    package convenience init(index: Int) throws(CUDAError) { try self.init { _ in index } }
+
+    /// Opens the card of the process `localRank` of this machine's: one for each as long as there are enough. A launcher that shows each
+    /// process its own card alone is understood, too.
+    ///
+    /// - Throws: `CUDAError`.
+    package convenience init(localRank: Int) throws(CUDAError) { try self.init { $0 > 0 ? localRank % $0 : 0 } }
+
+    private init(choosing choose: (_ count: Int) -> Int) throws(CUDAError) {
         let driver = try CUDADriver()
         try driver.check(driver.initialize(0), "cuInit")
         var count: Int32 = 0
         try driver.check(driver.deviceGetCount(&count), "cuDeviceGetCount")
+        let index = choose(Int(count))
         guard index >= 0, index < count else { throw .noSuchDevice(asked: index, count: Int(count)) }
         var (device, version): (CUDADriver.Device, Int32) = (0, 0)
         try driver.check(driver.deviceGet(&device, Int32(index)), "cuDeviceGet")
