@@ -93,7 +93,8 @@ let package = Package(
             ],
             resources: [
                 "activate", "adam", "assemble", "auxiliary", "bias", "bylatent", "center", "collect", "differentiate",
-                "edit", "embed", "heads", "norm", "prelude", "rank", "reconstruct", "round", "softmax", "survey",
+                "edit", "embed", "heads", "norm", "prelude", "rank", "reconstruct", "round", "slices", "softmax",
+                "survey",
                 "vocabulary",
             ].map { .embedInCode("Kernels/\($0).cu") }),
         .target(

@@ -40,13 +40,8 @@ enum RankJob {
         // Another option on one rank was meant to do something, and only those of rank 0 are followed.
         try group.requireSame("command line", CommandLine.arguments.dropFirst().joined(separator: "\n"))
         // Launchers do not agree on how they would tell it.
-        let hosts = try group.everyone([hostNumber])
+        let hosts = try group.everyone([Launch.number(of: Launch.host)])
         localRank = hosts[..<group.rank].count { $0 == hosts[group.rank] }
-    }
-
-    /// Of the machine's name (FNV-1a), as many bits as a Double holds.
-    private static var hostNumber: Double {
-        Double(Launch.host.utf8.reduce(0xcbf2_9ce4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 } >> 12)
     }
 
     /// On other ranks than 0 does what rank 0 orders, to the end of the program.

@@ -328,10 +328,16 @@ import Testing
 
     /// Where the latents of each rank are computed with.
     enum RankDevice: String, CaseIterable {
-        case cards, lanes
+        /// One card for all, through the hosts' memory; a card of each rank's own, from one to the other.
+        case cards, ownCards, lazyCards, lanes
 
         func make() throws -> any TrainingDevice {
-            self == .cards ? try TestCard.device() : Lanes(count: 1)
+            switch self {
+            case .cards: try TestCard.device()
+            case .ownCards: try TestCard.device(.fp32, "")
+            case .lazyCards: try TestCard.device(.fp32, "lazy=1")
+            case .lanes: Lanes(count: 1)
+            }
         }
     }
 
@@ -407,6 +413,41 @@ import Testing
             expectSame(twice[0].state.sae[keyPath: part].values, twice[1].state.sae[keyPath: part].values, "parameters")
         }
         #expect(twice[0].records == twice[1].records)
+    }
+
+    /// Sums go from card to card where each rank has its own (NCCL), and are the same bits.
+    @Test(.disabled(if: TestCard.isReal), arguments: [2, 3]) func cardsAddWhatTheirHostsWould(_ count: Int) throws {
+        let c = Case(testDescription: "", dIn: 18, core: 5, deadEvery: 4)
+        let host = try onRanks(count, of: .cards) { device, _ in try outcome(c, on: device) }
+        for device in [RankDevice.ownCards, .lazyCards] {
+            let (cards, sent) = try onRanks(count, of: device) { training, group in
+                (try outcome(c, on: training), group.sentBytes)
+            }
+            for part in [\SparseAutoencoder.encoder, \.decoder, \.encoderBias, \.decoderBias] {
+                expectSame(cards.state.sae[keyPath: part].values, host.state.sae[keyPath: part].values, "parameters")
+            }
+            #expect(cards.records == host.records)
+            // The reconstructions of three steps alone are more: the hosts have not sent them.
+            #expect(sent < 3 * c.groups.count * c.rows * 20 * 4)
+        }
+    }
+
+    @Test(
+        .disabled(if: TestCard.isReal),
+        arguments: [
+            ("ncclSend:2", "ncclSend failed with 1 (NCCL 2.23.0: unhandled cuda error)"),
+            ("ncclCommInitRankScalable:1", "ncclCommInitRank failed"), ("ncclGroupEnd:3", "ncclGroupEnd failed"),
+        ])
+    func whatNCCLRefusesIsNamed(_ fault: String, _ words: String) throws {
+        let c = Case(testDescription: "")
+        let text = message {
+            _ = try TestSupport.onRanks(
+                2, serving: [LatentShare.kind: { try LatentShare.make($0, &$1, on: try TestCard.device(.fp32, "")) }]
+            ) { group in
+                try outcome(c, on: RankedTraining(group, on: try TestCard.device(.fp32, "fail=\(fault)")))
+            }
+        }
+        #expect(text.contains(words), "\(text)")
     }
 
     /// A guess that is too low for the room of one rank, and one that is too high for all: the ranks stay together.

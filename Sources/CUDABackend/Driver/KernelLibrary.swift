@@ -28,7 +28,7 @@ final class KernelLibrary {
         "embed": PackageResources.embed_cu,
         "heads": PackageResources.heads_cu, "norm": PackageResources.norm_cu, "rank": PackageResources.rank_cu,
         "reconstruct": PackageResources.reconstruct_cu, "round": PackageResources.round_cu,
-        "softmax": PackageResources.softmax_cu,
+        "slices": PackageResources.slices_cu, "softmax": PackageResources.softmax_cu,
         "survey": PackageResources.survey_cu, "vocabulary": PackageResources.vocabulary_cu,
     ]
 

@@ -37,7 +37,7 @@ package final class CUDAArithmetic: StepArithmetic {
     let sparseEncoder: SparseEncoder
     /// The other ranks and what their cards add up with this one, if latents are cut.
     let peers: LatentPeers?
-    let sums: PeerSums?
+    let sums: (any PeerSums)?
     package internal(set) var repeatCount = 0
     var startingFloor = StartingFloor()
     /// Tests set it in the place of what the last batch suggests.
@@ -67,7 +67,7 @@ package final class CUDAArithmetic: StepArithmetic {
     init(
         _ state: TrainerState, _ setting: StepSetting, on context: CUDAContext, precision: ProductPrecision,
         among peers: LatentPeers? = nil
-    ) throws(CUDAError) {
+    ) throws {
         let sae = state.sae
         let memory = StepMemory(
             dIn: sae.dIn, layout: sae.layout, k: setting.plan.k, batch: setting.plan.batchSize,
@@ -78,7 +78,7 @@ package final class CUDAArithmetic: StepArithmetic {
         self.setting = setting
         self.peers = peers
         sparseEncoder = SparseEncoder(lanes: .shared, peers: peers)
-        sums = peers.map { PeerSums($0.group, on: context) }
+        sums = try peers.map { try joinedSums($0.group, on: context) }
         self.sae = sae
         moments = state.moments
         (latents, dIn, exempt) = (sae.dSAE, sae.dIn, sae.exemptCore.count)
