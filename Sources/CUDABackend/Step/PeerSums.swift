@@ -27,6 +27,8 @@ final class HostPeerSums: PeerSums {
 
     func sum(_ values: DeviceArray<Float>, _ count: Int) throws {
         if (staging?.count ?? 0) < count {
+            // The card may still read what the last sum left there.
+            try context.synchronize()
             staging = nil
             staging = try PinnedArray(count, on: context)
         }
