@@ -93,8 +93,8 @@ let package = Package(
             ],
             resources: [
                 "activate", "adam", "assemble", "auxiliary", "bias", "bylatent", "center", "collect", "differentiate",
-                "edit", "embed", "heads", "measure", "norm", "prelude", "rank", "reconstruct", "round", "softmax",
-                "survey", "vocabulary",
+                "edit", "embed", "heads", "measure", "norm", "prelude", "rank", "reconstruct", "round", "slices",
+                "softmax", "survey", "vocabulary",
             ].map { .embedInCode("Kernels/\($0).cu") }),
         .target(
             name: "SyntheticFeatures",
@@ -188,7 +188,8 @@ let package = Package(
         .testTarget(
             name: "CUDABackendTests",
             dependencies: [
-                "CUDABackend", "LanguageModeling", "SparseCoding", "PluginHost", "LinearAlgebra", "TensorFiles",
+                "CUDABackend", "LanguageModeling", "SparseCoding", "PluginHost", "LinearAlgebra", "Ranks",
+                "TensorFiles",
                 "TestSupport",
             ]),
         .testTarget(name: "SparseCodingTests", dependencies: ["SparseCoding", "TensorFiles", "TestSupport"]),

@@ -4,7 +4,7 @@ import LinearAlgebra
 package struct CUDACard {
     /// "NVIDIA H100 80GB HBM3, compute capability 9.0, 79 GiB of 80 GiB free, driver for CUDA 13.0"
     package let description: String
-    /// "NVRTC 13.0 (libnvrtc.so.13), cuBLASLt 13.0.2 (libcublasLt.so.13)"
+    /// "NVRTC 13.0 (libnvrtc.so.13), cuBLASLt 13.0.2 (libcublasLt.so.13)", and NCCL if it is there.
     package let libraries: String
 
     /// Opens the card and all libraries.
@@ -20,5 +20,6 @@ package struct CUDACard {
         libraries =
             "NVRTC \(context.compiler.version) (\(context.compiler.library.path)), cuBLASLt \(products.version) "
             + "(\(products.library.path))"
+            + ((try? NCCLLibrary()).map { ", NCCL \($0.version) (\($0.library.path))" } ?? "")
     }
 }

@@ -18,7 +18,9 @@ package struct CUDATraining: TrainingDevice, @unchecked Sendable {
             .need(advice: "lower --width or --batch, or use --device cpu")
     }
 
-    package func arithmetic(_ state: TrainerState, _ setting: StepSetting) throws -> any StepArithmetic {
-        try CUDAArithmetic(state, setting, on: context, precision: precision)
+    package func arithmetic(
+        _ state: TrainerState, _ setting: StepSetting, among peers: LatentPeers?
+    ) throws -> any StepArithmetic {
+        try CUDAArithmetic(state, setting, on: context, precision: precision, among: peers)
     }
 }

@@ -12,6 +12,11 @@ package struct Launch: Equatable, Sendable {
         return String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
+    /// A number of a name (FNV-1a), of as many bits as a Double holds: what ranks tell each other of machines and cards.
+    package static func number(of name: String) -> Double {
+        Double(name.utf8.reduce(0xcbf2_9ce4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 } >> 12)
+    }
+
     /// Takes what the launcher said out of the environment, and its connection out of the reach of programs that are started from
     /// here, which are no ranks of the job.
     package static func forget() {

@@ -105,7 +105,7 @@ package final class RankGroup: @unchecked Sendable {
     }
 
     /// Of `n` numbers those that rank `r` is to hand on: whole cache lines.
-    private func slice(_ r: Int, of n: Int) -> Range<Int> {
+    package func slice(_ r: Int, of n: Int) -> Range<Int> {
         min(n, n * r / count / 16 * 16)..<(r + 1 == count ? n : n * (r + 1) / count / 16 * 16)
     }
 

@@ -51,14 +51,7 @@ package final class AuxiliaryLoss {
     /// and where there are more than are wanted rank 0 chooses.
     func select(dead: [Int], of latentCount: Int, among peers: LatentPeers? = nil, again: () -> Void) throws {
         candidates.largest(min(count, dead.count), among: dead, of: latentCount, into: codes, again: again)
-        if let peers, try peers.group.sum([Double(dead.count)])[0] > Double(count) {
-            var marks: [UInt8] = []
-            _ = try peers.choose(codes, marks: &marks, count: 0) { all, flags in
-                all.markLargest(count, ofEachRow: flags)
-                return []
-            }
-            codes.keep(marks)
-        }
+        try peers?.keepLargest(count, of: codes, dead: dead.count)
         entries.assemble(codes)
         for lane in 0..<lanes.count { (variances[lane], squares[lane]) = (0, 0) }
     }

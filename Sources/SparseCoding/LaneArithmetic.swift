@@ -24,19 +24,11 @@ package final class LaneArithmetic: StepArithmetic {
     private var squares: [Double] = []
     private var auxiliaryLoss = 0.0
 
-    package convenience init(_ state: TrainerState, _ setting: StepSetting, lanes: Lanes) {
-        self.init(state.sae, state.moments, setting, lanes: lanes, peers: nil)
-    }
-
-    /// Of a rank's latents among those of its peers.
-    init(
-        _ sae: SparseAutoencoder, _ moments: AdamMoments, _ setting: StepSetting, lanes: Lanes, peers: LatentPeers?
-    ) {
+    package init(_ state: TrainerState, _ setting: StepSetting, lanes: Lanes, peers: LatentPeers? = nil) {
         self.setting = setting
         self.peers = peers
         self.lanes = lanes
-        self.sae = sae
-        self.moments = moments
+        (sae, moments) = (state.sae, state.moments)
         encoder = SparseEncoder(lanes: lanes, peers: peers)
         let panels = ColumnPanels(lanes: lanes)
         live = LatentMajorCodes(lanes: lanes)
@@ -91,7 +83,7 @@ package final class LaneArithmetic: StepArithmetic {
     }
 
     package func replaceCodeGradients(
-        _ learned: LearnedGradients, _ context: SelectionContext, dead: [Int]
+        _ learned: any StepLearning, _ context: SelectionContext, dead: [Int]
     ) throws {
         guard let places else { preconditionFailure("the rule learns nothing") }
         let candidates = encoder.candidates
@@ -115,16 +107,9 @@ package final class LaneArithmetic: StepArithmetic {
 
     package func results() throws -> StepResults {
         // All ranks have the same gradient of b_dec.
-        var square = gradients.squaredNorm(decoderBias: peers.map { $0.group.rank == 0 } ?? true)
-        var losses = squares + [auxiliaryLoss]
-        if let peers {
-            // Rank 0's losses: other processors may have rounded theirs otherwise.
-            let all = try peers.group.everyone(losses + [square])
-            (square, losses) = (all.reduce(0) { $0 + $1[losses.count] }, Array(all[0][..<losses.count]))
-        }
-        return StepResults(
-            squares: losses.dropLast(), auxiliary: losses[losses.count - 1],
-            gradientNorm: square.squareRoot())
+        let square = gradients.squaredNorm(decoderBias: peers.map { $0.group.rank == 0 } ?? true)
+        let own = StepResults(squares: squares, auxiliary: auxiliaryLoss, gradientNorm: square.squareRoot())
+        return try peers?.whole(own, gradientSquare: square) ?? own
     }
 
     package func update(_ step: AdamStep) {
@@ -176,7 +161,7 @@ extension Lanes: TrainingDevice {
     /// The host's memory is asked for by `TrainingPlan.memory`.
     package func memory(dIn: Int, layout: PrefixLayout, k: Double, batch: Int) -> MemoryNeed? { nil }
 
-    package func arithmetic(_ state: TrainerState, _ setting: StepSetting) -> any StepArithmetic {
-        LaneArithmetic(state, setting, lanes: self)
-    }
+    package func arithmetic(
+        _ state: TrainerState, _ setting: StepSetting, among peers: LatentPeers?
+    ) -> any StepArithmetic { LaneArithmetic(state, setting, lanes: self, peers: peers) }
 }

@@ -1,9 +1,23 @@
 import LinearAlgebra
 
-/// What one step of a rule that learns needs besides its tensors, and what comes of it: floors, gradients, penalty.
-package final class LearnedGradients {
-    package let rule: any SparsityRuleLearning
+/// What a step needs of a rule that learns, about the latents that it computes with.
+package protocol StepLearning: AnyObject {
     /// [1, F] pre-activations at and below which are not candidates.
+    var floors: Matrix { get }
+
+    /// Asks the rule for the floors of a step. Latents below `exempt` have none: they are no candidates.
+    func updateFloors(_ context: SelectionContext, exempt: Int) throws
+
+    /// ∂(L + penalty)/∂p of the candidates from their ∂L/∂f, given to `body`.
+    func backward(
+        _ candidates: SparseCodes, _ selected: UnsafeBufferPointer<UInt8>, _ context: SelectionContext,
+        codeGradient: UnsafeBufferPointer<Float>, _ body: (UnsafeBufferPointer<Float>) throws -> Void
+    ) throws
+}
+
+/// What one step of a rule that learns needs besides its tensors, and what comes of it: floors, gradients, penalty.
+package final class LearnedGradients: StepLearning {
+    package let rule: any SparsityRuleLearning
     package let floors: Matrix
     /// ∂(L + penalty)/∂tensor of the last step, [F] each.
     private(set) var tensors: [[Double]]
@@ -17,13 +31,12 @@ package final class LearnedGradients {
         tensors = rule.tensors.map { _ in [Double](repeating: 0, count: latents) }
     }
 
-    /// Asks the rule for the floors of a step. Latents below `exempt` have none: they are no candidates.
     package func updateFloors(_ context: SelectionContext, exempt: Int) throws {
         try rule.floors(context, into: UnsafeMutableBufferPointer(start: floors.elements, count: floors.count))
         for j in 0..<floors.count where !(floors[j] > 0) || j < exempt { floors[j] = 0 }
     }
 
-    /// ∂(L + penalty)/∂p of the candidates from their ∂L/∂f; keeps the tensors' gradients and the penalty.
+    /// Keeps the tensors' gradients and the penalty.
     package func backward(
         _ candidates: SparseCodes, _ selected: UnsafeBufferPointer<UInt8>, _ context: SelectionContext,
         codeGradient: UnsafeBufferPointer<Float>, _ body: (UnsafeBufferPointer<Float>) throws -> Void

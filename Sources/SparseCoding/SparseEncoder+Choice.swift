@@ -9,18 +9,36 @@ extension SparseEncoder {
         _ rule: any SparsityRule, _ context: SelectionContext, rows: Int, _ latents: Int, allowed: Int,
         showsAll: Bool = false, _ codes: SparseCodes, _ summary: inout SelectionSummary
     ) throws -> Float {
-        var least: Float = 0
-        func bound(_ values: [UnsafeBufferPointer<Float>]) -> Float {
-            showsAll ? 0 : leastAllowed(allowed, of: values)
+        // What is not among as many of a rank's own is not among those of all.
+        let own = showsAll ? 0 : leastAllowed(allowed, of: found.map(\.found))
+        candidates.assemble(found, rows: rows, columns: latents, atLeast: own, lanes: lanes)
+        let before = summary.selectedEntries
+        let least = try mark(rule, context, allowed: allowed, showsAll: showsAll, shown: own, &summary)
+        // Usually no two values tie at the bound, and a rule keeps just what it was shown.
+        if peers == nil && summary.selectedEntries - before == candidates.count
+            && core.allSatisfy({ $0.count == 0 })
+        {
+            codes.exchange(with: candidates)
+            return least
         }
+        coreCodes.assemble(core, rows: rows, columns: latents, lanes: lanes)
+        merge(into: codes, places: nil)
+        return least
+    }
+
+    /// Lets the rule mark the `candidates` it keeps, which are not below `own`; among ranks those of all, of which it is shown no more than
+    /// `allowed` and their equals unless it `showsAll`. Returns the value below which nothing was shown.
+    @discardableResult
+    package func mark(
+        _ rule: any SparsityRule, _ context: SelectionContext, allowed: Int, showsAll: Bool, shown own: Float = 0,
+        keeping: Bool = false, _ summary: inout SelectionSummary
+    ) throws -> Float {
         if let peers {
-            // What is not among as many of the rank's own is not among those of all.
-            candidates.assemble(
-                found, rows: rows, columns: latents, atLeast: bound(found.map(\.found)), lanes: lanes)
+            var least: Float = 0
             let numbers = try peers.choose(
-                candidates, marks: &selected, count: 3,
+                candidates, marks: &selected, count: 3, keeping: keeping,
                 least: {
-                    least = bound([$0])
+                    least = showsAll ? 0 : leastAllowed(allowed, of: [$0])
                     return least
                 }
             ) { all, flags in
@@ -28,27 +46,8 @@ extension SparseEncoder {
                 return [Double(choice.kept), Double(choice.least), Double(least)]
             }
             summary.add(Int(numbers[0]), least: Float(numbers[1]))
-            least = Float(numbers[2])
-        } else {
-            least = bound(found.map(\.found))
-            candidates.assemble(found, rows: rows, columns: latents, atLeast: least, lanes: lanes)
-            let before = summary.selectedEntries
-            try mark(rule, context, allowed: allowed, &summary)
-            // Usually no two values tie at the bound, and a rule keeps just what it was shown.
-            if summary.selectedEntries - before == candidates.count && core.allSatisfy({ $0.count == 0 }) {
-                codes.exchange(with: candidates)
-                return least
-            }
+            return Float(numbers[2])
         }
-        coreCodes.assemble(core, rows: rows, columns: latents, lanes: lanes)
-        merge(into: codes, places: nil)
-        return least
-    }
-
-    /// Lets the rule mark the `candidates` it keeps.
-    package func mark(
-        _ rule: any SparsityRule, _ context: SelectionContext, allowed: Int, _ summary: inout SelectionSummary
-    ) throws {
         let count = candidates.count
         if selected.count < count { selected = [UInt8](repeating: 0, count: count + count / 4) }
         let choice = try selected.withUnsafeMutableBufferPointer { buffer in
@@ -57,6 +56,7 @@ extension SparseEncoder {
             return try self.choice(of: rule, context, among: candidates, allowed: allowed, flags)
         }
         summary.add(choice.kept, least: choice.least)
+        return own
     }
 
     /// How many of some candidates the rule keeps, and the smallest of them, infinite if there is none.

@@ -126,11 +126,7 @@ extension SparseEncoder {
 
     /// Entries found among the latents that compete and among those that do not, and the largest floor, on all ranks.
     private func totals(floor: Float) throws -> (found: Int, core: Int, floor: Float) {
-        guard let peers else { return (foundCount, coreCount, floor) }
-        let all = try peers.group.everyone([Double(foundCount), Double(coreCount), Double(floor)])
-        return (
-            all.reduce(0) { $0 + Int($1[0]) }, all.reduce(0) { $0 + Int($1[1]) }, Float(all.map { $0[2] }.max() ?? 0)
-        )
+        try peers?.totals(found: foundCount, core: coreCount, floor: floor) ?? (foundCount, coreCount, floor)
     }
 
     // MARK: Row by row
@@ -187,18 +183,18 @@ extension SparseEncoder {
     ///
     /// - Throws: as `select`.
     func selectLearned(
-        _ centered: Matrix, with sae: SparseAutoencoder, rule: any SparsityRule, _ learned: LearnedGradients,
+        _ centered: Matrix, with sae: SparseAutoencoder, rule: any SparsityRule, _ learned: any StepLearning,
         _ context: SelectionContext, beside: RowCandidates? = nil, places: CandidatePlaces, into codes: SparseCodes
     ) throws -> SelectionSummary {
-        let exempt = sae.exemptCore.count
+        let exempt = sae.exemptCore.count, context = peers?.whole(context) ?? context
         var summary = SelectionSummary()
         try learned.updateFloors(context, exempt: exempt)
         collect(
             centered, sae.encoderPart, rows: 0..<centered.rows, thresholds: learned.floors, exempt: exempt, limit: nil,
             beside: beside)
-        summary.coreEntries = coreCount
+        summary.coreEntries = try totals(floor: 0).core
         candidates.assemble(found, rows: centered.rows, columns: sae.dSAE, lanes: lanes)
-        try mark(rule, context, allowed: .max, &summary)
+        try mark(rule, context, allowed: .max, showsAll: true, keeping: true, &summary)
         coreCodes.assemble(core, rows: centered.rows, columns: sae.dSAE, lanes: lanes)
         places.withPlaces(candidates.count) { merge(into: codes, places: $0) }
         return summary

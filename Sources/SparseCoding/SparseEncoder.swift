@@ -48,7 +48,7 @@ public final class SparseEncoder {
     public convenience init(lanes: Lanes = .shared) { self.init(lanes: lanes, peers: nil) }
 
     /// One of the latents of a rank.
-    init(lanes: Lanes, peers: LatentPeers?) {
+    package init(lanes: Lanes, peers: LatentPeers?) {
         self.lanes = lanes
         self.peers = peers
         tiles = PreactivationTiles(lanes: lanes)

@@ -39,7 +39,7 @@ package protocol StepArithmetic: AnyObject {
 
     /// For a rule that learns: brings it ∂L/∂f of its candidates, and takes ∂(L + penalty)/∂p in their place.
     /// Candidates of `dead` latents get no gradient: what could revive them comes from the auxiliary loss.
-    func replaceCodeGradients(_ learned: LearnedGradients, _ context: SelectionContext, dead: [Int]) throws
+    func replaceCodeGradients(_ learned: any StepLearning, _ context: SelectionContext, dead: [Int]) throws
 
     /// Gradients of encoder, encoder bias and, through the encoder, decoder bias.
     func computeEncoderGradients() throws
@@ -115,7 +115,7 @@ package struct StepSetting {
     /// Chooses among the pre-activations.
     package let rule: any SparsityRule
     /// What a step of the rule learns, if it does.
-    package let learned: LearnedGradients?
+    package let learned: (any StepLearning)?
     /// Encoder rows that do not train.
     package let frozenCount: Int
 
@@ -146,8 +146,9 @@ package protocol TrainingDevice: Sendable {
     ///
     /// - Throws: `SparseCodingError.badSetting`.
     func check(_ layout: PrefixLayout, _ rule: any SparsityRule) throws
-    /// Takes over a state.
-    func arithmetic(_ state: TrainerState, _ setting: StepSetting) throws -> any StepArithmetic
+    /// Takes over a state; of a rank's latents among those of its peers, if there are any.
+    func arithmetic(_ state: TrainerState, _ setting: StepSetting, among peers: LatentPeers?) throws
+        -> any StepArithmetic
 }
 
 extension TrainingDevice {

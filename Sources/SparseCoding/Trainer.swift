@@ -43,7 +43,7 @@ public final class Trainer {
     public var sae: SparseAutoencoder { state.sae }
 
     /// For a rule that learns.
-    var learned: LearnedGradients? { setting.learned }
+    let learned: LearnedGradients?
 
     /// How many steps have been done.
     public var step: Int { state.step }
@@ -79,9 +79,8 @@ public final class Trainer {
         self.plan = plan
         self.rule = rule
         self.frozenCount = frozenCount ?? state.sae.layout.coreCount
-        setting = StepSetting(
-            plan: plan, rule: rule, learned: rule.learning.map { LearnedGradients($0, latents: state.sae.dSAE) },
-            frozenCount: self.frozenCount)
+        learned = rule.learning.map { LearnedGradients($0, latents: state.sae.dSAE) }
+        setting = StepSetting(plan: plan, rule: rule, learned: learned, frozenCount: self.frozenCount)
         active = [Int32](repeating: 0, count: state.sae.dSAE)
         if let rate = plan.coreRate, state.sae.exemptCore.isEmpty {
             throw SparseCodingError.badSetting(
@@ -89,7 +88,7 @@ public final class Trainer {
                 wanted: "left out where there is no dense core; the budget holds the others")
         }
         coreRate = CoreRate(plan, state.sae)
-        arithmetic = try device.arithmetic(state, setting)
+        arithmetic = try device.arithmetic(state, setting, among: nil)
     }
 
     /// The state with matrices that are up to date, as a checkpoint needs them.

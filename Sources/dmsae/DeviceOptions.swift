@@ -24,32 +24,23 @@ struct DeviceOptions: ParsableArguments {
     )
     var precision: ProductPrecision?
 
-    /// Opens the device for trainings.
+    /// Opens the device for trainings, on every rank of a job.
     ///
     /// - Throws: `CUDAError`; `ValidationError` for a precision that nothing follows.
     func trainingDevice() throws -> any TrainingDevice {
-        switch try chosen() {
-        case .cpu: RankJob.group.map { RankedTraining($0) } ?? Lanes.shared
-        case .cuda(let index): CUDATraining(try CUDAContext(index: index), precision: precision ?? .tf32)
-        }
+        let place = try place(), own = try place.trainingDevice()
+        return try RankJob.group.map { RankedTraining($0, on: own, place: try place.message()) } ?? own
     }
 
-    /// Loads a model; on a card its weights are copied there.
+    /// Loads a model, on every rank of a job; on a card its weights are copied there.
     ///
     /// - Throws: as `loadLanguageModel`; `CUDAError`; `ValidationError` for a precision that nothing follows.
     func languageModel(_ path: String) throws -> any LanguageModel {
-        let chosen = try chosen()
+        let place = try place()
         // It is too small for a card.
         if SyntheticModel.isAt(path) { return try SyntheticModel(path: path) }
-        switch chosen {
-        case .cpu:
-            guard let group = RankJob.group else { return try loadLanguageModel(path: path) }
-            return try RankJob.languageModel(path, among: group)
-        case .cuda(let index):
-            // The card first: one that is not there should not cost the load of a model.
-            let context = try CUDAContext(index: index)
-            return try CUDALanguageModel(try loadDecoder(path: path), on: context, precision: precision ?? .tf32)
-        }
+        guard let group = RankJob.group else { return try place.languageModel(path) }
+        return try RankJob.languageModel(path, among: group, on: place)
     }
 
     /// Whether a card is asked for.
@@ -57,16 +48,17 @@ struct DeviceOptions: ParsableArguments {
     /// - Throws: `CUDAError.badDevice`.
     var isCard: Bool { get throws { try Device(named: device) != .cpu } }
 
-    private func chosen() throws -> Device {
+    private func place() throws -> ComputePlace {
         let chosen = try Device(named: device)
-        if chosen != .cpu, let group = RankJob.group {
+        if case .cuda(.some) = chosen, let group = RankJob.group {
             throw ValidationError(
-                "--device cuda is for one process, and \(group.count) were started; leave it out, or start one")
+                "--device cuda:N is for one process, and \(group.count) were started; with --device cuda each takes a card of its own"
+            )
         }
         if chosen == .cpu, precision != nil {
             throw ValidationError("--precision is for products on a card; add --device cuda, or leave it out")
         }
-        return chosen
+        return ComputePlace(device: chosen, precision: precision ?? .tf32)
     }
 }
 
@@ -75,14 +67,16 @@ extension ProductPrecision: ExpressibleByArgument {}
 extension LanguageModel {
     /// Where it is computed, for records; empty on the processors of one process.
     var deviceRecord: [String: String] {
-        (self as? CUDALanguageModel)?.record ?? (self as? RankedModel)?.record ?? [:]
+        if let ranked = self as? RankedModel { return ranked.own.deviceRecord.merging(ranked.record) { $1 } }
+        return (self as? CUDALanguageModel)?.record ?? [:]
     }
 }
 
 /// What `--device` and DMSAE_DEVICE name.
 enum Device: Equatable {
     case cpu
-    case cuda(Int)
+    /// The card of that number, or else the first; of several ranks each has one of its own.
+    case cuda(Int?)
 
     /// The device of that name, of DMSAE_DEVICE without one, or the processors.
     ///
@@ -93,7 +87,7 @@ enum Device: Equatable {
         let parts = text.split(separator: ":", omittingEmptySubsequences: false)
         switch (parts.first, parts.count) {
         case ("cpu", 1): self = .cpu
-        case ("cuda", 1): self = .cuda(0)
+        case ("cuda", 1): self = .cuda(nil)
         case ("cuda", 2):
             guard let index = Int(parts[1]), (0...1023).contains(index), String(index) == parts[1] else { fallthrough }
             self = .cuda(index)

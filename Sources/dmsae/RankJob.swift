@@ -13,6 +13,9 @@ enum RankJob {
     /// The job's ranks, once it was joined; nil for a process that was started alone.
     nonisolated(unsafe) private(set) static var group: RankGroup?
 
+    /// Which of the ranks on this machine this is; 0 for a process that was started alone.
+    nonisolated(unsafe) private(set) static var localRank = 0
+
     /// Whether this rank ends with what another one says.
     nonisolated(unsafe) private static var isSilent = false
 
@@ -36,6 +39,9 @@ enum RankJob {
         try group.requireSame("version of dmsae", DMSAE.version)
         // Another option on one rank was meant to do something, and only those of rank 0 are followed.
         try group.requireSame("command line", CommandLine.arguments.dropFirst().joined(separator: "\n"))
+        // Launchers do not agree on how they would tell it.
+        let hosts = try group.everyone([Launch.number(of: Launch.host)])
+        localRank = hosts[..<group.rank].count { $0 == hosts[group.rank] }
     }
 
     /// On other ranks than 0 does what rank 0 orders, to the end of the program.
@@ -45,7 +51,10 @@ enum RankJob {
         for signal in [SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU] { Glibc.signal(signal, SIG_IGN) }
         try Surroundings.prepareToCompute(advice: "start more processes")
         try group.serve([
-            LatentShare.kind: { try LatentShare.make($0, &$1, lanes: .shared) },
+            LatentShare.kind: { group, message in
+                let place = try ComputePlace(reading: &message)
+                return try LatentShare.make(group, &message, on: try place.trainingDevice())
+            },
             ModelShare.kind: { try ModelShare.make($0, &$1, load: loadModel) },
         ])
         ProgramEnd.end(0)
@@ -54,18 +63,21 @@ enum RankJob {
     /// The model of that path on all ranks.
     ///
     /// - Throws: as `loadLanguageModel`; `RankError.failed` for a rank where there is none, or another.
-    static func languageModel(_ path: String, among group: RankGroup) throws -> any LanguageModel {
-        var description = RankMessage()
+    static func languageModel(
+        _ path: String, among group: RankGroup, on place: ComputePlace
+    ) throws -> any LanguageModel {
+        var description = try place.message()
         description.write(path)
         description.write(try modelHash(path) ?? "")
-        return try RankedModel(among: group, description) { try loadLanguageModel(path: path) }
+        return try RankedModel(among: group, description) { try place.languageModel(path) }
     }
 
     private static func loadModel(_ description: inout RankMessage) throws -> any LanguageModel {
+        let place = try ComputePlace(reading: &description)
         let (path, hash): (String, String) = (description.read(), description.read())
         let own = try modelHash(path) ?? ""
         guard own == hash else { throw OtherModel(path: path, own: own, hash: hash) }
-        return try loadLanguageModel(path: path)
+        return try place.languageModel(path)
     }
 
     private struct OtherModel: Error, CustomStringConvertible {

@@ -8,7 +8,7 @@ import TensorFiles
 enum Surroundings {
     /// Every variable of ours, with those of building and testing.
     private static let known = [
-        "DMSAE_CACHE", "DMSAE_CPU", "DMSAE_CUDA_PATH", "DMSAE_DEVICE", "DMSAE_LANES", "DMSAE_MPI",
+        "DMSAE_CACHE", "DMSAE_CPU", "DMSAE_CUDA_PATH", "DMSAE_DEVICE", "DMSAE_LANES", "DMSAE_MPI", "DMSAE_NCCL",
         "DMSAE_PLUGIN_PATH",
         "DMSAE_TEST_DEVICE",
         "DMSAE_STRICT",

@@ -1,6 +1,7 @@
 import CUDABackend
 import LinearAlgebra
 import PluginHost
+import Ranks
 import SparseCoding
 import TestSupport
 import Testing
@@ -321,5 +322,155 @@ import Testing
         let (a, b) = (try exact.update(x), try rounded.update(x))
         #expect(a.loss != b.loss)
         #expect(abs(a.loss - b.loss) <= 2e-3 * a.loss)
+    }
+
+    // MARK: Among ranks
+
+    /// Where the latents of each rank are computed with.
+    enum RankDevice: String, CaseIterable {
+        /// One card for all, through the hosts' memory; a card of each rank's own, from one to the other.
+        case cards, ownCards, lazyCards, lanes
+
+        func make() throws -> any TrainingDevice {
+            switch self {
+            case .cards: try TestCard.device()
+            case .ownCards: try TestCard.device(.fp32, "")
+            case .lazyCards: try TestCard.device(.fp32, "lazy=1")
+            case .lanes: Lanes(count: 1)
+            }
+        }
+    }
+
+    private func onRanks<Value>(
+        _ count: Int, of device: RankDevice, _ body: @escaping (any TrainingDevice, RankGroup) throws -> Value
+    ) throws -> Value {
+        try TestSupport.onRanks(
+            count, serving: [LatentShare.kind: { try LatentShare.make($0, &$1, on: try device.make()) }]
+        ) { group in try body(RankedTraining(group, on: try device.make()), group) }
+    }
+
+    struct Ranked: Sendable, CustomTestStringConvertible {
+        let of: Case
+        let count: Int
+        let device: RankDevice
+        var testDescription: String { "\(of.testDescription), on the \(device) of \(count) ranks" }
+    }
+
+    /// Every case on two cards, where each group has a latent for each; what is chosen among all on three.
+    static let ranked = cases.filter { $0.groups.allSatisfy { $0 >= 3 } }.flatMap { c in
+        [Ranked(of: c, count: 2, device: .cards)]
+            + (c.deadEvery > 0 || c.isWhole ? [Ranked(of: c, count: 3, device: .cards)] : [])
+            + (c.rule == "jumprelu" ? [Ranked(of: c, count: 2, device: .lanes)] : [])
+    }
+
+    /// What a training of three steps leaves, of all latents.
+    private struct Outcome {
+        var records: [StepRecord] = []
+        let codes, auxiliary: SparseCodes
+        let gradients: SparseAutoencoder
+        let state: TrainerState
+        let learnables: [[Float]]
+    }
+
+    private func outcome(_ c: Case, on device: any TrainingDevice) throws -> Outcome {
+        let trainer = try trainer(c, on: device)
+        let records = try (0..<3).map { try trainer.update(batch(c, $0)) }
+        let left = try trainer.arithmetic.inspect()
+        return Outcome(
+            records: records, codes: left.codes, auxiliary: left.auxiliary, gradients: left.gradients,
+            state: try trainer.exportedState().copy(), learnables: trainer.learnables.map(\.values))
+    }
+
+    /// Latents cut among the cards of two and three ranks against one card, at the tolerances of `aStepIsThatOfLanes`; and those of lanes
+    /// where the rule learns, for which they have no test of their own. Gradients after three steps follow parameters that differ: 1e-3.
+    @Test(arguments: ranked) func ranksAgreeWithOne(_ ranks: Ranked) throws {
+        let c = ranks.of
+        let one = try outcome(c, on: ranks.device == .cards ? try TestCard.device() : Lanes(count: 2))
+        let found = try onRanks(ranks.count, of: ranks.device) { device, _ in try outcome(c, on: device) }
+        for (step, (a, b)) in zip(found.records, one.records).enumerated() { try checkRecords(a, b, "step \(step)") }
+        checkCodes(found.codes, one.codes, "codes")
+        checkCodes(found.auxiliary, one.auxiliary, "codes of dead latents")
+        for part in [\SparseAutoencoder.encoder, \.decoder, \.encoderBias, \.decoderBias] {
+            checkClose(
+                found.state.sae[keyPath: part].values, one.state.sae[keyPath: part].values.map(Double.init),
+                tolerance: 2e-4, "parameters")
+        }
+        checkClose(
+            found.gradients.decoder.values, one.gradients.decoder.values.map(Double.init), tolerance: 1e-3, "∂L/∂W_dec")
+        #expect(one.learnables.isEmpty == (c.rule != "jumprelu"))
+        for (a, b) in zip(found.learnables, one.learnables) {
+            checkClose(a, b.map(Double.init), tolerance: 2e-4, "what the rule learns")
+        }
+        #expect(found.learnables.count == one.learnables.count)
+    }
+
+    @Test(arguments: ["largest", "jumprelu"]) func theSameCardsOfRanksGiveTheSameBits(_ rule: String) throws {
+        let c = Case(testDescription: "", core: 5, rule: rule, deadEvery: 4)
+        let twice = try (0..<2).map { _ in
+            try onRanks(2, of: .cards) { device, _ in try outcome(c, on: device) }
+        }
+        for part in [\SparseAutoencoder.encoder, \.decoder, \.encoderBias, \.decoderBias] {
+            expectSame(twice[0].state.sae[keyPath: part].values, twice[1].state.sae[keyPath: part].values, "parameters")
+        }
+        #expect(twice[0].records == twice[1].records)
+    }
+
+    /// Sums go from card to card where each rank has its own (NCCL), and are the same bits.
+    @Test(.disabled(if: TestCard.isReal), arguments: [2, 3]) func cardsAddWhatTheirHostsWould(_ count: Int) throws {
+        let c = Case(testDescription: "", dIn: 18, core: 5, deadEvery: 4)
+        let host = try onRanks(count, of: .cards) { device, _ in try outcome(c, on: device) }
+        for device in [RankDevice.ownCards, .lazyCards] {
+            let (cards, sent) = try onRanks(count, of: device) { training, group in
+                (try outcome(c, on: training), group.sentBytes)
+            }
+            for part in [\SparseAutoencoder.encoder, \.decoder, \.encoderBias, \.decoderBias] {
+                expectSame(cards.state.sae[keyPath: part].values, host.state.sae[keyPath: part].values, "parameters")
+            }
+            #expect(cards.records == host.records)
+            // The reconstructions of three steps alone are more: the hosts have not sent them.
+            #expect(sent < 3 * c.groups.count * c.rows * 20 * 4)
+        }
+    }
+
+    @Test(
+        .disabled(if: TestCard.isReal),
+        arguments: [
+            ("ncclSend:2", "ncclSend failed with 1 (NCCL 2.23.0: unhandled cuda error)"),
+            ("ncclCommInitRankScalable:1", "ncclCommInitRank failed"), ("ncclGroupEnd:3", "ncclGroupEnd failed"),
+        ])
+    func whatNCCLRefusesIsNamed(_ fault: String, _ words: String) throws {
+        let c = Case(testDescription: "")
+        let text = message {
+            _ = try TestSupport.onRanks(
+                2, serving: [LatentShare.kind: { try LatentShare.make($0, &$1, on: try TestCard.device(.fp32, "")) }]
+            ) { group in
+                try outcome(c, on: RankedTraining(group, on: try TestCard.device(.fp32, "fail=\(fault)")))
+            }
+        }
+        #expect(text.contains(words), "\(text)")
+    }
+
+    /// A guess that is too low for the room of one rank, and one that is too high for all: the ranks stay together.
+    @Test(arguments: [Float(1e9), 1e-30]) func ranksMakeAWrongGuessGood(_ floor: Float) throws {
+        let c = Case(testDescription: "", groups: [2000, 6000], rows: floor > 1 ? 20 : 70, k: 2)
+        let right = try onRanks(2, of: .cards) { device, _ in try trainer(c, on: device).update(batch(c, 0)) }
+        let wrong = try TestSupport.onRanks(
+            2,
+            serving: [
+                LatentShare.kind: {
+                    let share = try LatentShare.make($0, &$1, on: try TestCard.device())
+                    (share.arithmetic as? CUDAArithmetic)?.forcedFloor = floor
+                    return share
+                }
+            ]
+        ) { group in
+            let trainer = try trainer(c, on: RankedTraining(group, on: try TestCard.device()))
+            let card = try #require((trainer.arithmetic as? RankedArithmetic)?.share.arithmetic as? CUDAArithmetic)
+            card.forcedFloor = floor
+            let record = try trainer.update(batch(c, 0))
+            #expect(card.repeatCount == 1)
+            return record
+        }
+        #expect(right == wrong)
     }
 }

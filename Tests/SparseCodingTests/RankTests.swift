@@ -128,7 +128,7 @@ import Testing
 
     private func train(_ c: Case, ranks count: Int, steps: Int = 5) throws -> Outcome {
         try servedBy(count) { group in
-            var outcome = try train(c, on: RankedTraining(group, lanes: Lanes(count: 1)), steps: steps)
+            var outcome = try train(c, on: RankedTraining(group, on: Lanes(count: 1)), steps: steps)
             outcome.sentBytes = group.sentBytes
             return outcome
         }
@@ -136,7 +136,7 @@ import Testing
 
     private func servedBy<Value>(_ count: Int, _ body: @escaping (RankGroup) throws -> Value) throws -> Value {
         try onRanks(
-            count, serving: [LatentShare.kind: { try LatentShare.make($0, &$1, lanes: Lanes(count: 1)) }], body)
+            count, serving: [LatentShare.kind: { try LatentShare.make($0, &$1, on: Lanes(count: 1)) }], body)
     }
 
     private static let parts = [
@@ -205,7 +205,7 @@ import Testing
         let plan = try plan(c, sae.layout), path = folder.file("state")
         func trainer(_ state: TrainerState, _ group: RankGroup) throws -> Trainer {
             try Trainer(
-                state, plan: plan, rule: rule(c.rule), on: RankedTraining(group, lanes: Lanes(count: 1)))
+                state, plan: plan, rule: rule(c.rule), on: RankedTraining(group, on: Lanes(count: 1)))
         }
         func state() -> TrainerState {
             TrainerState(
@@ -251,7 +251,7 @@ import Testing
         let sae = try sae(c), plan = try plan(c, sae.layout)
         let words: [String] = try servedBy(2) { group in
             let trainer = try Trainer(
-                sae, plan: plan, rule: Failing(), on: RankedTraining(group, lanes: Lanes(count: 1)))
+                sae, plan: plan, rule: Failing(), on: RankedTraining(group, on: Lanes(count: 1)))
             return (0..<2).map { step in message { _ = try trainer.update(batch(c, step)) } }
         }
         #expect(words[0] == "the rule is tired")

@@ -14,6 +14,8 @@ package final class CUDAContext {
     /// "13.0": the newest CUDA that the driver knows.
     package let driverVersion: String
     let multiprocessors: Int
+    /// Where it is in its machine: "0000:3b:00.0".
+    let bus: String
     let compiler: KernelCompiler
     private let device: CUDADriver.Device
     private let handle: OpaquePointer
@@ -30,17 +32,29 @@ package final class CUDAContext {
     /// Opens the card `index`.
     ///
     /// - Throws: `CUDAError`.
-    package init(index: Int) throws(CUDAError) {
+    package convenience init(index: Int) throws(CUDAError) { try self.init { _ in index } }
+
+    /// Opens the card of the process `localRank` of this machine's: one for each as long as there are enough. A launcher that shows each
+    /// process its own card alone is understood, too.
+    ///
+    /// - Throws: `CUDAError`.
+    package convenience init(localRank: Int) throws(CUDAError) { try self.init { $0 > 0 ? localRank % $0 : 0 } }
+
+    private init(choosing choose: (_ count: Int) -> Int) throws(CUDAError) {
         let driver = try CUDADriver()
         try driver.check(driver.initialize(0), "cuInit")
         var count: Int32 = 0
         try driver.check(driver.deviceGetCount(&count), "cuDeviceGetCount")
+        let index = choose(Int(count))
         guard index >= 0, index < count else { throw .noSuchDevice(asked: index, count: Int(count)) }
         var (device, version): (CUDADriver.Device, Int32) = (0, 0)
         try driver.check(driver.deviceGet(&device, Int32(index)), "cuDeviceGet")
         try driver.check(driver.driverGetVersion(&version), "cuDriverGetVersion")
-        var letters = [CChar](repeating: 0, count: 256)
-        try driver.check(driver.deviceGetName(&letters, 255, device), "cuDeviceGetName")
+        func text(_ call: String, _ body: (inout [CChar]) -> Int32) throws(CUDAError) -> String {
+            var letters = [CChar](repeating: 0, count: 256)
+            try driver.check(body(&letters), call)
+            return String(decoding: letters.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        }
         func attribute(_ number: Int32) throws(CUDAError) -> Int {
             var value: Int32 = 0
             try driver.check(driver.deviceGetAttribute(&value, number, device), "cuDeviceGetAttribute(\(number))")
@@ -49,7 +63,8 @@ package final class CUDAContext {
         self.driver = driver
         self.device = device
         self.index = index
-        name = String(decoding: letters.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        name = try text("cuDeviceGetName") { driver.deviceGetName(&$0, 255, device) }
+        bus = try text("cuDeviceGetPCIBusId") { driver.deviceGetBus(&$0, 255, device) }
         driverVersion = "\(version / 1000).\(version % 1000 / 10)"
         // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR, _MULTIPROCESSOR_COUNT
         capability = (try attribute(75), try attribute(76))

@@ -15,6 +15,7 @@ struct CUDADriver: Sendable {
     let deviceGetCount: @convention(c) (UnsafeMutablePointer<Int32>) -> Int32
     let deviceGet: @convention(c) (UnsafeMutablePointer<Device>, Int32) -> Int32
     let deviceGetName: @convention(c) (UnsafeMutablePointer<CChar>, Int32, Device) -> Int32
+    let deviceGetBus: @convention(c) (UnsafeMutablePointer<CChar>, Int32, Device) -> Int32
     let deviceGetAttribute: @convention(c) (UnsafeMutablePointer<Int32>, Int32, Device) -> Int32
     let primaryContextRetain: @convention(c) (UnsafeMutablePointer<Handle?>, Device) -> Int32
     let primaryContextRelease: @convention(c) (Device) -> Int32
@@ -36,6 +37,7 @@ struct CUDADriver: Sendable {
     let eventDestroy: @convention(c) (Handle) -> Int32
     let eventRecord: @convention(c) (Handle, Handle?) -> Int32
     let eventSynchronize: @convention(c) (Handle) -> Int32
+    let eventQuery: @convention(c) (Handle) -> Int32
     let eventElapsedTime: @convention(c) (UnsafeMutablePointer<Float>, Handle, Handle) -> Int32
     let moduleLoadData: @convention(c) (UnsafeMutablePointer<Handle?>, UnsafeRawPointer) -> Int32
     let moduleUnload: @convention(c) (Handle) -> Int32
@@ -61,6 +63,7 @@ struct CUDADriver: Sendable {
         deviceGetCount = try library.function("cuDeviceGetCount")
         deviceGet = try library.function("cuDeviceGet")
         deviceGetName = try library.function("cuDeviceGetName")
+        deviceGetBus = try library.function("cuDeviceGetPCIBusId")
         deviceGetAttribute = try library.function("cuDeviceGetAttribute")
         primaryContextRetain = try library.function("cuDevicePrimaryCtxRetain")
         primaryContextRelease = try library.function("cuDevicePrimaryCtxRelease_v2")
@@ -82,6 +85,7 @@ struct CUDADriver: Sendable {
         eventDestroy = try library.function("cuEventDestroy_v2")
         eventRecord = try library.function("cuEventRecord")
         eventSynchronize = try library.function("cuEventSynchronize")
+        eventQuery = try library.function("cuEventQuery")
         eventElapsedTime = try library.function("cuEventElapsedTime")
         moduleLoadData = try library.function("cuModuleLoadData")
         moduleUnload = try library.function("cuModuleUnload")

@@ -12,10 +12,11 @@ struct CUDALibrary: @unchecked Sendable {
 
     /// - Parameters:
     ///   - names: sonames, the newest first.
+    ///   - variable: which names the library's own place, if there is such a variable, and comes first.
     ///   - advice: what to install.
     /// - Throws: `CUDAError.libraryMissing`.
-    init(_ names: [String], advice: String) throws(CUDAError) {
-        let candidates = Self.candidates(names)
+    init(_ names: [String], variable: String? = nil, advice: String) throws(CUDAError) {
+        let candidates = Self.candidates(names, variable)
         for candidate in candidates {
             guard let handle = dlopen(candidate, RTLD_NOW | RTLD_LOCAL) else { continue }
             (self.handle, path) = (handle, candidate)
@@ -33,8 +34,9 @@ struct CUDALibrary: @unchecked Sendable {
         return unsafeBitCast(symbol, to: Function.self)
     }
 
-    private static func candidates(_ names: [String]) -> [String] {
-        if let place = getenv("DMSAE_CUDA_PATH").map({ String(cString: $0) }), !place.isEmpty {
+    private static func candidates(_ names: [String], _ variable: String?) -> [String] {
+        for case let variable? in [variable, "DMSAE_CUDA_PATH"] {
+            guard let place = getenv(variable).map({ String(cString: $0) }), !place.isEmpty else { continue }
             return place.contains(".so") ? [place] : names.map { place + "/" + $0 }
         }
         return names + folders.flatMap { folder in names.map { folder + "/" + $0 } }

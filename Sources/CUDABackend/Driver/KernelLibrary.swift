@@ -29,7 +29,7 @@ final class KernelLibrary {
         "heads": PackageResources.heads_cu, "measure": PackageResources.measure_cu,
         "norm": PackageResources.norm_cu, "rank": PackageResources.rank_cu,
         "reconstruct": PackageResources.reconstruct_cu, "round": PackageResources.round_cu,
-        "softmax": PackageResources.softmax_cu,
+        "slices": PackageResources.slices_cu, "softmax": PackageResources.softmax_cu,
         "survey": PackageResources.survey_cu, "vocabulary": PackageResources.vocabulary_cu,
     ]
 

@@ -163,6 +163,21 @@ final class DeviceEvent {
         try context.driver.check(context.driver.eventSynchronize(handle), "a computation on \(context.name)")
     }
 
+    /// Whether it has passed within so many seconds.
+    func wait(seconds: Int) throws(CUDAError) -> Bool {
+        let start = monotonicSeconds()
+        while true {
+            // CUDA_ERROR_NOT_READY
+            let code = context.driver.eventQuery(handle)
+            if code != 600 {
+                try context.driver.check(code, "a computation on \(context.name)")
+                return true
+            }
+            if monotonicSeconds() - start > Double(seconds) { return false }
+            usleep(20)
+        }
+    }
+
     /// Between two that have passed and were made to be timed.
     func seconds(until end: DeviceEvent) throws(CUDAError) -> Double {
         var milliseconds: Float = 0

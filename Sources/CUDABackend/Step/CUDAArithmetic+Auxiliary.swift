@@ -50,32 +50,43 @@ final class AuxiliaryArrays {
 extension CUDAArithmetic {
     package func chooseAuxiliary(dead: [Int]) throws {
         try context.activate()
-        self.dead = dead
-        if (auxiliary?.capacity ?? 0) < dead.count {
+        (self.dead, isReviving) = (dead, true)
+        if (auxiliary?.capacity ?? 0) < max(dead.count, 1) {
             // The older ones go first: both might not fit.
             try context.synchronize()
             auxiliary = nil
-            let room = min(latents, dead.count + dead.count / 4)
+            let room = min(latents, max(1, dead.count + dead.count / 4))
             auxiliary = try AuxiliaryArrays(dead: room, rows: batch.rows, dIn: dIn, on: context)
         }
         let arrays = auxiliary!
-        try dead.map(Int32.init).withUnsafeBufferPointer { (buffer) throws(CUDAError) in
-            try arrays.latents.upload(buffer.baseAddress!, buffer.count)
-            try context.synchronize()
-        }
+        try upload(dead.map(Int32.init), to: arrays.latents)
         try forBlocks { (block) throws(CUDAError) in
             try gather(encoder, block, into: arrays.rows)
             try products.multiply(
                 batch.centered.slice, arrays.rows.slice.transposed, into: codes(block), m: rows, n: block.count,
                 k: dIn, on: context.stream)
         }
-        try context.launch(
-            try kernel("chooseLargest", "auxiliary"), rows, threads: 256, arrays.codes, dead.count, dead.count,
-            arrays.latents, encoderBias.array, min(setting.plan.auxiliaryCount, dead.count))
+        if !dead.isEmpty {
+            try context.launch(
+                try kernel("chooseLargest", "auxiliary"), rows, threads: 256, arrays.codes, dead.count, dead.count,
+                arrays.latents, encoderBias.array, min(setting.plan.auxiliaryCount, dead.count))
+        }
+        guard let peers else { return }
+        let chosen = try auxiliaryCodes()
+        try peers.keepLargest(setting.plan.auxiliaryCount, of: chosen, dead: dead.count)
+        var places = [Int](repeating: 0, count: latents)
+        for (i, j) in dead.enumerated() { places[j] = i }
+        var dense = [Float](repeating: 0, count: rows * dead.count)
+        for b in 0..<rows {
+            for e in chosen.entries(ofRow: b) {
+                dense[b * dead.count + places[Int(chosen.columnIndices[e])]] = chosen.values[e]
+            }
+        }
+        try upload(dense, to: arrays.codes)
     }
 
     /// L_aux and the gradients of dead latents, those of the batch's other entries being there.
-    func addAuxiliaryGradients() throws(CUDAError) {
+    func addAuxiliaryGradients() throws {
         let arrays = auxiliary!
         let loss = DeviceSlice(of: numbers, at: sae.layout.prefixes.count + 3)
         try leaveOver(arrays, loss)
@@ -107,7 +118,7 @@ extension CUDAArithmetic {
     }
 
     /// r − ê, L_aux and what the gradients are to be multiplied by.
-    private func leaveOver(_ arrays: AuxiliaryArrays, _ loss: DeviceSlice) throws(CUDAError) {
+    private func leaveOver(_ arrays: AuxiliaryArrays, _ loss: DeviceSlice) throws {
         let residual = try batch.makeResidual(), slab = Slab(d4)
         let parts = (rows + BatchArrays.partRows - 1) / BatchArrays.partRows
         try context.launch(
@@ -117,13 +128,19 @@ extension CUDAArithmetic {
             try kernel("addParts", "bias"), (stride + 31) / 32, threads: 256, batch.rowParts, parts, batch.rowParts,
             0, Float(rows), stride, arrays.mean.array, arrays.spare)
         try squares(of: residual, minus: arrays.mean, into: 1)
-        try arrays.left.array.copy(residual.array, rows * stride)
+        // Of ranks the first begins with r, and the others' reconstructions are added.
+        if peers.map({ $0.group.rank == 0 }) ?? true {
+            try arrays.left.array.copy(residual.array, rows * stride)
+        } else {
+            try arrays.left.array.clear(rows * stride)
+        }
         try forBlocks { (block) throws(CUDAError) in
             try gather(decoder, block, into: arrays.rows)
             try products.multiply(
                 codes(block), arrays.rows.slice, into: arrays.left.slice, m: rows, n: dIn, k: block.count, factor: -1,
                 keeping: 1, on: context.stream)
         }
+        try sums?.sum(arrays.left.array, rows * stride)
         try squares(of: arrays.left, minus: nil, into: 0)
         try context.launch(
             try kernel("finishAuxiliary", "auxiliary"), 1, threads: 1, arrays.spare,

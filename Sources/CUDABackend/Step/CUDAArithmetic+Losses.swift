@@ -8,12 +8,22 @@ extension CUDAArithmetic {
         try context.activate()
         self.projecting = projecting
         let (slab, n) = (Slab(d4), prefixCount)
-        let residual = dead.isEmpty ? nil : try batch.makeResidual()
-        try context.launch(
-            try kernel("reconstruct", "reconstruct"), rows, slab.count, threads: slab.threads, batch.x.array,
-            decoderBias.array, decoder.array, d4, selection.rowOffsets, selection.keptColumns, selection.keptValues,
-            prefixes, factors, n, batch.sums, batch.squares,
-            residual.map { $0.array as any KernelArgument } ?? NullPointer())
+        let residual =
+            isReviving ? try batch.makeResidual().array as any KernelArgument : NullPointer()
+        if let sums {
+            try context.launch(
+                try kernel("reconstructGroups", "reconstruct"), rows, slab.count, threads: slab.threads, decoder.array,
+                d4, selection.rowOffsets, selection.keptColumns, selection.keptValues, prefixes, n, batch.sums)
+            try sums.sum(batch.sums, n * rows * stride)
+            try context.launch(
+                try kernel("leaveResiduals", "reconstruct"), rows, slab.count, threads: slab.threads, batch.x.array,
+                decoderBias.array, d4, factors, n, batch.sums, batch.squares, residual)
+        } else {
+            try context.launch(
+                try kernel("reconstruct", "reconstruct"), rows, slab.count, threads: slab.threads, batch.x.array,
+                decoderBias.array, decoder.array, d4, selection.rowOffsets, selection.keptColumns,
+                selection.keptValues, prefixes, factors, n, batch.sums, batch.squares, residual)
+        }
         try differentiate(parts: setting.learned == nil ? 3 : 1)
     }
 
@@ -27,24 +37,25 @@ extension CUDAArithmetic {
     }
 
     package func replaceCodeGradients(
-        _ learned: LearnedGradients, _ context: SelectionContext, dead: [Int]
+        _ learned: any StepLearning, _ context: SelectionContext, dead: [Int]
     ) throws {
         let device = self.context
         try device.activate()
-        guard let shown = selection.shown, shown.count > 0 else { return }
+        // Another rank may have shown some where this one has none.
+        guard let shown = selection.shown, shown.count > 0 || peers != nil else { return }
         let blocks = (shown.count + 255) / 256
         let gradients = try DeviceArray<Float>(shown.count, on: device)
         try device.launch(
             try kernel("gatherDeltas", "differentiate"), blocks, threads: 256, selection.deltas, selection.places,
             shown.places, shown.count, gradients)
-        let code = try gradients.values()
+        let code = shown.count > 0 ? try gradients.values() : []
         try sparseEncoder.selected.withUnsafeBufferPointer { selected in
             try code.withUnsafeBufferPointer { code in
                 try learned.backward(
                     sparseEncoder.candidates, UnsafeBufferPointer(rebasing: selected[..<shown.count]), context,
                     codeGradient: code
                 ) { replaced in
-                    try gradients.upload(replaced.baseAddress!, shown.count)
+                    if shown.count > 0 { try gradients.upload(replaced.baseAddress!, shown.count) }
                     try device.synchronize()
                 }
             }
@@ -62,7 +73,7 @@ extension CUDAArithmetic {
         try context.activate()
         let n = prefixCount
         if setting.learned != nil { try differentiate(parts: 2) }
-        if !dead.isEmpty { try addAuxiliaryGradients() }
+        if isReviving { try addAuxiliaryGradients() }
         let (slab, parts) = (Slab(d4), latentParts)
         let rowParts = (rows + BatchArrays.partRows - 1) / BatchArrays.partRows
         try context.launch(
@@ -73,9 +84,18 @@ extension CUDAArithmetic {
                 try kernel("sumLatents", "bias"), parts.count, slab.count, threads: slab.threads, encoder.array,
                 encoderBiasGradient.array, latents, parts.share, d4, parts.sums)
         }
+        // What the losses give of it is the same on every rank, and is to count once.
+        let rank = peers?.group.rank ?? 0
         try context.launch(
-            try kernel("addParts", "bias"), biasSquares.count, threads: 256, batch.rowParts, rowParts, parts.sums,
-            sae.subtractsDecoderBias ? parts.count : 0, Float(1), stride, decoderBiasGradient.array, biasSquares)
+            try kernel("addParts", "bias"), biasSquares.count, threads: 256, batch.rowParts, rank > 0 ? 0 : rowParts,
+            parts.sums, sae.subtractsDecoderBias ? parts.count : 0, Float(1), stride, decoderBiasGradient.array,
+            biasSquares)
+        if let sums {
+            try sums.sum(decoderBiasGradient.array, stride)
+            try context.launch(
+                try kernel("addParts", "bias"), biasSquares.count, threads: 256, decoderBiasGradient.array, 1,
+                parts.sums, 0, Float(1), stride, decoderBiasGradient.array, biasSquares)
+        }
         try context.launch(
             try kernel("sumParts", "bias"), squareParts.count, threads: 1024, latentSquares, latents, squareParts)
         try context.launch(
@@ -88,9 +108,12 @@ extension CUDAArithmetic {
         try context.activate()
         try context.synchronize()
         let (n, numbers) = (prefixCount, readNumbers.elements)
-        return StepResults(
-            squares: (0..<n).map { numbers[$0] }, auxiliary: dead.isEmpty ? 0 : numbers[n + 3],
-            gradientNorm: (numbers[n] + numbers[n + 1]).squareRoot())
+        // All ranks have the same gradient of b_dec.
+        let square = numbers[n] + (peers.map { $0.group.rank == 0 } ?? true ? numbers[n + 1] : 0)
+        let own = StepResults(
+            squares: (0..<n).map { numbers[$0] }, auxiliary: isReviving ? numbers[n + 3] : 0,
+            gradientNorm: square.squareRoot())
+        return try peers?.whole(own, gradientSquare: square) ?? own
     }
 }
 

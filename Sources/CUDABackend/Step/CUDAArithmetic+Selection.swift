@@ -74,55 +74,78 @@ extension CUDAArithmetic {
     }
 
     private func refuseInfinite(_ status: SelectionArrays.Status, step: Int) throws {
-        guard status.infinite != 0 else { return }
+        // Of ranks the first finds it among the candidates, and tells which latent of all it is.
+        guard peers == nil, status.infinite != 0 else { return }
         throw SparseCodingError.overflowed(step: step, latent: Int(~status.infinite))
     }
 
     // MARK: The largest of the batch
 
     private func selectLargest(_ context: SelectionContext) throws -> SelectionSummary {
-        var context = context
-        let whole = context.batchBudget
-        let isTotal = setting.plan.budget == .total
-        let limit = min(try setting.rule.upperCount(context), rows * latents)
-        var floor = forcedFloor ?? startingFloor.value
-        var isSurveyed = floor == 0
-        if isSurveyed { floor = try survey(limit: limit) }
-        var status = try collect(floor: floor, limit: limit, isTotal: isTotal)
-        func allowed() throws -> Int {
-            if isTotal { context.batchBudget = max(0, whole - Int(status.core)) }
-            return min(limit, try setting.rule.upperCount(context))
+        var context = peers?.whole(context) ?? context
+        let whole = context.batchBudget, limit = min(try upperCount(context), rows * context.latentCount)
+        let guess = forcedFloor ?? startingFloor.value
+        func collectEnough(_ floor: Float?) throws -> (SelectionArrays.Status, found: Int, core: Int, floor: Float) {
+            let (status, floor) = try collectLargest(floor: floor, limit: limit)
+            let totals = try totals(status, floor: floor)
+            if setting.plan.budget == .total { context.batchBudget = max(0, whole - totals.core) }
+            return (status, totals.found, totals.core, totals.floor)
         }
-        var most = try allowed()
-        // A guess that was too high left too few, one that was too low more than there is room for.
-        while Int(status.found) > selection.capacity
-            || (!isSurveyed && Int(status.found) - Int(status.core) < most)
-        {
+        var (status, found, core, floor) = try collectEnough(guess == 0 ? nil : guess)
+        var most = min(limit, try upperCount(context))
+        // A guess that was too high left too few.
+        if guess > 0 && found < most {
             repeatCount += 1
-            if isSurveyed {
-                // Products of the same numbers that differ from one pass to the next; none is known.
-                try selection.grow(to: Int(status.found))
-            } else {
-                floor = try survey(limit: limit)
-                isSurveyed = true
-            }
-            status = try collect(floor: floor, limit: limit, isTotal: isTotal)
-            most = try allowed()
+            (status, found, core, floor) = try collectEnough(nil)
+            most = min(limit, try upperCount(context))
         }
         try refuseInfinite(status, step: context.step)
-        let least = status.kept > 0 ? Float(bitPattern: status.threshold) : Float.infinity
-        startingFloor.follow(
-            floor: floor, found: Int(status.found) - Int(status.core), least: least, kept: most)
+        var least = status.kept > 0 ? Float(bitPattern: status.threshold) : Float.infinity
         var summary = SelectionSummary()
-        summary.coreEntries = Int(status.core)
-        if setting.rule.keepsLargest {
+        summary.coreEntries = core
+        if setting.rule.keepsLargest && peers == nil {
             summary.selectedEntries = Int(status.kept)
             summary.leastSelected = status.kept > 0 ? least : nil
             try keepRanked(entries: Int(status.kept) + Int(status.core))
         } else {
-            try ask(context, allowed: most, keepAll: false, core: Int(status.core), &summary)
+            least = try ask(
+                context, allowed: most, showsAll: false, keepAll: false, core: Int(status.core), shown: least, &summary)
         }
+        startingFloor.follow(floor: floor, found: found, least: least, kept: most)
         return summary
+    }
+
+    /// Collects this rank's candidates above a floor, that of a survey without one, or where there is no room for those above it, and
+    /// returns it.
+    private func collectLargest(floor: Float?, limit: Int) throws -> (SelectionArrays.Status, Float) {
+        let isTotal = setting.plan.budget == .total
+        var (surveyed, own) = (floor == nil, try floor ?? survey(limit: limit))
+        var status = try collect(floor: own, limit: limit, isTotal: isTotal)
+        while Int(status.found) > selection.capacity {
+            repeatCount += 1
+            if surveyed {
+                // Products of the same numbers that differ from one pass to the next; none is known.
+                try selection.grow(to: Int(status.found))
+            } else {
+                (surveyed, own) = (true, try survey(limit: limit))
+            }
+            status = try collect(floor: own, limit: limit, isTotal: isTotal)
+        }
+        return (status, own)
+    }
+
+    /// What the rule keeps at most, which rank 0 asks it.
+    private func upperCount(_ context: SelectionContext) throws -> Int {
+        func ask() throws -> Int { try setting.rule.upperCount(context) }
+        return try peers.map { try $0.ask(ask) } ?? ask()
+    }
+
+    /// Entries found among the latents that compete and among those that do not, and the largest floor, on all ranks.
+    private func totals(
+        _ status: SelectionArrays.Status, floor: Float = 0
+    ) throws -> (found: Int, core: Int, floor: Float) {
+        let (found, core) = (Int(status.found) - Int(status.core), Int(status.core))
+        return try peers?.totals(found: found, core: core, floor: floor) ?? (found, core, floor)
     }
 
     /// Codes by token straight from the list.
@@ -163,21 +186,23 @@ extension CUDAArithmetic {
 
     /// Every positive pre-activation, for a rule that looks at whole rows.
     private func selectAmongAll(_ context: SelectionContext) throws -> SelectionSummary {
-        var context = context
+        var context = peers?.whole(context) ?? context
         let status = try collectAll(thresholds: nil)
         try refuseInfinite(status, step: context.step)
         var summary = SelectionSummary()
-        summary.coreEntries = Int(status.core)
-        if setting.plan.budget == .total { context.batchBudget = max(0, context.batchBudget - Int(status.core)) }
+        summary.coreEntries = try totals(status).core
+        if setting.plan.budget == .total { context.batchBudget = max(0, context.batchBudget - summary.coreEntries) }
         let allowed =
-            setting.rule.scope == .row ? min(try setting.rule.upperCount(context), latents) * rows : Int.max
-        try ask(context, allowed: allowed, keepAll: false, core: Int(status.core), &summary)
+            setting.rule.scope == .row ? min(try upperCount(context), context.latentCount) * rows : Int.max
+        try ask(context, allowed: allowed, showsAll: true, keepAll: false, core: Int(status.core), &summary)
         return summary
     }
 
     /// Everything above the floors of a rule that learns.
-    private func selectAboveFloors(_ learned: LearnedGradients, _ context: SelectionContext) throws -> SelectionSummary
-    {
+    private func selectAboveFloors(
+        _ learned: any StepLearning, _ context: SelectionContext
+    ) throws -> SelectionSummary {
+        let context = peers?.whole(context) ?? context
         try learned.updateFloors(context, exempt: exempt)
         let floors = try learnedFloors ?? DeviceMatrix(rows: 1, columns: latents, on: self.context)
         learnedFloors = floors
@@ -185,8 +210,8 @@ extension CUDAArithmetic {
         let status = try collectAll(thresholds: floors)
         try refuseInfinite(status, step: context.step)
         var summary = SelectionSummary()
-        summary.coreEntries = Int(status.core)
-        try ask(context, allowed: .max, keepAll: true, core: Int(status.core), &summary)
+        summary.coreEntries = try totals(status).core
+        try ask(context, allowed: .max, showsAll: true, keepAll: true, core: Int(status.core), &summary)
         return summary
     }
 
@@ -200,11 +225,13 @@ extension CUDAArithmetic {
         return status
     }
 
-    /// Shows the rule the list's candidates that are not below the ranked one, and keeps those that it marks; with `keepAll` the
-    /// others as 0.
+    /// Shows the rule the list's candidates that are not below the ranked one, `least`, and keeps those that it marks; with `keepAll` the
+    /// others as 0. Returns the value below which nothing was shown.
+    @discardableResult
     private func ask(
-        _ context: SelectionContext, allowed: Int, keepAll: Bool, core: Int, _ summary: inout SelectionSummary
-    ) throws {
+        _ context: SelectionContext, allowed: Int, showsAll: Bool, keepAll: Bool, core: Int, shown least: Float = 0,
+        _ summary: inout SelectionSummary
+    ) throws -> Float {
         let device = self.context
         let offsets = try DeviceArray<Int32>(rows + 1, on: device)
         try placeRows(withCore: false, allTies: true, offsets: offsets)
@@ -216,12 +243,14 @@ extension CUDAArithmetic {
         try SelectionArrays.read(
             sparseEncoder.candidates, rows: rows, latents: latents, offsets: try offsets.values(), shown.columns,
             shown.values)
-        try sparseEncoder.mark(setting.rule, context, allowed: allowed, &summary)
-        try sparseEncoder.selected.withUnsafeBufferPointer { (marks) throws(CUDAError) in
+        let least = try sparseEncoder.mark(
+            setting.rule, context, allowed: allowed, showsAll: showsAll, shown: least, keeping: keepAll, &summary)
+        let marked = try sparseEncoder.selected.withUnsafeBufferPointer { (marks) throws(CUDAError) -> Int in
             if count > 0 { try shown.marks.upload(marks.baseAddress!, count) }
             try device.synchronize()
+            return marks[..<count].count { $0 != 0 }
         }
-        try selection.growCodes(to: core + (keepAll ? count : summary.selectedEntries))
+        try selection.growCodes(to: core + (keepAll ? count : marked))
         try selection.cursors.clear()
         let blocks = (rows + 7) / 8
         try device.launch(
@@ -234,6 +263,7 @@ extension CUDAArithmetic {
             rows, selection.rowOffsets, selection.keptColumns, selection.keptValues, shown.places, selection.cursors)
         selection.shown = shown
         try orderByLatent()
+        return least
     }
 
     /// offsets [count + 1] of counts.

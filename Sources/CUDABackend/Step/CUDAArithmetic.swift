@@ -34,7 +34,10 @@ package final class CUDAArithmetic: StepArithmetic {
     var selection: SelectionArrays
     var rows = 0
     /// What the host reads of a selection: candidates and marks, of a rule that is asked.
-    let sparseEncoder = SparseEncoder()
+    let sparseEncoder: SparseEncoder
+    /// The other ranks and what their cards add up with this one, if latents are cut.
+    let peers: LatentPeers?
+    let sums: (any PeerSums)?
     package internal(set) var repeatCount = 0
     var startingFloor = StartingFloor()
     /// Tests set it in the place of what the last batch suggests.
@@ -52,8 +55,9 @@ package final class CUDAArithmetic: StepArithmetic {
     /// [1, F] of a rule that learns.
     var learnedFloors: DeviceMatrix?
     var auxiliary: AuxiliaryArrays?
-    /// The dead latents of this batch.
+    /// The dead latents of this batch, and whether there are any on any rank.
     var dead: [Int] = []
+    var isReviving = false
     /// What the last batch's losses are to be computed with.
     var projecting = true
 
@@ -61,8 +65,9 @@ package final class CUDAArithmetic: StepArithmetic {
     ///
     /// - Throws: `CUDAError`.
     init(
-        _ state: TrainerState, _ setting: StepSetting, on context: CUDAContext, precision: ProductPrecision
-    ) throws(CUDAError) {
+        _ state: TrainerState, _ setting: StepSetting, on context: CUDAContext, precision: ProductPrecision,
+        among peers: LatentPeers? = nil
+    ) throws {
         let sae = state.sae
         let memory = StepMemory(
             dIn: sae.dIn, layout: sae.layout, k: setting.plan.k, batch: setting.plan.batchSize,
@@ -71,6 +76,9 @@ package final class CUDAArithmetic: StepArithmetic {
         try context.require(memory.need(advice: "lower --width or --batch, or use --device cpu"))
         self.context = context
         self.setting = setting
+        self.peers = peers
+        sparseEncoder = SparseEncoder(lanes: .shared, peers: peers)
+        sums = try peers.map { try joinedSums($0.group, on: context) }
         self.sae = sae
         moments = state.moments
         (latents, dIn, exempt) = (sae.dSAE, sae.dIn, sae.exemptCore.count)
@@ -168,7 +176,7 @@ package final class CUDAArithmetic: StepArithmetic {
             let scale = Double(sae.layout.prefixes.count) * Double(rows)
             try upload(setting.plan.groupWeights.map { Float(-2 * $0 / scale) }, to: factors)
         }
-        dead = []
+        (dead, isReviving) = ([], false)
         try batch.load(x)
         let slab = Slab(d4)
         try context.launch(
@@ -226,7 +234,7 @@ package final class CUDAArithmetic: StepArithmetic {
         }
         return StepInspection(
             codes: try selection.codes(rows: rows, latents: latents), auxiliary: try auxiliaryCodes(),
-            auxiliaryDenominator: dead.isEmpty ? 0 : try numbers.values()[sae.layout.prefixes.count + 4],
+            auxiliaryDenominator: !isReviving ? 0 : try numbers.values()[sae.layout.prefixes.count + 4],
             gradients: gradients)
     }
 }

@@ -6,7 +6,8 @@ import TensorFiles
 ///
 /// Sequences never see each other, so that cutting them changes the rounding of matrix products at most.
 package final class RankedModel: LanguageModel, @unchecked Sendable {
-    private let own: any LanguageModel
+    /// Rank 0's.
+    package let own: any LanguageModel
     private let group: RankGroup
     private let id: Int
 

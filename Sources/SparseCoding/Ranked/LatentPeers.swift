@@ -3,17 +3,19 @@ import Ranks
 
 /// The ranks among which the latents of an SAE are cut, as a training step sees them: what it is told of all latents, and what it has to
 /// do together. All else is a rank's own: parameters, moments, gradients and how long latents have been silent.
-package final class LatentPeers: Sendable {
+package final class LatentPeers {
     package let group: RankGroup
     package let cut: LatentCut
     let coreIsDense: Bool
+    /// What the last choice that was to be kept was made of, on rank 0.
+    private var shown: (candidates: Gathered, flags: [UInt8])?
 
     package init(_ group: RankGroup, _ cut: LatentCut, coreIsDense: Bool) {
         (self.group, self.cut, self.coreIsDense) = (group, cut, coreIsDense)
     }
 
     /// A selection among all latents, where there is one among the rank's.
-    func whole(_ context: SelectionContext) -> SelectionContext {
+    package func whole(_ context: SelectionContext) -> SelectionContext {
         var result = context
         result.latentCount = cut.layout.latentCount
         result.core = 0..<cut.layout.coreCount
@@ -24,10 +26,11 @@ package final class LatentPeers: Sendable {
 
     /// Has rank 0 choose among the entries of all ranks `[rows, F]`, in the order in which one rank would have them, and marks the rank's own.
     /// Of all only those come before it that are not below the value that `least` finds for all of them. `choice` returns `count` numbers, which every rank gets.
+    /// What it was made of is kept for `backward`, if that is to follow.
     ///
     /// - Throws: what `choice` throws, on rank 0 only: the job has to end then.
     func choose(
-        _ own: SparseCodes, marks: inout [UInt8], count: Int,
+        _ own: SparseCodes, marks: inout [UInt8], count: Int, keeping: Bool = false,
         least: (UnsafeBufferPointer<Float>) -> Float = { _ in 0 },
         _ choice: (SparseCodes, UnsafeMutableBufferPointer<UInt8>) throws -> [Double]
     ) throws -> [Double] {
@@ -37,7 +40,8 @@ package final class LatentPeers: Sendable {
             let all = Gathered(parts, rows: own.rows, latents: cut.layout.latentCount, least: least)
             var flags = [UInt8](repeating: 0, count: all.codes.count)
             numbers = try flags.withUnsafeMutableBufferPointer { try choice(all.codes, $0) }
-            answers = all.answers(flags)
+            answers = all.deal(flags, otherwise: 0)
+            if keeping { shown = (all, flags) }
         }
         let found = try group.scatter(answers, count: own.count)
         if marks.count < own.count { marks = [UInt8](repeating: 0, count: own.count + own.count / 4) }
@@ -48,8 +52,71 @@ package final class LatentPeers: Sendable {
     /// What rank 0 alone finds out, on all of them.
     ///
     /// - Throws: what `find` throws, on rank 0 only: the job has to end then.
-    func ask(_ find: () throws -> Int) throws -> Int {
+    package func ask(_ find: () throws -> Int) throws -> Int {
         Int(try group.broadcast([group.rank == 0 ? Double(find()) : 0])[0])
+    }
+
+    /// Entries found among the latents that compete and among those that do not, and the largest floor, on all ranks.
+    package func totals(found: Int, core: Int, floor: Float) throws -> (found: Int, core: Int, floor: Float) {
+        let all = try group.everyone([Double(found), Double(core), Double(floor)])
+        return (
+            all.reduce(0) { $0 + Int($1[0]) }, all.reduce(0) { $0 + Int($1[1]) }, Float(all.map { $0[2] }.max() ?? 0)
+        )
+    }
+
+    /// Drops what is not among the `count` largest entries of a row on all ranks, where there are more than so many `dead` latents.
+    package func keepLargest(_ count: Int, of codes: SparseCodes, dead: Int) throws {
+        guard try group.sum([Double(dead)])[0] > Double(count) else { return }
+        var marks: [UInt8] = []
+        _ = try choose(codes, marks: &marks, count: 0) { all, flags in
+            all.markLargest(count, ofEachRow: flags)
+            return []
+        }
+        codes.keep(marks)
+    }
+
+    /// The numbers of a step from the squared norm of each rank's gradients, and rank 0's losses: other processors may have rounded theirs
+    /// otherwise.
+    package func whole(_ own: StepResults, gradientSquare: Double) throws -> StepResults {
+        let all = try group.everyone(own.squares + [own.auxiliary, gradientSquare]), n = own.squares.count
+        return StepResults(
+            squares: Array(all[0][..<n]), auxiliary: all[0][n],
+            gradientNorm: all.reduce(0) { $0 + $1[n + 1] }.squareRoot())
+    }
+
+    /// Rank 0's numbers of all latents `[1, F]` on every rank, which takes its own.
+    func deal(_ all: Matrix?, into own: Matrix) throws {
+        let parts = try all.map { all in try cut.all(group.count).map { bytes(Array($0.part(of: all).values)) } } ?? []
+        let found = try group.scatter(parts, count: 4 * own.count)
+        found.withUnsafeBytes {
+            UnsafeMutableRawPointer(own.elements).copyMemory(from: $0.baseAddress!, byteCount: $0.count)
+        }
+    }
+
+    /// A number of each of the candidates of the last choice that was kept, on rank 0 those of all in their order, which `body` replaces
+    /// there; every rank gets its own back.
+    func exchange(
+        _ own: UnsafeBufferPointer<Float>,
+        _ body: (SparseCodes, _ flags: [UInt8], inout [Float]) throws -> Void
+    ) throws -> [Float] {
+        let parts = try group.gather(bytes(Array(own)))
+        var answers: [[UInt8]] = []
+        if group.rank == 0 {
+            let (candidates, flags) = shown!
+            var all = candidates.collect(parts.map(floats))
+            try body(candidates.codes, flags, &all)
+            answers = candidates.deal(all, otherwise: 0).map(bytes)
+        }
+        return floats(try group.scatter(answers, count: 4 * own.count))
+    }
+
+    private func bytes(_ values: [Float]) -> [UInt8] { values.withUnsafeBytes { Array($0) } }
+
+    private func floats(_ bytes: [UInt8]) -> [Float] {
+        [Float](unsafeUninitializedCapacity: bytes.count / 4) { buffer, count in
+            count = bytes.count / 4
+            UnsafeMutableRawBufferPointer(buffer).copyBytes(from: bytes)
+        }
     }
 
     /// Codes of all latents, on rank 0; on the others the rank's own.
@@ -115,12 +182,15 @@ private struct Gathered {
         (self.codes, self.counts, self.origins) = (codes, counts, origins)
     }
 
-    /// The marks of each rank's entries.
-    func answers(_ flags: [UInt8]) -> [[UInt8]] {
-        var result = counts.map { [UInt8](repeating: 0, count: $0) }
-        for (flag, origin) in zip(flags, origins) where flag != 0 { result[Int(origin.rank)][Int(origin.entry)] = flag }
+    /// What there is of each entry, to those who have sent it; of entries that are not shown the other value.
+    func deal<Value>(_ values: [Value], otherwise other: Value) -> [[Value]] {
+        var result = counts.map { [Value](repeating: other, count: $0) }
+        for (value, origin) in zip(values, origins) { result[Int(origin.rank)][Int(origin.entry)] = value }
         return result
     }
+
+    /// What the ranks have sent of each of their entries, in the order of those that are shown.
+    func collect<Value>(_ parts: [[Value]]) -> [Value] { origins.map { parts[Int($0.rank)][Int($0.entry)] } }
 
     private static func numbers<Number: BitwiseCopyable>(
         _ type: Number.Type, _ bytes: [UInt8], at first: Int, _ count: Int

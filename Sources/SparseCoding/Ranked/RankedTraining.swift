@@ -2,47 +2,62 @@ import KernelTable
 import LinearAlgebra
 import Ranks
 
-/// The processors of several machines, or several processes of one: each computes with the latents that it has, and rank 0, where the
-/// `Trainer` is, tells the others what to do.
+/// The processors, or cards, of several processes: each computes with the latents that it has, and rank 0, where the `Trainer` is, tells
+/// the others what to do.
 package struct RankedTraining: TrainingDevice {
     private let group: RankGroup
-    private let lanes: Lanes
+    private let device: any TrainingDevice
+    private let place: RankMessage
 
-    package init(_ group: RankGroup, lanes: Lanes = .shared) { (self.group, self.lanes) = (group, lanes) }
+    /// - Parameters:
+    ///   - device: where rank 0 computes.
+    ///   - place: what the makers of `LatentShare` on the other ranks are told of where they shall, before all else.
+    package init(_ group: RankGroup, on device: any TrainingDevice = Lanes.shared, place: RankMessage = RankMessage()) {
+        (self.group, self.device, self.place) = (group, device, place)
+    }
 
-    package var record: [String: String] { ["ranks": "\(group.count)"] }
+    package var record: [String: String] { device.record.merging(["ranks": "\(group.count)"]) { $1 } }
 
     package var rankCount: Int { group.count }
 
-    package func memory(dIn: Int, layout: PrefixLayout, k: Double, batch: Int) -> MemoryNeed? { nil }
-
-    /// - Throws: `SparseCodingError.badSetting` for a rule that learns, and for more ranks than a group has latents.
-    package func check(_ layout: PrefixLayout, _ rule: any SparsityRule) throws {
-        guard rule.learning == nil else {
-            throw SparseCodingError.badSetting(
-                name: "ranks", value: "\(group.count)", wanted: "1 for the rule \(rule.name), which learns")
-        }
-        for rank in 0..<group.count { _ = try LatentCut(layout, rank: rank, of: group.count) }
+    /// That of the rank with the most latents.
+    package func memory(dIn: Int, layout: PrefixLayout, k: Double, batch: Int) -> MemoryNeed? {
+        guard let cut = try? LatentCut(layout, rank: group.count - 1, of: group.count) else { return nil }
+        return device.memory(dIn: dIn, layout: cut.own, k: k, batch: batch)
     }
 
-    /// - Throws: as `check`; `RankError`.
-    package func arithmetic(_ state: TrainerState, _ setting: StepSetting) throws -> any StepArithmetic {
+    /// - Throws: `SparseCodingError.badSetting` for more ranks than a group has latents; what the device throws.
+    package func check(_ layout: PrefixLayout, _ rule: any SparsityRule) throws {
+        for rank in 0..<group.count {
+            try device.check(LatentCut(layout, rank: rank, of: group.count).own, rule)
+        }
+    }
+
+    /// - Throws: as `check`; `RankError`; what the device throws.
+    package func arithmetic(
+        _ state: TrainerState, _ setting: StepSetting, among peers: LatentPeers?
+    ) throws -> any StepArithmetic {
+        precondition(peers == nil, "latents that are cut twice")
         try check(state.sae.layout, setting.rule)
-        return try RankedArithmetic(state, setting, group, lanes)
+        return try RankedArithmetic(state, setting, group, on: device, place)
     }
 }
 
 /// A training step on all ranks, as the `Trainer` of rank 0 asks for it. What fails while the ranks are at it together ends their work.
-private final class RankedArithmetic: StepArithmetic {
+package final class RankedArithmetic: StepArithmetic {
     private let state: TrainerState
     private let group: RankGroup
-    private let share: LatentShare
+    /// Rank 0's latents.
+    package let share: LatentShare
     private let cuts: [LatentCut]
     /// [F] whose each latent is, and which of that rank's.
     private let homes: [(rank: Int, latent: Int32)]
     private let id: Int
 
-    init(_ state: TrainerState, _ setting: StepSetting, _ group: RankGroup, _ lanes: Lanes) throws {
+    init(
+        _ state: TrainerState, _ setting: StepSetting, _ group: RankGroup, on device: any TrainingDevice,
+        _ place: RankMessage
+    ) throws {
         let layout = state.sae.layout
         let peers = LatentPeers(
             group, try LatentCut(layout, rank: 0, of: group.count), coreIsDense: state.sae.coreIsDense)
@@ -51,21 +66,28 @@ private final class RankedArithmetic: StepArithmetic {
         for (rank, cut) in cuts.enumerated() {
             for (j, place) in cut.places.enumerated() { homes[place] = (rank, Int32(j)) }
         }
-        share = LatentShare(
-            peers, dIn: state.sae.dIn, subtractsDecoderBias: state.sae.subtractsDecoderBias, plan: setting.plan,
-            rule: setting.rule, frozen: setting.frozenCount, lanes: lanes)
         (self.state, self.group, self.cuts, self.homes) = (state, group, cuts, homes)
-        let description = try LatentShare.description(state, setting)
+        var description = place
+        description.append(try LatentShare.description(state, setting))
         id = try group.together { try group.make(LatentShare.kind) { _ in description } }
-        try group.together { try deal() }
+        share = try group.together {
+            try LatentShare(
+                peers, dIn: state.sae.dIn, subtractsDecoderBias: state.sae.subtractsDecoderBias, setting,
+                learns: setting.learned != nil, on: device
+            ) { try Self.deal(state, cuts, to: $0, group) }
+        }
     }
 
     deinit { group.release(id) }
 
     /// Gives each rank the rows of its latents. The matrices of the state are stale from now on, and give their memory back.
-    private func deal() throws {
-        let all = TrainerState.tensors(state.sae, state.hasMoments ? state.moments : nil)
-        for ((matrix, isOfLatents), (own, _)) in zip(all, share.tensors(moments: state.hasMoments)) {
+    private static func deal(
+        _ state: TrainerState, _ cuts: [LatentCut], to share: TrainerState, _ group: RankGroup
+    ) throws {
+        func tensors(_ one: TrainerState) -> [(matrix: Matrix, isOfLatents: Bool)] {
+            TrainerState.tensors(one.sae, state.hasMoments ? one.moments : nil)
+        }
+        for ((matrix, isOfLatents), (own, _)) in zip(tensors(state), tensors(share)) {
             func part(_ rank: Int) -> Matrix { isOfLatents ? cuts[rank].part(of: matrix) : matrix }
             for rank in 1..<group.count {
                 let part = part(rank)
@@ -103,7 +125,7 @@ private final class RankedArithmetic: StepArithmetic {
 
     // MARK: StepArithmetic
 
-    func begin(_ x: Matrix, silent: [Int]?) throws {
+    package func begin(_ x: Matrix, silent: [Int]?) throws {
         try group.together {
             func head(_ message: inout RankMessage) {
                 message.write(x.rows)
@@ -116,13 +138,13 @@ private final class RankedArithmetic: StepArithmetic {
         }
     }
 
-    func makeBatch() -> Matrix { share.arithmetic.makeBatch() }
+    package func makeBatch() throws -> Matrix { try share.arithmetic.makeBatch() }
 
     // The others get a batch when they begin with it.
-    var preparesAhead: Bool { false }
-    func prepare(_ x: Matrix) {}
+    package var preparesAhead: Bool { false }
+    package func prepare(_ x: Matrix) {}
 
-    func select(_ context: SelectionContext) throws -> SelectionSummary {
+    package func select(_ context: SelectionContext) throws -> SelectionSummary {
         try group.together {
             try order(.select) { message in
                 message.write(context.mode.rawValue)
@@ -132,56 +154,60 @@ private final class RankedArithmetic: StepArithmetic {
         }
     }
 
-    func countActive(into counts: UnsafeMutableBufferPointer<Int32>) throws {
+    package func countActive(into counts: UnsafeMutableBufferPointer<Int32>) throws {
         try group.together {
             try order(.countActive)
             try share.collectCounts { places, own in for (j, place) in places.enumerated() { counts[place] = own[j] } }
         }
     }
 
-    func chooseAuxiliary(dead: [Int]) throws {
+    package func chooseAuxiliary(dead: [Int]) throws {
         try group.together { try share.arithmetic.chooseAuxiliary(dead: try order(.chooseAuxiliary, dead) { _ in }) }
     }
 
-    func computeLosses(projecting: Bool) throws {
+    package func computeLosses(projecting: Bool) throws {
         try group.together {
             try order(.computeLosses) { $0.write(projecting) }
             try share.arithmetic.computeLosses(projecting: projecting)
         }
     }
 
-    func replaceCodeGradients(_ learned: LearnedGradients, _ context: SelectionContext, dead: [Int]) {
-        preconditionFailure("rules that learn are refused")
+    package func replaceCodeGradients(_ learned: any StepLearning, _ context: SelectionContext, dead: [Int]) throws {
+        try group.together {
+            try share.arithmetic.replaceCodeGradients(
+                share.learned!, context, dead: try order(.replaceCodeGradients, dead) { _ in })
+        }
     }
 
-    func computeEncoderGradients() throws {
+    package func computeEncoderGradients() throws {
         try group.together {
             try order(.computeEncoderGradients)
             try share.arithmetic.computeEncoderGradients()
         }
     }
 
-    func results() throws -> StepResults {
+    package func results() throws -> StepResults {
         try group.together {
             try order(.results)
             return try share.arithmetic.results()
         }
     }
 
-    func update(_ step: AdamStep) throws {
+    package func update(_ step: AdamStep) throws {
         try group.together {
             try order(.update) { $0.write(step.numbers) }
-            share.arithmetic.update(step)
+            try share.arithmetic.update(step)
         }
     }
 
-    func decoderBiasChanged() throws {
+    package func decoderBiasChanged() throws {
         let bias = state.sae.decoderBias
         try group.together { try order(.setDecoderBias) { $0.write(bias.elements, count: bias.count) } }
         share.sae.decoderBias.assign(bias)
+        try share.arithmetic.decoderBiasChanged()
     }
 
-    func setCoreBias(_ biases: [Float]) throws {
+    package func setCoreBias(_ biases: [Float]) throws {
         func own(_ rank: Int) -> [Float] { cuts[rank].places.filter { $0 < biases.count }.map { biases[$0] } }
         try group.order(id) { rank in
             var message = RankMessage()
@@ -189,10 +215,10 @@ private final class RankedArithmetic: StepArithmetic {
             message.write(own(rank))
             return message
         }
-        share.arithmetic.setCoreBias(own(0))
+        try share.arithmetic.setCoreBias(own(0))
     }
 
-    func export(_ numbers: Range<Int>) throws {
+    package func export(_ numbers: Range<Int>) throws {
         try group.together {
             try order(.export) { message in
                 message.write(numbers.lowerBound)
@@ -202,26 +228,26 @@ private final class RankedArithmetic: StepArithmetic {
         }
     }
 
-    func forget(_ numbers: Range<Int>) {
+    package func forget(_ numbers: Range<Int>) {
         for (matrix, _) in TrainerState.tensors(state.sae, state.moments)[numbers] { matrix.discard() }
     }
 
-    func finish() throws {
+    package func finish() throws {
         try group.together {
             try order(.finish)
-            share.arithmetic.finish()
+            try share.arithmetic.finish()
         }
         try export(TrainerState.parameters)
     }
 
-    func lastCentered() -> Matrix { share.arithmetic.lastCentered() }
+    package func lastCentered() throws -> Matrix { try share.arithmetic.lastCentered() }
 
-    func inspect() throws -> StepInspection {
+    package func inspect() throws -> StepInspection {
         try group.together {
             try order(.inspect)
             return try share.inspect()
         }
     }
 
-    var repeatCount: Int { share.arithmetic.repeatCount }
+    package var repeatCount: Int { share.arithmetic.repeatCount }
 }

@@ -99,6 +99,13 @@ ENTRY int cuDeviceTotalMem_v2(size_t *bytes, int device) {
     return success;
 }
 
+ENTRY int cuDeviceGetPCIBusId(char *text, int length, int device) {
+    ENTER_DEVICE(device, unknown);
+    if (text == nullptr || length < 13) return invalidValue;
+    snprintf(text, length, "0000:%02x:00.0", card.ordinal & 255);
+    return success;
+}
+
 ENTRY int cuDevicePrimaryCtxRetain(void **context, int device) {
     ENTER_DEVICE(device, outOfMemory);
     if (context == nullptr) return invalidValue;

@@ -100,6 +100,11 @@ ENTRY int cuEventQuery(void *eventHandle) {
     ENTER(unknown, false);
     Event *asked = event(card, eventHandle);
     if (asked == nullptr) return invalidHandle;
+    // A host that asks until it is done waits; a lazy card has not done it yet when it asks first.
+    if (card.settings.lazy && asked->recorded && !asked->done && asked->stream) {
+        Result result = card.finish(*asked->stream, asked->ticket);
+        return result == success ? notReady : result;
+    }
     return asked->recorded && !asked->done ? notReady : success;
 }
 

@@ -6,4 +6,4 @@ namespace {
 #include "../../../Sources/CUDABackend/Kernels/reconstruct.cu"
 }
 
-KERNELS(KERNEL(reconstruct));
+KERNELS(KERNEL(reconstruct), KERNEL(reconstructGroups), KERNEL(leaveResiduals));
