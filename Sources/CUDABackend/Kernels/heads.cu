@@ -117,8 +117,9 @@ extern "C" __global__ void joinHeads(
             x[(size_t)row * stride + c] = value;
         }
     }
-    if (factor)
-        for (int c = heads * h + threadIdx.x; c < factorStride; c += blockDim.x) factor[(size_t)row * factorStride + c] = 0;
+    if (!factor) return;
+    for (int c = heads * h + threadIdx.x; c < factorStride; c += blockDim.x)
+        factor[(size_t)row * factorStride + c] = 0;
 }
 
 // The other way.

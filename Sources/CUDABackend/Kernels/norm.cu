@@ -55,8 +55,8 @@ extern "C" __global__ void __launch_bounds__(256) normRows(
 //   dc = r·w∘dy − c·(r³/d)·Σ c∘w∘dy,  dx = dc, less its mean where the mean was taken off
 // Where r counts as a constant, dc is its first term.
 extern "C" __global__ void __launch_bounds__(256) normRowsBackward(
-    const float4 *x, const float4 *weight, const float4 *dy, float epsilon, int isLayer, int isConstant, int rows, int d,
-    int d4, int isAdded, float4 *dx) {
+    const float4 *x, const float4 *weight, const float4 *dy, float epsilon, int isLayer, int isConstant, int rows,
+    int d, int d4, int isAdded, float4 *dx) {
     int row = blockIdx.x * warps() + warp();
     if (row >= rows) return;
     size_t at = (size_t)row * d4;

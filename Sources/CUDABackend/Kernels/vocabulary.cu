@@ -45,7 +45,8 @@ __device__ __forceinline__ void keep(float value, float *own, unsigned short *fa
 
 __device__ __forceinline__ void padFactor(unsigned short *factor, int factorStride, int words) {
     if (!factor) return;
-    for (int v = words + threadIdx.x; v < factorStride; v += blockDim.x) factor[(size_t)blockIdx.x * factorStride + v] = 0;
+    for (int v = words + threadIdx.x; v < factorStride; v += blockDim.x)
+        factor[(size_t)blockIdx.x * factorStride + v] = 0;
 }
 
 // forward:  loss = log Σ_v e^(l_v) − l_target    ⇒    dl = p − 1 at the target. The gradient times the row's weight takes the place of the

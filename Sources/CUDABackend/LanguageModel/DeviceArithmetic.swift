@@ -154,19 +154,3 @@ final class DeviceArithmetic {
     /// Blocks of eight warps for `tasks` warps.
     static func warpBlocks(_ tasks: Int) -> Int { (tasks + 7) / 8 }
 }
-
-/// Rows that a product with a weight reads next: as they are, or rounded to bfloat16 by the kernel that makes them, in which case the
-/// plain ones are not written.
-struct FactorTarget {
-    let plain: DeviceSlice
-    let rounded: DeviceSlice?
-
-    init(_ plain: DeviceSlice, rounded: DeviceSlice? = nil) { (self.plain, self.rounded) = (plain, rounded) }
-
-    /// What kernels take.
-    var pointer: any KernelArgument { rounded.map { $0 as any KernelArgument } ?? NullPointer() }
-    var stride: Int { rounded?.stride ?? 0 }
-
-    /// How many numbers pad a row of `columns`, for kernels that have a thread for each.
-    func padding(_ columns: Int) -> Int { max(0, stride - columns) }
-}

@@ -39,10 +39,9 @@ struct DeviceHead {
 
     /// KL(p° ‖ p) of rows `x` `[n, d]`, p° being what follows from the reference.
     func divergences(_ x: DeviceMatrix, gradient dx: DeviceMatrix?, _ pass: DevicePass) throws(CUDAError) {
-        let scratch = pass.workspace, together = scratch.dividedRows
-        let stride = DeviceMatrix.stride(weight.rows)
-        let others = DeviceSlice(scratch.logits, at: together * stride, stride: stride)
-        try forEachPart(x, by: together, pass) { (logits, rows) throws(CUDAError) in
+        let scratch = pass.workspace, stride = DeviceMatrix.stride(weight.rows)
+        let others = DeviceSlice(scratch.logits, at: scratch.otherLogits, stride: stride)
+        try forEachPart(x, by: scratch.dividedRows, pass) { (logits, rows) throws(CUDAError) in
             try project(scratch.reference!, rows, into: others, pass)
             let dlogits = pass.device.target(logits, columns: weight.rows, pass)
             try pass.device.context.launch(

@@ -59,6 +59,8 @@ final class DeviceWorkspace {
     let logits: DeviceArray<Float>
     /// Tokens whose logits there is room for, and whose logits twice over.
     let logitRows, dividedRows: Int
+    /// Where the other logits of a divergence begin.
+    let otherLogits: Int
     /// `[n, d]`: the norm of the rows that divergences are from.
     let reference: DeviceMatrix?
     /// What a weight in bfloat16 is multiplied with.
@@ -107,7 +109,7 @@ final class DeviceWorkspace {
         mixedHeads = try array(n * shape.outputWidth)
         let sizes = Sizes(description, capacity: n, length: length, keepsReference: keepsReference, limits)
         rounded = try device.isRounding ? DeviceArray(sizes.rounded, on: context) : nil
-        (logitRows, dividedRows) = (sizes.logitRows, sizes.dividedRows)
+        (logitRows, dividedRows, otherLogits) = (sizes.logitRows, sizes.dividedRows, sizes.otherLogits)
         (scores, logits) = (try array(sizes.scores), try array(sizes.logits))
         spare = try DeviceTrace(tokenCount: n, keeps: false, description, on: context)
         let isTraced = blocks > 0
@@ -241,7 +243,7 @@ private struct Sizes {
     let scores: Int
     let logitRows: Int
     /// Of a divergence, which takes two of a token.
-    let dividedRows: Int
+    let dividedRows, otherLogits: Int
     let logits: Int
     /// The largest factor, in bfloat16.
     let rounded: Int
@@ -256,7 +258,10 @@ private struct Sizes {
         // Neither depends on the capacity where that is more than is run, so that no bits do.
         logitRows = max(1, min(n, limits.logits / words))
         dividedRows = max(1, min(n, limits.logits / words / 2))
-        logits = max(logitRows, keepsReference ? 2 * dividedRows : 0) * words
+        // At a multiple of 256 bytes, as an array begins: products are made in other ways where addresses are less aligned, and of one
+        // stream both have to be the same.
+        otherLogits = (dividedRows * words + 63) / 64 * 64
+        logits = max(logitRows * words, keepsReference ? otherLogits + dividedRows * words : 0)
         let widths = [
             description.configuration.dModel, shape.rowWidth, shape.outputWidth, description.perceptron.width,
             description.perceptron.inputWidth,
