@@ -29,11 +29,7 @@ extern "C" __global__ void activate(
     float *z, int stride, const float *bias, int kind, int isGated, int m, float *hidden, int hiddenStride,
     unsigned short *factor, int factorStride) {
     int c = blockIdx.y * blockDim.x + threadIdx.x;
-    if (factor) factor += (size_t)blockIdx.x * factorStride;
-    if (c >= m) {
-        if (factor && c < factorStride) factor[c] = 0;
-        return;
-    }
+    if (c >= m) return;
     float *own = z + (size_t)blockIdx.x * stride, value = own[c], slope;
     if (bias) {
         value += bias[c];
@@ -42,7 +38,7 @@ extern "C" __global__ void activate(
     float result = value * gate(kind, value, slope);
     if (isGated) result *= own[m + c];
     if (factor) {
-        factor[c] = bfloat16(result);
+        factor[(size_t)blockIdx.x * factorStride + c] = bfloat16(result);
     } else {
         hidden[(size_t)blockIdx.x * hiddenStride + c] = result;
     }
@@ -53,18 +49,15 @@ extern "C" __global__ void activate(
 extern "C" __global__ void activateBackward(
     const float *dhidden, int hiddenStride, float *z, int stride, int kind, int isGated, int isLinear, int m,
     unsigned short *factor, int factorStride) {
-    int c = blockIdx.y * blockDim.x + threadIdx.x, width = isGated ? 2 * m : m;
-    if (factor) factor += (size_t)blockIdx.x * factorStride;
-    if (c >= m) {
-        if (factor && width + c - m < factorStride) factor[width + c - m] = 0;
-        return;
-    }
+    int c = blockIdx.y * blockDim.x + threadIdx.x;
+    if (c >= m) return;
     float *own = z + (size_t)blockIdx.x * stride, value = own[c], d = dhidden[(size_t)blockIdx.x * hiddenStride + c], slope;
     float g = gate(kind, value, slope);
     if (isLinear) slope = g;
     if (isGated && isLinear) d *= 0.5f;
     float dz = isGated ? d * own[m + c] * slope : d * slope, du = d * value * g;
     if (factor) {
+        factor += (size_t)blockIdx.x * factorStride;
         factor[c] = bfloat16(dz);
         if (isGated) factor[m + c] = bfloat16(du);
     } else {

@@ -63,12 +63,7 @@ extern "C" __global__ void __launch_bounds__(256) splitHeadsBackward(
     int row = task / all, j = task % all;
     const float *dout = packed(query, key, value, row, j, length, 0, heads, groups, h);
     float *out = dx + (size_t)row * stride + j * h;
-    if (factor) {
-        factor += (size_t)row * factorStride;
-        if (j == all - 1)
-            for (int i = all * h + lane(); i < factorStride; i += 32) factor[i] = 0;
-        factor += j * h;
-    }
+    if (factor) factor += (size_t)row * factorStride + j * h;
     const float *norm = j < heads ? queryNorm : keyNorm;
     if (j >= heads + groups) {
         norm = nullptr;
@@ -117,9 +112,6 @@ extern "C" __global__ void joinHeads(
             x[(size_t)row * stride + c] = value;
         }
     }
-    if (!factor) return;
-    for (int c = heads * h + threadIdx.x; c < factorStride; c += blockDim.x)
-        factor[(size_t)row * factorStride + c] = 0;
 }
 
 // The other way.

@@ -47,8 +47,6 @@ extern "C" __global__ void __launch_bounds__(256) normRows(
             y[at + c] = result;
         }
     }
-    if (factor)
-        for (int i = 4 * d4 + lane(); i < factorStride; i += 32) factor[(size_t)row * factorStride + i] = 0;
 }
 
 // dx from dy, or dx += where it is to be added, given what was normed:

@@ -2,7 +2,7 @@
 //
 // Matrices are row-major with rows of 4·d4 floats, d4 = ⌈d/4⌉; what pads a row is 0 and stays so. Blocks have whole warps.
 // Where a kernel writes rows that a product in bfloat16 reads next, it may be given `factor`, rows of factorStride such numbers: it then
-// writes there and not in its usual place, and 0 in what pads a row.
+// writes there and not in its usual place. What pads these rows no product reads.
 // No atomic operation adds floating-point numbers: sums have one order, so the same input gives the same bits.
 
 typedef unsigned int u32;

@@ -43,12 +43,6 @@ __device__ __forceinline__ void keep(float value, float *own, unsigned short *fa
     }
 }
 
-__device__ __forceinline__ void padFactor(unsigned short *factor, int factorStride, int words) {
-    if (!factor) return;
-    for (int v = words + threadIdx.x; v < factorStride; v += blockDim.x)
-        factor[(size_t)blockIdx.x * factorStride + v] = 0;
-}
-
 // forward:  loss = log Σ_v e^(l_v) − l_target    ⇒    dl = p − 1 at the target. The gradient times the row's weight takes the place of the
 // logits, if there are weights. A target of −1 has loss 0.
 extern "C" __global__ void __launch_bounds__(1024) tokenLosses(
@@ -62,7 +56,6 @@ extern "C" __global__ void __launch_bounds__(1024) tokenLosses(
         if (threadIdx.x == 0) losses[blockIdx.x] = 0;
         if (!weights) return;
         for (int v = threadIdx.x; v < words; v += blockDim.x) keep(0, own, factor, factorStride, v);
-        padFactor(factor, factorStride, words);
         return;
     }
     LogSum all = logSum(own, words, cap, maxima, scratch);
@@ -77,7 +70,6 @@ extern "C" __global__ void __launch_bounds__(1024) tokenLosses(
         float dl = expf(l - all.largest) * rate - (v == target ? 1.0f : 0.0f);
         keep(weight * (cap > 0 ? dl * (1 - t * t) : dl), own, factor, factorStride, v);
     }
-    padFactor(factor, factorStride, words);
 }
 
 // forward:  KL(p° ‖ p) = Σ_v p°_v (log p°_v − log p_v), p° of `others`    ⇒    dl = p − p°, as above in the place of the logits. What is summed
@@ -103,7 +95,6 @@ extern "C" __global__ void __launch_bounds__(1024) tokenDivergences(
         float dl = expf(l - all.largest) * rate - pOther;
         keep(weight * (cap > 0 ? dl * (1 - t * t) : dl), own, factor, factorStride, v);
     }
-    if (weights) padFactor(factor, factorStride, words);
     total = blockSum(total, scratch);
     // Rounding makes it −1e-17 where both are nearly the same. What is no number stays none.
     if (threadIdx.x == 0) values[blockIdx.x] = total < 0 ? 0.0f : (float)total;

@@ -208,8 +208,8 @@ private struct DevicePerceptron {
         try device.apply(input, to: y, into: z, pass)
         let hidden = device.target(pass.workspace.hidden.slice, columns: m, pass)
         try device.context.launch(
-            try device.kernel("activate", "activate"), n, (m + hidden.padding(m) + 255) / 256, threads: 256, z.array,
-            z.stride, DeviceArithmetic.pointer(inputBias), Int(activation.rawValue), isGated, m, hidden.plain,
+            try device.kernel("activate", "activate"), n, (m + 255) / 256, threads: 256, z.array, z.stride,
+            DeviceArithmetic.pointer(inputBias), Int(activation.rawValue), isGated, m, hidden.plain,
             hidden.plain.stride, hidden.pointer, hidden.stride)
         try device.apply(down, outputBias, to: hidden, into: x, keeping: kept, pass)
     }
@@ -222,8 +222,8 @@ private struct DevicePerceptron {
         try device.applyBackward(down, to: FactorTarget(dresult.slice), into: dhidden, pass)
         let dz = device.target(z.slice, columns: input.rows, pass)
         try device.context.launch(
-            try device.kernel("activateBackward", "activate"), n, (m + dz.padding(input.rows) + 255) / 256,
-            threads: 256, dhidden.array, dhidden.stride, z.array, z.stride, Int(activation.rawValue), isGated,
+            try device.kernel("activateBackward", "activate"), n, (m + 255) / 256, threads: 256, dhidden.array,
+            dhidden.stride, z.array, z.stride, Int(activation.rawValue), isGated,
             pass.rule.contains(.linearPerceptrons), m, dz.pointer, dz.stride)
         try device.applyBackward(input, to: dz, into: dy, pass)
     }

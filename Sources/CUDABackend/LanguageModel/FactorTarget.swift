@@ -9,7 +9,4 @@ struct FactorTarget {
     /// What kernels take.
     var pointer: any KernelArgument { rounded.map { $0 as any KernelArgument } ?? NullPointer() }
     var stride: Int { rounded?.stride ?? 0 }
-
-    /// How many numbers pad a row of `columns`, for kernels that have a thread for each.
-    func padding(_ columns: Int) -> Int { max(0, stride - columns) }
 }
