@@ -89,7 +89,7 @@ let package = Package(
         .target(
             name: "CUDABackend",
             dependencies: [
-                "LanguageModeling", "SparseCoding", "TensorFiles", "LinearAlgebra", "Kernels", "KernelTable",
+                "LanguageModeling", "SparseCoding", "Ranks", "TensorFiles", "LinearAlgebra", "Kernels", "KernelTable",
             ],
             resources: [
                 "activate", "adam", "assemble", "auxiliary", "bias", "bylatent", "center", "collect", "differentiate",

@@ -105,10 +105,11 @@ extension RankGroup {
             case .make:
                 let kind = order.read(String.self)
                 guard let maker = makers[kind] else { preconditionFailure("no service is called \(kind)") }
-                services[id] = try maker(self, &order)
+                // Known as a failure before anything is let go that waits for the others when it ends.
+                services[id] = try together { try maker(self, &order) }
             case .perform:
                 guard let service = services[id] else { preconditionFailure("an order to service \(id)") }
-                try service.perform(&order)
+                try together { try service.perform(&order) }
             case .release: services[id] = nil
             case .dismiss: return
             case nil: preconditionFailure("an order that is none")

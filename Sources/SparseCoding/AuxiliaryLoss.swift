@@ -51,7 +51,7 @@ package final class AuxiliaryLoss {
     /// and where there are more than are wanted rank 0 chooses.
     func select(dead: [Int], of latentCount: Int, among peers: LatentPeers? = nil, again: () -> Void) throws {
         candidates.largest(min(count, dead.count), among: dead, of: latentCount, into: codes, again: again)
-        try peers?.keepLargest(count, of: codes, dead: dead.count)
+        if let (_, marks) = try peers?.largest(count, ofEachRow: { codes }, dead: dead.count) { codes.keep(marks) }
         entries.assemble(codes)
         for lane in 0..<lanes.count { (variances[lane], squares[lane]) = (0, 0) }
     }

@@ -98,7 +98,7 @@ package final class LaneArithmetic: StepArithmetic {
 
     package func computeEncoderGradients() throws {
         // What the losses give of it is the same on every rank, and is to count once.
-        if let peers, peers.group.rank > 0 { gradients.decoderBias.fill(0) }
+        if let peers, !peers.isFirst { gradients.decoderBias.fill(0) }
         gradients.computeEncoder(
             centered, [live] + (revived.map { [$0.entries] } ?? []), frozen: setting.frozenCount)
         let bias = gradients.decoderBias
@@ -107,7 +107,7 @@ package final class LaneArithmetic: StepArithmetic {
 
     package func results() throws -> StepResults {
         // All ranks have the same gradient of b_dec.
-        let square = gradients.squaredNorm(decoderBias: peers.map { $0.group.rank == 0 } ?? true)
+        let square = gradients.squaredNorm(decoderBias: peers?.isFirst ?? true)
         let own = StepResults(squares: squares, auxiliary: auxiliaryLoss, gradientNorm: square.squareRoot())
         return try peers?.whole(own, gradientSquare: square) ?? own
     }

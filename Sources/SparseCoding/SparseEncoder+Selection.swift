@@ -96,7 +96,7 @@ extension SparseEncoder {
     ) throws -> (allowed: Int, floor: Float) {
         // More than this the rule cannot keep whatever the core leaves.
         let limit = min(
-            try upperCount(selection),
+            try upperCount(of: selection.rule, selection.context),
             selection.centered.rows * selection.context.latentCount)
         let guess = forcedFloor ?? startingFloor.value
         let first = try collect(&selection, limit: limit, floor: guess, beside)
@@ -115,18 +115,26 @@ extension SparseEncoder {
         selection.found = totals.found
         selection.summary.coreEntries = totals.core
         selection.leave(core: totals.core)
-        return (min(limit, try upperCount(selection)), totals.floor)
+        return (min(limit, try upperCount(of: selection.rule, selection.context)), totals.floor)
     }
 
     /// What the rule keeps at most, which rank 0 asks it.
-    private func upperCount(_ selection: Selection) throws -> Int {
-        func ask() throws -> Int { try selection.rule.upperCount(selection.context) }
+    package func upperCount(of rule: any SparsityRule, _ context: SelectionContext) throws -> Int {
+        func ask() throws -> Int { try rule.upperCount(context) }
         return try peers.map { try $0.ask(ask) } ?? ask()
     }
 
     /// Entries found among the latents that compete and among those that do not, and the largest floor, on all ranks.
+    package func totals(found: Int, core: Int, floor: Float = 0) throws -> (found: Int, core: Int, floor: Float) {
+        guard let peers else { return (found, core, floor) }
+        let all = try peers.group.everyone([Double(found), Double(core), Double(floor)])
+        return (
+            all.reduce(0) { $0 + Int($1[0]) }, all.reduce(0) { $0 + Int($1[1]) }, Float(all.map { $0[2] }.max() ?? 0)
+        )
+    }
+
     private func totals(floor: Float) throws -> (found: Int, core: Int, floor: Float) {
-        try peers?.totals(found: foundCount, core: coreCount, floor: floor) ?? (foundCount, coreCount, floor)
+        try totals(found: foundCount, core: coreCount, floor: floor)
     }
 
     // MARK: Row by row
@@ -155,7 +163,7 @@ extension SparseEncoder {
             selection.context.firstRow = start
             let allowed =
                 rule.scope == .row
-                ? min(try upperCount(selection), selection.context.latentCount) * rows.count : Int.max
+                ? min(try upperCount(of: rule, selection.context), selection.context.latentCount) * rows.count : Int.max
             try choose(
                 rule, selection.context, rows: rows.count, sae.dSAE, allowed: allowed, showsAll: true, block,
                 &selection.summary)

@@ -5,7 +5,7 @@ import Ranks
 import SparseCoding
 
 /// Where trainings and models are computed, as rank 0 is told by options and the others by rank 0.
-struct ComputePlace {
+final class ComputePlace {
     let device: Device
     let precision: ProductPrecision
 
@@ -25,12 +25,16 @@ struct ComputePlace {
         return try CUDALanguageModel(try loadDecoder(path: path), on: context, precision: precision)
     }
 
+    private var opened: CUDAContext?
+
     private func context() throws -> CUDAContext? {
+        if let opened { return opened }
         switch device {
-        case .cpu: nil
-        case .cuda(let index?): try CUDAContext(index: index)
-        case .cuda(nil): try CUDAContext(localRank: RankJob.localRank)
+        case .cpu: return nil
+        case .cuda(let index?): opened = try CUDAContext(index: index)
+        case .cuda(nil): opened = try CUDAContext(localRank: RankJob.localRank)
         }
+        return opened
     }
 
     // MARK: As a message

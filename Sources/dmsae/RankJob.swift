@@ -123,9 +123,16 @@ enum RankJob {
         transport.abort(status)
     }
 
-    /// Whether another rank says the same.
+    /// Whether another rank says the same. What is refused before the job was joined is refused by all that were started alike: they
+    /// join it to find out.
     static func isSaidElsewhere(_ error: any Error) -> Bool {
-        guard let group, group.rank > 0, case .differs = error as? RankError else { return false }
+        var isSame = false
+        if case .differs = error as? RankError {
+            isSame = true
+        } else if group == nil, Launch() != nil {
+            isSame = (try? join()) != nil
+        }
+        guard isSame, let group, group.rank > 0 else { return false }
         isSilent = true
         return true
     }

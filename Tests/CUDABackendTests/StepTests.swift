@@ -435,14 +435,16 @@ import Testing
     @Test(
         .disabled(if: TestCard.isReal),
         arguments: [
-            ("ncclSend:2", "ncclSend failed with 1 (NCCL 2.23.0: unhandled cuda error)"),
-            ("ncclCommInitRankScalable:1", "ncclCommInitRank failed"), ("ncclGroupEnd:3", "ncclGroupEnd failed"),
+            ("ncclSend:2", "ncclSend failed with 1 (NCCL 2.23.0: unhandled cuda error); NCCL_DEBUG=INFO says more, "),
+            ("ncclCommInitRankScalable:1", "ncclCommInitRankScalable failed"),
+            ("ncclGroupEnd:3", "ncclGroupEnd failed"),
         ])
     func whatNCCLRefusesIsNamed(_ fault: String, _ words: String) throws {
         let c = Case(testDescription: "")
         let text = message {
             _ = try TestSupport.onRanks(
-                2, serving: [LatentShare.kind: { try LatentShare.make($0, &$1, on: try TestCard.device(.fp32, "")) }]
+                2,
+                serving: [LatentShare.kind: { try LatentShare.make($0, &$1, on: try TestCard.device(.fp32, "wait=2")) }]
             ) { group in
                 try outcome(c, on: RankedTraining(group, on: try TestCard.device(.fp32, "fail=\(fault)")))
             }

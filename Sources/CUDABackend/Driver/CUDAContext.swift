@@ -24,6 +24,8 @@ package final class CUDAContext {
     /// Where copies from and to the host run beside them.
     let copies: OpaquePointer
     private(set) lazy var kernels = KernelLibrary(self)
+    /// Whether something is under way that never ends, which whatever is freed would wait for: nothing is, then, until the process ends.
+    var isAbandoned = false
     private let slots: UnsafeMutablePointer<UInt64>
     private let arguments: UnsafeMutablePointer<UnsafeMutableRawPointer?>
 
@@ -91,6 +93,7 @@ package final class CUDAContext {
     }
 
     deinit {
+        guard !isAbandoned else { return }
         _ = driver.contextSetCurrent(handle)
         _ = driver.streamDestroy(stream)
         _ = driver.streamDestroy(copies)

@@ -9,6 +9,8 @@ public enum CUDAError: Error, Equatable {
     case symbolMissing(library: String, symbol: String)
     /// A call that failed.
     case call(function: String, code: Int, name: String, text: String)
+    /// A call of NCCL that failed.
+    case exchange(function: String, code: Int, version: String, text: String)
     /// A card that is not there.
     case noSuchDevice(asked: Int, count: Int)
     /// A card that is too old.
@@ -36,6 +38,8 @@ extension CUDAError: CustomStringConvertible {
         case .call(let function, let code, let name, let text):
             "\(function) failed with \(code) (\(name): \(text)); `dmsae doctor` shows the card and its driver, `--device cpu` "
                 + "does without"
+        case .exchange(let function, let code, let version, let text):
+            "\(function) failed with \(code) (NCCL \(version): \(text)); NCCL_DEBUG=INFO says more, DMSAE_NCCL=none.so does without"
         case .noSuchDevice(let asked, let count):
             count == 0
                 ? "there is no CUDA device on this machine; use --device cpu"

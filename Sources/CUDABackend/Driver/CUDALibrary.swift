@@ -35,11 +35,15 @@ struct CUDALibrary: @unchecked Sendable {
     }
 
     private static func candidates(_ names: [String], _ variable: String?) -> [String] {
-        for case let variable? in [variable, "DMSAE_CUDA_PATH"] {
-            guard let place = getenv(variable).map({ String(cString: $0) }), !place.isEmpty else { continue }
+        func named(_ variable: String) -> [String]? {
+            guard let place = getenv(variable).map({ String(cString: $0) }), !place.isEmpty else { return nil }
             return place.contains(".so") ? [place] : names.map { place + "/" + $0 }
         }
-        return names + folders.flatMap { folder in names.map { folder + "/" + $0 } }
+        if let own = variable.flatMap(named) { return own }
+        let place = named("DMSAE_CUDA_PATH")
+        // A library with a variable of its own need not lie there.
+        if let place, variable == nil { return place }
+        return (place ?? []) + names + folders.flatMap { folder in names.map { folder + "/" + $0 } }
     }
 
     /// Where CUDA's own installer and the packages of PyPI put libraries.

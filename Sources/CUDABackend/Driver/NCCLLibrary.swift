@@ -2,7 +2,8 @@ import Glibc
 
 /// NVIDIA's library by which cards of several processes send each other numbers (NCCL 2.23 or later), opened at run time.
 ///
-/// Looked for in DMSAE_NCCL where it is set (a file or a folder; one that is not there does without), then where CUDA's libraries are.
+/// Looked for in DMSAE_NCCL where it is set (a file or a folder; one that is not there does without), then in DMSAE_CUDA_PATH and wherever CUDA's
+/// libraries may be.
 struct NCCLLibrary: Sendable {
     typealias Communicator = OpaquePointer
 
@@ -17,7 +18,6 @@ struct NCCLLibrary: Sendable {
             UnsafeMutablePointer<Communicator?>, Int32, Int32, Int32, UnsafeMutableRawPointer, UnsafeMutableRawPointer?
         ) -> Int32
     let destroy: @convention(c) (Communicator) -> Int32
-    let abort: @convention(c) (Communicator) -> Int32
     let groupStart: @convention(c) () -> Int32
     let groupEnd: @convention(c) () -> Int32
     let send: @convention(c) (CUDADriver.Address, Int, Int32, Int32, Communicator, OpaquePointer) -> Int32
@@ -32,13 +32,12 @@ struct NCCLLibrary: Sendable {
     init() throws(CUDAError) {
         library = try CUDALibrary(
             ["libnccl.so.2"], variable: "DMSAE_NCCL",
-            advice: "pip install nvidia-nccl-cu13, or leave it: sums then go through the hosts' memory")
+            advice: "pip install nvidia-nccl-cu13")
         let getVersion: @convention(c) (UnsafeMutablePointer<Int32>) -> Int32 = try library.function("ncclGetVersion")
         getErrorString = try library.function("ncclGetErrorString")
         getUniqueId = try library.function("ncclGetUniqueId")
         initRank = try library.function("ncclCommInitRankScalable")
         destroy = try library.function("ncclCommDestroy")
-        abort = try library.function("ncclCommAbort")
         groupStart = try library.function("ncclGroupStart")
         groupEnd = try library.function("ncclGroupEnd")
         send = try library.function("ncclSend")
@@ -51,8 +50,8 @@ struct NCCLLibrary: Sendable {
     /// Turns what a call returned into an error that says its name.
     func check(_ code: Int32, _ function: String) throws(CUDAError) {
         guard code != 0 else { return }
-        throw .call(
-            function: function, code: Int(code), name: "NCCL \(version)",
+        throw .exchange(
+            function: function, code: Int(code), version: version,
             text: getErrorString(code).map { String(cString: $0) } ?? "no text")
     }
 
@@ -69,7 +68,7 @@ struct NCCLLibrary: Sendable {
         try check(
             id.withUnsafeMutableBytes {
                 initRank(&made, Int32(count), Int32(rank), 1, $0.baseAddress!, nil)
-            }, "ncclCommInitRank")
+            }, "ncclCommInitRankScalable")
         return made!
     }
 }

@@ -59,6 +59,40 @@ extern "C" __global__ void __launch_bounds__(256) chooseLargest(
     }
 }
 
+// What chooseLargest has left of each row, in its order: which latents, and their z, [rows, most], and how many. One warp a row.
+extern "C" __global__ void listChosen(
+    const float *z, int stride, int count, int rows, int most, const int *latents, int *columns, float *values,
+    int *counts) {
+    int row = blockIdx.x * warps() + warp(), found = 0;
+    if (row >= rows) return;
+    for (int first = 0; first < count; first += 32) {
+        int c = first + lane();
+        float value = c < count ? z[(size_t)row * stride + c] : 0;
+        u32 chosen = __ballot_sync(ALL, value > 0);
+        if (value > 0) {
+            size_t at = (size_t)row * most + found + __popc(chosen & below());
+            columns[at] = latents[c];
+            values[at] = value;
+        }
+        found += __popc(chosen);
+    }
+    if (lane() == 0) counts[row] = found;
+}
+
+// Makes 0 what is listed and not marked.
+extern "C" __global__ void dropUnmarked(float *z, int stride, int count, int rows, int most, const unsigned char *marks) {
+    int row = blockIdx.x * warps() + warp(), found = 0;
+    if (row >= rows) return;
+    for (int first = 0; first < count; first += 32) {
+        int c = first + lane();
+        float *at = z + (size_t)row * stride + c;
+        bool isChosen = c < count && *at > 0;
+        u32 chosen = __ballot_sync(ALL, isChosen);
+        if (isChosen && !marks[(size_t)row * most + found + __popc(chosen & below())]) *at = 0;
+        found += __popc(chosen);
+    }
+}
+
 // out[b] = Σ (x_b − shift)², one block a row; shift may be 0.
 extern "C" __global__ void __launch_bounds__(256) squareRows(const float4 *x, const float4 *shift, int d4, double *out) {
     __shared__ double scratch[8];

@@ -17,6 +17,7 @@ final class DeviceArray<Element> {
     }
 
     deinit {
+        guard !context.isAbandoned else { return }
         try? context.activate()
         _ = context.driver.memoryFree(address)
     }
@@ -128,6 +129,7 @@ final class PinnedArray<Element: BitwiseCopyable> {
     }
 
     deinit {
+        guard !context.isAbandoned else { return }
         try? context.activate()
         _ = context.driver.hostFree(elements)
     }
@@ -147,6 +149,7 @@ final class DeviceEvent {
     }
 
     deinit {
+        guard !context.isAbandoned else { return }
         try? context.activate()
         _ = context.driver.eventDestroy(handle)
     }

@@ -19,17 +19,24 @@ final class AuxiliaryArrays {
     let mean: DeviceMatrix
     let rowSquares: DeviceArray<Double>
     let spare: DeviceArray<Double>
+    /// [B, most] what was chosen of each token, and [B] how many they are: what ranks choose from.
+    let columns: DeviceArray<Int32>
+    let values: DeviceArray<Float>
+    let marks: DeviceArray<UInt8>
+    let counts: DeviceArray<Int32>
 
     /// Dead latents of a block.
     static let block = 8192
 
-    init(dead: Int, rows count: Int, dIn: Int, on context: CUDAContext) throws(CUDAError) {
+    /// - Parameter most: dead latents that a token reconstructs with, where ranks choose among them; 0 where there are none.
+    init(dead: Int, rows count: Int, dIn: Int, most: Int, on context: CUDAContext) throws(CUDAError) {
         let (block, stride) = (min(dead, Self.block), DeviceMatrix.stride(dIn))
         var need = MemoryNeed(
             "reviving \(dead) dead latents on batches of \(count) needs", advice: "lower --batch, or use --device cpu")
         need.add("codes of dead latents", 4, count, dead)
         need.add("gradients of dead latents", 4 * count + 12 * stride, block)
         need.add("batches", 4 * stride, count)
+        need.add("choices of ranks", 9 * count, most)
         try context.require(need)
         capacity = dead
         latents = try DeviceArray(dead, on: context)
@@ -44,6 +51,10 @@ final class AuxiliaryArrays {
         mean = try DeviceMatrix(rows: 1, columns: dIn, on: context)
         rowSquares = try DeviceArray(count, on: context)
         spare = try DeviceArray(max(2, (stride + 31) / 32), on: context)
+        columns = try DeviceArray(count * most, on: context)
+        values = try DeviceArray(count * most, on: context)
+        marks = try DeviceArray(count * most, on: context)
+        counts = try DeviceArray(count, on: context)
     }
 }
 
@@ -56,7 +67,9 @@ extension CUDAArithmetic {
             try context.synchronize()
             auxiliary = nil
             let room = min(latents, max(1, dead.count + dead.count / 4))
-            auxiliary = try AuxiliaryArrays(dead: room, rows: batch.rows, dIn: dIn, on: context)
+            auxiliary = try AuxiliaryArrays(
+                dead: room, rows: batch.rows, dIn: dIn, most: peers == nil ? 0 : min(setting.plan.auxiliaryCount, room),
+                on: context)
         }
         let arrays = auxiliary!
         try upload(dead.map(Int32.init), to: arrays.latents)
@@ -72,17 +85,38 @@ extension CUDAArithmetic {
                 arrays.latents, encoderBias.array, min(setting.plan.auxiliaryCount, dead.count))
         }
         guard let peers else { return }
-        let chosen = try auxiliaryCodes()
-        try peers.keepLargest(setting.plan.auxiliaryCount, of: chosen, dead: dead.count)
-        var places = [Int](repeating: 0, count: latents)
-        for (i, j) in dead.enumerated() { places[j] = i }
-        var dense = [Float](repeating: 0, count: rows * dead.count)
+        let most = min(setting.plan.auxiliaryCount, dead.count)
+        let chosen = try peers.largest(
+            setting.plan.auxiliaryCount, ofEachRow: { try self.chosen(arrays, most) }, dead: dead.count)
+        guard let chosen, most > 0 else { return }
+        var marks = [UInt8](repeating: 0, count: rows * most)
         for b in 0..<rows {
-            for e in chosen.entries(ofRow: b) {
-                dense[b * dead.count + places[Int(chosen.columnIndices[e])]] = chosen.values[e]
-            }
+            for (i, e) in chosen.codes.entries(ofRow: b).enumerated() { marks[b * most + i] = chosen.marks[e] }
         }
-        try upload(dense, to: arrays.codes)
+        try upload(marks, to: arrays.marks)
+        try context.launch(
+            try kernel("dropUnmarked", "auxiliary"), (rows + 7) / 8, threads: 256, arrays.codes, dead.count, dead.count,
+            rows, most, arrays.marks)
+    }
+
+    /// What was chosen of each token, no more than `most`, on the host.
+    private func chosen(_ arrays: AuxiliaryArrays, _ most: Int) throws(CUDAError) -> SparseCodes {
+        guard most > 0 else { return SparseCodes(rows: rows, columns: latents) }
+        try context.launch(
+            try kernel("listChosen", "auxiliary"), (rows + 7) / 8, threads: 256, arrays.codes, dead.count, dead.count,
+            rows, most, arrays.latents, arrays.columns, arrays.values, arrays.counts)
+        let counts = try arrays.counts.values(rows)
+        let (columns, values) = (try arrays.columns.values(rows * most), try arrays.values.values(rows * most))
+        let codes = SparseCodes(rows: rows, columns: latents, capacity: counts.reduce(0) { $0 + Int($1) })
+        var at = 0
+        for b in 0..<rows {
+            for i in 0..<Int(counts[b]) {
+                (codes.columnIndices[at], codes.values[at]) = (columns[b * most + i], values[b * most + i])
+                at += 1
+            }
+            codes.rowOffsets[b + 1] = Int64(at)
+        }
+        return codes
     }
 
     /// L_aux and the gradients of dead latents, those of the batch's other entries being there.
@@ -129,7 +163,7 @@ extension CUDAArithmetic {
             0, Float(rows), stride, arrays.mean.array, arrays.spare)
         try squares(of: residual, minus: arrays.mean, into: 1)
         // Of ranks the first begins with r, and the others' reconstructions are added.
-        if peers.map({ $0.group.rank == 0 }) ?? true {
+        if peers?.isFirst ?? true {
             try arrays.left.array.copy(residual.array, rows * stride)
         } else {
             try arrays.left.array.clear(rows * stride)

@@ -41,8 +41,8 @@ extension CUDAArithmetic {
     ) throws {
         let device = self.context
         try device.activate()
-        // Another rank may have shown some where this one has none.
-        guard let shown = selection.shown, shown.count > 0 || peers != nil else { return }
+        // Where nothing was shown the rule still has its penalty, and other ranks may have shown some.
+        let shown = selection.shown!
         let blocks = (shown.count + 255) / 256
         let gradients = try DeviceArray<Float>(shown.count, on: device)
         try device.launch(
@@ -85,9 +85,9 @@ extension CUDAArithmetic {
                 encoderBiasGradient.array, latents, parts.share, d4, parts.sums)
         }
         // What the losses give of it is the same on every rank, and is to count once.
-        let rank = peers?.group.rank ?? 0
         try context.launch(
-            try kernel("addParts", "bias"), biasSquares.count, threads: 256, batch.rowParts, rank > 0 ? 0 : rowParts,
+            try kernel("addParts", "bias"), biasSquares.count, threads: 256, batch.rowParts,
+            peers?.isFirst ?? true ? rowParts : 0,
             parts.sums, sae.subtractsDecoderBias ? parts.count : 0, Float(1), stride, decoderBiasGradient.array,
             biasSquares)
         if let sums {
@@ -109,7 +109,7 @@ extension CUDAArithmetic {
         try context.synchronize()
         let (n, numbers) = (prefixCount, readNumbers.elements)
         // All ranks have the same gradient of b_dec.
-        let square = numbers[n] + (peers.map { $0.group.rank == 0 } ?? true ? numbers[n + 1] : 0)
+        let square = numbers[n] + (peers?.isFirst ?? true ? numbers[n + 1] : 0)
         let own = StepResults(
             squares: (0..<n).map { numbers[$0] }, auxiliary: isReviving ? numbers[n + 3] : 0,
             gradientNorm: square.squareRoot())

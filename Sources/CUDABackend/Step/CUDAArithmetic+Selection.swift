@@ -74,7 +74,7 @@ extension CUDAArithmetic {
     }
 
     private func refuseInfinite(_ status: SelectionArrays.Status, step: Int) throws {
-        // Of ranks the first finds it among the candidates, and tells which latent of all it is.
+        // Of ranks the first finds it among the candidates, and tells which latent of all it is; where it is the core's, the loss shows it.
         guard peers == nil, status.infinite != 0 else { return }
         throw SparseCodingError.overflowed(step: step, latent: Int(~status.infinite))
     }
@@ -83,7 +83,8 @@ extension CUDAArithmetic {
 
     private func selectLargest(_ context: SelectionContext) throws -> SelectionSummary {
         var context = peers?.whole(context) ?? context
-        let whole = context.batchBudget, limit = min(try upperCount(context), rows * context.latentCount)
+        let whole = context.batchBudget,
+            limit = min(try sparseEncoder.upperCount(of: setting.rule, context), rows * context.latentCount)
         let guess = forcedFloor ?? startingFloor.value
         func collectEnough(_ floor: Float?) throws -> (SelectionArrays.Status, found: Int, core: Int, floor: Float) {
             let (status, floor) = try collectLargest(floor: floor, limit: limit)
@@ -92,12 +93,12 @@ extension CUDAArithmetic {
             return (status, totals.found, totals.core, totals.floor)
         }
         var (status, found, core, floor) = try collectEnough(guess == 0 ? nil : guess)
-        var most = min(limit, try upperCount(context))
+        var most = min(limit, try sparseEncoder.upperCount(of: setting.rule, context))
         // A guess that was too high left too few.
         if guess > 0 && found < most {
             repeatCount += 1
             (status, found, core, floor) = try collectEnough(nil)
-            most = min(limit, try upperCount(context))
+            most = min(limit, try sparseEncoder.upperCount(of: setting.rule, context))
         }
         try refuseInfinite(status, step: context.step)
         var least = status.kept > 0 ? Float(bitPattern: status.threshold) : Float.infinity
@@ -134,18 +135,12 @@ extension CUDAArithmetic {
         return (status, own)
     }
 
-    /// What the rule keeps at most, which rank 0 asks it.
-    private func upperCount(_ context: SelectionContext) throws -> Int {
-        func ask() throws -> Int { try setting.rule.upperCount(context) }
-        return try peers.map { try $0.ask(ask) } ?? ask()
-    }
-
     /// Entries found among the latents that compete and among those that do not, and the largest floor, on all ranks.
     private func totals(
         _ status: SelectionArrays.Status, floor: Float = 0
     ) throws -> (found: Int, core: Int, floor: Float) {
         let (found, core) = (Int(status.found) - Int(status.core), Int(status.core))
-        return try peers?.totals(found: found, core: core, floor: floor) ?? (found, core, floor)
+        return try sparseEncoder.totals(found: found, core: core, floor: floor)
     }
 
     /// Codes by token straight from the list.
@@ -193,7 +188,8 @@ extension CUDAArithmetic {
         summary.coreEntries = try totals(status).core
         if setting.plan.budget == .total { context.batchBudget = max(0, context.batchBudget - summary.coreEntries) }
         let allowed =
-            setting.rule.scope == .row ? min(try upperCount(context), context.latentCount) * rows : Int.max
+            setting.rule.scope == .row
+            ? min(try sparseEncoder.upperCount(of: setting.rule, context), context.latentCount) * rows : Int.max
         try ask(context, allowed: allowed, showsAll: true, keepAll: false, core: Int(status.core), &summary)
         return summary
     }

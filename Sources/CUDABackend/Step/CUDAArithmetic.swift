@@ -5,7 +5,7 @@ import SparseCoding
 /// A training step on a card: see `StepArithmetic`. Parameters, moments and all of the batch's sizes stay there; to the host come
 /// a few numbers a step, how often each latent fired, and what a rule of the host's chooses from.
 ///
-/// The host waits twice a step: for what was found, and for losses and norm. Copies of the next batch run behind the update.
+/// The host waits twice a step, for what was found, and for losses and norm; among ranks for each sum, too. Copies of the next batch run behind the update.
 package final class CUDAArithmetic: StepArithmetic {
     let context: CUDAContext
     let products: MatrixProducts
@@ -37,7 +37,7 @@ package final class CUDAArithmetic: StepArithmetic {
     let sparseEncoder: SparseEncoder
     /// The other ranks and what their cards add up with this one, if latents are cut.
     let peers: LatentPeers?
-    let sums: (any PeerSums)?
+    private(set) var sums: (any PeerSums)?
     package internal(set) var repeatCount = 0
     var startingFloor = StartingFloor()
     /// Tests set it in the place of what the last batch suggests.
@@ -63,7 +63,7 @@ package final class CUDAArithmetic: StepArithmetic {
 
     /// Takes over a state: its parameters and moments are copied to the card.
     ///
-    /// - Throws: `CUDAError`.
+    /// - Throws: `CUDAError`; `RankError`.
     init(
         _ state: TrainerState, _ setting: StepSetting, on context: CUDAContext, precision: ProductPrecision,
         among peers: LatentPeers? = nil
@@ -71,14 +71,13 @@ package final class CUDAArithmetic: StepArithmetic {
         let sae = state.sae
         let memory = StepMemory(
             dIn: sae.dIn, layout: sae.layout, k: setting.plan.k, batch: setting.plan.batchSize,
-            exempt: sae.exemptCore.count)
+            exempt: sae.exemptCore.count, ranks: peers?.group.count ?? 1)
         try memory.check()
         try context.require(memory.need(advice: "lower --width or --batch, or use --device cpu"))
         self.context = context
         self.setting = setting
         self.peers = peers
         sparseEncoder = SparseEncoder(lanes: .shared, peers: peers)
-        sums = try peers.map { try joinedSums($0.group, on: context) }
         self.sae = sae
         moments = state.moments
         (latents, dIn, exempt) = (sae.dSAE, sae.dIn, sae.exemptCore.count)
@@ -117,6 +116,8 @@ package final class CUDAArithmetic: StepArithmetic {
         for (source, target) in tensors { try target.assign(source) }
         forget(0..<tensors.count)
         try upload(sae.layout.prefixes.map(Int32.init), to: prefixes)
+        // When all that can fail is done: those who met wait for each other.
+        sums = try peers.map { try joinedSums($0.group, of: n * setting.plan.batchSize * stride, on: context) }
     }
 
     /// The state's matrices in their order, each with the one on the card that it began as and will end as.

@@ -9,30 +9,32 @@ protocol PeerSums: AnyObject {
     func sum(_ values: DeviceArray<Float>, _ count: Int) throws
 }
 
-/// From card to card where that can be, or else through the hosts; all ranks join at once.
+/// From card to card where that can be, or else through the hosts; all ranks join at once, and have room for sums of `most` values.
 ///
 /// - Throws: `CUDAError`, `RankError`.
-func joinedSums(_ group: RankGroup, on context: CUDAContext) throws -> any PeerSums {
-    if let cards = try CardPeerSums.join(group, on: context) { return cards }
-    return HostPeerSums(group, on: context)
+func joinedSums(_ group: RankGroup, of most: Int, on context: CUDAContext) throws -> any PeerSums {
+    if let cards = try CardPeerSums.join(group, of: most, on: context) { return cards }
+    return try HostPeerSums(group, of: most, on: context)
 }
 
 /// Through the memory of their hosts, as ranks without cards do.
 final class HostPeerSums: PeerSums {
     private let group: RankGroup
     private let context: CUDAContext
-    private var staging: PinnedArray<Float>?
+    private var staging: PinnedArray<Float>
 
-    init(_ group: RankGroup, on context: CUDAContext) { (self.group, self.context) = (group, context) }
+    init(_ group: RankGroup, of most: Int, on context: CUDAContext) throws(CUDAError) {
+        (self.group, self.context) = (group, context)
+        staging = try PinnedArray(most, on: context)
+    }
 
     func sum(_ values: DeviceArray<Float>, _ count: Int) throws {
-        if (staging?.count ?? 0) < count {
+        if staging.count < count {
             // The card may still read what the last sum left there.
             try context.synchronize()
-            staging = nil
             staging = try PinnedArray(count, on: context)
         }
-        let buffer = UnsafeMutableBufferPointer(start: staging!.elements, count: count)
+        let buffer = UnsafeMutableBufferPointer(start: staging.elements, count: count)
         try values.download(buffer.baseAddress!, count)
         try context.synchronize()
         try group.sum(buffer)
@@ -49,44 +51,59 @@ final class CardPeerSums: PeerSums {
     private let sent: DeviceEvent
     /// [ranks, slice] what the others send of the slice that this rank adds.
     private var parts: DeviceArray<Float>
-    private var isWhole = true
 
-    /// How long cards wait for each other.
+    /// How long cards wait for each other, once they have met.
     private static let secondsToWait = 300
 
     private init(
-        _ library: NCCLLibrary, _ communicator: NCCLLibrary.Communicator, _ group: RankGroup, on context: CUDAContext
+        _ library: NCCLLibrary, _ communicator: NCCLLibrary.Communicator, _ group: RankGroup, of most: Int,
+        on context: CUDAContext
     ) throws(CUDAError) {
         (self.library, self.communicator, self.group, self.context) = (library, communicator, group, context)
         sent = try DeviceEvent(on: context)
-        parts = try DeviceArray(0, on: context)
+        parts = try DeviceArray(Self.room(most, group), on: context)
     }
 
+    // It waits for the others to do the same, who do not where the job ends otherwise.
     deinit {
+        guard group.isWhole, !context.isAbandoned else { return }
         try? context.activate()
-        _ = isWhole ? library.destroy(communicator) : library.abort(communicator)
+        _ = library.destroy(communicator)
     }
+
+    /// A slice of every rank: slices differ by a cache line or two.
+    private static func room(_ count: Int, _ group: RankGroup) -> Int { count + 32 * group.count }
 
     /// Nil where a rank has no NCCL, or shares its card with another, which NCCL refuses; the same on all ranks.
     ///
     /// - Throws: `CUDAError`, `RankError`.
-    static func join(_ group: RankGroup, on context: CUDAContext) throws -> CardPeerSums? {
+    static func join(_ group: RankGroup, of most: Int, on context: CUDAContext) throws -> CardPeerSums? {
         guard group.count > 1 else { return nil }
         let library = try? NCCLLibrary()
+        let id = group.rank == 0 ? library.flatMap { try? $0.makeId() } ?? [] : []
+        let isReady = library != nil && (group.rank > 0 || !id.isEmpty)
         let all = try group.everyone([
-            library == nil ? 0 : 1, Launch.number(of: Launch.host), Launch.number(of: context.bus),
+            isReady ? 1 : 0, Launch.number(of: Launch.host), Launch.number(of: context.bus),
         ])
         guard let library, all.allSatisfy({ $0[0] == 1 }), Set(all.map { Array($0[1...]) }).count == all.count else {
             return nil
         }
-        let id = group.rank == 0 ? try library.makeId() : []
         let own = try group.scatter([[UInt8]](repeating: id, count: group.count), count: NCCLLibrary.idBytes)
         try context.activate()
         return try CardPeerSums(
-            library, library.join(own, rank: group.rank, of: group.count), group, on: context)
+            library, library.join(own, rank: group.rank, of: group.count), group, of: most, on: context)
     }
 
     func sum(_ values: DeviceArray<Float>, _ count: Int) throws {
+        do {
+            try addUp(values, count)
+        } catch {
+            context.isAbandoned = true
+            throw error
+        }
+    }
+
+    private func addUp(_ values: DeviceArray<Float>, _ count: Int) throws {
         let ranks = group.count, own = group.slice(group.rank, of: count)
         if parts.count < ranks * own.count { parts = try DeviceArray(ranks * own.count, on: context) }
         try exchange { (rank) throws(CUDAError) in
@@ -106,7 +123,6 @@ final class CardPeerSums: PeerSums {
         try sent.record(on: context.stream)
         // Waited for here, so that cards that never answer are an error and not a job that hangs.
         guard try sent.wait(seconds: Self.secondsToWait) else {
-            isWhole = false
             throw RankError.absent(
                 ranks: (0..<ranks).filter { $0 != group.rank }, seconds: Self.secondsToWait)
         }

@@ -8,6 +8,8 @@ struct StepMemory {
     let k: Double
     let batch: Int
     let exempt: Int
+    /// Among which latents are cut; `layout` is the part of one.
+    var ranks = 1
 
     /// Latents of a tile of pre-activations: 32 MiB at 2,048 tokens, which the second-level cache keeps until they have been
     /// looked at. `TILE` in collect.cu.
@@ -19,6 +21,9 @@ struct StepMemory {
     static let mostPrefixes = 32
     /// Bits of a block's shared memory in bylatent.cu.
     static let mostRows = 8192 * 32
+
+    /// What NCCL takes for its buffers, of each other rank: an allowance, more than its manual suggests for one machine.
+    private static let exchangeBytes = 64 << 20
 
     private var latents: Int { layout.latentCount }
     private var stride: Int { DeviceMatrix.stride(dIn) }
@@ -35,6 +40,11 @@ struct StepMemory {
             ("the width of the activations", dIn, Self.mostInputs),
             ("the number of prefixes", layout.prefixes.count, Self.mostPrefixes),
             ("the batch", batch, Self.mostRows),
+            // Kernels count in 32 bits.
+            (
+                "the number of reconstructed values", ranks == 1 ? 0 : layout.prefixes.count * batch * stride,
+                Int(Int32.max)
+            ),
         ] where value > most { throw .unsupported(name: name, value: value, most: most) }
         try Self.checkCandidates(candidates)
     }
@@ -47,8 +57,8 @@ struct StepMemory {
 
     /// With F latents of D inputs (rows padded to four floats), B tokens and n prefixes, in bytes: parameters, gradients and
     /// both moments 4·8·F·D, and 100·F for what there is one of a latent; two batches x, x − b_dec and n weighted residuals 4·(n + 3)·B·D; a
-    /// tile of pre-activations; candidates and codes 44 a one; the products' workspace. Dead latents take more once there are
-    /// any, 4·B of each.
+    /// tile of pre-activations; candidates and codes 44 a one; the products' workspace; among ranks what the others send, 4·n·B·D, and NCCL's own.
+    /// Dead latents take more once there are any, 4·B of each.
     func need(advice: String) -> MemoryNeed {
         let prefixes = layout.prefixes.count
         var need = MemoryNeed(
@@ -59,6 +69,10 @@ struct StepMemory {
         need.add("batches", 4, batch, Self.tile)
         need.add("candidates", 44, candidates)
         need.add("workspace", MatrixProducts.workspaceBytes)
+        if ranks > 1 {
+            need.add("sums of ranks", 4 * prefixes, batch, stride)
+            need.add("sums of ranks", Self.exchangeBytes, ranks - 1)
+        }
         return need
     }
 }

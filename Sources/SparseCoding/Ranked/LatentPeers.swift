@@ -34,6 +34,8 @@ package final class LatentPeers {
         least: (UnsafeBufferPointer<Float>) -> Float = { _ in 0 },
         _ choice: (SparseCodes, UnsafeMutableBufferPointer<UInt8>) throws -> [Double]
     ) throws -> [Double] {
+        // Of the step before.
+        if keeping { shown = nil }
         let parts = try group.gather(message(own))
         var (answers, numbers) = ([[UInt8]](), [Double](repeating: 0, count: count))
         if group.rank == 0 {
@@ -53,27 +55,26 @@ package final class LatentPeers {
     ///
     /// - Throws: what `find` throws, on rank 0 only: the job has to end then.
     package func ask(_ find: () throws -> Int) throws -> Int {
-        Int(try group.broadcast([group.rank == 0 ? Double(find()) : 0])[0])
+        Int(exactly: try group.broadcast([group.rank == 0 ? Double(find()) : 0])[0]) ?? .max
     }
 
-    /// Entries found among the latents that compete and among those that do not, and the largest floor, on all ranks.
-    package func totals(found: Int, core: Int, floor: Float) throws -> (found: Int, core: Int, floor: Float) {
-        let all = try group.everyone([Double(found), Double(core), Double(floor)])
-        return (
-            all.reduce(0) { $0 + Int($1[0]) }, all.reduce(0) { $0 + Int($1[1]) }, Float(all.map { $0[2] }.max() ?? 0)
-        )
-    }
-
-    /// Drops what is not among the `count` largest entries of a row on all ranks, where there are more than so many `dead` latents.
-    package func keepLargest(_ count: Int, of codes: SparseCodes, dead: Int) throws {
-        guard try group.sum([Double(dead)])[0] > Double(count) else { return }
+    /// Marks the `count` largest entries of a row on all ranks, each of which offers its own largest; nil where all of the `dead` latents of the
+    /// ranks may stay.
+    package func largest(
+        _ count: Int, ofEachRow codes: () throws -> SparseCodes, dead: Int
+    ) throws -> (codes: SparseCodes, marks: [UInt8])? {
+        guard try group.sum([Double(dead)])[0] > Double(count) else { return nil }
+        let codes = try codes()
         var marks: [UInt8] = []
         _ = try choose(codes, marks: &marks, count: 0) { all, flags in
             all.markLargest(count, ofEachRow: flags)
             return []
         }
-        codes.keep(marks)
+        return (codes, marks)
     }
+
+    /// Rank 0 counts what is the same on all.
+    package var isFirst: Bool { group.rank == 0 }
 
     /// The numbers of a step from the squared norm of each rank's gradients, and rank 0's losses: other processors may have rounded theirs
     /// otherwise.
@@ -106,6 +107,7 @@ package final class LatentPeers {
             var all = candidates.collect(parts.map(floats))
             try body(candidates.codes, flags, &all)
             answers = candidates.deal(all, otherwise: 0).map(bytes)
+            shown = nil
         }
         return floats(try group.scatter(answers, count: 4 * own.count))
     }

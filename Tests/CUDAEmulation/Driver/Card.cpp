@@ -33,6 +33,7 @@ bool Settings::read(const std::string &words) {
         if (name == "memory" && number(text, value)) memory = value;
         else if (name == "order" && number(text, value)) order = value;
         else if (name == "lazy" && number(text, value)) lazy = value != 0;
+        else if (name == "wait" && number(text, value)) wait = value;
         else if (name == "capability" && sscanf(text.c_str(), "%d.%d", &major, &minor) == 2) continue;
         else if (name == "fail") {
             size_t colon = text.find(':');

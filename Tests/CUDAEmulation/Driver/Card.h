@@ -20,6 +20,8 @@ struct Settings {
     size_t memory = size_t(4) << 30;
     uint64_t order = 0;
     bool lazy = false;
+    /// Seconds for which NCCL waits for another card.
+    uint64_t wait = 60;
     int major = 9, minor = 0;
     /// The `failAt`-th call of `failName` from now on fails; 0: none does.
     std::string failName;

@@ -6,4 +6,4 @@ namespace {
 #include "../../../Sources/CUDABackend/Kernels/auxiliary.cu"
 }
 
-KERNELS(KERNEL(gatherRows), KERNEL(chooseLargest), KERNEL(squareRows), KERNEL(finishAuxiliary), KERNEL(maskGradient), KERNEL(sumAuxiliary), KERNEL(scatterAuxiliary));
+KERNELS(KERNEL(gatherRows), KERNEL(chooseLargest), KERNEL(listChosen), KERNEL(dropUnmarked), KERNEL(squareRows), KERNEL(finishAuxiliary), KERNEL(maskGradient), KERNEL(sumAuxiliary), KERNEL(scatterAuxiliary));

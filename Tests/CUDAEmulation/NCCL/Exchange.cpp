@@ -17,7 +17,6 @@ namespace {
 constexpr int cudaError = 1, systemError = 2, invalidArgument = 4, invalidUsage = 5;
 constexpr size_t idBytes = 128;
 constexpr int floatType = 7;
-constexpr int secondsToWait = 60;
 
 struct Communicator {
     std::string folder;
@@ -39,6 +38,7 @@ struct Transfer {
     size_t bytes;
     std::string path;
     Stream *stream;
+    uint64_t seconds;
     /// Where it stands that the peer has left.
     std::string left;
 };
@@ -56,10 +56,10 @@ Result write(const Transfer &transfer) {
 }
 
 Result read(const Transfer &transfer) {
-    for (int round = 0; access(transfer.path.c_str(), R_OK) != 0; ++round) {
+    for (uint64_t round = 0; access(transfer.path.c_str(), R_OK) != 0; ++round) {
         // What it sent before it left is there by now.
         bool hasLeft = access(transfer.left.c_str(), F_OK) == 0 && access(transfer.path.c_str(), R_OK) != 0;
-        if (hasLeft || round > secondsToWait * 10000) {
+        if (hasLeft || round > transfer.seconds * 10000) {
             complain("ncclRecv: nobody sent " + transfer.path);
             return unknown;
         }
@@ -96,7 +96,7 @@ int transfer(Card &card, bool isSend, void *address, size_t count, int type, int
     }
     std::string path = isSend ? communicator->message(communicator->rank, peer, communicator->sent[peer]++)
                               : communicator->message(peer, communicator->rank, communicator->received[peer]++);
-    transfers.push_back({isSend, data, 4 * count, path, stream, communicator->left(peer)});
+    transfers.push_back({isSend, data, 4 * count, path, stream, card.settings.wait, communicator->left(peer)});
     return 0;
 }
 
@@ -154,16 +154,18 @@ ENTRY int ncclCommDestroy(Communicator *communicator) {
     card.finishAll();
     int file = open(communicator->left(communicator->rank).c_str(), O_WRONLY | O_CREAT, 0600);
     if (file >= 0) close(file);
-    bool isLast = true;
-    for (int rank = 0; rank < communicator->ranks; ++rank)
-        isLast = isLast && access(communicator->left(rank).c_str(), F_OK) == 0;
-    if (isLast) removeFolder(communicator->folder);
-    delete communicator;
-    return 0;
-}
-
-ENTRY int ncclCommAbort(Communicator *communicator) {
-    removeFolder(communicator->folder);
+    // The real one waits for the others, too, whose processes read its memory.
+    for (int rank = 0; rank < communicator->ranks; ++rank) {
+        for (uint64_t round = 0; access(communicator->left(rank).c_str(), F_OK) != 0; ++round) {
+            if (access(communicator->folder.c_str(), F_OK) != 0) break;  // they have all left
+            if (round > card.settings.wait * 10000) {
+                complain("ncclCommDestroy: rank " + std::to_string(rank) + " has not left");
+                return systemError;
+            }
+            usleep(100);
+        }
+    }
+    if (communicator->rank == 0) removeFolder(communicator->folder);
     delete communicator;
     return 0;
 }
