@@ -86,6 +86,11 @@ extension SyntheticModel {
             return (losses, slopes)
         case .divergence(let own):
             try check(batch, hook, own)
+            var need = MemoryNeed(
+                "divergences of \(batch.tokenCount) tokens of the synthetic world need",
+                advice: "lower --sequences or --context")
+            need.add("logits", 8, batch.tokenCount, V)
+            try need.check()
             let (slopes, others) = (logits(reading: readings), logits(reading: self.readings(of: own)))
             var values = [Float](repeating: 0, count: batch.tokenCount)
             values.withUnsafeMutableBufferPointer { values in

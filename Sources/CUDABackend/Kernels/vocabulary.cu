@@ -9,7 +9,7 @@ struct LogSum {
     __device__ __forceinline__ double value() const { return (double)largest + log(sum); }
 };
 
-__device__ __forceinline__ float capped(float logit, float cap) { return cap > 0 ? cap * tanhf(logit / cap) : logit; }
+__device__ __forceinline__ float capped(float logit, float cap) { return cap > 0 ? __fmul_rn(cap, tanhf(logit / cap)) : logit; }
 
 __device__ __forceinline__ LogSum logSum(const float *own, int words, float cap, float *maxima, double *scratch) {
     float largest = __uint_as_float(0xff800000u), sum = 0;
@@ -87,12 +87,13 @@ extern "C" __global__ void __launch_bounds__(1024) tokenDivergences(
     double total = 0, norm = all.value(), normOther = allOther.value();
     float rate = (float)(1 / all.sum), rateOther = (float)(1 / allOther.sum);
     float weight = weights ? weights[blockIdx.x] : 0.0f;
+    // Products are rounded by themselves, as a compiler need not do: p − p° of a row against itself is to be 0.
     for (int v = threadIdx.x; v < words; v += blockDim.x) {
-        float t = cap > 0 ? tanhf(own[v] / cap) : 0.0f, l = cap > 0 ? cap * t : own[v];
-        float lOther = capped(other[v], cap), pOther = expf(lOther - allOther.largest) * rateOther;
+        float t = cap > 0 ? tanhf(own[v] / cap) : 0.0f, l = cap > 0 ? __fmul_rn(cap, t) : own[v];
+        float lOther = capped(other[v], cap), pOther = __fmul_rn(expf(lOther - allOther.largest), rateOther);
         total += (double)pOther * (((double)lOther - normOther) - ((double)l - norm));
         if (!weights) continue;
-        float dl = expf(l - all.largest) * rate - pOther;
+        float dl = __fmul_rn(expf(l - all.largest), rate) - pOther;
         keep(weight * (cap > 0 ? dl * (1 - t * t) : dl), own, factor, factorStride, v);
     }
     total = blockSum(total, scratch);

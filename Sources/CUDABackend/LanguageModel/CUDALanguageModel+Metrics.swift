@@ -53,17 +53,19 @@ extension CUDALanguageModel {
         if case .divergence(let own) = metric { try host.check(batch, hook, own) }
         let cut = DeviceCut(Array(blocks(for: metric)), at: hook)
         // Padding answers nothing.
-        let weights = (weights ?? [Float](repeating: 1, count: batch.tokenCount)).enumerated().map {
-            batch.isPadding($0) ? 0 : $1
-        }
+        let weights =
+            differentiating
+            ? (weights ?? [Float](repeating: 1, count: batch.tokenCount)).enumerated().map {
+                batch.isPadding($0) ? 0 : $1
+            } : []
         return try inTurn {
             let words = try words(of: metric)
             var values = [Float](repeating: 0, count: batch.tokenCount)
             let gradient =
                 try differentiating
                 ? matrices.matrix(rows: batch.tokenCount, columns: configuration.dModel) : nil
-            // The head's gradient takes what a traced block's does, be there one or not.
-            let traceCount = differentiating ? max(1, cut.traceCount) : 0
+            // As many as for any metric, so that one workspace serves all; the head's gradient takes what a traced block's does, be there one or not.
+            let traceCount = differentiating ? max(1, DeviceCut(self.blocks, at: hook).traceCount) : 0
             try forEachPass(batch, blocks: traceCount, keepsReference: metric.isDivergence, rule) {
                 (pass, tokens) throws(CUDAError) in
                 let scratch = pass.workspace, dx = differentiating ? scratch.gradient : nil

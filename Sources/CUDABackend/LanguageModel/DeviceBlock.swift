@@ -214,7 +214,7 @@ private struct DevicePerceptron {
         try device.apply(down, outputBias, to: hidden, into: x, keeping: kept, pass)
     }
 
-    /// The gradient `dy` of y from that of the result, under the pass's rule; what the trace kept is overwritten.
+    /// The gradient `dy` of y from that of the result, under the pass's rule; what the trace kept is overwritten, unless factors are rounded elsewhere.
     func backward(
         _ dresult: DeviceMatrix, _ trace: DeviceTrace, into dy: DeviceMatrix, _ pass: DevicePass
     ) throws(CUDAError) {

@@ -108,6 +108,8 @@ private final class Kept {
                 pasts: keyValues.map {
                     DevicePast(kept: $0, direction: .keeping(firstSequence: tokens.lowerBound / pass.length))
                 })
+            // The copy of the ids on its way reads what those of the next pass are staged in.
+            try context.synchronize()
         }
         edits = try DeviceEdits(on: context)
         (self.model, self.cut, length) = (model, cut, batch.length)

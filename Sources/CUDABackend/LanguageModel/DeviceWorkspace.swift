@@ -274,7 +274,7 @@ private struct Sizes {
 
 extension DecoderDescription {
     /// What a workspace takes of a card, with rows padded to four floats: of each of n tokens 3d + 2·(H + 2K)·h + 2·H·h + 3m numbers
-    /// (2m without a gate), d more for divergences and their logits twice, and with traces 2d + (H + 2K)·h more of the pass and
+    /// (2m without a gate), d more for divergences and their logits twice, and with traces d + (H + 2K)·h more of the pass and
     /// 2d + (H + 2K)·h + 2m of each traced block; scores and logits as `limits` say; in bfloat16 the widest factor again, of half the
     /// size.
     func cardMemory(
