@@ -20,6 +20,6 @@ package struct CUDACard {
         libraries =
             "NVRTC \(context.compiler.version) (\(context.compiler.library.path)), cuBLASLt \(products.version) "
             + "(\(products.library.path))"
-            + ((try? NCCLLibrary()).map { ", NCCL \($0.version) (\($0.library.path))" } ?? "")
+            + (try NCCLLibrary.ifThere().map { ", NCCL \($0.version) (\($0.library.path))" } ?? "")
     }
 }

@@ -39,7 +39,7 @@ extension CUDAError: CustomStringConvertible {
             "\(function) failed with \(code) (\(name): \(text)); `dmsae doctor` shows the card and its driver, `--device cpu` "
                 + "does without"
         case .exchange(let function, let code, let version, let text):
-            "\(function) failed with \(code) (NCCL \(version): \(text)); NCCL_DEBUG=INFO says more, DMSAE_NCCL=none.so does without"
+            "\(function) failed with \(code) (NCCL \(version): \(text)); NCCL_DEBUG=INFO says more, DMSAE_NCCL=none does without"
         case .noSuchDevice(let asked, let count):
             count == 0
                 ? "there is no CUDA device on this machine; use --device cpu"

@@ -23,7 +23,9 @@ struct CUDALibrary: @unchecked Sendable {
             return
         }
         let folders = Self.folders.map { $0 + "/" }
-        throw .libraryMissing(name: names[0], tried: names + folders.filter(exists), advice: advice)
+        // One place that was named, or of all that there are those that exist.
+        let tried = candidates.count > names.count ? names + folders.filter(exists) : candidates
+        throw .libraryMissing(name: names[0], tried: tried, advice: advice)
     }
 
     /// The function of that name. `Function` must be its C type.

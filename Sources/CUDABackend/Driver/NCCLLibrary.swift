@@ -2,8 +2,7 @@ import Glibc
 
 /// NVIDIA's library by which cards of several processes send each other numbers (NCCL 2.23 or later), opened at run time.
 ///
-/// Looked for in DMSAE_NCCL where it is set (a file or a folder; one that is not there does without), then in DMSAE_CUDA_PATH and wherever CUDA's
-/// libraries may be.
+/// Looked for in DMSAE_NCCL where it is set, a file or a folder, or `none`; or else in DMSAE_CUDA_PATH and wherever CUDA's libraries may be.
 struct NCCLLibrary: Sendable {
     typealias Communicator = OpaquePointer
 
@@ -28,11 +27,20 @@ struct NCCLLibrary: Sendable {
     /// NCCL_UNIQUE_ID_BYTES
     static let idBytes = 128
 
+    /// The one there is, nil for none.
+    ///
+    /// - Throws: as `init`, where DMSAE_NCCL names one: whoever did so is not to get another way of adding in silence.
+    static func ifThere() throws(CUDAError) -> NCCLLibrary? {
+        let named = getenv("DMSAE_NCCL").map { String(cString: $0) } ?? ""
+        if named.isEmpty { return try? NCCLLibrary() }
+        return named == "none" ? nil : try NCCLLibrary()
+    }
+
     /// - Throws: `CUDAError.libraryMissing`, `.symbolMissing`.
-    init() throws(CUDAError) {
+    private init() throws(CUDAError) {
         library = try CUDALibrary(
             ["libnccl.so.2"], variable: "DMSAE_NCCL",
-            advice: "pip install nvidia-nccl-cu13")
+            advice: "pip install nvidia-nccl-cu13 and name its file in DMSAE_NCCL, or say none there")
         let getVersion: @convention(c) (UnsafeMutablePointer<Int32>) -> Int32 = try library.function("ncclGetVersion")
         getErrorString = try library.function("ncclGetErrorString")
         getUniqueId = try library.function("ncclGetUniqueId")

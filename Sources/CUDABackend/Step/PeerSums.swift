@@ -79,7 +79,7 @@ final class CardPeerSums: PeerSums {
     /// - Throws: `CUDAError`, `RankError`.
     static func join(_ group: RankGroup, of most: Int, on context: CUDAContext) throws -> CardPeerSums? {
         guard group.count > 1 else { return nil }
-        let library = try? NCCLLibrary()
+        let library = try NCCLLibrary.ifThere()
         let id = group.rank == 0 ? library.flatMap { try? $0.makeId() } ?? [] : []
         let isReady = library != nil && (group.rank > 0 || !id.isEmpty)
         let all = try group.everyone([
