@@ -5,7 +5,7 @@ import Testing
 
 /// The card that tests run on: a real one where DMSAE_TEST_DEVICE is `cuda`, or else the emulation that was built with them.
 enum TestCard {
-    static let isReal = ProcessInfo.processInfo.environment["DMSAE_TEST_DEVICE"] == "cuda"
+    static let isReal = startingEnvironment["DMSAE_TEST_DEVICE"] == "cuda"
 
     /// The library that stands for CUDA's three.
     static let emulation = String(builtProgram.dropLast("dmsae".count)) + "libdmsae-cuda-emulation.so"

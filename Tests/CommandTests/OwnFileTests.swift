@@ -9,7 +9,7 @@ import Testing
     private let folder = TemporaryFolder()
     private let input: [String]
     /// Damages of each file; DMSAE_MUTATIONS asks for more of them, by hand.
-    private let count = ProcessInfo.processInfo.environment["DMSAE_MUTATIONS"].flatMap { Int($0) } ?? 6
+    private let count = startingEnvironment["DMSAE_MUTATIONS"].flatMap { Int($0) } ?? 6
 
     init() throws {
         let golden = try Golden("gxa/gxa.safetensors")

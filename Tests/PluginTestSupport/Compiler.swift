@@ -22,7 +22,7 @@ public func run(_ command: [String]) throws -> CommandResult {
     let arguments = ["sh", "-c", "cd \"$0\" && exec \"$@\" >\"$OUTPUT\" 2>&1", packageRoot] + command
     let argv = arguments.map { strdup($0) } + [nil]
     let environment =
-        ProcessInfo.processInfo.environment.map { strdup("\($0.key)=\($0.value)") } + [strdup("OUTPUT=\(output)"), nil]
+        startingEnvironment.map { strdup("\($0.key)=\($0.value)") } + [strdup("OUTPUT=\(output)"), nil]
     defer {
         for text in argv + environment { free(text) }
         unlink(output)

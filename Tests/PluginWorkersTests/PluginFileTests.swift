@@ -194,7 +194,7 @@ struct PluginFileTests {
 
     // MARK: Environment
 
-    @Test func `a worker has what decides about numbers, and no secrets`() throws {
+    @Test func `a worker has what decides about numbers, and no secrets`() async throws {
         let path = folder.file("plugin.so")
         let names = [
             "OMP_NUM_THREADS", "GLIBC_TUNABLES", "OPENBLAS_CORETYPE", "MKL_NUM_THREADS", "PYTHONPATH", "LC_NUMERIC",
@@ -205,20 +205,26 @@ struct PluginFileTests {
         let checks = (names.map { "!!getenv(\"\($0)\")" } + secrets.map { "!getenv(\"\($0)\")" }).enumerated()
             .map { "if (!(\($1))) return \($0) + 100;" }.joined(separator: "\n")
         try compile(source("1", checks).replacing("#include <dlfcn.h>", with: "#include <stdlib.h>"), to: path)
-        for name in names + secrets { setenv(name, name == "LC_NUMERIC" ? "C" : "1", 1) }
-        setenv("GLIBC_TUNABLES", "glibc.malloc.arena_max=4", 1)
-        setenv("OPENBLAS_CORETYPE", "Haswell", 1)
-        defer { for name in names + secrets { unsetenv(name) } }
-        var isolation = PluginIsolation(executable: builtProgram, timeout: 20)
-        isolation.environment = ["OWN_SETTING"]
-        func scorer() throws -> any AttributionScorer {
-            try PluginCatalog(executableFolder: "/nowhere").scorer(path, services: services.value, isolation: isolation)
+        let values = Dictionary(uniqueKeysWithValues: (names + secrets).map { ($0, "1") }).merging([
+            "LC_NUMERIC": "C", "GLIBC_TUNABLES": "glibc.malloc.arena_max=4", "OPENBLAS_CORETYPE": "Haswell",
+        ]) { $1 }
+        // In a process of its own: whoever reads the environment while it grows reads freed memory.
+        await #expect(processExitsWith: .success) { [path = path as String, values = values as [String: String]] in
+            for (name, value) in values { setenv(name, value, 1) }
+            let services = Services(), batch = randomBatch(tokens: 20, latents: 30, dimensions: 8, perToken: 4)
+            var isolation = PluginIsolation(executable: builtProgram, timeout: 20)
+            isolation.environment = ["OWN_SETTING"]
+            func scorer() throws -> any AttributionScorer {
+                try PluginCatalog(executableFolder: "/nowhere").scorer(
+                    path, services: services.value, isolation: isolation)
+            }
+            let scores = try scorer().scores(batch)
+            #expect(scores.allSatisfy { $0 == 1 })
+            isolation.environment = ["NOT_SET_AT_ALL"]
+            #expect(
+                message { _ = try scorer() }
+                    == "the environment has no variable 'NOT_SET_AT_ALL' to pass on to plugins; set it, or leave --plugin-env "
+                    + "NOT_SET_AT_ALL out")
         }
-        #expect(try scorer().scores(batch).allSatisfy { $0 == 1 })
-        isolation.environment = ["NOT_SET_AT_ALL"]
-        #expect(
-            message { _ = try scorer() }
-                == "the environment has no variable 'NOT_SET_AT_ALL' to pass on to plugins; set it, or leave --plugin-env "
-                + "NOT_SET_AT_ALL out")
     }
 }

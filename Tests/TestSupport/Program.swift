@@ -18,8 +18,11 @@ public let builtProgram: String = {
         .joined(separator: "/") + "/dmsae"
 }()
 
-/// The environment that the tests were started with: what a test sets in this process is for that test alone, and not for
-/// programs that another one starts meanwhile.
+/// The environment that the tests were started with: what is set in this process later is not for programs that a test
+/// starts meanwhile.
+///
+/// To be read in place of `ProcessInfo.environment`, which copies a list that a `setenv` of another thread may free
+/// under it. A test that must change its environment does so in an exit test's process.
 public let startingEnvironment: [String: String] = {
     guard let bytes = FileManager.default.contents(atPath: "/proc/self/environ"), !bytes.isEmpty else {
         fatalError("the tests do not know what they were started with")
