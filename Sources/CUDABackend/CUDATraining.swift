@@ -18,6 +18,8 @@ package struct CUDATraining: TrainingDevice, @unchecked Sendable {
             .need(advice: "lower --width or --batch, or use --device cpu")
     }
 
+    package var freeMemory: Int? { try? context.memory().free }
+
     package func arithmetic(
         _ state: TrainerState, _ setting: StepSetting, among peers: LatentPeers?
     ) throws -> any StepArithmetic {

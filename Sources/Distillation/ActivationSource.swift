@@ -32,11 +32,29 @@ public protocol TrainingBatches: AnyObject {
     ///
     /// - Returns: whether the place is one.
     func goOn(at step: Int, from place: String?) -> Bool
+
+    /// Number of the block of rows that is read next: of trainings that share blocks, those at the least one go first.
+    var blockNumber: Int { get }
+
+    /// Whether the next batch, of so many rows, can be read without a block being made.
+    func isAtHand(rows: Int) -> Bool
+
+    /// Copies what is left of the block in memory, as much as the next batch takes of it, so that the next block may take its place.
+    func setAside(rows: Int)
+
+    /// Makes the block that is read next, where it is not in memory.
+    ///
+    /// - Throws: as `read`.
+    func makeBlock() throws
 }
 
 extension TrainingBatches {
     public func place(of step: Int) -> String? { nil }
     public func goOn(at step: Int, from place: String?) -> Bool { true }
+    public var blockNumber: Int { 0 }
+    public func isAtHand(rows: Int) -> Bool { true }
+    public func setAside(rows: Int) {}
+    public func makeBlock() {}
 }
 
 /// Of what activations are, and how they came about.

@@ -12,13 +12,14 @@ extension Distillation {
         let need = try memory()
         let pace = try pace()
         var cost = CostEstimate()
-        recipe.addCounts(to: &cost, kept: pace.kept, model: pace.model, step: pace.steps[recipe.k])
+        recipe.addCounts(
+            to: &cost, kept: pace.kept, together: trainedTogether, model: pace.model, step: pace.steps[recipe.k])
         let evaluated = recipe.wholeContexts(recipe.evaluationTokens)
         cost.add("scoring", recipe.seeds * (recipe.cycles + 1) * scoreTokens, "tokens", seconds: pace.scoring)
         cost.add("evaluation", (recipe.trainings + 1) * evaluated, "tokens", seconds: pace.evaluation)
         let saeBytes = 8 * Double(recipe.width) * Double(dIn)
         cost.add(disk: "SAEs", Double(recipe.trainings) * saeBytes)
-        cost.add(disk: "two checkpoints of a training", 6 * saeBytes)
+        cost.add(disk: "two checkpoints of a training", Double(trainedTogether) * 6 * saeBytes)
         cost.add(need)
         compare(pace, &cost)
         return cost
@@ -26,10 +27,11 @@ extension Distillation {
 
     var dIn: Int { parts.model.configuration.dModel }
 
-    /// Of a training, beside the model's.
-    private func memory() throws -> MemoryNeed {
+    /// Of the trainings that are side by side, beside the model's.
+    func memory() throws -> MemoryNeed {
         recipe.memory(
-            dIn: dIn, try PrefixLayout(groups: recipe.resolvedGroups, width: recipe.width), on: parts.device)
+            dIn: dIn, try PrefixLayout(groups: recipe.resolvedGroups, width: recipe.width), on: parts.device,
+            together: trainedTogether)
     }
 
     /// How long a little of each of its parts takes. Nothing is written.
@@ -105,7 +107,7 @@ extension Distillation {
     /// Whether a store or live trainings are cheaper.
     private func compare(_ pace: Pace, _ cost: inout CostEstimate) {
         let stored = recipe.madeTokens(live: false, kept: pace.kept)
-        let live = recipe.madeTokens(live: true, kept: pace.kept)
+        let live = recipe.madeTokens(live: true, kept: pace.kept, together: trainedTogether)
         let rowBytes = 4 * Double(dIn)
         let (store, equal) = (
             Double(stored) * pace.kept * rowBytes, Double(recipe.steps) * Double(recipe.batch) * rowBytes
@@ -124,6 +126,7 @@ extension Distillation {
                 + ", which each training reads \(decimals(times, 1)) times")
         cost.remark(
             "live: the model runs over \(live) tokens (\(time(live))) in all, nothing on the disk, each row once a training"
+                + (trainedTogether > 1 ? ", \(trainedTogether) of them side by side" : "")
         )
         cost.remark(
             !fits

@@ -16,32 +16,69 @@ extension Distillation {
     static let cycleFiles =
         ["metrics.json", "core.json", "core.safetensors", "scores.safetensors"] + SAEFolder.files.map { "sae/" + $0 }
 
-    /// Cycle t: train with the last core frozen, score, select; read back if it is done already.
+    /// Cycle t with each of some seeds: train with the last core frozen, score, select; read back if it is done already.
+    ///
+    /// - Parameter body: is called when a seed has its record of it.
+    func cycle(
+        _ t: Int, of seeds: [SeedRun], _ store: any ActivationSource, _ scoring: [SpliceSample],
+        _ evaluation: EvaluationSet, _ body: (SeedRun, CycleRecord) throws -> Void
+    ) throws {
+        func record(_ seed: SeedRun, _ outcome: (CycleRecord, Core)) throws {
+            seed.cycles.append(outcome.0)
+            seed.core = outcome.1
+            try body(seed, outcome.0)
+        }
+        func finish(_ seed: SeedRun, _ sae: SparseAutoencoder, _ trained: SAERecord) throws {
+            try record(seed, finishCycle(t, sae, trained, previous: seed.core, scoring, mark: &seed.mark))
+        }
+        var open: [SeedRun] = []
+        for seed in seeds {
+            try at(seed) {
+                let name = prefix + "cycle-\(t)"
+                if run.has(name + "/" + StepMark.name) {
+                    try record(seed, finishedCycle(t, dIn: store.dIn, mark: &seed.mark))
+                } else if t == 0, let start = parts.start {
+                    let (sae, trained) = try adopt(start, evaluation, folder: name + "/sae")
+                    try finish(seed, sae, trained)
+                } else {
+                    open.append(seed)
+                }
+            }
+        }
+        for part in open.parts(of: trainedTogether) {
+            let requests = try part.map { seed in try at(seed) { try request(of: t, after: seed, dIn: store.dIn) } }
+            try train(requests, store, evaluation) { i, sae, trained in
+                try at(part[i]) { try finish(part[i], sae, trained) }
+            }
+        }
+    }
+
+    /// The training of cycle t with the seed that is at work.
+    private func request(of t: Int, after seed: SeedRun, dIn: Int) throws -> TrainingRequest {
+        let name = prefix + "cycle-\(t)"
+        // Before anything is read: a run that was moved says so.
+        _ = try place(name)
+        let core = try seed.core.map { _ in
+            FrozenCore(
+                try CoreVectors(at: run.path + "/\(prefix)cycle-\(t - 1)/core.json", dIn: dIn, recipe.coreBias),
+                mode: recipe.coreMode, rate: recipe.coreRate, recipe)
+        }
+        return TrainingRequest(
+            name: name, k: recipe.k, seed: self.seed(t), core: core, budget: recipe.cycleBudget, folder: name + "/sae",
+            mark: seed.mark, steps: recipe.resolvedCycleSteps,
+            warm: try recipe.nonCore == .warm ? seed.core.map { try lastLatents(of: t, not: $0) } : nil)
+    }
+
+    /// Scores the SAE of cycle t, selects, and writes what came of it.
     ///
     /// - Parameter mark: SHA-256 of the last step's mark; this one's afterwards.
-    func cycle(
-        _ t: Int, frozen: Core?, _ store: any ActivationSource, _ scoring: [SpliceSample], _ evaluation: EvaluationSet,
+    private func finishCycle(
+        _ t: Int, _ sae: SparseAutoencoder, _ record: SAERecord, previous: Core?, _ scoring: [SpliceSample],
         mark: inout String
     ) throws -> (CycleRecord, Core) {
         let name = prefix + "cycle-\(t)"
-        if run.has(name + "/" + StepMark.name) { return try finishedCycle(t, dIn: store.dIn, mark: &mark) }
         let folder = try place(name)
-        let core = try frozen.map { _ in
-            FrozenCore(
-                try CoreVectors(
-                    at: run.path + "/\(prefix)cycle-\(t - 1)/core.json", dIn: store.dIn, recipe.coreBias),
-                mode: recipe.coreMode, rate: recipe.coreRate, recipe)
-        }
-        let (sae, record) =
-            if t == 0, let start = parts.start {
-                try adopt(start, evaluation, folder: name + "/sae")
-            } else {
-                try trainOne(
-                    name, k: recipe.k, seed: seed(t), core: core, budget: recipe.cycleBudget, store, evaluation,
-                    folder: name + "/sae", after: mark, steps: recipe.resolvedCycleSteps,
-                    warm: try recipe.nonCore == .warm ? frozen.map { try lastLatents(of: t, not: $0) } : nil)
-            }
-        var (selected, scores) = try select(sae, t, previous: frozen, scoring, name, after: mark)
+        var (selected, scores) = try select(sae, t, previous: previous, scoring, name, after: mark)
         _ = try place(name)
         let origin = try scoringSettings(of: folder + "/sae", isFolded: t == 0 && parts.start?.hadDecoderNorms == true)
         selected.origin = origin

@@ -11,79 +11,167 @@ struct WarmStart {
     let selected: [Int]
 }
 
+/// An SAE that a run is to train.
+struct TrainingRequest {
+    /// What progress and events call it.
+    var name: String
+    var k: Double
+    var seed: UInt64
+    var core: FrozenCore?
+    var budget: BudgetScope
+    /// Of the run; it gets the SAE.
+    var folder: String
+    /// SHA-256 of the mark of the step before the one that this is a part of.
+    var mark: String
+    /// Those of the recipe for nil.
+    var steps: Int?
+    /// What latents outside of the core begin as; drawn anew for nil.
+    var warm: WarmStart?
+    /// Other files in the folder that are a part of the step.
+    var beside: [String] = []
+}
+
+/// One that is under way.
+private struct BegunTraining {
+    let index: Int
+    let request: TrainingRequest
+    let path: String
+    let files: [String]
+    let sae: SparseAutoencoder
+    let provenance: SAEProvenance
+    let checkpoints: TrainingCheckpoints
+    let training: OngoingTraining
+}
+
 extension Distillation {
     static let trainedFiles = ["metrics.json"] + SAEFolder.files
 
-    /// Trains, folds, evaluates and saves one SAE into `folder` of the run; read back if that is done already, gone on with from
-    /// its last checkpoint if it was cut short.
+    /// Trains, folds, evaluates and saves SAEs into their folders; read back if that is done already, gone on with from their last
+    /// checkpoints if they were cut short. Side by side, as many as are asked for.
     ///
-    /// - Parameters:
-    ///   - mark: SHA-256 of the mark of the step before the one that this is a part of.
-    ///   - steps: those of the recipe for nil.
-    ///   - warm: what latents outside of the core begin as; drawn anew for nil.
-    ///   - beside: other files in the folder that are a part of the step.
-    func trainOne(
-        _ name: String, k: Double, seed: UInt64, core: FrozenCore?, budget: BudgetScope, _ store: any ActivationSource,
-        _ evaluation: EvaluationSet, folder: String, after mark: String, steps: Int? = nil,
-        warm: WarmStart? = nil, beside: [String] = []
-    ) throws -> (SparseAutoencoder, SAERecord) {
-        let files = Self.trainedFiles + beside
-        let path = try place(folder)
-        let checkpoints = TrainingCheckpoints(
-            into: path, causes: Causes(["run": identity, "training": name, "step before": mark]),
-            policy: parts.checkpoints, lock: lock)
-        if run.has(folder + "/" + StepMark.name) {
-            checkpoints.clear()
-            return try finishedTraining(path, files, seed: seed, dIn: store.dIn, after: mark)
+    /// - Parameter body: is given each of them as it is done, and its place in `requests`.
+    func train(
+        _ requests: [TrainingRequest], _ store: any ActivationSource, _ evaluation: EvaluationSet,
+        _ body: (_ index: Int, SparseAutoencoder, SAERecord) throws -> Void
+    ) throws {
+        var begun: [BegunTraining] = []
+        for (index, request) in requests.enumerated() {
+            let path = try place(request.folder), files = Self.trainedFiles + request.beside
+            if run.has(request.folder + "/" + StepMark.name) {
+                checkpoints(of: request, path).clear()
+                let (sae, record) = try finishedTraining(
+                    path, files, seed: request.seed, dIn: store.dIn, after: request.mark)
+                try body(index, sae, record)
+            } else {
+                begun.append(try begin(request, index, store, path, files))
+            }
         }
+        if begun.count > 1 { for one in begun { one.training.label = one.request.name + " " } }
+        var group = TrainingGroup(members: begun.map(\.training))
+        while !begun.isEmpty {
+            let done: OngoingTraining
+            do { done = try runGroup(&group) } catch { throw keeping(group, after: error) }
+            guard let position = begun.firstIndex(where: { $0.training === done }) else {
+                preconditionFailure("a training of nobody")
+            }
+            let one = begun.remove(at: position)
+            do { try body(one.index, one.sae, conclude(one, store, evaluation)) } catch {
+                throw keeping(group, after: error)
+            }
+        }
+    }
+
+    /// Keeps the trainings that are under way: what ends the run must not cost what they did until then.
+    ///
+    /// - Returns: the error to end with; at a stop, one that nothing could be kept for.
+    private func keeping(_ group: TrainingGroup, after error: any Error) -> any Error {
+        do { try group.keep() } catch let failure where stop.isRaised { return failure } catch {}
+        return error
+    }
+
+    /// Until one is done.
+    private func runGroup(_ group: inout TrainingGroup) throws -> OngoingTraining {
+        let members = group.members
+        let first = members[0].trainer.step
+        let name =
+            members.count == 1
+            ? members[0].run.name + (first > 0 ? " from step \(first)" : "")
+            : "\(members.count) SAEs on the same rows"
+        progress.begin("train \(name)", total: members.reduce(0) { $0 + $1.remainingSteps }, unit: "steps")
+        defer { progress.end() }
+        return try group.next()
+    }
+
+    private func checkpoints(of request: TrainingRequest, _ path: String) -> TrainingCheckpoints {
+        TrainingCheckpoints(
+            into: path, causes: Causes(["run": identity, "training": request.name, "step before": request.mark]),
+            policy: parts.checkpoints, lock: lock)
+    }
+
+    private func begin(
+        _ request: TrainingRequest, _ index: Int, _ store: any ActivationSource, _ path: String, _ files: [String]
+    ) throws -> BegunTraining {
+        let (name, core) = (request.name, request.core)
         let layout = try PrefixLayout(
             groups: recipe.resolvedGroups, width: recipe.width, coreCount: core?.count ?? 0,
             coreIsPrefix: recipe.corePrefixLoss)
-        var settings = recipe.trainingSettings(k: k, budget: budget, steps: steps)
+        var settings = recipe.trainingSettings(k: request.k, budget: request.budget, steps: request.steps)
         settings.coreRate = core?.rate
-        if warm != nil { settings.decoderBiasStart = .keep }
+        if request.warm != nil { settings.decoderBiasStart = .keep }
         let plan = try TrainingPlan(settings, dIn: store.dIn, layout: layout)
-        if budget == .total, let core, core.mode == .dense,
-            let warning = FailureSignature.beforeTotalBudget(core: core.count, k: k)
+        if request.budget == .total, let core, core.mode == .dense,
+            let warning = FailureSignature.beforeTotalBudget(core: core.count, k: request.k)
         {
             progress.warn("\(name): \(warning)")
         }
         let scale = Float(store.inputScale)
         let sae = SparseAutoencoder(dIn: store.dIn, layout: layout, coreIsDense: core?.mode != .sparse)
         sae.initialize(
-            seed: seed, core: core?.encoder, coreDecoder: recipe.coreDecoder,
+            seed: request.seed, core: core?.encoder, coreDecoder: recipe.coreDecoder,
             coreBias: core?.biases.map { biases in Matrix(vector: biases.values.map { $0 / scale }) })
-        if let warm { sae.continueNonCore(of: warm.sae, except: warm.selected, inputScale: scale) }
-        let batches = try store.batches(of: plan.batchSize, seed: seed)
+        if let warm = request.warm { sae.continueNonCore(of: warm.sae, except: warm.selected, inputScale: scale) }
+        let batches = try store.batches(of: plan.batchSize, seed: request.seed)
+        let checkpoints = checkpoints(of: request, path)
         checkpoints.batches = batches
         var state = TrainerState(sae, rule: parts.rule)
         _ = try checkpoints.restore(&state, log: nil, warn: progress.warn)
         let trainer = try Trainer(state, plan: plan, rule: parts.rule, on: parts.device)
-        var training = TrainingRun(name: name, steps: plan.steps, progress: progress, stop: stop, lock: lock)
-        training.checkpoints = checkpoints
-        var provenance = provenance(plan, store, seed: seed, hasCore: core != nil)
-        if warm != nil { provenance.settings?["non-core start"] = NonCoreStart.warm.rawValue }
+        var run = TrainingRun(name: name, steps: plan.steps, progress: progress, stop: stop, lock: lock)
+        run.checkpoints = checkpoints
+        var provenance = provenance(plan, store, seed: request.seed, hasCore: core != nil)
+        if request.warm != nil { provenance.settings?["non-core start"] = NonCoreStart.warm.rawValue }
+        return BegunTraining(
+            index: index, request: request, path: path, files: files, sae: sae, provenance: provenance,
+            checkpoints: checkpoints,
+            training: try OngoingTraining(
+                run, trainer, from: { try batches.read(step: $0, scale: scale, into: $1) }, log: log, batches: batches))
+    }
+
+    /// Folds, evaluates and saves one whose steps are done.
+    private func conclude(
+        _ begun: BegunTraining, _ store: any ActivationSource, _ evaluation: EvaluationSet
+    ) throws -> SAERecord {
+        let (name, sae, trainer) = (begun.request.name, begun.sae, begun.training.trainer)
         let outcome: TrainingOutcome
         do {
-            outcome = try training.train(
-                trainer, from: { try batches.read(step: $0, scale: scale, into: $1) }, log: log, inputScale: scale)
+            outcome = try begun.training.finish(inputScale: Float(store.inputScale))
         } catch let error as TrainedWithoutForm {
-            let kept = try place(folder)
-            try SAEFolder.write(sae, provenance, to: kept)
+            let kept = try place(begun.request.folder)
+            try SAEFolder.write(sae, begun.provenance, to: kept)
             throw error.kept(in: kept)
         }
         if let warning = outcome.warning(rule: parts.rule) { progress.warn("\(name): \(warning)") }
         let metrics = try evaluate(sae, evaluation, name)
-        try SAEFolder.write(sae, provenance, to: try place(folder))
+        try SAEFolder.write(sae, begun.provenance, to: try place(begun.request.folder))
         let record = SAERecord(
-            seed: seed, frozenCore: layout.coreCount, lastStep: outcome.last,
-            deadLatents: trainer.tokensSinceFired.count { $0 >= plan.deadAfterTokens }, width: sae.dSAE,
+            seed: begun.request.seed, frozenCore: sae.layout.coreCount, lastStep: outcome.last,
+            deadLatents: trainer.tokensSinceFired.count { $0 >= trainer.plan.deadAfterTokens }, width: sae.dSAE,
             evaluation: metrics)
-        try JSONRecord.write(record, to: path + "/metrics.json")
+        try JSONRecord.write(record, to: begun.path + "/metrics.json")
         try lock?.requireInPlace()
-        try StepMark.write(files, of: path, run: identity, after: mark)
-        checkpoints.clear()
-        return (sae, record)
+        try StepMark.write(begun.files, of: begun.path, run: identity, after: begun.request.mark)
+        begun.checkpoints.clear()
+        return record
     }
 
     /// Evaluates an SAE that was trained before, in the place of a training.

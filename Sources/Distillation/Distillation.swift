@@ -40,6 +40,9 @@ public struct DistillationParts: Sendable {
     package var device: any TrainingDevice = Lanes.shared
     /// How often the state of a training is kept.
     public var checkpoints = CheckpointPolicy()
+    /// SAEs of a live run that are trained side by side at most, so that the model makes rows once for all of them; nil for as many as
+    /// half of the memory has room for.
+    public var together: Int?
     /// Folders of other runs that may have steps which are the same here.
     public var donors: [SharedStep: String] = [:]
     /// Seconds since 1970 for TensorBoard's files; nil for none of them.
@@ -86,6 +89,8 @@ public final class Distillation {
     private(set) var lock: OutputLock?
     /// `RunRecord.identity` of this run, once it is open.
     private(set) var identity = ""
+    /// How many SAEs are trained side by side at most.
+    let trainedTogether: Int
 
     /// A distillation into a folder.
     public init(
@@ -98,6 +103,9 @@ public final class Distillation {
         run = RunFolder(folder)
         self.progress = progress
         self.stop = stop
+        trainedTogether = recipe.trainedTogether(
+            parts.together, dIn: parts.model.configuration.dModel,
+            try PrefixLayout(groups: recipe.resolvedGroups, width: recipe.width), on: parts.device)
         policy = SplicePolicy(
             keepFirst: recipe.keepFirst, specialTokens: parts.specialTokens,
             sinkRatio: recipe.sinks > 0 ? Float(recipe.sinks) : nil)
@@ -107,10 +115,12 @@ public final class Distillation {
     ///
     /// Writes `result.json` at the end.
     ///
-    /// - Parameter onCycle: called with each cycle's record, also of those read back on a resume.
+    /// - Parameter onCycle: called with a seed and each of its cycles' records, also of those read back on a resume.
     /// - Returns: the outcome with each seed.
     /// - Throws: whatever stops a run; everything finished stays in the folder.
-    public func distill(resuming: Bool, onCycle: (CycleRecord) -> Void = { _ in }) throws -> [DistillationRecord] {
+    public func distill(
+        resuming: Bool, onCycle: (_ seed: Int, CycleRecord) -> Void = { _, _ in }
+    ) throws -> [DistillationRecord] {
         guard recipe.layer < parts.model.configuration.layerCount else {
             throw LanguageModelError.layerOutOfRange(
                 layer: recipe.layer, layerCount: parts.model.configuration.layerCount)
@@ -128,7 +138,7 @@ public final class Distillation {
         }
         let layout = try PrefixLayout(groups: recipe.resolvedGroups, width: recipe.width)
         // Before there is a run to resume: every cycle trains the same number of latents.
-        try recipe.memory(dIn: dIn, layout, on: parts.device).check()
+        try memory().check()
         try parts.device.check(layout, parts.rule)
         try requireTrialSources(dIn: dIn)
         // Not even the folder is made for nothing.
@@ -163,50 +173,38 @@ public final class Distillation {
         let mark = try SHA256.hexadecimal(ofFile: run.activationsMark(isLive: recipe.isLive))
         let scoring = try scoringSamples()
         let evaluation = try evaluationSet()
-        let whole = recipe
-        defer { (recipe, prefix) = (whole, "") }
-        let records = try (0..<whole.seeds).map { i in
-            recipe = whole.repeated(i)
-            prefix = recipe.folderOfSeed.map { $0 + "/" } ?? ""
-            return try distillSeed(store, scoring, evaluation, after: mark, onCycle)
+        let seeds = (0..<recipe.seeds).map { SeedRun($0, after: mark) }
+        // One seed after the other, unless it pays to have their trainings side by side.
+        for group in seeds.parts(of: trainedTogether > 1 ? seeds.count : 1) {
+            for t in 0...recipe.cycles {
+                let open = group.filter { $0.cycles.last.map { !recipe.isLast($0) } ?? true }
+                try cycle(t, of: open, store, scoring, evaluation) { seed, record in
+                    let first = t > 0 ? seed.cycles.first : nil
+                    for warning in FailureSignature.found(in: record, first: first, tau: recipe.tau) {
+                        progress.warn(prefix + warning)
+                    }
+                    onCycle(recipe.seed, record)
+                }
+            }
+            try finish(group, store, scoring, evaluation)
         }
+        let records = seeds.map(\.record)
         try lock?.requireInPlace()
-        if whole.seeds == 1, let only = records.first {
+        if seeds.count == 1, let only = records.first {
             try JSONRecord.write(only, to: run.path + "/result.json")
         } else {
-            try JSONRecord.write(RepeatedRecord(firstSeed: whole.seed, records), to: run.path + "/result.json")
+            try JSONRecord.write(RepeatedRecord(firstSeed: recipe.seed, records), to: run.path + "/result.json")
         }
         return records
     }
 
-    /// Cycles and trials of the seed that is at work.
-    ///
-    /// - Parameter mark: SHA-256 of the store's record.
-    private func distillSeed(
-        _ store: any ActivationSource, _ scoring: [SpliceSample], _ evaluation: EvaluationSet, after mark: String,
-        _ onCycle: (CycleRecord) -> Void
-    ) throws -> DistillationRecord {
-        var mark = mark
-        var cycles: [CycleRecord] = []
-        var core: Core?
-        for t in 0...recipe.cycles {
-            let (record, selected) = try cycle(t, frozen: core, store, scoring, evaluation, mark: &mark)
-            for warning in FailureSignature.found(in: record, first: cycles.first, tau: recipe.tau) {
-                progress.warn(prefix + warning)
-            }
-            cycles.append(record)
-            core = selected
-            onCycle(record)
-            if recipe.isLast(record) { break }
-        }
-        guard let last = core else { preconditionFailure("no cycle") }
-        let stable = last.stable
-        guard !stable.latents.isEmpty else {
-            throw DistillationError.emptyCore(
-                cycle: last.cycle, previous: last.previousSize, selected: last.latents.count)
-        }
-        let trials = try finish(stable, store, scoring, evaluation, mark: mark)
-        return DistillationRecord(cycles: cycles, coreSize: stable.latents.count, trials: trials)
+    /// Does work of a seed: recipe and prefix are its own meanwhile.
+    func at<Result>(_ seed: SeedRun, _ work: () throws -> Result) rethrows -> Result {
+        let (whole, outer) = (recipe, prefix)
+        defer { (recipe, prefix) = (whole, outer) }
+        recipe = whole.repeated(seed.repetition)
+        prefix = recipe.folderOfSeed.map { $0 + "/" } ?? ""
+        return try work()
     }
 
     private var record: RunRecord {

@@ -25,10 +25,10 @@ public struct LiveBlocks: Sendable, Equatable {
         return (asked + pass - 1) / pass * pass
     }
 
-    /// Memory of a block in activations of `dIn` numbers, and the order of its rows.
-    public func addMemory(to need: inout MemoryNeed, dIn: Int) {
+    /// Memory of a block in activations of `dIn` numbers, and the order in which each of some trainings takes its rows.
+    public func addMemory(to need: inout MemoryNeed, dIn: Int, trainings: Int = 1) {
         need.add("a block of activations", 4, tokens, dIn)
-        need.add("a block of activations", 4, tokens)
+        need.add("a block of activations", 4, trainings, tokens)
     }
 }
 
@@ -127,6 +127,9 @@ public final class LiveActivations {
         let block = try block?.start == start ? block! : makeBlock(at: start) { _, _ in }
         return (block.rows, block.end)
     }
+
+    /// Rows of the block at a place of the text if it is the one in memory, and none has to be made for them; else nil.
+    func rowsInMemory(at start: TextPlace) -> Int? { block?.start == start ? block?.rows : nil }
 
     /// A row of the block that was asked for last.
     func row(_ r: Int) -> UnsafePointer<Float> { UnsafePointer(buffer!.row(r)) }

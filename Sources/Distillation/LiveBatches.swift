@@ -4,6 +4,9 @@ import TensorFiles
 
 /// Batches of live activations: the rows of block after block, each in an order of its own. A batch goes on in the next block where one
 /// ends, so that every row is used, and once.
+///
+/// Trainings of the same activations share a block: each sets aside what is left of it for a batch that goes on in the next one, and
+/// only then is that made.
 final class LiveBatches: TrainingBatches {
     /// Where a training is; what its checkpoints remember.
     struct Place: Codable, Equatable {
@@ -35,6 +38,9 @@ final class LiveBatches: TrainingBatches {
     private var nextStep = 0
     /// Where the last two steps began: a step that is prepared ahead is not the one that a checkpoint is of.
     private var places: [Int: Place] = [:]
+    /// What the next batch has of blocks that are gone: its first rows, as the model made them.
+    private var aside: Matrix?
+    private var asideCount = 0
 
     /// Batches from the start of the text, in the orders of a seed.
     init(_ activations: LiveActivations, seed: UInt64) {
@@ -45,28 +51,64 @@ final class LiveBatches: TrainingBatches {
     func read(step: Int, scale: Float, into target: Matrix) throws {
         precondition(step == nextStep, "step \(step) of live activations after step \(nextStep - 1)")
         places[step - 2] = nil
-        places[step] = place
+        begin()
         var filled = 0
-        while filled < target.rows {
-            let block = try activations.rows(at: place.text)
-            guard place.row <= block.count else { throw DistillationError.badPlace(tokens: place.text.tokens) }
-            let order = order(of: place.block, block.count)
-            let (first, count) = (place.row, min(target.rows - filled, block.count - place.row))
-            Lanes.shared.forRanges(count) { _, range in
-                for i in range {
-                    let row = target.row(filled + i)
-                    row.update(from: self.activations.row(Int(order[first + i])), count: target.columns)
-                    kernels.scale(row, 1 / scale, target.columns)
-                }
-            }
-            filled += count
-            place.row += count
-            if place.row == block.count {
-                (place.block, place.text, place.row) = (place.block + 1, block.end, 0)
-            }
+        if asideCount > 0, let aside {
+            precondition(asideCount < target.rows && aside.columns == target.columns, "a batch of another size")
+            target.elements.update(from: aside.elements, count: asideCount * target.columns)
+            filled = asideCount
         }
+        while filled < target.rows { filled += try take(target.rows - filled, into: target, after: filled) }
+        Lanes.shared.forRanges(target.rows) { _, range in
+            kernels.scale(target.row(range.lowerBound), 1 / scale, range.count * target.columns)
+        }
+        asideCount = 0
         nextStep += 1
     }
+
+    /// The next step begins here, unless a part of its batch was set aside.
+    private func begin() { if places[nextStep] == nil { places[nextStep] = place } }
+
+    /// Copies at most `count` rows of the block that is next; how many there were.
+    private func take(_ count: Int, into target: Matrix, after filled: Int) throws -> Int {
+        let block = try activations.rows(at: place.text)
+        guard place.row <= block.count else { throw DistillationError.badPlace(tokens: place.text.tokens) }
+        let order = order(of: place.block, block.count)
+        let (first, count) = (place.row, min(count, block.count - place.row))
+        Lanes.shared.forRanges(count) { _, range in
+            for i in range {
+                target.row(filled + i).update(
+                    from: self.activations.row(Int(order[first + i])), count: target.columns)
+            }
+        }
+        place.row += count
+        if place.row == block.count {
+            (place.block, place.text, place.row) = (place.block + 1, block.end, 0)
+        }
+        return count
+    }
+
+    // MARK: Among trainings that share blocks
+
+    var blockNumber: Int { place.block }
+
+    func isAtHand(rows: Int) -> Bool {
+        guard asideCount < rows else { return true }
+        return activations.rowsInMemory(at: place.text).map { $0 - place.row >= rows - asideCount } ?? false
+    }
+
+    func setAside(rows: Int) {
+        guard let left = activations.rowsInMemory(at: place.text).map({ $0 - place.row }), left > 0 else { return }
+        precondition(asideCount + left < rows, "the whole batch is at hand")
+        begin()
+        let aside = aside ?? Matrix(rows: rows, columns: activations.dIn)
+        self.aside = aside
+        // What is in memory is not made, so that nothing can fail.
+        guard let taken = try? take(left, into: aside, after: asideCount) else { preconditionFailure("no block") }
+        asideCount += taken
+    }
+
+    func makeBlock() throws { _ = try activations.rows(at: place.text) }
 
     /// A permutation of the rows of block n.
     private func order(of block: Int, _ rows: Int) -> [Int32] {
@@ -86,7 +128,7 @@ final class LiveBatches: TrainingBatches {
 
     func goOn(at step: Int, from text: String?) -> Bool {
         guard let text, let place = Place(text), place.inputScale == activations.inputScale else { return false }
-        (self.place, nextStep, places) = (place, step, [:])
+        (self.place, nextStep, places, asideCount) = (place, step, [:], 0)
         return true
     }
 }

@@ -14,21 +14,29 @@ extension Recipe {
     /// What can be told without the model, which is not there.
     public func cost(without missing: String) -> CostEstimate {
         var cost = CostEstimate()
-        addCounts(to: &cost, kept: 1, model: nil, step: nil)
+        addCounts(to: &cost, kept: 1, together: 1, model: nil, step: nil)
         cost.remark("\(missing): memory, disk and time depend on its width and speed")
         return cost
     }
 
+    /// Steps that the model makes rows for, of live trainings of which so many are side by side: of each part of them the longest.
+    private func liveSteps(together: Int) -> Int {
+        let trained = (cycle0 == nil ? 1 : 0) + cycles
+        let finals = (0..<seeds).flatMap { _ in trialPlans.map { $0.plan.tokens / batch } }
+        return trained * ((seeds + together - 1) / together) * resolvedCycleSteps
+            + finals.parts(of: together).reduce(0) { $0 + ($1.max() ?? 0) }
+    }
+
     /// Tokens that the model makes activations of for trainings.
-    func madeTokens(live: Bool, kept: Double) -> Int {
-        live ? Int(Double(allSteps) * Double(batch) / kept) : wholeContexts(harvestTokens)
+    func madeTokens(live: Bool, kept: Double, together: Int = 1) -> Int {
+        live ? Int(Double(liveSteps(together: together)) * Double(batch) / kept) : wholeContexts(harvestTokens)
     }
 
     /// Adds what is run through the model for trainings, and their steps.
-    func addCounts(to cost: inout CostEstimate, kept: Double, model: Double?, step: Double?) {
+    func addCounts(to cost: inout CostEstimate, kept: Double, together: Int, model: Double?, step: Double?) {
         cost.add(
             isLive ? "model, live for \(trainings) trainings" : "model, harvest",
-            madeTokens(live: isLive, kept: kept), "tokens", seconds: model)
+            madeTokens(live: isLive, kept: kept, together: together), "tokens", seconds: model)
         cost.add("\(trainings) trainings", allSteps, "steps of \(batch) rows", seconds: step)
     }
 }

@@ -141,13 +141,49 @@ public struct Recipe: Sendable {
     var blocks: LiveBlocks { LiveBlocks(tokens: buffer, sequences: sequences, context: context) }
 
     /// Memory of a training, beside the model's.
-    package func memory(dIn: Int, _ layout: PrefixLayout, on device: any TrainingDevice) -> MemoryNeed {
+    ///
+    /// - Parameter together: how many there are side by side; more than one of a live run.
+    package func memory(
+        dIn: Int, _ layout: PrefixLayout, on device: any TrainingDevice, together: Int = 1
+    ) -> MemoryNeed {
+        let advice = isLive ? "lower sae.width, train.batch or harvest.buffer" : "lower sae.width or train.batch"
         var need = TrainingPlan.memory(
-            dIn: dIn, layout: layout, k: trialPlans.reduce(k) { max($0, $1.plan.k) }, batch: batch,
-            copies: nonCore == .warm ? 1 : 0, ranks: device.rankCount,
-            advice: isLive ? "lower sae.width, train.batch or harvest.buffer" : "lower sae.width or train.batch")
-        if isLive { blocks.addMemory(to: &need, dIn: dIn) }
+            dIn: dIn, layout: layout, k: mostK, batch: batch,
+            copies: nonCore == .warm ? 1 : 0, ranks: device.rankCount, advice: advice)
+        if isLive { need.add("batches", 4, batch, dIn) }
+        if together > 1 {
+            need = need.times(together, advice: "lower --together, " + advice.dropFirst("lower ".count))
+        }
+        if isLive { blocks.addMemory(to: &need, dIn: dIn, trainings: together) }
         return need
+    }
+
+    /// The largest k of a training.
+    private var mostK: Double { trialPlans.reduce(k) { max($0, $1.plan.k) } }
+
+    /// How many trainings of a run do not wait for what comes of another.
+    private var mostTogether: Int { seeds * max(1, trialPlans.count) }
+
+    /// How many trainings of a live run may be side by side: in half of the memory that is left, on a card in half of its own.
+    ///
+    /// - Parameter asked: the most that there may be, whatever the memory; nil to decide by it.
+    package func trainedTogether(
+        _ asked: Int?, dIn: Int, _ layout: PrefixLayout, on device: any TrainingDevice,
+        limit: MemoryLimit = .current
+    ) -> Int {
+        // The others of a job of ranks follow one training at a time.
+        guard isLive, device.rankCount == 1 else { return 1 }
+        if let asked { return min(asked, mostTogether) }
+        func fits(_ count: Int) -> Bool {
+            guard memory(dIn: dIn, layout, on: device, together: count).bytes <= limit.available / 2 else {
+                return false
+            }
+            guard let own = device.memory(dIn: dIn, layout: layout, k: mostK, batch: batch),
+                let free = device.freeMemory
+            else { return true }
+            return own.bytes <= free / 2 / count
+        }
+        return (1...mostTogether).last(where: fits) ?? 1
     }
 
     /// A number of tokens as whole sequences, rounded down.

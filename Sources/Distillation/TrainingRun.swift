@@ -50,7 +50,7 @@ public struct TrainedWithoutForm: Error {
     }
 }
 
-/// Runs a trainer over a source of batches with progress, a log and a way to stop.
+/// How a trainer is run over a source of batches: with progress, a log, checkpoints and a way to stop.
 public struct TrainingRun {
     /// Shown in the bar and written in events.
     public var name: String
@@ -60,8 +60,8 @@ public struct TrainingRun {
     public var lock: OutputLock?
     /// Where its state is kept from time to time and when it is stopped; nil for a training that is lost then.
     public var checkpoints: TrainingCheckpoints?
-    private let progress: any ProgressSink
-    private let stop: StopRequest
+    let progress: any ProgressSink
+    let stop: StopRequest
 
     /// A run that logs about a hundred times.
     public init(name: String, steps: Int, progress: any ProgressSink, stop: StopRequest, lock: OutputLock? = nil) {
@@ -78,77 +78,14 @@ public struct TrainingRun {
     /// - Throws: what the trainer, the source and the log throw; `DistillationError.interrupted`; `OutputLockError`;
     ///   `TrainedWithoutForm` where all that is wrong is the end: the SAE has been trained.
     public func train(
-        _ trainer: Trainer, from source: BatchSource, log: EventLog?, inputScale: Float
+        _ trainer: Trainer, from source: @escaping BatchSource, log: EventLog?, inputScale: Float
     ) throws -> TrainingOutcome {
-        let (plan, first) = (trainer.plan, trainer.step)
-        guard first < plan.steps else {
-            throw DistillationError.startedOtherwise(
-                what: "training", folder: name, key: "steps", was: "more than the \(first) that are done",
-                now: "\(plan.steps)")
-        }
-        var batch = try trainer.makeBatch()
-        var spare = trainer.preparesAhead ? try trainer.makeBatch() : batch
+        let training = try OngoingTraining(self, trainer, from: source, log: log)
         progress.begin(
-            "train \(name)" + (first > 0 ? " from step \(first)" : ""), total: plan.steps - first, unit: "steps")
+            "train \(name)" + (trainer.step > 0 ? " from step \(trainer.step)" : ""), total: training.remainingSteps,
+            unit: "steps")
         defer { progress.end() }
-        var last: StepRecord?
-        for step in first..<plan.steps {
-            if step > first { try keepState(of: trainer, log) }
-            try stop.check()
-            if step == first || !trainer.preparesAhead {
-                do { try source(step, batch) } catch DistillationError.interrupted {
-                    if step > first { try keepState(of: trainer, log) }
-                    throw DistillationError.interrupted
-                }
-            }
-            let record = try trainer.update(batch) {
-                guard step + 1 < plan.steps else { return nil }
-                // A batch may take a while to be made; the step that is under way is finished first.
-                do { try source(step + 1, spare) } catch DistillationError.interrupted { return nil }
-                return spare
-            }
-            let isLogged = step % logEvery == 0 || step + 1 == plan.steps
-            if isLogged {
-                try lock?.requireInPlace()
-                try log?.append(TrainingEvent(run: name, record: record))
-            }
-            progress.advance(by: 1, detail: isLogged ? "loss \(decimals(record.loss, 4))" : "")
-            last = record
-            if trainer.preparesAhead && step + 1 < plan.steps { swap(&batch, &spare) }
-        }
-        guard let last else { preconditionFailure("a plan of no steps") }
-        // Without this there is nothing that was trained.
-        try trainer.bringBack()
-        do { try trainer.finish(inputScale: inputScale) } catch  where !stop.isRaised {
-            throw TrainedWithoutForm(rule: trainer.rule.name, cause: error)
-        }
-        kernels.scale(batch.elements, inputScale, batch.count)
-        return TrainingOutcome(
-            last: last, trainedActive: last.meanActiveCore + last.meanActiveNonCore,
-            finalActive: try active(batch, trainer))
-    }
-
-    /// A checkpoint, where it is time for one or the training is about to be stopped. A disk that is full now may have room at
-    /// the end, so that alone ends no training; at a stop it has to be said.
-    private func keepState(of trainer: Trainer, _ log: EventLog?) throws {
-        guard let checkpoints, stop.isRaised || checkpoints.isDue else { return }
-        do {
-            try checkpoints.keep(trainer, events: log?.text ?? "")
-        } catch let error as TensorFileError where !stop.isRaised {
-            progress.warn("no checkpoint of \(name) at step \(trainer.step): \(error)")
-        }
-    }
-
-    /// Mean active latents of an SAE on x [B, d]; nil while its threshold is unset. Rows enough for a mean, and few enough
-    /// for one that keeps every latent.
-    private func active(_ x: Matrix, _ trainer: Trainer) throws -> Double? {
-        let x = x.copy(rows: 0..<min(x.rows, 512))
-        let codes = SparseCodes()
-        do {
-            try SparseEncoder().encode(x, with: trainer.sae, into: codes)
-        } catch SparseCodingError.thresholdUnset {
-            return nil
-        }
-        return Double(codes.count) / Double(x.rows)
+        while !training.isDone { try training.advance() }
+        return try training.finish(inputScale: inputScale)
     }
 }

@@ -24,6 +24,13 @@ public struct MemoryNeed: Sendable, Equatable {
         parts[name] = Self.sum(parts[name] ?? 0, bytes)
     }
 
+    /// That of `count` such pieces of work at once.
+    public func times(_ count: Int, advice: String) -> MemoryNeed {
+        var result = MemoryNeed("\(count) × \(subject)", advice: advice)
+        for (name, bytes) in parts { result.add(name, count, bytes) }
+        return result
+    }
+
     /// Σ of the parts, Int.max where it is more.
     public var bytes: Int { parts.values.reduce(0, Self.sum) }
 

@@ -140,6 +140,8 @@ package protocol TrainingDevice: Sendable {
     var record: [String: String] { get }
     /// The memory that a training asks this machine for, besides the host's, nil if none.
     func memory(dIn: Int, layout: PrefixLayout, k: Double, batch: Int) -> MemoryNeed?
+    /// Bytes that are left of memory of its own; nil if it has none.
+    var freeMemory: Int? { get }
     /// How many ranks its latents are cut among.
     var rankCount: Int { get }
     /// Refuses what it cannot train, before anything is made for it.
@@ -152,6 +154,8 @@ package protocol TrainingDevice: Sendable {
 }
 
 extension TrainingDevice {
+    /// Lanes compute in the host's.
+    package var freeMemory: Int? { nil }
     /// Most have all latents.
     package var rankCount: Int { 1 }
     /// Most train everything.

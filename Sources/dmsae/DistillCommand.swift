@@ -25,6 +25,11 @@ struct DistillCommand: ParsableCommand {
     @Flag(help: "Continue the run in the folder: after its finished cycles, at the last checkpoint of a training.")
     var resume = false
     @OptionGroup var checkpoints: CheckpointOptions
+    @Option(
+        help: ArgumentHelp(
+            "With harvest.live: train at most so many SAEs side by side on the same rows, which the model makes once for all of them. Results do not depend on it, memory does. Default: as many as half of the memory that is left has room for.",
+            valueName: "N"))
+    var together: Int?
     @OptionGroup var log: LogOptions
     @Flag(help: "Print the recipe with every key, its meaning and its value, and stop.")
     var printRecipe = false
@@ -33,7 +38,10 @@ struct DistillCommand: ParsableCommand {
     @OptionGroup var plugins: PluginOptions
     @OptionGroup var output: OutputOptions
 
-    func validate() throws { try checkpoints.validate(resume: resume) }
+    func validate() throws {
+        try checkpoints.validate(resume: resume)
+        if let together { try require("--together", together, in: 1...10_000) }
+    }
 
     func run() throws {
         output.apply()
@@ -60,19 +68,18 @@ struct DistillCommand: ParsableCommand {
         parts.device = device
         parts.start = start
         parts.checkpoints = checkpoints.policy
+        parts.together = together
         parts.boardClock = log.boardClock
         let distillation = try Distillation(
             recipe, parts: parts, folder: folder, progress: terminal, stop: Interruption.request)
         if dry.dryRun { return try dry.show(distillation.cost(), output) }
-        var seed = recipe.seed
-        let records = try distillation.distill(resuming: resume) { cycle in
+        let hasSeeds = recipe.seeds > 1
+        var isBegun = false
+        let records = try distillation.distill(resuming: resume) { seed, cycle in
             if !output.json {
-                if cycle.cycle == 0 {
-                    if recipe.seeds > 1 { print((seed > recipe.seed ? "\n" : "") + "seed \(seed)") }
-                    print(DistillationTable.header)
-                    seed += 1
-                }
-                print(DistillationTable.line(cycle))
+                if !isBegun { print(DistillationTable.header(hasSeeds: hasSeeds)) }
+                isBegun = true
+                print(DistillationTable.line(cycle, seed: hasSeeds ? seed : nil))
                 Results.flush()
             }
         }

@@ -4,18 +4,25 @@ import TensorFiles
 
 /// What `distill` prints: a line per cycle, then the final core and the comparison.
 enum DistillationTable {
-    static let header = row(
-        ["cycle", "core", "carried", "Jaccard", "coverage", "expl. var.", "L0", "L0 core", "CE score", "dead"])
+    static func header(hasSeeds: Bool) -> String {
+        row(
+            (hasSeeds ? ["seed"] : [])
+                + [
+                    "cycle", "core", "carried", "Jaccard", "coverage", "expl. var.", "L0", "L0 core", "CE score",
+                    "dead",
+                ])
+    }
 
-    static func line(_ record: CycleRecord) -> String {
+    static func line(_ record: CycleRecord, seed: Int?) -> String {
         let e = record.sae.evaluation
-        return row([
-            "\(record.cycle)", "\(record.coreSize)/\(record.candidates)",
-            record.sae.frozenCore > 0 ? "\(record.carriedOver)/\(record.sae.frozenCore)" : "-",
-            record.jaccard.map { decimals($0, 3) } ?? "-", decimals(record.coverage, 3),
-            decimals(e.explained_variance, 3), decimals(e.l0, 1), decimals(e.l0_core, 1),
-            decimals(e.ce_loss_score, 3), "\(record.sae.dead)/\(record.sae.width)",
-        ])
+        return row(
+            (seed.map { ["\($0)"] } ?? []) + [
+                "\(record.cycle)", "\(record.coreSize)/\(record.candidates)",
+                record.sae.frozenCore > 0 ? "\(record.carriedOver)/\(record.sae.frozenCore)" : "-",
+                record.jaccard.map { decimals($0, 3) } ?? "-", decimals(record.coverage, 3),
+                decimals(e.explained_variance, 3), decimals(e.l0, 1), decimals(e.l0_core, 1),
+                decimals(e.ce_loss_score, 3), "\(record.sae.dead)/\(record.sae.width)",
+            ])
     }
 
     /// - Parameter records: one a seed.

@@ -53,10 +53,23 @@ import Testing
         #expect(try work(seeds, "15 trainings")["count"]?.integer == 900)
         #expect(try work(seeds, "model, harvest")["count"]?.integer == 4000)
         #expect(try work(seeds, "scoring")["count"]?.integer == 9 * 512)
-        // 76,800 rows are made by live trainings.
-        let live =
-            try work(words + ["--set", "harvest.live=true"], "model, live for 5 trainings")["count"]?.integer ?? 0
-        #expect((78_000..<90_000).contains(live), "\(live)")
+        // 76,800 rows are made by live trainings, one after the other; of the pair side by side one training's less, and of three
+        // seeds as many as of one.
+        func live(_ more: String..., trainings: Int = 5) throws -> Int {
+            try work(
+                words + ["--set", "harvest.live=true"] + more, "model, live for \(trainings) trainings")["count"]?
+                .integer
+                ?? 0
+        }
+        let alone = try live("--together", "1")
+        #expect((78_000..<90_000).contains(alone), "\(alone)")
+        // Rounded down once.
+        func passes(_ tokens: Int) -> Double { (Double(tokens) / Double(alone) * 5 * 100).rounded() / 100 }
+        #expect(try passes(live()) == 4)
+        #expect(try passes(live("--together", "2")) == 4)
+        #expect(try passes(live("--set", "seeds=3", trainings: 15)) == 4)
+        // Three cycles of three in twos, and six trials in twos.
+        #expect(try passes(live("--set", "seeds=3", "--together", "2", trainings: 15)) == 9)
         let said = try succeed(words)
         #expect(said.contains("\ncheaper: a store, since the model then runs "), "\(said)")
         #expect(said.contains("live: the model runs over "), "\(said)")

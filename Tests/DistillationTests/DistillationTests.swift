@@ -595,7 +595,7 @@ import Testing
 extension Distillation {
     /// The outcome of a recipe of one seed.
     func distillOnce(resuming: Bool, onCycle: (CycleRecord) -> Void = { _ in }) throws -> DistillationRecord {
-        let all = try distill(resuming: resuming, onCycle: onCycle)
+        let all = try distill(resuming: resuming) { onCycle($1) }
         return try #require(all.count == 1 ? all.first : nil)
     }
 }

@@ -71,7 +71,7 @@ import Testing
         let stop = StopRequest()
         var seen = 0
         #expect(throws: DistillationError.interrupted) {
-            try distillation("cut", seeds: 2, stop: stop).distill(resuming: false) { _ in
+            try distillation("cut", seeds: 2, stop: stop).distill(resuming: false) { _, _ in
                 seen += 1
                 if seen == 3 { stop.raise() }
             }

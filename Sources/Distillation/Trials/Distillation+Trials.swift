@@ -11,25 +11,60 @@ private struct TrialEvent: Encodable {
     let record: TrialRecord
 }
 
+/// A trial with a seed, before its training.
+private struct OpenTrial {
+    let seed: SeedRun
+    let source: CoreSource
+    var plan: TrialPlan
+    let cores: TrialCores
+    /// Before it was asked for now.
+    var wasDone = false
+}
+
 extension Distillation {
-    /// One SAE for each trial at each of its k, of the width and with the seed of all others, unless the trial says otherwise.
+    /// One SAE for each trial at each of its k, of the width and with the seed of all others, unless the trial says otherwise;
+    /// with each of some seeds, whose cycles are done.
     ///
-    /// - Parameter mark: SHA-256 of the last cycle's mark.
+    /// - Throws: `DistillationError.emptyCore`; what trainings throw.
     func finish(
-        _ core: Core, _ store: any ActivationSource, _ scoring: [SpliceSample], _ evaluation: EvaluationSet,
-        mark: String
-    ) throws -> [TrialRecord] {
-        let distilled = try distilledVectors(core, dIn: store.dIn)
-        let own = RunFolder(recipe.folderOfSeed.map { run.path + "/" + $0 } ?? run.path)
-        let cores = TrialCores(of: own, recipe, distilled: distilled) { [self] in
-            try ranking($0, of: $1, scoring, after: mark)
+        _ seeds: [SeedRun], _ store: any ActivationSource, _ scoring: [SpliceSample], _ evaluation: EvaluationSet
+    ) throws {
+        var open: [OpenTrial] = []
+        for seed in seeds {
+            try at(seed) {
+                let distilled = try distilledVectors(try stableCore(of: seed), dIn: store.dIn)
+                let own = RunFolder(recipe.folderOfSeed.map { run.path + "/" + $0 } ?? run.path)
+                let mark = seed.mark
+                let cores = TrialCores(of: own, recipe, distilled: distilled) { [self] in
+                    try ranking($0, of: $1, scoring, after: mark)
+                }
+                open += recipe.trialPlans.map {
+                    OpenTrial(seed: seed, source: $0.trial.core, plan: $0.plan, cores: cores)
+                }
+            }
         }
-        return try recipe.trialPlans.map { trial, plan in
-            var plan = plan
-            let hashes = try trial.core.hashes().merging(parts.rankings[trial.core]?.hashes ?? [:]) { $1 }
-            plan.hashes = hashes.isEmpty ? nil : hashes
-            return try run(trial.core, plan, cores, store, evaluation, after: mark)
+        for var part in open.parts(of: trainedTogether) {
+            let requests = try part.indices.map { i in try at(part[i].seed) { try prepare(&part[i]) } }
+            var saes = [SAERecord?](repeating: nil, count: part.count)
+            try train(requests, store, evaluation) { i, _, sae in
+                saes[i] = sae
+                try at(part[i].seed) { try announce(part[i], sae) }
+            }
+            for (trial, sae) in zip(part, saes) {
+                guard let sae else { preconditionFailure("a trial without a record") }
+                trial.seed.trials.append(TrialRecord(trial: trial.plan, sae: sae))
+            }
         }
+    }
+
+    private func stableCore(of seed: SeedRun) throws -> Core {
+        guard let last = seed.core else { preconditionFailure("no cycle") }
+        let stable = last.stable
+        guard !stable.latents.isEmpty else {
+            throw DistillationError.emptyCore(
+                cycle: last.cycle, previous: last.previousSize, selected: last.latents.count)
+        }
+        return stable
     }
 
     /// The final core's vectors, written into its files.
@@ -46,35 +81,41 @@ extension Distillation {
         return vectors
     }
 
-    private func run(
-        _ source: CoreSource, _ plan: TrialPlan, _ cores: TrialCores, _ store: any ActivationSource,
-        _ evaluation: EvaluationSet, after mark: String
-    ) throws -> TrialRecord {
+    /// Writes what a trial is and what it freezes, unless it is done.
+    private func prepare(_ trial: inout OpenTrial) throws -> TrainingRequest {
+        let source = trial.source
+        let hashes = try source.hashes().merging(parts.rankings[source]?.hashes ?? [:]) { $1 }
+        trial.plan.hashes = hashes.isEmpty ? nil : hashes
+        let plan = trial.plan
         let name = prefix + plan.folder
         let folder = try place(name)
-        let isDone = run.has(name + "/" + StepMark.name)
+        trial.wasDone = run.has(name + "/" + StepMark.name)
         try requireSame(plan, folder)
-        let files = TrialFiles.names(source)
         var frozen: FrozenCore?
-        if !isDone {
+        if !trial.wasDone {
             try JSONRecord.write(plan, to: folder + "/" + TrialFiles.plan)
-            let chosen = try cores.core(source, seed: plan.seed)
+            let chosen = try trial.cores.core(source, seed: plan.seed)
             if let list = chosen?.core, let vectors = chosen?.vectors {
                 guard let biases = vectors.biases else { preconditionFailure("an SAE has b_enc") }
                 try list.write(encoder: vectors.encoder, biases: biases, to: folder)
             }
             frozen = chosen.map { FrozenCore($0.vectors, mode: plan.coreMode ?? .dense, rate: plan.coreRate, recipe) }
         }
-        let (_, sae) = try trainOne(
-            name, k: plan.k, seed: finalSeed(plan.seed), core: frozen, budget: plan.budget ?? .nonCore, store,
-            evaluation, folder: name, after: mark, steps: plan.tokens / recipe.batch, beside: files)
-        let record = TrialRecord(trial: plan, sae: sae)
-        guard !isDone else { return record }
+        return TrainingRequest(
+            name: name, k: plan.k, seed: finalSeed(plan.seed), core: frozen, budget: plan.budget ?? .nonCore,
+            folder: name, mark: trial.seed.mark, steps: plan.tokens / recipe.batch, beside: TrialFiles.names(source))
+    }
+
+    /// Logs a trial that was done just now.
+    private func announce(_ trial: OpenTrial, _ sae: SAERecord) throws {
+        guard !trial.wasDone else { return }
+        let plan = trial.plan
         for warning in FailureSignature.commonSigns(sae, "\(prefix)\(plan.name) at k = \(plan.k.recipeText)") {
             progress.warn(warning)
         }
-        try log?.append(TrialEvent(seed: recipe.seeds > 1 ? recipe.seed : nil, record: record))
-        return record
+        try log?.append(
+            TrialEvent(
+                seed: recipe.seeds > 1 ? recipe.seed : nil, record: TrialRecord(trial: plan, sae: sae)))
     }
 
     /// A trial that is done or was begun is the one that is asked for.

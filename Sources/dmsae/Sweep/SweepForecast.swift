@@ -23,7 +23,7 @@ struct SweepForecast {
             var recipe = point.recipe
             let start = try recipe.adoptStart()
             var parts = try DistillationParts(recipe, plugins, on: place, folder: "", corpora: &corpora)
-            (parts.device, parts.start) = (device, start)
+            (parts.device, parts.start, parts.together) = (device, start, 1)
             return try Distillation(
                 recipe, parts: parts, folder: "", progress: Terminal.shared, stop: Interruption.request)
         }

@@ -58,6 +58,8 @@ struct SweepPointRun {
         parts.device = device
         parts.start = start
         parts.checkpoints = command.checkpoints.policy
+        // What a point takes is told, and shown by the bar, as if its trainings came one after the other.
+        parts.together = 1
         parts.donors = try sweep.work().donors(of: point, in: folder)
         let distillation = try Distillation(
             recipe, parts: parts, folder: run, progress: Terminal.shared, stop: Interruption.request)

@@ -1,0 +1,162 @@
+import Distillation
+import Foundation
+import LanguageModeling
+import LinearAlgebra
+import SparseCoding
+import Synchronization
+import TensorFiles
+import TestSupport
+import Testing
+
+/// Live runs whose trainings are side by side: they end as those whose trainings come one after the other.
+@Suite struct TogetherTests {
+    private let folder = TemporaryFolder()
+    private let model: any LanguageModel
+
+    init() throws { model = try loadLanguageModel(path: fixture("models/llama")) }
+
+    /// Two cycles and five trials, one of them half as long, with each of two seeds; the batch is no part of a block of 256 tokens less
+    /// first positions and sinks, and blocks are smaller than two batches.
+    private var recipe: Recipe {
+        var recipe = Recipe()
+        (recipe.seed, recipe.seeds, recipe.layer, recipe.context, recipe.sequences) = (4, 2, 1, 16, 8)
+        (recipe.isLive, recipe.buffer, recipe.scoreTokens, recipe.evaluationTokens) = (true, 256, 512, 256)
+        (recipe.width, recipe.groups, recipe.k, recipe.batch) = (128, [48, 80], 12, 192)
+        (recipe.steps, recipe.learningRate, recipe.aggregate, recipe.tau, recipe.cycles) = (12, 3e-3, "mean", 0.4, 1)
+        var short = Trial("short", core: .random)
+        (short.seed, short.k, short.tokens) = (9, 8, .count(6 * 192))
+        recipe.trials = TrialList([Trial(core: .distilled), Trial(core: .none), short])
+        recipe.finalK = [10, 20]
+        return recipe
+    }
+
+    /// Batches of the text that the model was run on for trainings, and a thing to do at one of them.
+    private final class Text: Sendable {
+        let read = Atomic<Int>(0)
+        let onBatch: @Sendable (Int) -> Void
+        init(_ onBatch: @escaping @Sendable (Int) -> Void = { _ in }) { self.onBatch = onBatch }
+    }
+
+    private func distillation(
+        _ name: String, together: Int?, text: Text = Text(), stop: StopRequest = StopRequest(),
+        rule: any SparsityRule = NaiveBatchTopK(), progress: any ProgressSink = SilentProgress(),
+        checkpoints: CheckpointPolicy = CheckpointPolicy(), _ recipe: Recipe? = nil
+    ) throws -> Distillation {
+        var parts = DistillationParts(
+            model: model, modelName: "llama", specialTokens: [1, 2],
+            text: { skip, limit in
+                let source = randomTokens(sequences: 8, length: 16, from: (skip + 127) / 128)
+                // What is scored and evaluated is asked for by the number of its tokens.
+                guard limit == .max else { return source }
+                return {
+                    text.onBatch(text.read.add(1, ordering: .relaxed).newValue)
+                    return try source()
+                }
+            }, evaluationText: nil, rule: rule, scorer: NaiveGradientTimesActivation(), version: "test")
+        (parts.together, parts.checkpoints) = (together, checkpoints)
+        return try Distillation(
+            recipe ?? self.recipe, parts: parts, folder: folder.file(name), progress: progress, stop: stop)
+    }
+
+    /// All files that are a function of the recipe, by name.
+    private func files(_ name: String) throws -> [String: [UInt8]] {
+        var result: [String: [UInt8]] = [:]
+        for file in try FileManager.default.subpathsOfDirectory(atPath: folder.file(name))
+        where file.hasSuffix(".json") || file.hasSuffix(".safetensors") {
+            result[file] = contents(of: folder.file(name + "/" + file))
+        }
+        return result
+    }
+
+    private func expectSame(_ found: String, _ wanted: String, _ comment: String) throws {
+        let (a, b) = (try files(found), try files(wanted))
+        #expect(a.keys.sorted() == b.keys.sorted(), "\(comment)")
+        for (name, bytes) in b { TestSupport.expectSame(a[name] ?? [], bytes, comment + ": " + name) }
+    }
+
+    @Test func sideBySideTheyHaveTheSameBytesAndTheModelRunsLess() throws {
+        let alone = Text(), pairs = Text(), all = Text()
+        let whole = try distillation("whole", together: 1, text: alone).distill(resuming: false)
+        #expect(whole.count == 2 && whole[0].trials.count == 5)
+        let two = try distillation("two", together: 2, text: pairs).distill(resuming: false)
+        let ten = try distillation("ten", together: 100, text: all).distill(resuming: false)
+        #expect(two == whole && ten == whole)
+        try expectSame("two", "whole", "two")
+        try expectSame("ten", "whole", "ten")
+        // Two SAEs of cycles and five trials with each of two seeds, a trial half as long: 13 passes over 12 batches of 192 rows. Of
+        // those side by side one each: cycles of both seeds, and all trials.
+        let counts = [alone, pairs, all].map { $0.read.load(ordering: .relaxed) }
+        #expect(counts[2] * 4 < counts[0] && counts[1] < counts[0] * 2 / 3 && counts[2] < counts[1], "\(counts)")
+    }
+
+    /// The wish comes while the model makes a block: of each of those that wait the steps are kept.
+    @Test(arguments: [5, 16, 31, 40, 52], [1, 3, 100]) func aRunThatIsStoppedGoesOnWithAnyNumberSideBySide(
+        _ batch: Int, _ other: Int
+    ) throws {
+        let whole = try distillation("whole", together: 1).distill(resuming: false)
+        let stop = StopRequest()
+        let text = Text { if $0 == batch { stop.raise() } }
+        #expect(throws: DistillationError.interrupted) {
+            try distillation("cut", together: 4, text: text, stop: stop).distill(resuming: false)
+        }
+        #expect(try distillation("cut", together: other).distill(resuming: true) == whole)
+        try expectSame("cut", "whole", "batch \(batch)")
+    }
+
+    /// One that fails ends the run, and costs the others nothing.
+    @Test func whatOthersDidUntilOneFailedIsKept() throws {
+        /// Fails at a step of the trainings that keep so many a token.
+        final class Failing: SparsityRule {
+            let inner = NaiveBatchTopK()
+            let step: Atomic<Int>
+            init(at step: Int) { self.step = Atomic(step) }
+            var name: String { inner.name }
+            var version: String { inner.version }
+            var scope: SelectionScope { inner.scope }
+            func upperCount(_ context: SelectionContext) -> Int { inner.upperCount(context) }
+            func select(
+                from candidates: SparseCodes, _ context: SelectionContext,
+                selected: UnsafeMutableBufferPointer<UInt8>
+            ) throws {
+                if context.meanActive == 20, context.step == step.load(ordering: .relaxed) {
+                    throw DistillationError.stepDiffers("no")
+                }
+                inner.select(from: candidates, context, selected: selected)
+            }
+        }
+        let whole = try distillation("whole", together: 1).distill(resuming: false)
+        #expect(
+            message { _ = try distillation("cut", together: 10, rule: Failing(at: 7)).distill(resuming: false) } == "no"
+        )
+        // Of the first seed's four long trials, in the order of the recipe, the first with k = 20 failed.
+        let kept = try FileManager.default.subpathsOfDirectory(atPath: folder.file("cut")).filter {
+            $0.contains("/checkpoint/") && $0.hasSuffix(".json")
+        }
+        #expect(kept.contains { $0.hasPrefix("seed-4/final/k-10/dmsae/checkpoint/step-") }, "\(kept)")
+        #expect(
+            kept.contains { $0.hasPrefix("seed-5/final/k-10/") }
+                && !kept.contains { $0.contains("seed-4/final/k-20/dmsae/") })
+        #expect(try distillation("cut", together: 10).distill(resuming: true) == whole)
+        try expectSame("cut", "whole", "failed")
+    }
+
+    @Test func howManyThereAreIsDecidedByMemoryAndNeverOfAStore() throws {
+        var recipe = recipe
+        let layout = try PrefixLayout(groups: recipe.resolvedGroups, width: recipe.width)
+        func count(_ asked: Int?, available: Int = .max) -> Int {
+            recipe.trainedTogether(
+                asked, dIn: 48, layout, on: Lanes.shared, limit: MemoryLimit(available: available, reason: "test"))
+        }
+        #expect(count(nil) == 10 && count(3) == 3 && count(50) == 10)
+        let three = recipe.memory(dIn: 48, layout, on: Lanes.shared, together: 3)
+        #expect(count(nil, available: 2 * three.bytes) == 3 && count(nil, available: 2 * three.bytes - 2) == 2)
+        #expect(count(nil, available: 0) == 1 && count(4, available: 0) == 4)
+        let one = recipe.memory(dIn: 48, layout, on: Lanes.shared)
+        let block = 4 * 256 * 48
+        #expect(three.bytes - block == 3 * (one.bytes - block))
+        #expect(three.description.hasPrefix("3 × training 128 latents of 48 inputs on batches of 192 needs "))
+        #expect(three.advice == "lower --together, sae.width, train.batch or harvest.buffer")
+        recipe.isLive = false
+        #expect(count(nil) == 1 && count(8) == 1)
+    }
+}
