@@ -195,21 +195,42 @@ import Testing
             tolerance: 2e-5, "values of \(what)")
     }
 
-    private func bits(_ c: Case, on device: any TrainingDevice) throws -> [UInt32] {
-        let trainer = try trainer(c, on: device)
+    private func bits(_ c: Case, on device: any TrainingDevice) throws -> [UInt32] { try bits([c], on: device)[0] }
+
+    /// Of trainings that take their steps in turns.
+    private func bits(_ cases: [Case], on device: any TrainingDevice) throws -> [[UInt32]] {
+        let trainers = try cases.map { try trainer($0, on: device) }
         // Two of them in memory of the card's, two not.
-        let batches = try (0..<4).map { step in
-            let (x, made) = (batch(c, step), try trainer.makeBatch())
-            made.assign(x)
-            return step % 2 == 0 ? x : made
+        let batches = try zip(cases, trainers).map { c, trainer in
+            try (0..<4).map { step in
+                let (x, made) = (batch(c, step), try trainer.makeBatch())
+                made.assign(x)
+                return step % 2 == 0 ? x : made
+            }
         }
         let records = try (0..<4).map { step in
-            try trainer.update(batches[step]) { step < 3 ? batches[step + 1] : nil }
+            try zip(trainers, batches).map { trainer, x in
+                try trainer.update(x[step]) { step < 3 ? x[step + 1] : nil }
+            }
         }
-        try trainer.arithmetic.export(TrainerState.everything)
-        let sae = trainer.sae
-        return [sae.encoder, sae.decoder, sae.encoderBias, sae.decoderBias].flatMap { $0.values.map(\.bitPattern) }
-            + records.flatMap { [Float($0.loss).bitPattern, Float($0.gradientNorm).bitPattern] }
+        return try trainers.enumerated().map { i, trainer in
+            try trainer.arithmetic.export(TrainerState.everything)
+            let sae = trainer.sae
+            return [sae.encoder, sae.decoder, sae.encoderBias, sae.decoderBias].flatMap { $0.values.map(\.bitPattern) }
+                + records.flatMap { [Float($0[i].loss).bitPattern, Float($0[i].gradientNorm).bitPattern] }
+        }
+    }
+
+    /// Each has a batch under way when another's step begins; nothing of the card's is shared.
+    @Test(arguments: [nil, "lazy=1", "order=1"])
+    func trainingsInTurnsHaveTheBitsThatTheyHaveAlone(_ settings: String?) throws {
+        guard !TestCard.isReal || settings == nil else { return }
+        let cases = [
+            Case(testDescription: "", core: 5, deadEvery: 4), Case(testDescription: "", dIn: 18, k: 9),
+            Case(testDescription: "", groups: [4, 4], rows: 150, k: 3, rule: "jumprelu"),
+        ]
+        let found = try bits(cases, on: try TestCard.device(.fp32, settings))
+        for (c, own) in zip(cases, found) { expectSame(own, try bits(c, on: try TestCard.device()), "\(c.groups)") }
     }
 
     /// Where the list's entries come to lie hangs on the order in which blocks run; nothing else may.
