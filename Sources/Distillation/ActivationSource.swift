@@ -39,8 +39,10 @@ public protocol TrainingBatches: AnyObject {
     /// Whether the next batch, of so many rows, can be read without a block being made.
     func isAtHand(rows: Int) -> Bool
 
-    /// Copies what is left of the block in memory, as much as the next batch takes of it, so that the next block may take its place.
-    func setAside(rows: Int)
+    /// Copies what is left of the block in memory, all of which the next batch takes, so that the next block may take its place.
+    ///
+    /// - Throws: `DistillationError.badPlace`.
+    func setAside(rows: Int) throws
 
     /// Makes the block that is read next, where it is not in memory.
     ///

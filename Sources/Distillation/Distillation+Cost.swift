@@ -9,17 +9,18 @@ extension Distillation {
     ///
     /// - Throws: what model, text, rule and scorer throw; `ResourceError.memory`; `DistillationError.interrupted`.
     public func cost() throws -> CostEstimate {
-        let need = try memory()
+        let together = trainedTogether
+        let need = recipe.memory(dIn: dIn, layout, on: parts.device, together: together)
         let pace = try pace()
         var cost = CostEstimate()
         recipe.addCounts(
-            to: &cost, kept: pace.kept, together: trainedTogether, model: pace.model, step: pace.steps[recipe.k])
+            to: &cost, kept: pace.kept, together: together, model: pace.model, step: pace.steps[recipe.k])
         let evaluated = recipe.wholeContexts(recipe.evaluationTokens)
         cost.add("scoring", recipe.seeds * (recipe.cycles + 1) * scoreTokens, "tokens", seconds: pace.scoring)
         cost.add("evaluation", (recipe.trainings + 1) * evaluated, "tokens", seconds: pace.evaluation)
         let saeBytes = 8 * Double(recipe.width) * Double(dIn)
         cost.add(disk: "SAEs", Double(recipe.trainings) * saeBytes)
-        cost.add(disk: "two checkpoints of a training", Double(trainedTogether) * 6 * saeBytes)
+        cost.add(disk: "checkpoints", Double(together) * 6 * saeBytes)
         cost.add(need)
         compare(pace, &cost)
         return cost
@@ -27,19 +28,12 @@ extension Distillation {
 
     var dIn: Int { parts.model.configuration.dModel }
 
-    /// Of the trainings that are side by side, beside the model's.
-    func memory() throws -> MemoryNeed {
-        recipe.memory(
-            dIn: dIn, try PrefixLayout(groups: recipe.resolvedGroups, width: recipe.width), on: parts.device,
-            together: trainedTogether)
-    }
-
     /// How long a little of each of its parts takes. Nothing is written.
     ///
     /// - Parameter others: k at which trainings are timed, beside the recipe's own.
     /// - Throws: as `cost`.
     public func pace(at others: Set<Double> = []) throws -> Pace {
-        try memory().check()
+        try recipe.requireMemory(dIn: dIn, layout, on: parts.device, together: trainedTogether)
         let text = try parts.text(0, .max)
         let calibration = try Calibration(
             parts.model, at: recipe.hookPoint, policy, on: text, progress: progress, stop: stop)
@@ -107,7 +101,10 @@ extension Distillation {
     /// Whether a store or live trainings are cheaper.
     private func compare(_ pace: Pace, _ cost: inout CostEstimate) {
         let stored = recipe.madeTokens(live: false, kept: pace.kept)
-        let live = recipe.madeTokens(live: true, kept: pace.kept, together: trainedTogether)
+        var other = recipe
+        other.isLive = true
+        let together = other.trainedTogether(parts.together, dIn: dIn, layout, on: parts.device)
+        let live = recipe.madeTokens(live: true, kept: pace.kept, together: together)
         let rowBytes = 4 * Double(dIn)
         let (store, equal) = (
             Double(stored) * pace.kept * rowBytes, Double(recipe.steps) * Double(recipe.batch) * rowBytes
@@ -126,7 +123,7 @@ extension Distillation {
                 + ", which each training reads \(decimals(times, 1)) times")
         cost.remark(
             "live: the model runs over \(live) tokens (\(time(live))) in all, nothing on the disk, each row once a training"
-                + (trainedTogether > 1 ? ", \(trainedTogether) of them side by side" : "")
+                + (together > 1 ? ", up to \(together) of them side by side" : "")
         )
         cost.remark(
             !fits

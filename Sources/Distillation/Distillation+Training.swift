@@ -47,9 +47,10 @@ extension Distillation {
     static let trainedFiles = ["metrics.json"] + SAEFolder.files
 
     /// Trains, folds, evaluates and saves SAEs into their folders; read back if that is done already, gone on with from their last
-    /// checkpoints if they were cut short. Side by side, as many as are asked for.
+    /// checkpoints if they were cut short. All of them are side by side.
     ///
     /// - Parameter body: is given each of them as it is done, and its place in `requests`.
+    /// - Throws: what ends all of them; else, after the others were trained to their ends, what one of them failed with.
     func train(
         _ requests: [TrainingRequest], _ store: any ActivationSource, _ evaluation: EvaluationSet,
         _ body: (_ index: Int, SparseAutoencoder, SAERecord) throws -> Void
@@ -68,28 +69,39 @@ extension Distillation {
         }
         if begun.count > 1 { for one in begun { one.training.label = one.request.name + " " } }
         var group = TrainingGroup(members: begun.map(\.training))
-        while !begun.isEmpty {
-            let done: OngoingTraining
-            do { done = try runGroup(&group) } catch { throw keeping(group, after: error) }
-            guard let position = begun.firstIndex(where: { $0.training === done }) else {
-                preconditionFailure("a training of nobody")
-            }
-            let one = begun.remove(at: position)
-            do { try body(one.index, one.sae, conclude(one, store, evaluation)) } catch {
-                throw keeping(group, after: error)
+        var failure: (any Error)?
+        while !group.members.isEmpty {
+            let count = group.members.count
+            do {
+                // Its trainer is gone when what comes of it is looked at.
+                let (index, sae, record) = try trainNext(&group, &begun, store, evaluation)
+                try body(index, sae, record)
+            } catch {
+                // What ends one must not cost what the others did until then.
+                do { try group.keep() } catch let lost where stop.isRaised { throw lost } catch {}
+                let isOfOne = group.members.count < count && !group.members.isEmpty
+                guard isOfOne, !stop.isRaised, !(error is OutputLockError) else { throw failure ?? error }
+                progress.warn("\(error); the SAEs that are trained beside it go on")
+                failure = failure ?? error
+                begun.removeAll { one in !group.members.contains { $0 === one.training } }
             }
         }
+        if let failure { throw failure }
     }
 
-    /// Keeps the trainings that are under way: what ends the run must not cost what they did until then.
-    ///
-    /// - Returns: the error to end with; at a stop, one that nothing could be kept for.
-    private func keeping(_ group: TrainingGroup, after error: any Error) -> any Error {
-        do { try group.keep() } catch let failure where stop.isRaised { return failure } catch {}
-        return error
+    /// Trains until one of a group is done, and saves that.
+    private func trainNext(
+        _ group: inout TrainingGroup, _ begun: inout [BegunTraining], _ store: any ActivationSource,
+        _ evaluation: EvaluationSet
+    ) throws -> (index: Int, SparseAutoencoder, SAERecord) {
+        let done = try runGroup(&group)
+        guard let position = begun.firstIndex(where: { $0.training === done }) else {
+            preconditionFailure("a training of nobody")
+        }
+        let one = begun.remove(at: position)
+        return (one.index, one.sae, try conclude(one, store, evaluation))
     }
 
-    /// Until one is done.
     private func runGroup(_ group: inout TrainingGroup) throws -> OngoingTraining {
         let members = group.members
         let first = members[0].trainer.step
@@ -99,7 +111,7 @@ extension Distillation {
             : "\(members.count) SAEs on the same rows"
         progress.begin("train \(name)", total: members.reduce(0) { $0 + $1.remainingSteps }, unit: "steps")
         defer { progress.end() }
-        return try group.next()
+        return try group.next(stop)
     }
 
     private func checkpoints(of request: TrainingRequest, _ path: String) -> TrainingCheckpoints {
@@ -144,7 +156,7 @@ extension Distillation {
             index: index, request: request, path: path, files: files, sae: sae, provenance: provenance,
             checkpoints: checkpoints,
             training: try OngoingTraining(
-                run, trainer, from: { try batches.read(step: $0, scale: scale, into: $1) }, log: log, batches: batches))
+                run, trainer, from: { try batches.read(step: $0, scale: scale, into: $1) }, log: log))
     }
 
     /// Folds, evaluates and saves one whose steps are done.

@@ -89,8 +89,7 @@ public final class Distillation {
     private(set) var lock: OutputLock?
     /// `RunRecord.identity` of this run, once it is open.
     private(set) var identity = ""
-    /// How many SAEs are trained side by side at most.
-    let trainedTogether: Int
+    let layout: PrefixLayout
 
     /// A distillation into a folder.
     public init(
@@ -103,9 +102,7 @@ public final class Distillation {
         run = RunFolder(folder)
         self.progress = progress
         self.stop = stop
-        trainedTogether = recipe.trainedTogether(
-            parts.together, dIn: parts.model.configuration.dModel,
-            try PrefixLayout(groups: recipe.resolvedGroups, width: recipe.width), on: parts.device)
+        layout = try PrefixLayout(groups: recipe.resolvedGroups, width: recipe.width)
         policy = SplicePolicy(
             keepFirst: recipe.keepFirst, specialTokens: parts.specialTokens,
             sinkRatio: recipe.sinks > 0 ? Float(recipe.sinks) : nil)
@@ -136,9 +133,8 @@ public final class Distillation {
                 reason: "it reads \(start.sae.dIn) numbers, and the model's residual stream has \(dIn)",
                 advice: "give the model that it was trained on")
         }
-        let layout = try PrefixLayout(groups: recipe.resolvedGroups, width: recipe.width)
         // Before there is a run to resume: every cycle trains the same number of latents.
-        try memory().check()
+        try recipe.requireMemory(dIn: dIn, layout, on: parts.device, together: trainedTogether)
         try parts.device.check(layout, parts.rule)
         try requireTrialSources(dIn: dIn)
         // Not even the folder is made for nothing.
@@ -197,6 +193,9 @@ public final class Distillation {
         }
         return records
     }
+
+    /// How many SAEs may be trained side by side, as the memory is now.
+    var trainedTogether: Int { recipe.trainedTogether(parts.together, dIn: dIn, layout, on: parts.device) }
 
     /// Does work of a seed: recipe and prefix are its own meanwhile.
     func at<Result>(_ seed: SeedRun, _ work: () throws -> Result) rethrows -> Result {

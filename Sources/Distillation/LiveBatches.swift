@@ -97,15 +97,13 @@ final class LiveBatches: TrainingBatches {
         return activations.rowsInMemory(at: place.text).map { $0 - place.row >= rows - asideCount } ?? false
     }
 
-    func setAside(rows: Int) {
-        guard let left = activations.rowsInMemory(at: place.text).map({ $0 - place.row }), left > 0 else { return }
-        precondition(asideCount + left < rows, "the whole batch is at hand")
+    func setAside(rows: Int) throws {
+        guard activations.rowsInMemory(at: place.text) != nil else { return }
         begin()
         let aside = aside ?? Matrix(rows: rows, columns: activations.dIn)
         self.aside = aside
-        // What is in memory is not made, so that nothing can fail.
-        guard let taken = try? take(left, into: aside, after: asideCount) else { preconditionFailure("no block") }
-        asideCount += taken
+        // Also of a block that has none, or none left: the next one is wanted then.
+        asideCount += try take(rows - asideCount, into: aside, after: asideCount)
     }
 
     func makeBlock() throws { _ = try activations.rows(at: place.text) }

@@ -7,8 +7,6 @@ import TensorFiles
 final class OngoingTraining {
     let run: TrainingRun
     let trainer: Trainer
-    /// Where its rows come from, if that is to be looked at before they are asked for.
-    let batches: (any TrainingBatches)?
     private let source: BatchSource
     private let log: EventLog?
     private let firstStep: Int
@@ -23,19 +21,21 @@ final class OngoingTraining {
 
     /// - Throws: what the device throws; `DistillationError.startedOtherwise` where nothing is left to be done.
     init(
-        _ run: TrainingRun, _ trainer: Trainer, from source: @escaping BatchSource, log: EventLog?,
-        batches: (any TrainingBatches)? = nil
+        _ run: TrainingRun, _ trainer: Trainer, from source: @escaping BatchSource, log: EventLog?
     ) throws {
         guard trainer.step < trainer.plan.steps else {
             throw DistillationError.startedOtherwise(
                 what: "training", folder: run.name, key: "steps", was: "more than the \(trainer.step) that are done",
                 now: "\(trainer.plan.steps)")
         }
-        (self.run, self.trainer, self.source, self.log, self.batches) = (run, trainer, source, log, batches)
+        (self.run, self.trainer, self.source, self.log) = (run, trainer, source, log)
         firstStep = trainer.step
         batch = try trainer.makeBatch()
         spare = trainer.preparesAhead ? try trainer.makeBatch() : batch
     }
+
+    /// Where its rows come from, if that can be looked at before they are asked for.
+    var batches: (any TrainingBatches)? { run.checkpoints?.batches }
 
     var remainingSteps: Int { trainer.plan.steps - trainer.step }
 
@@ -49,8 +49,10 @@ final class OngoingTraining {
         return !isReading || batches.isAtHand(rows: batch.rows)
     }
 
-    /// Rows of a batch, B.
-    var batchRows: Int { batch.rows }
+    /// Lets another block take the place of the one in memory, of which there is no whole batch left.
+    ///
+    /// - Throws: as `TrainingBatches.setAside`.
+    func setAside() throws { try batches?.setAside(rows: batch.rows) }
 
     /// Takes a step; where the trainer prepares ahead, the first call reads the first batch and no more.
     ///

@@ -12,9 +12,15 @@ extension Recipe {
     }
 
     /// What can be told without the model, which is not there.
-    public func cost(without missing: String) -> CostEstimate {
+    ///
+    /// - Parameter together: how many live trainings are asked to be side by side; nil where memory would decide.
+    public func cost(without missing: String, together: Int?) -> CostEstimate {
         var cost = CostEstimate()
-        addCounts(to: &cost, kept: 1, together: 1, model: nil, step: nil)
+        addCounts(to: &cost, kept: 1, together: isLive ? together ?? 1 : 1, model: nil, step: nil)
+        if isLive && together == nil {
+            cost.remark(
+                "trainings that memory has room for side by side share the model's tokens; --together N counts so")
+        }
         cost.remark("\(missing): memory, disk and time depend on its width and speed")
         return cost
     }
@@ -22,7 +28,7 @@ extension Recipe {
     /// Steps that the model makes rows for, of live trainings of which so many are side by side: of each part of them the longest.
     private func liveSteps(together: Int) -> Int {
         let trained = (cycle0 == nil ? 1 : 0) + cycles
-        let finals = (0..<seeds).flatMap { _ in trialPlans.map { $0.plan.tokens / batch } }
+        let finals = Array(repeating: trialPlans.map { $0.plan.tokens / batch }, count: seeds).flatMap { $0 }
         return trained * ((seeds + together - 1) / together) * resolvedCycleSteps
             + finals.parts(of: together).reduce(0) { $0 + ($1.max() ?? 0) }
     }

@@ -155,14 +155,14 @@ public struct Recipe: Sendable {
             need = need.times(together, advice: "lower --together, " + advice.dropFirst("lower ".count))
         }
         if isLive { blocks.addMemory(to: &need, dIn: dIn, trainings: together) }
+        for tokens in [scoreTokens, evaluationTokens] {
+            need.add("activations that are scored and evaluated", 4, tokens, dIn)
+        }
         return need
     }
 
     /// The largest k of a training.
     private var mostK: Double { trialPlans.reduce(k) { max($0, $1.plan.k) } }
-
-    /// How many trainings of a run do not wait for what comes of another.
-    private var mostTogether: Int { seeds * max(1, trialPlans.count) }
 
     /// How many trainings of a live run may be side by side: in half of the memory that is left, on a card in half of its own.
     ///
@@ -173,17 +173,37 @@ public struct Recipe: Sendable {
     ) -> Int {
         // The others of a job of ranks follow one training at a time.
         guard isLive, device.rankCount == 1 else { return 1 }
-        if let asked { return min(asked, mostTogether) }
-        func fits(_ count: Int) -> Bool {
-            guard memory(dIn: dIn, layout, on: device, together: count).bytes <= limit.available / 2 else {
-                return false
-            }
-            guard let own = device.memory(dIn: dIn, layout: layout, k: mostK, batch: batch),
-                let free = device.freeMemory
-            else { return true }
-            return own.bytes <= free / 2 / count
+        // As many as do not wait for what comes of another.
+        let most = seeds * max(1, trialPlans.count)
+        if let asked { return min(asked, most) }
+        let one = memory(dIn: dIn, layout, on: device).bytes
+        let each = memory(dIn: dIn, layout, on: device, together: 2).bytes - one
+        guard one <= limit.available / 2, each > 0 else { return 1 }
+        var count = min(most, 1 + (limit.available / 2 - one) / each)
+        if let own = cardMemory(dIn: dIn, layout, on: device), let free = device.freeMemory {
+            count = min(count, free / 2 / max(1, own.bytes))
         }
-        return (1...mostTogether).last(where: fits) ?? 1
+        return max(1, count)
+    }
+
+    /// What a training asks a card for.
+    private func cardMemory(dIn: Int, _ layout: PrefixLayout, on device: any TrainingDevice) -> MemoryNeed? {
+        device.memory(dIn: dIn, layout: layout, k: mostK, batch: batch)
+    }
+
+    /// Refuses what there is no room for, here and on a card.
+    ///
+    /// - Throws: `ResourceError.memory`.
+    func requireMemory(
+        dIn: Int, _ layout: PrefixLayout, on device: any TrainingDevice, together: Int
+    ) throws(ResourceError) {
+        try memory(dIn: dIn, layout, on: device, together: together).check()
+        // One alone asks for its own, in words of its own.
+        guard together > 1, let own = cardMemory(dIn: dIn, layout, on: device), let free = device.freeMemory else {
+            return
+        }
+        try own.times(together, advice: "lower --together").check(
+            MemoryLimit(available: free, reason: "the card has \(memoryText(free)) free"))
     }
 
     /// A number of tokens as whole sequences, rounded down.

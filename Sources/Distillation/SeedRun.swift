@@ -14,9 +14,15 @@ final class SeedRun {
     /// - Parameter mark: SHA-256 of the activations' record.
     init(_ repetition: Int, after mark: String) { (self.repetition, self.mark) = (repetition, mark) }
 
+    /// C*, once its cycles are done.
+    var stableCore: Core {
+        guard let core else { preconditionFailure("no cycle") }
+        return core.stable
+    }
+
     /// What came of it.
     var record: DistillationRecord {
-        DistillationRecord(cycles: cycles, coreSize: core?.stable.latents.count ?? 0, trials: trials)
+        DistillationRecord(cycles: cycles, coreSize: stableCore.latents.count, trials: trials)
     }
 }
 

@@ -7,10 +7,10 @@ struct TrainingGroup {
 
     /// Goes on until one is done, and takes that out.
     ///
-    /// A training that fails is taken out too; the others are where they were and can be kept.
+    /// A training that fails is taken out too; the others are where they were, and can be kept or go on.
     ///
     /// - Throws: as `OngoingTraining.advance` and `TrainingBatches.makeBlock`.
-    mutating func next() throws -> OngoingTraining {
+    mutating func next(_ stop: StopRequest) throws -> OngoingTraining {
         precondition(!members.isEmpty, "a group of nobody")
         while true {
             if let done = members.firstIndex(where: \.isDone) { return members.remove(at: done) }
@@ -23,7 +23,8 @@ struct TrainingGroup {
                 }
                 continue
             }
-            for member in members { member.batches?.setAside(rows: member.batchRows) }
+            for member in members { try member.setAside() }
+            try stop.check()
             // Those that went on from a checkpoint may be blocks apart.
             guard let last = members.compactMap(\.batches).min(by: { $0.blockNumber < $1.blockNumber }) else {
                 preconditionFailure("nobody waits")

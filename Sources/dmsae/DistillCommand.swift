@@ -27,7 +27,7 @@ struct DistillCommand: ParsableCommand {
     @OptionGroup var checkpoints: CheckpointOptions
     @Option(
         help: ArgumentHelp(
-            "With harvest.live: train at most so many SAEs side by side on the same rows, which the model makes once for all of them. Results do not depend on it, memory does. Default: as many as half of the memory that is left has room for.",
+            "With harvest.live: train at most so many SAEs side by side on the same rows, which the model makes once for all of them. Results do not depend on it; memory does, and each keeps checkpoints of its own. Default: as many as half of the memory that is left has room for.",
             valueName: "N"))
     var together: Int?
     @OptionGroup var log: LogOptions
@@ -55,7 +55,7 @@ struct DistillCommand: ParsableCommand {
         let start = try recipe.adoptStart()
         try recipe.validate()
         if dry.dryRun, let missing = missingModel(recipe) {
-            return try dry.show(recipe.cost(without: missing), output)
+            return try dry.show(recipe.cost(without: missing, together: together), output)
         }
         try OutputPlace.requireFolder(folder, holdingOnly: "run.json")
         try Surroundings.prepareToCompute(

@@ -51,9 +51,13 @@ import Testing
             "final.trials=[dmsae, baseline]",
         ]
         let table = try succeed(words)
-        for part in [
-            "seed 3\n", "\nseed 4\n", "\nseed 5\n", "(\(folder.file("run"))/seed-*/final/core.json)", "of 3 seeds.",
-        ] {
+        let cycles = table.split(separator: "\n").prefix { !$0.hasPrefix("final core") }.map {
+            $0.split(separator: " ")
+        }
+        #expect(
+            cycles.first?.first == "seed"
+                && cycles.dropFirst().map { $0[0] } == ["3", "3", "3", "4", "4", "4", "5", "5", "5"])
+        for part in ["(\(folder.file("run"))/seed-*/final/core.json)", "of 3 seeds."] {
             #expect(table.contains(part), "\(table)")
         }
         let record = try JSONValue(contentsOf: folder.file("run/result.json"))

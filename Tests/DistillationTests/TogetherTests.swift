@@ -40,7 +40,7 @@ import Testing
     private func distillation(
         _ name: String, together: Int?, text: Text = Text(), stop: StopRequest = StopRequest(),
         rule: any SparsityRule = NaiveBatchTopK(), progress: any ProgressSink = SilentProgress(),
-        checkpoints: CheckpointPolicy = CheckpointPolicy(), _ recipe: Recipe? = nil
+        checkpoints: CheckpointPolicy = CheckpointPolicy()
     ) throws -> Distillation {
         var parts = DistillationParts(
             model: model, modelName: "llama", specialTokens: [1, 2],
@@ -55,7 +55,7 @@ import Testing
             }, evaluationText: nil, rule: rule, scorer: NaiveGradientTimesActivation(), version: "test")
         (parts.together, parts.checkpoints) = (together, checkpoints)
         return try Distillation(
-            recipe ?? self.recipe, parts: parts, folder: folder.file(name), progress: progress, stop: stop)
+            recipe, parts: parts, folder: folder.file(name), progress: progress, stop: stop)
     }
 
     /// All files that are a function of the recipe, by name.
@@ -89,8 +89,16 @@ import Testing
         #expect(counts[2] * 4 < counts[0] && counts[1] < counts[0] * 2 / 3 && counts[2] < counts[1], "\(counts)")
     }
 
+    /// Trainings in a folder that have a checkpoint.
+    private func kept(_ name: String) throws -> Set<String> {
+        Set(
+            try FileManager.default.subpathsOfDirectory(atPath: folder.file(name)).filter {
+                $0.contains("/checkpoint/step-") && $0.hasSuffix(".json")
+            }.map { String($0.prefix(upTo: $0.firstRange(of: "/checkpoint/")!.lowerBound)) })
+    }
+
     /// The wish comes while the model makes a block: of each of those that wait the steps are kept.
-    @Test(arguments: [5, 16, 31, 40, 52], [1, 3, 100]) func aRunThatIsStoppedGoesOnWithAnyNumberSideBySide(
+    @Test(arguments: [5, 16, 31, 44, 52], [1, 3, 100]) func aRunThatIsStoppedGoesOnWithAnyNumberSideBySide(
         _ batch: Int, _ other: Int
     ) throws {
         let whole = try distillation("whole", together: 1).distill(resuming: false)
@@ -99,45 +107,114 @@ import Testing
         #expect(throws: DistillationError.interrupted) {
             try distillation("cut", together: 4, text: text, stop: stop).distill(resuming: false)
         }
+        #expect(try kept("cut").count == (batch < 40 ? 2 : 4))
         #expect(try distillation("cut", together: other).distill(resuming: true) == whole)
         try expectSame("cut", "whole", "batch \(batch)")
     }
 
-    /// One that fails ends the run, and costs the others nothing.
-    @Test func whatOthersDidUntilOneFailedIsKept() throws {
-        /// Fails at a step of the trainings that keep so many a token.
-        final class Failing: SparsityRule {
-            let inner = NaiveBatchTopK()
-            let step: Atomic<Int>
-            init(at step: Int) { self.step = Atomic(step) }
-            var name: String { inner.name }
-            var version: String { inner.version }
-            var scope: SelectionScope { inner.scope }
-            func upperCount(_ context: SelectionContext) -> Int { inner.upperCount(context) }
-            func select(
-                from candidates: SparseCodes, _ context: SelectionContext,
-                selected: UnsafeMutableBufferPointer<UInt8>
-            ) throws {
-                if context.meanActive == 20, context.step == step.load(ordering: .relaxed) {
-                    throw DistillationError.stepDiffers("no")
-                }
-                inner.select(from: candidates, context, selected: selected)
-            }
+    /// Does something at its n-th selection.
+    private final class Watched: SparsityRule {
+        let inner = NaiveBatchTopK()
+        let count = Atomic<Int>(0)
+        let onSelection: @Sendable (Int, SelectionContext) throws -> Void
+        init(_ onSelection: @escaping @Sendable (Int, SelectionContext) throws -> Void) {
+            self.onSelection = onSelection
         }
+        var name: String { inner.name }
+        var version: String { inner.version }
+        var scope: SelectionScope { inner.scope }
+        func upperCount(_ context: SelectionContext) -> Int { inner.upperCount(context) }
+        func select(
+            from candidates: SparseCodes, _ context: SelectionContext, selected: UnsafeMutableBufferPointer<UInt8>
+        ) throws {
+            try onSelection(count.add(1, ordering: .relaxed).newValue, context)
+            inner.select(from: candidates, context, selected: selected)
+        }
+    }
+
+    /// The wish comes within a step, where some are before a block and others behind it, with checkpoints after every step.
+    @Test(arguments: [9, 30, 61, 75], [1, 100]) func aRunThatIsStoppedWithinAStepGoesOn(_ step: Int, _ other: Int)
+        throws
+    {
         let whole = try distillation("whole", together: 1).distill(resuming: false)
-        #expect(
-            message { _ = try distillation("cut", together: 10, rule: Failing(at: 7)).distill(resuming: false) } == "no"
-        )
-        // Of the first seed's four long trials, in the order of the recipe, the first with k = 20 failed.
-        let kept = try FileManager.default.subpathsOfDirectory(atPath: folder.file("cut")).filter {
-            $0.contains("/checkpoint/") && $0.hasSuffix(".json")
+        let stop = StopRequest()
+        #expect(throws: DistillationError.interrupted) {
+            try distillation(
+                "cut", together: 10, stop: stop, rule: Watched { n, _ in if n == step { stop.raise() } },
+                checkpoints: CheckpointPolicy(seconds: 0)
+            ).distill(resuming: false)
         }
-        #expect(kept.contains { $0.hasPrefix("seed-4/final/k-10/dmsae/checkpoint/step-") }, "\(kept)")
+        #expect(try kept("cut").count >= 2)
+        #expect(try distillation("cut", together: other).distill(resuming: true) == whole)
+        try expectSame("cut", "whole", "step \(step)")
+    }
+
+    /// Looked at twice, it would be seen only after it was too late to keep anything.
+    @Test func aWishThatComesWhileTheTimeIsLookedAtIsKeptFor() throws {
+        let stop = StopRequest()
+        let looks = Atomic<Int>(0)
+        let policy = CheckpointPolicy(seconds: 1e9) {
+            if looks.add(1, ordering: .relaxed).newValue == 9 { stop.raise() }
+            return 0
+        }
+        #expect(throws: DistillationError.interrupted) {
+            try distillation("cut", together: 1, stop: stop, checkpoints: policy).distill(resuming: false)
+        }
+        #expect(try kept("cut") == ["seed-4/cycle-0/sae"])
+    }
+
+    /// Those with k = 20 fail, which costs the others nothing: they are trained to their ends.
+    @Test func whatOneFailsWithEndsTheRunAfterTheOthersAreDone() throws {
+        let whole = try distillation("whole", together: 1).distill(resuming: false)
+        let failing = Watched { _, context in
+            if context.meanActive == 20, context.step == 7 { throw DistillationError.stepDiffers("no") }
+        }
+        let warnings = Warnings()
         #expect(
-            kept.contains { $0.hasPrefix("seed-5/final/k-10/") }
-                && !kept.contains { $0.contains("seed-4/final/k-20/dmsae/") })
+            message {
+                _ = try distillation("cut", together: 10, rule: failing, progress: warnings).distill(resuming: false)
+            } == "no")
+        #expect(
+            warnings.texts.withLock { $0 }.filter { $0.contains("beside") }
+                == [String](repeating: "no; the SAEs that are trained beside it go on", count: 4))
+        let done = try files("cut").keys.filter { $0.contains("/final/k-") && $0.hasSuffix("/done.json") }
+        #expect(Set(done.map { $0.split(separator: "/")[2] }) == ["k-10", "k-8"] && done.count == 6, "\(done)")
         #expect(try distillation("cut", together: 10).distill(resuming: true) == whole)
         try expectSame("cut", "whole", "failed")
+    }
+
+    /// Cycles that end after different numbers, latents that go on from the last cycle's, a text that is used up, its last batch of
+    /// special tokens alone: a block without a row.
+    @Test func aShortTextAndSeedsOfDifferentLengthsAreTheSameSideBySide() throws {
+        var recipe = recipe
+        (recipe.cycles, recipe.nonCore, recipe.stopAt, recipe.seeds) = (3, .warm, 0.38, 3)
+        recipe.finalK = [10]
+        var records: [[DistillationRecord]] = []
+        for together in [1, 2, 100] {
+            let parts = DistillationParts(
+                model: model, modelName: "llama", specialTokens: [1, 2],
+                text: { skip, _ in
+                    let first = (skip + 127) / 128
+                    let source = randomTokens(sequences: 8, length: 16, from: first, count: 14 - first)
+                    var isOver = false
+                    return {
+                        if let batch = try source() { return batch }
+                        defer { isOver = true }
+                        return isOver
+                            ? nil : TokenBatch(ids: [Int32](repeating: 1, count: 128), sequenceCount: 8, length: 16)
+                    }
+                }, evaluationText: nil, rule: NaiveBatchTopK(), scorer: NaiveGradientTimesActivation(), version: "test")
+            var own = parts
+            own.together = together
+            records.append(
+                try Distillation(
+                    recipe, parts: own, folder: folder.file("\(together)"), progress: SilentProgress(),
+                    stop: StopRequest()
+                ).distill(resuming: false))
+            try expectSame("\(together)", "1", "\(together) side by side")
+        }
+        #expect(Set(records[0].map(\.cycles.count)).count > 1, "\(records[0].map { $0.cycles.map(\.jaccard) })")
+        #expect(records[1] == records[0] && records[2] == records[0])
     }
 
     @Test func howManyThereAreIsDecidedByMemoryAndNeverOfAStore() throws {
@@ -152,8 +229,9 @@ import Testing
         #expect(count(nil, available: 2 * three.bytes) == 3 && count(nil, available: 2 * three.bytes - 2) == 2)
         #expect(count(nil, available: 0) == 1 && count(4, available: 0) == 4)
         let one = recipe.memory(dIn: 48, layout, on: Lanes.shared)
-        let block = 4 * 256 * 48
-        #expect(three.bytes - block == 3 * (one.bytes - block))
+        // The block, and what is scored and evaluated, are there once.
+        let shared = 4 * (256 + 512 + 256) * 48
+        #expect(three.bytes - shared == 3 * (one.bytes - shared))
         #expect(three.description.hasPrefix("3 × training 128 latents of 48 inputs on batches of 192 needs "))
         #expect(three.advice == "lower --together, sae.width, train.batch or harvest.buffer")
         recipe.isLive = false

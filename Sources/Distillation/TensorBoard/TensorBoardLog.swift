@@ -10,7 +10,7 @@ package protocol DrawnEvent: Encodable {
 }
 
 /// The numbers of an event log once more, as files that `tensorboard --logdir FOLDER` shows: one for each training, in its folder,
-/// and one for the cycles, in the run's.
+/// and one for the cycles, in the run's or, of several seeds, in the seed's.
 ///
 /// Every record is written at once and whole; what a kill cuts short is cut off later. A training that goes on from a checkpoint
 /// logs steps again that were logged before: the first event here says where it goes on, and what the file has from that step on is
@@ -110,7 +110,8 @@ extension TrainingEvent: DrawnEvent {
 }
 
 extension CycleEvent: DrawnEvent {
-    var series: String { "" }
+    // Of several seeds each has its own: their cycles are logged in turns.
+    var series: String { seed.map { "seed-\($0)" } ?? "" }
     var step: Int { record.cycle }
     var numbers: [(tag: String, value: Double?)] {
         let evaluation = record.sae.evaluation

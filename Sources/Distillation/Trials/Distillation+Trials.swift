@@ -16,7 +16,6 @@ private struct OpenTrial {
     let seed: SeedRun
     let source: CoreSource
     var plan: TrialPlan
-    let cores: TrialCores
     /// Before it was asked for now.
     var wasDone = false
 }
@@ -25,26 +24,27 @@ extension Distillation {
     /// One SAE for each trial at each of its k, of the width and with the seed of all others, unless the trial says otherwise;
     /// with each of some seeds, whose cycles are done.
     ///
-    /// - Throws: `DistillationError.emptyCore`; what trainings throw.
+    /// - Throws: what trainings throw; `DistillationError.emptyCore` of a seed, when the others have theirs.
     func finish(
         _ seeds: [SeedRun], _ store: any ActivationSource, _ scoring: [SpliceSample], _ evaluation: EvaluationSet
     ) throws {
         var open: [OpenTrial] = []
-        for seed in seeds {
-            try at(seed) {
-                let distilled = try distilledVectors(try stableCore(of: seed), dIn: store.dIn)
-                let own = RunFolder(recipe.folderOfSeed.map { run.path + "/" + $0 } ?? run.path)
-                let mark = seed.mark
-                let cores = TrialCores(of: own, recipe, distilled: distilled) { [self] in
-                    try ranking($0, of: $1, scoring, after: mark)
-                }
-                open += recipe.trialPlans.map {
-                    OpenTrial(seed: seed, source: $0.trial.core, plan: $0.plan, cores: cores)
-                }
+        for seed in seeds where !seed.stableCore.latents.isEmpty {
+            at(seed) {
+                open += recipe.trialPlans.map { OpenTrial(seed: seed, source: $0.trial.core, plan: $0.plan) }
             }
         }
+        var cores: [Int: TrialCores] = [:]
         for var part in open.parts(of: trainedTogether) {
-            let requests = try part.indices.map { i in try at(part[i].seed) { try prepare(&part[i]) } }
+            let requests = try part.indices.map { i in
+                let seed = part[i].seed
+                return try at(seed) {
+                    let own = try cores[seed.repetition] ?? trialCores(of: seed, dIn: store.dIn, scoring)
+                    // They hold an SAE.
+                    cores = [seed.repetition: own]
+                    return try prepare(&part[i], own)
+                }
+            }
             var saes = [SAERecord?](repeating: nil, count: part.count)
             try train(requests, store, evaluation) { i, _, sae in
                 saes[i] = sae
@@ -55,16 +55,21 @@ extension Distillation {
                 trial.seed.trials.append(TrialRecord(trial: trial.plan, sae: sae))
             }
         }
-    }
-
-    private func stableCore(of seed: SeedRun) throws -> Core {
-        guard let last = seed.core else { preconditionFailure("no cycle") }
-        let stable = last.stable
-        guard !stable.latents.isEmpty else {
+        // Last, so that the others have theirs.
+        for seed in seeds where seed.stableCore.latents.isEmpty {
+            guard let last = seed.core else { preconditionFailure("no cycle") }
             throw DistillationError.emptyCore(
                 cycle: last.cycle, previous: last.previousSize, selected: last.latents.count)
         }
-        return stable
+    }
+
+    /// What the trials of the seed that is at work freeze.
+    private func trialCores(of seed: SeedRun, dIn: Int, _ scoring: [SpliceSample]) throws -> TrialCores {
+        let mark = seed.mark
+        return TrialCores(
+            of: RunFolder(recipe.folderOfSeed.map { run.path + "/" + $0 } ?? run.path), recipe,
+            distilled: try distilledVectors(seed.stableCore, dIn: dIn)
+        ) { [self] in try ranking($0, of: $1, scoring, after: mark) }
     }
 
     /// The final core's vectors, written into its files.
@@ -82,7 +87,7 @@ extension Distillation {
     }
 
     /// Writes what a trial is and what it freezes, unless it is done.
-    private func prepare(_ trial: inout OpenTrial) throws -> TrainingRequest {
+    private func prepare(_ trial: inout OpenTrial, _ cores: TrialCores) throws -> TrainingRequest {
         let source = trial.source
         let hashes = try source.hashes().merging(parts.rankings[source]?.hashes ?? [:]) { $1 }
         trial.plan.hashes = hashes.isEmpty ? nil : hashes
@@ -94,7 +99,7 @@ extension Distillation {
         var frozen: FrozenCore?
         if !trial.wasDone {
             try JSONRecord.write(plan, to: folder + "/" + TrialFiles.plan)
-            let chosen = try trial.cores.core(source, seed: plan.seed)
+            let chosen = try cores.core(source, seed: plan.seed)
             if let list = chosen?.core, let vectors = chosen?.vectors {
                 guard let biases = vectors.biases else { preconditionFailure("an SAE has b_enc") }
                 try list.write(encoder: vectors.encoder, biases: biases, to: folder)

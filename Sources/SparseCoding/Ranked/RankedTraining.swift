@@ -26,6 +26,8 @@ package struct RankedTraining: TrainingDevice {
         return device.memory(dIn: dIn, layout: cut.own, k: k, batch: batch)
     }
 
+    package var freeMemory: Int? { device.freeMemory }
+
     /// - Throws: `SparseCodingError.badSetting` for more ranks than a group has latents; what the device throws.
     package func check(_ layout: PrefixLayout, _ rule: any SparsityRule) throws {
         for rank in 0..<group.count {
