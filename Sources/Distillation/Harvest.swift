@@ -80,13 +80,15 @@ public struct Harvest {
         var kept = settings.checkpoints.clock()
         var (tokens, special, sinks, padding, length) = (0, start.special, start.sinks, 0, 0)
         var square = start.square
+        var outlying = OutlyingRows(count: start.outlying ?? 0)
         progress.begin("harvest", total: settings.tokens, unit: "tokens")
         while tokens < settings.tokens, let batch = try next() {
             if tokens > start.tokens,
                 stop.isRaised || settings.checkpoints.clock() - kept >= settings.checkpoints.seconds
             {
                 try shards.keep(
-                    HarvestedShards.Mark(tokens: tokens, special: special, sinks: sinks, square: square))
+                    HarvestedShards.Mark(
+                        tokens: tokens, special: special, sinks: sinks, outlying: outlying.count, square: square))
                 kept = settings.checkpoints.clock()
             }
             try stop.check()
@@ -104,9 +106,11 @@ public struct Harvest {
                     if shards.isFull {
                         try shards.flush(
                             HarvestedShards.Mark(
-                                tokens: tokens, position: r, special: special, sinks: sinks, square: square))
+                                tokens: tokens, position: r, special: special, sinks: sinks,
+                                outlying: outlying.count, square: square))
                     }
                     square += harvested.square(r)
+                    if harvested.outlying.contains(r) { outlying.count += 1 }
                     shards.append(harvested.x.row(r))
                 case .special: special += 1
                 case .sink: sinks += 1
@@ -123,6 +127,7 @@ public struct Harvest {
         guard rows > 0 else { throw DistillationError.nothingHarvested(tokens: tokens) }
         let scale = (square / Double(rows)).squareRoot()
         guard scale > 0, scale.isFinite else { throw DistillationError.allZero(file: folder) }
+        if let warning = outlying.warning(among: rows) { progress.warn(warning) }
         let record = ActivationStoreRecord(
             dIn: model.configuration.dModel, rows: rows, shardRows: shards.rows, shardHashes: shards.hashes,
             inputScale: scale, tokens: tokens, skippedTokens: settings.skippedTokens, droppedSpecial: special,

@@ -33,15 +33,20 @@ struct HarvestedBatch {
     {
         let x = try model.residual(of: batch, at: hook)
         guard x.isFinite else { throw DistillationError.notFinite(hook: hook, token: token) }
-        var noSinks = policy
-        noSinks.sinkRatio = nil
+        var (noSinks, usual) = (policy, policy)
+        (noSinks.sinkRatio, usual.sinkRatio) = (nil, OutlyingRows.ratio)
         let (replaced, unspecial) = (policy.replaced(batch, residual: x), noSinks.replaced(batch, residual: x))
+        let isUsual = usual.replaced(batch, residual: x)
+        outlying = Set(replaced.indices.filter { replaced[$0] != 0 && isUsual[$0] == 0 })
         self.x = x
         fates = (0..<x.rows).map { r in
             if batch.isPadding(r) { return .padding }
             return replaced[r] != 0 ? .row : unspecial[r] == 0 ? .special : .sink
         }
     }
+
+    /// Rows whose norm is above `OutlyingRows.ratio` times the median of the batch.
+    let outlying: Set<Int>
 
     /// ‖x‖² of a row.
     func square(_ row: Int) -> Double { Double(kernels.dot(x.row(row), x.row(row), x.columns)) }

@@ -15,6 +15,8 @@ struct HarvestedShards: Codable {
         var special = 0
         /// Positions left out as attention sinks.
         var sinks = 0
+        /// Rows with norms far above the others'; nil in what an earlier version left.
+        var outlying: Int?
         /// Σ ‖x‖² over the rows.
         var square = 0.0
         /// Rows of the shard.

@@ -102,13 +102,17 @@ public final class LiveActivations {
         }
         progress.begin("make the first block", total: blocks.tokens, unit: "tokens")
         defer { progress.end() }
-        var square = 0.0
-        let rows = try makeBlock(at: TextPlace()) { batch, r in square += batch.square(r) }.rows
+        var (square, outlying) = (0.0, OutlyingRows())
+        let rows = try makeBlock(at: TextPlace()) { batch, r in
+            square += batch.square(r)
+            if batch.outlying.contains(r) { outlying.count += 1 }
+        }.rows
         let scale = (square / Double(rows)).squareRoot()
         guard scale > 0, scale.isFinite else {
             throw DistillationError.allZero(file: "\(origin.model) at \(origin.hookPoint.name)")
         }
         measured = scale
+        if let warning = outlying.warning(among: rows) { progress.warn(warning) }
     }
 
     /// How fast they are made here, on the first batches of the text.
