@@ -81,9 +81,10 @@ extension Distillation {
                 do { try group.keep() } catch let lost where stop.isRaised { throw lost } catch {}
                 let isOfOne = group.members.count < count && !group.members.isEmpty
                 guard isOfOne, !stop.isRaised, !(error is OutputLockError) else { throw failure ?? error }
-                progress.warn("\(error); the SAEs that are trained beside it go on")
+                let failed = begun.firstIndex { one in !group.members.contains { $0 === one.training } }
+                let name = failed.map { begun.remove(at: $0).request.name + ": " } ?? ""
+                progress.warn("\(name)\(error); the SAEs that are trained beside it go on")
                 failure = failure ?? error
-                begun.removeAll { one in !group.members.contains { $0 === one.training } }
             }
         }
         if let failure { throw failure }
