@@ -72,34 +72,43 @@ extension Distillation {
         var failure: (any Error)?
         while !group.members.isEmpty {
             let count = group.members.count
+            var done: String?
             do {
                 // Its trainer is gone when what comes of it is looked at.
-                let (index, sae, record) = try trainNext(&group, &begun, store, evaluation)
+                let (index, sae, record) = try trainNext(&group, &begun, named: &done, store, evaluation)
                 try body(index, sae, record)
             } catch {
                 // What ends one must not cost what the others did until then.
                 do { try group.keep() } catch let lost where stop.isRaised { throw lost } catch {}
-                let isOfOne = group.members.count < count && !group.members.isEmpty
-                guard isOfOne, !stop.isRaised, !(error is OutputLockError) else { throw failure ?? error }
-                let failed = begun.firstIndex { one in !group.members.contains { $0 === one.training } }
-                let name = failed.map { begun.remove(at: $0).request.name + ": " } ?? ""
-                progress.warn("\(name)\(error); the SAEs that are trained beside it go on")
+                // A full disk is all of theirs, and so is a folder that is gone.
+                if stop.isRaised || error is OutputLockError || error is TensorFileError { throw error }
+                guard group.members.count < count else { throw error }
+                if let failed = begun.firstIndex(where: { one in !group.members.contains { $0 === one.training } }) {
+                    done = begun.remove(at: failed).request.name
+                }
+                // Of the first, which is thrown, nothing has to be said where there are no others.
+                if failure != nil || !group.members.isEmpty {
+                    progress.warn(
+                        (done.map { "\($0): " } ?? "") + "\(error)"
+                            + (group.members.isEmpty ? "" : "; the SAEs that are trained beside it go on"))
+                }
                 failure = failure ?? error
             }
         }
         if let failure { throw failure }
     }
 
-    /// Trains until one of a group is done, and saves that.
+    /// Trains until one of a group is done, says its name, and saves it.
     private func trainNext(
-        _ group: inout TrainingGroup, _ begun: inout [BegunTraining], _ store: any ActivationSource,
-        _ evaluation: EvaluationSet
+        _ group: inout TrainingGroup, _ begun: inout [BegunTraining], named name: inout String?,
+        _ store: any ActivationSource, _ evaluation: EvaluationSet
     ) throws -> (index: Int, SparseAutoencoder, SAERecord) {
         let done = try runGroup(&group)
         guard let position = begun.firstIndex(where: { $0.training === done }) else {
             preconditionFailure("a training of nobody")
         }
         let one = begun.remove(at: position)
+        name = one.request.name
         return (one.index, one.sae, try conclude(one, store, evaluation))
     }
 

@@ -90,6 +90,8 @@ public final class Distillation {
     /// `RunRecord.identity` of this run, once it is open.
     private(set) var identity = ""
     let layout: PrefixLayout
+    /// Before anything of the run took some.
+    private let memoryAtStart = MemoryLimit.current
 
     /// A distillation into a folder.
     public init(
@@ -194,8 +196,10 @@ public final class Distillation {
         return records
     }
 
-    /// How many SAEs may be trained side by side, as the memory is now.
-    var trainedTogether: Int { recipe.trainedTogether(parts.together, dIn: dIn, layout, on: parts.device) }
+    /// How many SAEs may be trained side by side, as a card's memory is now.
+    var trainedTogether: Int {
+        recipe.trainedTogether(parts.together, dIn: dIn, layout, on: parts.device, limit: memoryAtStart)
+    }
 
     /// Does work of a seed: recipe and prefix are its own meanwhile.
     func at<Result>(_ seed: SeedRun, _ work: () throws -> Result) rethrows -> Result {

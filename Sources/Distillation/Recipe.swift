@@ -146,7 +146,8 @@ public struct Recipe: Sendable {
     package func memory(
         dIn: Int, _ layout: PrefixLayout, on device: any TrainingDevice, together: Int = 1
     ) -> MemoryNeed {
-        let advice = isLive ? "lower sae.width, train.batch or harvest.buffer" : "lower sae.width or train.batch"
+        let advice =
+            "lower sae.width, train.batch, " + (isLive ? "harvest.buffer, " : "") + "score.tokens or evaluate.tokens"
         var need = TrainingPlan.memory(
             dIn: dIn, layout: layout, k: mostK, batch: batch,
             copies: nonCore == .warm ? 1 : 0, ranks: device.rankCount, advice: advice)

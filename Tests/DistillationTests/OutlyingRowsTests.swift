@@ -51,7 +51,9 @@ import Testing
     private func harvest(
         _ model: any LanguageModel, _ policy: SplicePolicy, to name: String, stoppedBefore cut: Int = .max
     ) throws {
-        let settings = HarvestSettings(tokens: 1600, seed: 5, modelName: "llama")
+        var settings = HarvestSettings(tokens: 1600, seed: 5, modelName: "llama")
+        // Shards that are full count too.
+        settings.shardRows = 300
         let source = randomTokens(sequences: 4, length: 20), stop = StopRequest()
         var batch = 0
         _ = try Harvest(model: model, hook: .residPost(1), policy: policy, settings: settings).run(

@@ -163,28 +163,41 @@ import Testing
         #expect(try kept("cut") == ["seed-4/cycle-0/sae"])
     }
 
-    /// Those with k = 20 fail, which costs the others nothing: they are trained to their ends.
+    /// Those with k = 20 and k = 8 fail, which costs the others nothing: they are trained to their ends.
     @Test func whatOneFailsWithEndsTheRunAfterTheOthersAreDone() throws {
         let whole = try distillation("whole", together: 1).distill(resuming: false)
         let failing = Watched { _, context in
             if context.meanActive == 20, context.step == 7 { throw DistillationError.stepDiffers("no") }
+            if context.meanActive == 8, context.step == 5 { throw DistillationError.stepDiffers("never") }
         }
         let warnings = Warnings()
         #expect(
             message {
                 _ = try distillation("cut", together: 10, rule: failing, progress: warnings).distill(resuming: false)
-            } == "no")
-        #expect(
-            warnings.texts.withLock { $0 }.filter { $0.contains("beside") }.sorted()
-                == ["seed-4", "seed-5"].flatMap { seed in
-                    ["baseline", "dmsae"].map {
-                        "\(seed)/final/k-20/\($0): no; the SAEs that are trained beside it go on"
-                    }
-                })
+            } == "never")
+        let expected = ["seed-4", "seed-5"].flatMap { seed in
+            ["k-20/baseline: no", "k-20/dmsae: no", "k-8/short: never"].map {
+                "\(seed)/final/\($0); the SAEs that are trained beside it go on"
+            }
+        }
+        #expect(warnings.texts.withLock { $0 }.filter { $0.contains("beside") }.sorted() == expected)
         let done = try files("cut").keys.filter { $0.contains("/final/k-") && $0.hasSuffix("/done.json") }
-        #expect(Set(done.map { $0.split(separator: "/")[2] }) == ["k-10", "k-8"] && done.count == 6, "\(done)")
+        #expect(Set(done.map { $0.split(separator: "/")[2] }) == ["k-10"] && done.count == 4, "\(done)")
         #expect(try distillation("cut", together: 10).distill(resuming: true) == whole)
         try expectSame("cut", "whole", "failed")
+    }
+
+    /// A run of which one has failed ends as it is asked to, not by what failed.
+    @Test func aWishToStopAfterOneFailedIsWhatEndsTheRun() throws {
+        let stop = StopRequest()
+        let failing = Watched { _, context in
+            if context.meanActive == 20, context.step == 7 { throw DistillationError.stepDiffers("no") }
+            if context.meanActive == 10, context.step == 9 { stop.raise() }
+        }
+        #expect(throws: DistillationError.interrupted) {
+            try distillation("cut", together: 10, stop: stop, rule: failing).distill(resuming: false)
+        }
+        #expect(try kept("cut").filter { $0.contains("/k-10/") }.count == 4)
     }
 
     /// Cycles that end after different numbers, latents that go on from the last cycle's, a text that is used up, its last batch of
@@ -237,7 +250,8 @@ import Testing
         let shared = 4 * (256 + 512 + 256) * 48
         #expect(three.bytes - shared == 3 * (one.bytes - shared))
         #expect(three.description.hasPrefix("3 × training 128 latents of 48 inputs on batches of 192 needs "))
-        #expect(three.advice == "lower --together, sae.width, train.batch or harvest.buffer")
+        #expect(
+            three.advice == "lower --together, sae.width, train.batch, harvest.buffer, score.tokens or evaluate.tokens")
         recipe.isLive = false
         #expect(count(nil) == 1 && count(8) == 1)
     }

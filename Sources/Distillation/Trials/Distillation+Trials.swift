@@ -40,8 +40,8 @@ extension Distillation {
                 let seed = part[i].seed
                 return try at(seed) {
                     let own = try cores[seed.repetition] ?? trialCores(of: seed, dIn: store.dIn, scoring)
-                    // They hold an SAE.
-                    cores = [seed.repetition: own]
+                    cores[seed.repetition] = own
+                    defer { own.forgetSAE() }
                     return try prepare(&part[i], own)
                 }
             }

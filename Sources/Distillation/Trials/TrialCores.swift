@@ -17,7 +17,7 @@ final class TrialCores {
     private let rank: (CoreSource, SparseAutoencoder) throws -> [Double]
     private var made: [String: Chosen] = [:]
     private var rankings: [CoreSource: [Double]] = [:]
-    private lazy var first = Result { try SAEFolder.read(run.path + "/cycle-0/sae").sae }
+    private var first: SparseAutoencoder?
 
     /// - Parameter rank: scores of cycle 0's candidates by the scorer of a source.
     init(
@@ -50,7 +50,7 @@ final class TrialCores {
         case .random: return try ofCycle0(try drawn(seed: seed), scores: nil, source)
         case .directions: return Chosen(vectors: directions(seed: seed))
         case .frequency, .meanActivation, .reconstruction:
-            let scores = try rankings[source] ?? rank(source, try first.get())
+            let scores = try rankings[source] ?? rank(source, try firstSAE())
             rankings[source] = scores
             let order = scores.indices.sorted { (-scores[$0], $0) < (-scores[$1], $1) }
             return try ofCycle0(Array(order.prefix(count)), scores: scores, source)
@@ -61,8 +61,18 @@ final class TrialCores {
 
     private var count: Int { distilled.encoder.rows }
 
+    /// Cycle 0's, read once.
+    private func firstSAE() throws -> SparseAutoencoder {
+        let sae = try first ?? SAEFolder.read(run.path + "/cycle-0/sae").sae
+        first = sae
+        return sae
+    }
+
+    /// Lets go of cycle 0's SAE, which takes as much memory as one in training.
+    func forgetSAE() { first = nil }
+
     private func ofCycle0(_ latents: [Int], scores: [Double]?, _ source: CoreSource) throws -> Chosen {
-        let sae = try first.get()
+        let sae = try firstSAE()
         var core = Core(of: latents, scores: scores ?? [], candidates: sae.layout.innermost)
         core.origin = ["SAE": "cycle-0/sae", "chosen": source.text]
         return Chosen(vectors: CoreVectors(latents, of: sae), core: core)
@@ -72,7 +82,7 @@ final class TrialCores {
     private func drawn(seed: UInt64) throws -> [Int] {
         let selected = Set(
             try Core.read(run.path + "/cycle-0/core.json", width: recipe.width).latents.map(\.index))
-        let sae = try first.get()
+        let sae = try firstSAE()
         let order = CounterRandom(seed: seed, purpose: .randomCore).permutation(sae.dSAE).map { Int($0) }
         let innermost = recipe.candidates == .all ? sae.dSAE : sae.layout.innermost
         return Array(
