@@ -18,7 +18,8 @@ package struct CUDATraining: TrainingDevice, @unchecked Sendable {
             .need(advice: "lower --width or --batch, or use --device cpu")
     }
 
-    package var freeMemory: Int? { try? context.memory().free }
+    /// 0 where the card does not say: nothing is taken beside one training then, which meets what is wrong with it.
+    package var freeMemory: Int? { (try? context.memory().free) ?? 0 }
 
     package func arithmetic(
         _ state: TrainerState, _ setting: StepSetting, among peers: LatentPeers?

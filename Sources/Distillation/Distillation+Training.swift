@@ -78,7 +78,8 @@ extension Distillation {
                 let (index, sae, record) = try trainNext(&group, &begun, named: &done, store, evaluation)
                 try body(index, sae, record)
             } catch {
-                // What ends one must not cost what the others did until then.
+                // What ends one must not cost what the others did until then. What keeps one of them from being kept, it meets
+                // again at its next step.
                 do { try group.keep() } catch let lost where stop.isRaised { throw lost } catch {}
                 // A full disk is all of theirs, and so is a folder that is gone.
                 if stop.isRaised || error is OutputLockError || error is TensorFileError { throw error }

@@ -54,6 +54,11 @@ struct DistillCommand: ParsableCommand {
                 .joined(separator: " "))
         let start = try recipe.adoptStart()
         try recipe.validate()
+        // A dry run of a store says what live trainings would take.
+        if together != nil && !recipe.isLive && !dry.dryRun {
+            throw ValidationError(
+                "--together is of live trainings (harvest.live: true); those on a store share no rows; leave it out")
+        }
         if dry.dryRun, let missing = missingModel(recipe) {
             return try dry.show(recipe.cost(without: missing, together: together), output)
         }
@@ -63,6 +68,9 @@ struct DistillCommand: ParsableCommand {
         let terminal = Terminal.shared
         var corpora: [Corpus] = []
         let device = try place.trainingDevice()
+        if let together, together > 1, device.rankCount > 1 {
+            throw ValidationError("--together is \(together), and ranks train one SAE after the other; leave it out")
+        }
         var parts = try DistillationParts(
             recipe, plugins, on: place, folder: folder, corpora: &corpora)
         parts.device = device

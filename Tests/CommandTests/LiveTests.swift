@@ -168,6 +168,9 @@ import Testing
         let mark = try JSONValue(contentsOf: folder.file("run/cycle-0/done.json"))
         #expect(mark["after"]?.string == (try SHA256.hexadecimal(ofFile: path)))
         try succeed(["report", folder.file("run")])
+        try fail(
+            ["distill", folder.file("tiny.yaml"), "--out", folder.file("no"), "--quiet", "--together", "2"],
+            status: 64, saying: "--together is of live trainings (harvest.live: true)")
         // Neither another buffer nor another record is built upon.
         try fail(
             distill("run", "--resume", "--set", "harvest.buffer=4096"),
