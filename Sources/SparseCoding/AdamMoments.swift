@@ -27,36 +27,35 @@ package struct AdamMoments {
     /// In memory of their own.
     func copy() -> AdamMoments { AdamMoments(first: first.copy(), second: second.copy()) }
 
-    /// Moves the parameters along clipped gradients, then scales each decoder row back to unit norm. Encoder rows
+    /// Moves encoder and decoder rows along clipped gradients, then scales each decoder row back to unit norm. Encoder rows
     /// below `frozen` do not move. Every latent moves, also one without gradient: its moments decay.
-    ///
-    func update(
-        _ sae: SparseAutoencoder, _ gradients: ParameterGradients, _ step: AdamStep, frozen: Int, lanes: Lanes
+    func updateRows(
+        _ latents: Range<Int>, of sae: SparseAutoencoder, _ gradients: ParameterGradients, _ step: AdamStep, frozen: Int
     ) {
         let d = sae.dIn
-        lanes.forRanges(sae.dSAE, grain: 16) { _, latents in
-            for j in latents {
-                if j >= frozen {
-                    kernels.adam(
-                        sae.encoder.row(j), gradients.encoderRow(j), first.encoder.row(j), second.encoder.row(j), d,
-                        step)
-                }
-                var projected = step
-                projected.gradientScale *= gradients.decoderTerms[j].scale
-                projected.along = step.gradientScale * gradients.decoderTerms[j].along
+        for j in latents {
+            if j >= frozen {
                 kernels.adam(
-                    sae.decoder.row(j), gradients.unscaledDecoderRow(j), first.decoder.row(j), second.decoder.row(j), d,
-                    projected)
-                normalizeRow(sae.decoder.row(j), d)
+                    sae.encoder.row(j), gradients.encoderRow(j), first.encoder.row(j), second.encoder.row(j), d, step)
             }
-            let at = latents.lowerBound
+            var projected = step
+            projected.gradientScale *= gradients.decoderTerms[j].scale
+            projected.along = step.gradientScale * gradients.decoderTerms[j].along
             kernels.adam(
-                sae.encoderBias.elements + at, gradients.encoderBias.elements + at, first.encoderBias.elements + at,
-                second.encoderBias.elements + at, latents.count, step)
+                sae.decoder.row(j), gradients.unscaledDecoderRow(j), first.decoder.row(j), second.decoder.row(j), d,
+                projected)
+            normalizeRow(sae.decoder.row(j), d)
         }
+    }
+
+    /// As `updateRows`, of both biases.
+    func updateBiases(of sae: SparseAutoencoder, _ gradients: ParameterGradients, _ step: AdamStep) {
+        kernels.adam(
+            sae.encoderBias.elements, gradients.encoderBias.elements, first.encoderBias.elements,
+            second.encoderBias.elements, sae.dSAE, step)
         kernels.adam(
             sae.decoderBias.elements, gradients.decoderBias.elements, first.decoderBias.elements,
-            second.decoderBias.elements, d, step)
+            second.decoderBias.elements, sae.dIn, step)
     }
 }
 

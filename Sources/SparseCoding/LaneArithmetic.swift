@@ -16,6 +16,8 @@ package final class LaneArithmetic: StepArithmetic {
     private let gradient: PrefixGradient
     private let places: CandidatePlaces?
     private let peers: LatentPeers?
+    /// What the last step has left to do.
+    private let rest: DeferredUpdate
     private var x = Matrix(rows: 0, columns: 0)
     private var centered = Matrix(rows: 0, columns: 0)
     private var hasSilent = false
@@ -29,7 +31,8 @@ package final class LaneArithmetic: StepArithmetic {
         self.peers = peers
         self.lanes = lanes
         (sae, moments) = (state.sae, state.moments)
-        encoder = SparseEncoder(lanes: lanes, peers: peers)
+        rest = DeferredUpdate(latents: state.sae.dSAE, lanes: lanes)
+        encoder = SparseEncoder(lanes: lanes, peers: peers, due: rest)
         let panels = ColumnPanels(lanes: lanes)
         live = LatentMajorCodes(lanes: lanes)
         gradient = PrefixGradient(lanes: lanes, panels: panels)
@@ -52,6 +55,8 @@ package final class LaneArithmetic: StepArithmetic {
         let summary = try setting.select(
             centered, with: sae, context, by: encoder, beside: hasSilent ? auxiliary.candidates : nil, places: places,
             into: codes)
+        // A batch without rows has no tiles.
+        rest.complete()
         if let places { places.assemble(codes, into: live) } else { live.assemble(codes) }
         return summary
     }
@@ -112,8 +117,11 @@ package final class LaneArithmetic: StepArithmetic {
         return try peers?.whole(own, gradientSquare: square) ?? own
     }
 
+    // The next batch is centred with b_dec, and b_enc may be set; rows are wanted when it is encoded.
     package func update(_ step: AdamStep) {
-        moments.update(sae, gradients, step, frozen: setting.frozenCount, lanes: lanes)
+        moments.updateBiases(of: sae, gradients, step)
+        let (moments, sae, gradients, frozen) = (moments, sae, gradients, setting.frozenCount)
+        rest.begin { moments.updateRows($0, of: sae, gradients, step, frozen: frozen) }
     }
 
     package func makeBatch() -> Matrix { Matrix(rows: setting.plan.batchSize, columns: sae.dIn) }
@@ -128,10 +136,11 @@ package final class LaneArithmetic: StepArithmetic {
 
     // It computes with the state's own matrices.
     package func decoderBiasChanged() {}
-    package func export(_ numbers: Range<Int>) {}
+    package func export(_ numbers: Range<Int>) { rest.complete() }
     package func forget(_ numbers: Range<Int>) {}
 
     package func finish() {
+        rest.complete()
         moments.discard()
         gradients.discard()
     }

@@ -33,9 +33,13 @@ package final class PreactivationTiles {
     /// Computes input [B, D] times encoder [F, D] transposed, for the given rows and latents. On each lane, rows
     /// come in blocks of ascending rows and, within a block, latents ascending. No tile crosses one of `bounds`, so a
     /// caller can treat a range of latents differently.
-    package func forEach(
-        input: Matrix, rows: Range<Int>, encoder: Matrix, bounds: [Int] = [],
-        _ body: (Tile) -> Void
+    package func forEach(input: Matrix, rows: Range<Int>, encoder: Matrix, _ body: (Tile) -> Void) {
+        forEach(input: input, rows: rows, encoder: encoder, bounds: [], due: nil, body)
+    }
+
+    /// As above, with what is `due` done to a tile's encoder rows before.
+    func forEach(
+        input: Matrix, rows: Range<Int>, encoder: Matrix, bounds: [Int], due: DeferredUpdate?, _ body: (Tile) -> Void
     ) {
         let cuts = latentCuts(encoder.rows, bounds)
         lanes.forRanges(rows.count, grain: 16) { lane, range in
@@ -45,6 +49,7 @@ package final class PreactivationTiles {
             while first < end {
                 let block = first..<min(first + Self.rows, end)
                 for latents in cuts {
+                    due?.bring(latents, lane: lane)
                     multiplyOnLane(
                         input.view.rows(block), encoder.view.rows(latents).transposed,
                         into: MutableMatrixView(tile, rows: block.count, columns: latents.count))

@@ -147,6 +147,7 @@ extension SparseEncoder {
         let (centered, sae, rule) = (selection.centered, selection.sae, selection.rule)
         if selection.budget == .total && selection.exempt > 0 {
             // A rule is told before the first block what the core leaves of the whole batch.
+            due?.complete()
             collect(
                 centered, sae.exemptPart, rows: 0..<centered.rows, thresholds: nil, exempt: selection.exempt, limit: nil
             )

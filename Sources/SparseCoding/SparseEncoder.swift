@@ -27,6 +27,8 @@ public final class SparseEncoder {
     let found: [CandidateList]
     let core: [CandidateList]
     let peers: LatentPeers?
+    /// What has to be done to rows of the encoder before they are computed with.
+    let due: DeferredUpdate?
     /// What a rule was shown last; something else once all of it was kept and is the codes.
     package let candidates = SparseCodes()
     let coreCodes = SparseCodes()
@@ -48,9 +50,13 @@ public final class SparseEncoder {
     public convenience init(lanes: Lanes = .shared) { self.init(lanes: lanes, peers: nil) }
 
     /// One of the latents of a rank.
-    package init(lanes: Lanes, peers: LatentPeers?) {
+    package convenience init(lanes: Lanes, peers: LatentPeers?) { self.init(lanes: lanes, peers: peers, due: nil) }
+
+    /// One of an SAE in training.
+    init(lanes: Lanes, peers: LatentPeers?, due: DeferredUpdate?) {
         self.lanes = lanes
         self.peers = peers
+        self.due = due
         tiles = PreactivationTiles(lanes: lanes)
         found = (0..<lanes.count).map { _ in CandidateList() }
         core = (0..<lanes.count).map { _ in CandidateList() }
@@ -100,7 +106,7 @@ public final class SparseEncoder {
         floors.withUnsafeMutableBufferPointer { floors in
             let floors = SendablePointer(floors.baseAddress!)
             let compactAbove = kernels.compactAbove
-            tiles.forEach(input: centered, rows: rows, encoder: encoder.weights, bounds: [exempt]) { tile in
+            tiles.forEach(input: centered, rows: rows, encoder: encoder.weights, bounds: [exempt], due: due) { tile in
                 let isCore = tile.latents.upperBound <= exempt
                 let list = isCore ? core[tile.lane] : found[tile.lane]
                 let first = tile.latents.lowerBound

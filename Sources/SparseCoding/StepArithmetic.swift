@@ -47,7 +47,8 @@ package protocol StepArithmetic: AnyObject {
     /// What the step has come to.
     func results() throws -> StepResults
 
-    /// Adam, its gradient scale being the clip's factor; decoder rows are then unit rows again.
+    /// Adam, its gradient scale being the clip's factor; decoder rows are then unit rows again. It may be put off until the next batch is
+    /// encoded.
     func update(_ step: AdamStep) throws
 
     /// Takes over b_dec of the state's SAE, which was changed.
@@ -56,8 +57,8 @@ package protocol StepArithmetic: AnyObject {
     /// Puts these in the place of b_enc of the first latents.
     func setCoreBias(_ biases: [Float]) throws
 
-    /// Brings these of `TrainerState.tensors`, of the state that this began from, up to date: they are stale after `forget`, and from the
-    /// beginning on, unless they are what it computes with.
+    /// Brings these of `TrainerState.tensors`, of the state that this began from, up to date: they are stale after
+    /// `forget`, after every step, and, unless they are what it computes with, from the beginning on.
     func export(_ numbers: Range<Int>) throws
 
     /// Does without these again, and their memory where there is much of it.

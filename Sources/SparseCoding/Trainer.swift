@@ -4,7 +4,7 @@ import TensorFiles
 
 /// The parts of a step, in order.
 package enum TrainingPhase: CaseIterable, Sendable {
-    /// Pre-activations, selection, codes by token and by latent.
+    /// Pre-activations, selection, codes by token and by latent; on lanes, behind it, what `DeferredUpdate` holds of the step before.
     case selection
     /// The choice among dead latents; only with dead latents.
     case auxiliary
@@ -39,7 +39,7 @@ public final class Trainer {
     /// Called at the end of each phase, for benchmarks.
     package var onPhase: ((TrainingPhase) -> Void)?
 
-    /// The SAE being trained; between the first step and `finish`, its matrices are up to date on lanes only.
+    /// The SAE being trained; from the first step on until `bringBack`, its matrices are up to date only in `exportedState`.
     public var sae: SparseAutoencoder { state.sae }
 
     /// For a rule that learns.

@@ -68,16 +68,17 @@ struct TrainingShape {
     func bytes(of phase: TrainingPhase, lanes: Int) -> Double {
         let (parameters, batch) = (4 * Double(width * dIn), 4 * Double(self.batch * dIn))
         switch phase {
-        // The encoder, once per lane; x.
-        case .selection: return Double(lanes) * parameters + batch
+        // The encoder, once per lane; x. Of the step before, parameter, two moments and gradient in, all but the gradient
+        // out, of encoder and decoder.
+        case .selection: return (Double(lanes) + 2 * 7) * parameters + batch
         // Candidates in, codes out: by token and by latent.
         case .auxiliary: return 32 * auxiliaryEntries
         // Decoder rows for the reconstructions and again for the gradients, those read and written; x.
         case .losses: return 4 * parameters + batch
         // Encoder rows' gradients, read and written; encoder rows for b_dec's; x.
         case .gradients: return 3 * parameters + batch
-        // Parameter, two moments and gradient in, all but the gradient out, of encoder and decoder.
-        case .update: return 2 * parameters * 7
+        // The same of the biases.
+        case .update: return 4 * Double(width + dIn) * 7
         }
     }
 

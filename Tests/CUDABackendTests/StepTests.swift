@@ -136,7 +136,7 @@ import Testing
             let x = batch(c, step)
             try checkRecords(try card.update(x), try lanes.update(x), "step \(step)")
         }
-        try card.arithmetic.export(TrainerState.everything)
+        for trainer in [card, lanes] { try trainer.arithmetic.export(TrainerState.everything) }
         for part in [\SparseAutoencoder.encoder, \.decoder, \.encoderBias, \.decoderBias] {
             checkClose(
                 card.sae[keyPath: part].values, lanes.sae[keyPath: part].values.map(Double.init), tolerance: 2e-4,

@@ -36,6 +36,7 @@ import SparseCoding
         sawDead = sawDead || record.deadCount > 0
     }
     #expect(sawDead, "the trace exercises the auxiliary loss")
+    try trainer.bringBack()
     let final = trace["final"]
     for (name, found) in [
         ("W_dec", sae.decoder.values), ("W_enc", sae.encoder.transposed().values), ("b_enc", sae.encoderBias.values),

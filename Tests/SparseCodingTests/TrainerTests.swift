@@ -25,7 +25,9 @@ import SparseCoding
         sae.initialize(seed: seed, core: randomMatrix(5, 20, seed: 50))
         let trainer = try Trainer(
             sae, plan: try plan(sae) { $0.deadAfterTokens = 128 }, rule: NaiveBatchTopK(), on: lanes)
-        return (sae, try (0..<60).map { try trainer.update(batch($0)) })
+        let records = try (0..<60).map { try trainer.update(batch($0)) }
+        try trainer.bringBack()
+        return (sae, records)
     }
 
     private func bits(_ sae: SparseAutoencoder) -> [UInt32] {
@@ -62,6 +64,7 @@ import SparseCoding
             }
             losses.append(try trainer.update(x).loss)
         }
+        try trainer.bringBack()
         let (first, last) = (losses.prefix(10).reduce(0, +), losses.suffix(10).reduce(0, +))
         #expect(last < 0.5 * first)
         for j in 0..<64 {
@@ -158,6 +161,7 @@ import SparseCoding
                 }
                 _ = try trainer.update(batch(step))
             }
+            try trainer.bringBack()
             return sae
         }
         expectSame(bits(try trained(11)), bits(try trained(nil)), "parameters")

@@ -44,7 +44,7 @@ import SparseCoding
             let threshold = try golden.expected("threshold_after_step")[i]
             #expect(abs(Double(record.threshold ?? -1) - threshold) <= 1e-4 * abs(threshold), "step \(i)")
             if [0, 1, 2, 5, 9].contains(i) {
-                let prefix = "after_step\(i)."
+                let (prefix, sae) = ("after_step\(i).", try trainer.exportedState().sae)
                 try golden.check(prefix + "W_enc", sae.encoder.transposed().values, tolerance: 1e-4)
                 try golden.check(prefix + "b_enc", sae.encoderBias.values, tolerance: 1e-4)
                 try golden.check(prefix + "W_dec", sae.decoder.values, tolerance: 1e-4)
@@ -52,6 +52,7 @@ import SparseCoding
             }
         }
         try golden.check("loss_per_step", losses, tolerance: 2e-5)
+        try trainer.bringBack()
         let codes = SparseCodes()
         try SparseEncoder().encode(try TrainingGolden.batch(golden, 0), with: sae, into: codes)
         try golden.check("final.encode_threshold", codes.dense().values, tolerance: 1e-4)

@@ -62,6 +62,7 @@ public struct MetaStructure: Sendable {
             _ = try trainer.update(batch)
             try progress(1)
         }
+        try trainer.bringBack()
         try self.init(of: rows, by: trainer.sae, k: Double(plan.k), rule: rule)
     }
 
