@@ -1,3 +1,4 @@
+import Attribution
 import LinearAlgebra
 import SparseCoding
 import TensorFiles
@@ -67,20 +68,37 @@ public struct ActivationOrigin: Sendable {
     public var hookPoint: HookPoint
     /// Tokens per sequence.
     public var contextLength: Int
+    /// Positions that a splice would keep, and that are left out.
+    public var policy: SplicePolicy
     /// SHA-256 of model and text, by what they are for.
     public var hashes: [String: String]
 
-    public init(model: String, hookPoint: HookPoint, contextLength: Int, hashes: [String: String]) {
-        (self.model, self.hookPoint, self.contextLength, self.hashes) = (model, hookPoint, contextLength, hashes)
+    public init(
+        model: String, hookPoint: HookPoint, contextLength: Int, policy: SplicePolicy, hashes: [String: String]
+    ) {
+        (self.model, self.hookPoint, self.contextLength) = (model, hookPoint, contextLength)
+        (self.policy, self.hashes) = (policy, hashes)
     }
 
     /// For comparing with that of an SAE.
     public var place: ModelPlace { ModelPlace(name: model, hashes: hashes, hook: hookPoint) }
 }
 
+extension SAEProvenance {
+    /// Takes over which activations the SAE is trained on, but for their hashes.
+    package mutating func take(_ origin: ActivationOrigin) {
+        (model, hookPoint, contextLength) = (origin.model, origin.hookPoint, origin.contextLength)
+        (keepFirst, sinks) = (origin.policy.keepFirst, Double(origin.policy.sinkRatio ?? 0))
+    }
+}
+
 extension ActivationStoreRecord {
     var origin: ActivationOrigin {
-        ActivationOrigin(model: model, hookPoint: hookPoint, contextLength: contextLength, hashes: hashes)
+        ActivationOrigin(
+            model: model, hookPoint: hookPoint, contextLength: contextLength,
+            policy: SplicePolicy(
+                keepFirst: keepFirst, specialTokens: Set(specialTokens), sinkRatio: sinkRatio),
+            hashes: hashes)
     }
 }
 

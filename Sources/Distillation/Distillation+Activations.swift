@@ -39,9 +39,10 @@ extension Distillation {
         if !isThere { try requireText() }
         let (text, skipped) = (parts.text, trainedFrom)
         let origin = ActivationOrigin(
-            model: parts.modelName, hookPoint: recipe.hookPoint, contextLength: recipe.context, hashes: textHashes)
+            model: parts.modelName, hookPoint: recipe.hookPoint, contextLength: recipe.context, policy: policy,
+            hashes: textHashes)
         let live = try LiveActivations(
-            of: { try text(skipped, .max) }, model: parts.model, origin: origin, policy: policy, blocks: recipe.blocks,
+            of: { try text(skipped, .max) }, model: parts.model, origin: origin, blocks: recipe.blocks,
             others: ["skip bad lines": "\(recipe.skipBadLines)"].merging(parts.device.record) { $1 },
             progress: progress, stop: stop)
         guard isThere else {

@@ -244,6 +244,7 @@ extension Distillation {
         provenance.model = parts.modelName
         provenance.hookPoint = recipe.hookPoint
         provenance.contextLength = recipe.context
+        (provenance.keepFirst, provenance.sinks) = (recipe.keepFirst, recipe.sinks)
         provenance.seed = seed
         provenance.inputScale = store.inputScale
         provenance.rule = "\(parts.rule.name) \(parts.rule.version)"

@@ -45,7 +45,7 @@ public final class LiveActivations {
     public let dIn: Int
     /// How the text is cut.
     public let blocks: LiveBlocks
-    let policy: SplicePolicy
+    var policy: SplicePolicy { origin.policy }
     private let model: any LanguageModel
     private let others: [String: String]
     private let progress: any ProgressSink
@@ -70,13 +70,12 @@ public final class LiveActivations {
     /// - Throws: `DistillationError.blockTooLarge`.
     public init(
         of text: @escaping () throws -> TokenSource, model: any LanguageModel, origin: ActivationOrigin,
-        policy: SplicePolicy, blocks: LiveBlocks, others: [String: String], progress: any ProgressSink,
-        stop: StopRequest
+        blocks: LiveBlocks, others: [String: String], progress: any ProgressSink, stop: StopRequest
     ) throws {
         // The order of rows is kept in 32 bits.
         guard blocks.tokens <= Int(Int32.max) else { throw DistillationError.blockTooLarge(tokens: blocks.tokens) }
         self.text = RepeatedText(text)
-        (self.model, self.origin, self.policy, self.blocks) = (model, origin, policy, blocks)
+        (self.model, self.origin, self.blocks) = (model, origin, blocks)
         (self.others, self.progress, self.stop) = (others, progress, stop)
         dIn = model.configuration.dModel
     }

@@ -17,7 +17,7 @@ package final class LaneArithmetic: StepArithmetic {
     private let places: CandidatePlaces?
     private let peers: LatentPeers?
     /// What the last step has left to do.
-    private let rest: DeferredUpdate
+    private let due: DeferredUpdate
     private var x = Matrix(rows: 0, columns: 0)
     private var centered = Matrix(rows: 0, columns: 0)
     private var hasSilent = false
@@ -31,8 +31,8 @@ package final class LaneArithmetic: StepArithmetic {
         self.peers = peers
         self.lanes = lanes
         (sae, moments) = (state.sae, state.moments)
-        rest = DeferredUpdate(latents: state.sae.dSAE, lanes: lanes)
-        encoder = SparseEncoder(lanes: lanes, peers: peers, due: rest)
+        due = DeferredUpdate(latents: state.sae.dSAE, lanes: lanes)
+        encoder = SparseEncoder(lanes: lanes, peers: peers, due: due)
         let panels = ColumnPanels(lanes: lanes)
         live = LatentMajorCodes(lanes: lanes)
         gradient = PrefixGradient(lanes: lanes, panels: panels)
@@ -56,7 +56,7 @@ package final class LaneArithmetic: StepArithmetic {
             centered, with: sae, context, by: encoder, beside: hasSilent ? auxiliary.candidates : nil, places: places,
             into: codes)
         // A batch without rows has no tiles.
-        rest.complete()
+        due.complete()
         if let places { places.assemble(codes, into: live) } else { live.assemble(codes) }
         return summary
     }
@@ -121,7 +121,9 @@ package final class LaneArithmetic: StepArithmetic {
     package func update(_ step: AdamStep) {
         moments.updateBiases(of: sae, gradients, step)
         let (moments, sae, gradients, frozen) = (moments, sae, gradients, setting.frozenCount)
-        rest.begin { moments.updateRows($0, of: sae, gradients, step, frozen: frozen) }
+        due.begin { moments.updateRows($0, of: sae, gradients, step, frozen: frozen) }
+        // Who has no rows of it does not come.
+        if setting.plan.batchSize < PreactivationTiles.rowGrain * lanes.count { due.complete() }
     }
 
     package func makeBatch() -> Matrix { Matrix(rows: setting.plan.batchSize, columns: sae.dIn) }
@@ -136,11 +138,11 @@ package final class LaneArithmetic: StepArithmetic {
 
     // It computes with the state's own matrices.
     package func decoderBiasChanged() {}
-    package func export(_ numbers: Range<Int>) { rest.complete() }
+    package func export(_ numbers: Range<Int>) { due.complete() }
     package func forget(_ numbers: Range<Int>) {}
 
     package func finish() {
-        rest.complete()
+        due.complete()
         moments.discard()
         gradients.discard()
     }
@@ -148,6 +150,8 @@ package final class LaneArithmetic: StepArithmetic {
     package func lastCentered() -> Matrix { centered }
 
     package func inspect() -> StepInspection {
+        // A decoder row's gradient is told by its row, which must not hang on whether it was due.
+        due.complete()
         let all = SparseAutoencoder(dIn: sae.dIn, layout: sae.layout)
         for j in 0..<sae.dSAE {
             all.encoder.row(j).update(from: gradients.encoderRow(j), count: sae.dIn)

@@ -9,6 +9,8 @@ package final class PreactivationTiles {
     /// and at 1024 a tile runs at the rate of the whole product; 256 × 1024 is 6% slower.
     static let rows = 1024
     static let latents = 512
+    /// A lane's rows are a multiple of as many.
+    static let rowGrain = 16
 
     private let lanes: Lanes
     private let tiles: [Matrix]
@@ -42,14 +44,14 @@ package final class PreactivationTiles {
         input: Matrix, rows: Range<Int>, encoder: Matrix, bounds: [Int], due: DeferredUpdate?, _ body: (Tile) -> Void
     ) {
         let cuts = latentCuts(encoder.rows, bounds)
-        lanes.forRanges(rows.count, grain: 16) { lane, range in
+        lanes.forRanges(rows.count, grain: Self.rowGrain) { lane, range in
             let tile = tiles[lane].elements
             var first = rows.lowerBound + range.lowerBound
             let end = rows.lowerBound + range.upperBound
             while first < end {
                 let block = first..<min(first + Self.rows, end)
                 for latents in cuts {
-                    due?.bring(latents, lane: lane)
+                    due?.bring(latents)
                     multiplyOnLane(
                         input.view.rows(block), encoder.view.rows(latents).transposed,
                         into: MutableMatrixView(tile, rows: block.count, columns: latents.count))

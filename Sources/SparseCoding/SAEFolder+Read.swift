@@ -146,7 +146,8 @@ private struct OwnConfiguration {
         try members.refuseOthers(than: Set(WrittenConfiguration.Own.CodingKeys.allCases.map(\.rawValue)))
     }
 
-    /// Refuses what the decoder of `provenance` passed over: keys that it does not know, and 1.0 for a whole number.
+    /// Refuses what the decoder of `provenance` passed over: keys that it does not know, 1.0 for a whole number, and numbers that are used
+    /// here and mean nothing.
     func check(_ provenance: SAEProvenance) throws {
         guard let own = try members.object("provenance"), let document = members["provenance"] else { return }
         if let key = try JSONRecord.unknownKey(in: document, of: provenance) {
@@ -154,7 +155,13 @@ private struct OwnConfiguration {
                 "\(members.name)provenance.\(key) is not known here",
                 "remove it from cfg.json if it says nothing of the SAE")
         }
-        for key in ["layer", "contextLength", "seed", "steps"] { _ = try own.integer(key, orNull: true) }
+        for key in ["layer", "contextLength", "keepFirst", "seed", "steps"] { _ = try own.integer(key, orNull: true) }
+        if let first = provenance.keepFirst, first < 0 {
+            throw own.refused("keepFirst", "write how many first positions were left out, from 0")
+        }
+        if let sinks = provenance.sinks, sinks != 0, !(sinks > 1 && sinks.isFinite) {
+            throw own.refused("sinks", "write a multiple of the median norm above 1, or 0 for none")
+        }
         guard let plan = try own.object("plan") else { return }
         for key in [
             "batchSize", "steps", "warmupSteps", "decayStart", "thresholdStart", "deadAfterTokens", "auxiliaryCount",

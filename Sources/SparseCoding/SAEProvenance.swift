@@ -10,6 +10,10 @@ public struct SAEProvenance: Codable, Sendable, Equatable {
     public var hook: HookPoint.Kind?
     /// Tokens per sequence in training.
     public var contextLength: Int?
+    /// First positions of each sequence that its training left out.
+    public var keepFirst: Int?
+    /// Positions with a norm above this multiple of the median were left out as attention sinks; 0 for none.
+    public var sinks: Double?
     /// Seed of the parameters.
     public var seed: UInt64?
     /// √(mean ‖x‖²) that inputs were divided by in training, already folded into b_enc, b_dec and the threshold.
@@ -34,7 +38,9 @@ public struct SAEProvenance: Codable, Sendable, Equatable {
     public init() {}
 
     private enum CodingKeys: String, CodingKey {
-        case model, layer, hook, contextLength, seed, inputScale, rule, ruleSettings, settings, hashes, plan, steps, k
+        case model, layer, hook, contextLength, keepFirst, sinks, seed, inputScale, rule, ruleSettings, settings,
+            hashes, plan
+        case steps, k
     }
 }
 

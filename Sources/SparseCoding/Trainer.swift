@@ -12,7 +12,7 @@ package enum TrainingPhase: CaseIterable, Sendable {
     case losses
     /// Gradients of the encoder, the norm of all.
     case gradients
-    /// Clip, Adam, unit rows, threshold.
+    /// Clip, Adam, unit rows, threshold; on lanes rows wait.
     case update
 }
 

@@ -72,6 +72,7 @@ struct LatentsCommand: ParsableCommand {
         if let html { try OutputPlace.requireFile(html, reading: [model, sae] + corpus.text) }
         let (autoencoder, provenance, scale) = try scaling.read(sae)
         let hook = try SAEPlace(asked: try hook.place(layer: layer), provenance, sae: sae, model: model).hook
+        let splice = splice.asTrained(sae, provenance)
         let named = try core.map { try inCore($0, of: autoencoder) }
         let marks = try exports.marks(core: named ?? [], sae: sae, width: autoencoder.dSAE)
         let asked = try all ? nil : named?.map(\.index) ?? listed(of: autoencoder)
@@ -83,7 +84,7 @@ struct LatentsCommand: ParsableCommand {
         }
         let source = try exports.source(model: model, loaded, sae: sae, hook, text: text)
         let folder = try exports.out.map { try ExportFolder($0) }
-        let inspection = try look(autoencoder, hook, text, tokenizer, loaded)
+        let inspection = try look(autoencoder, hook, splice, text, tokenizer, loaded)
         let found = asked ?? inspection.byFrequency
         guard !found.isEmpty else {
             throw AttributionError.nothingFires(latents: autoencoder.dSAE, tokens: inspection.tokenCount)
@@ -94,7 +95,7 @@ struct LatentsCommand: ParsableCommand {
         if let folder {
             let exported = ExportedLatents(
                 inspection, latents: shown, marks: marks, width: autoencoder.dSAE, source: source)
-            let about = try about(hook, text, tokenizer, loaded, scale)
+            let about = try about(hook, splice, text, tokenizer, loaded, scale)
             if let record = try exports.write(exported, to: folder, about: about) {
                 try report(record, of: autoencoder)
             }
@@ -115,8 +116,8 @@ struct LatentsCommand: ParsableCommand {
 
     /// Runs the text through model and SAE.
     private func look(
-        _ autoencoder: SparseAutoencoder, _ hook: HookPoint, _ text: Corpus, _ tokenizer: Tokenizer,
-        _ loaded: any LanguageModel
+        _ autoencoder: SparseAutoencoder, _ hook: HookPoint, _ splice: SpliceOptions, _ text: Corpus,
+        _ tokenizer: Tokenizer, _ loaded: any LanguageModel
     ) throws -> LatentInspection {
         let policy = try splice.policy(loaded.configuration, tokenizer: tokenizer)
         let data = try corpus.dataset(of: text, tokenizer, loaded, tokens: tokens)
@@ -176,15 +177,13 @@ struct LatentsCommand: ParsableCommand {
 
     /// What an export was made of, and how.
     private func about(
-        _ hook: HookPoint, _ text: Corpus, _ tokenizer: Tokenizer, _ loaded: any LanguageModel, _ scale: LatentScale
+        _ hook: HookPoint, _ splice: SpliceOptions, _ text: Corpus, _ tokenizer: Tokenizer, _ loaded: any LanguageModel,
+        _ scale: LatentScale
     ) throws -> [String: String] {
         var settings = corpus.recorded
         for entries in [
             hook.entries, try splice.excluded(loaded.configuration, tokenizer: tokenizer), loaded.deviceRecord,
-            [
-                "decoder_norms": scale.rawValue, "keep_first": "\(splice.keepFirst)",
-                "keep_special": "\(splice.keepSpecial)", "sinks": splice.sinks.defaultValueDescription,
-            ],
+            splice.recorded, ["decoder_norms": scale.rawValue],
         ] { settings.merge(entries) { $1 } }
         return try origin(
             [("model", modelFiles(model)), ("SAE", SAEFormats.files(sae))] + text.roles("text")

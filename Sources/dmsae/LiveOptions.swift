@@ -51,8 +51,8 @@ struct LiveOptions: ParsableArguments {
             ("--text-key", rows.reading.textKey != usual.reading.textKey),
             ("--token-type", rows.reading.tokenType != nil), ("--pack", rows.tokens.pack != .yes),
             ("--bos", rows.tokens.bos != nil), ("--parse-special", rows.tokens.parseSpecial),
-            ("--keep-first", splice.keepFirst != 1), ("--keep-special", splice.keepSpecial != .yes),
-            ("--sinks", splice.sinks.value != 10), ("--exclude-tokens", !splice.excludeTokens.isEmpty),
+            ("--keep-first", splice.firstKept != 1), ("--keep-special", splice.keepSpecial != .yes),
+            ("--sinks", splice.sinkRatio != 10), ("--exclude-tokens", !splice.excludeTokens.isEmpty),
         ]
     }
 
@@ -71,6 +71,7 @@ struct LiveOptions: ParsableArguments {
         let loaded = try place.languageModel(model)
         let origin = ActivationOrigin(
             model: lastComponent(model), hookPoint: try hook.required(layer: layer), contextLength: rows.context,
+            policy: try splice.policy(loaded.configuration, tokenizer: tokenizer),
             hashes: try fileHashes([("model", modelFiles(model))] + corpus.roles("text")))
         var others = rows.recorded
         others["skipped tokens"] = "\(rows.skip)"
@@ -81,8 +82,8 @@ struct LiveOptions: ParsableArguments {
             of: {
                 let data = try rows.dataset(of: corpus, tokenizer, loaded)
                 return { try data.nextBatch(sequences: rows.sequences) }
-            }, model: loaded, origin: origin, policy: try splice.policy(loaded.configuration, tokenizer: tokenizer),
-            blocks: blocks, others: others, progress: Terminal.shared, stop: Interruption.request)
+            }, model: loaded, origin: origin, blocks: blocks, others: others, progress: Terminal.shared,
+            stop: Interruption.request)
         return (activations, corpus)
     }
 }

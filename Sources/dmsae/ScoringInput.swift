@@ -53,6 +53,7 @@ struct ScoringInput: ParsableArguments {
         let place: SAEPlace
         let scale: LatentScale
         let tokens: TokenBatch
+        let splice: SpliceOptions
         let policy: SplicePolicy
         /// Sequences of a pass through the model.
         let step: Int
@@ -84,6 +85,7 @@ struct ScoringInput: ParsableArguments {
     func load(allCandidates: Bool = false) throws -> Loaded {
         let (autoencoder, provenance, scale) = try scaling.read(sae)
         let place = try SAEPlace(asked: try hook.place(layer: layer), provenance, sae: sae, model: model)
+        let splice = splice.asTrained(sae, provenance)
         var batch = try readTokens(tokens)
         if let window {
             guard window <= batch.length else {
@@ -103,7 +105,8 @@ struct ScoringInput: ParsableArguments {
         let spliced = try SplicedModel(model: loaded, hook: place.hook, sae: autoencoder, settings: settings)
         return Loaded(
             sae: autoencoder, model: loaded, tokenizer: tokenizer, place: place, scale: scale, tokens: batch,
-            policy: try splice.policy(loaded.configuration, tokenizer: tokenizer), step: sequences, spliced: spliced)
+            splice: splice, policy: try splice.policy(loaded.configuration, tokenizer: tokenizer), step: sequences,
+            spliced: spliced)
     }
 
     /// All that scores depend on, but for the scorer: what is kept of one pass is not taken up by another, and what is written
@@ -116,8 +119,7 @@ struct ScoringInput: ParsableArguments {
             "tokens.sha256": try SHA256.hexadecimal(ofFile: tokens),
             "window": window.map(String.init) ?? "none",
             "prefix": "\(loaded.spliced.splicedWidth)", "candidates": "\(loaded.spliced.candidateCount)",
-            "error_term": "\(errorTerm)", "keep_first": "\(splice.keepFirst)", "keep_special": "\(splice.keepSpecial)",
-            "sinks": splice.sinks.defaultValueDescription, "decoder_norms": loaded.scale.rawValue,
+            "error_term": "\(errorTerm)", "decoder_norms": loaded.scale.rawValue,
             // The norms that tell sinks are compared with are those of the sequences of one pass.
             "sequences": "\(sequences)",
         ])
@@ -125,7 +127,7 @@ struct ScoringInput: ParsableArguments {
             key["SAE_\(path.split(separator: "/").last ?? "").sha256"] = try SHA256.hexadecimal(ofFile: path)
         }
         let excluded = try splice.excluded(loaded.model.configuration, tokenizer: loaded.tokenizer)
-        for entries in [loaded.hook.entries, excluded, loaded.model.deviceRecord] {
+        for entries in [loaded.splice.recorded, loaded.hook.entries, excluded, loaded.model.deviceRecord] {
             for (name, value) in entries { key[name] = value }
         }
         return key

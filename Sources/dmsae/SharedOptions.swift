@@ -77,17 +77,20 @@ struct LogOptions: ParsableArguments {
 
 /// Options of commands that splice into a language model.
 struct SpliceOptions: ParsableArguments {
-    @Option(help: "The first n positions of every sequence keep the model's own activation and are not scored.")
-    var keepFirst = 1
+    @Option(
+        help: ArgumentHelp(
+            "The first n positions of every sequence keep the model's own activation and are not scored (default: as the SAE was trained, "
+                + "else 1)."))
+    var keepFirst: Int?
 
     @Option(help: ArgumentHelp("Special tokens keep the model's own activation.", valueName: "yes|no"))
     var keepSpecial: Choice = .yes
 
     @Option(
         help: ArgumentHelp(
-            "Positions with a norm above this multiple of the median are attention sinks and kept; off for none.",
-            valueName: "RATIO|off"))
-    var sinks: SinkRatio = SinkRatio(value: 10)
+            "Positions with a norm above this multiple of the median are attention sinks and kept; off for none (default: as the SAE was "
+                + "trained, else 10).", valueName: "RATIO|off"))
+    var sinks: SinkRatio?
 
     @Option(
         help: ArgumentHelp(
@@ -95,7 +98,7 @@ struct SpliceOptions: ParsableArguments {
                 + "be repeated.", valueName: "TOKENS"))
     var excludeTokens: [String] = []
 
-    struct SinkRatio: ExpressibleByArgument {
+    struct SinkRatio: ExpressibleByArgument, Equatable {
         let value: Float?
 
         init(value: Float?) { self.value = value }
@@ -114,7 +117,45 @@ struct SpliceOptions: ParsableArguments {
     }
 
     func validate() throws {
-        guard keepFirst >= 0 else { throw ValidationError("--keep-first is \(keepFirst); it must be 0 or more") }
+        guard firstKept >= 0 else { throw ValidationError("--keep-first is \(firstKept); it must be 0 or more") }
+    }
+
+    /// How many first positions are kept.
+    var firstKept: Int { keepFirst ?? 1 }
+
+    /// Above which multiple of the median norm positions are kept; nil for none.
+    var sinkRatio: Float? { (sinks ?? SinkRatio(value: 10)).value }
+
+    /// With the positions that an SAE's training left out kept, unless others are asked for, which is warned of: a row of a norm
+    /// that it never saw can cost as much as all others together, and one left out without need is not told of.
+    func asTrained(_ sae: String, _ provenance: SAEProvenance) -> SpliceOptions {
+        var options = self
+        if let trained = provenance.keepFirst {
+            if let keepFirst, keepFirst != trained {
+                Terminal.shared.warn(
+                    "\(sae) was trained without the first \(trained) positions of each sequence; here --keep-first is \(keepFirst)"
+                )
+            }
+            options.keepFirst = keepFirst ?? trained
+        }
+        if let trained = provenance.sinks.map({ SinkRatio(value: $0 == 0 ? nil : Float($0)) }) {
+            if let sinks, sinks != trained {
+                let without =
+                    trained.value.map { "without positions above \($0) times the median norm" }
+                    ?? "with attention sinks"
+                Terminal.shared.warn("\(sae) was trained \(without); here --sinks is \(sinks.defaultValueDescription)")
+            }
+            options.sinks = sinks ?? trained
+        }
+        return options
+    }
+
+    /// For records.
+    var recorded: [String: String] {
+        [
+            "keep_first": "\(firstKept)", "keep_special": keepSpecial.rawValue,
+            "sinks": SinkRatio(value: sinkRatio).defaultValueDescription,
+        ]
     }
 
     /// The policy for a model; special tokens are the tokenizer's, where there is one, and the configuration's.
@@ -122,11 +163,11 @@ struct SpliceOptions: ParsableArguments {
     /// - Throws: `TextError.noSuchToken`.
     func policy(_ configuration: ModelConfiguration, tokenizer: Tokenizer?) throws -> SplicePolicy {
         SplicePolicy(
-            keepFirst: keepFirst,
+            keepFirst: firstKept,
             specialTokens: (keepSpecial == .yes ? configuration.specialTokens(with: tokenizer) : []).union(
                 try Tokenizer.tokens(
                     named: excludeTokens, of: tokenizer, vocabularySize: configuration.vocabularySize)),
-            sinkRatio: sinks.value)
+            sinkRatio: sinkRatio)
     }
 
     /// What was excluded, for records.

@@ -226,11 +226,7 @@ struct TrainCommand: ParsableCommand {
         provenance.hashes = try hashes(source, rule)
         provenance.plan = plan
         provenance.steps = steps
-        if let origin = source.origin {
-            provenance.model = origin.model
-            provenance.hookPoint = origin.hookPoint
-            provenance.contextLength = origin.contextLength
-        }
+        if let origin = source.origin { provenance.take(origin) }
         return provenance
     }
 

@@ -30,7 +30,8 @@ import Testing
         onBatch: @escaping (Int) throws -> Void = { _ in }
     ) throws -> LiveActivations {
         let origin = ActivationOrigin(
-            model: "llama", hookPoint: .residPost(1), contextLength: 20, hashes: ["model": "m", "text": "t"])
+            model: "llama", hookPoint: .residPost(1), contextLength: 20, policy: policy,
+            hashes: ["model": "m", "text": "t"])
         return try LiveActivations(
             of: {
                 count.opened.add(1, ordering: .relaxed)
@@ -39,7 +40,7 @@ import Testing
                     try onBatch(count.read.add(1, ordering: .relaxed).newValue)
                     return try source()
                 }
-            }, model: model, origin: origin, policy: policy,
+            }, model: model, origin: origin,
             blocks: LiveBlocks(tokens: tokens, sequences: 4, context: 20), others: [:], progress: warnings, stop: stop)
     }
 

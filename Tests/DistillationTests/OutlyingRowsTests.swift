@@ -85,9 +85,10 @@ import Testing
 
     @Test func liveActivationsSayItOfTheirFirstBlock() throws {
         let (model, policy) = (try model(), SplicePolicy(keepFirst: 1, specialTokens: [3], sinkRatio: nil))
-        let origin = ActivationOrigin(model: "llama", hookPoint: .residPost(1), contextLength: 20, hashes: [:])
+        let origin = ActivationOrigin(
+            model: "llama", hookPoint: .residPost(1), contextLength: 20, policy: policy, hashes: [:])
         let live = try LiveActivations(
-            of: { randomTokens(sequences: 4, length: 20) }, model: model, origin: origin, policy: policy,
+            of: { randomTokens(sequences: 4, length: 20) }, model: model, origin: origin,
             blocks: LiveBlocks(tokens: 800, sequences: 4, context: 20), others: [:], progress: warnings,
             stop: StopRequest())
         try live.measureScale()

@@ -51,10 +51,11 @@ import Testing
 
     @Test func placesOfLiveTrainings() throws {
         let path = folder.file("place.json")
-        let origin = ActivationOrigin(model: "m", hookPoint: .residPost(1), contextLength: 20, hashes: [:])
+        let origin = ActivationOrigin(
+            model: "m", hookPoint: .residPost(1), contextLength: 20, policy: SplicePolicy(), hashes: [:])
         let live = try LiveActivations(
             of: { randomTokens(sequences: 4, length: 20, count: 3) },
-            model: try loadLanguageModel(path: fixture("models/llama")), origin: origin, policy: SplicePolicy(),
+            model: try loadLanguageModel(path: fixture("models/llama")), origin: origin,
             blocks: LiveBlocks(tokens: 160, sequences: 4, context: 20), others: [:], progress: SilentProgress(),
             stop: StopRequest())
         try live.measureScale()

@@ -42,10 +42,17 @@ functions("run_sae_evals.py", ["get_sorted_indices", "mean_act_normalization"], 
 
 
 class ToTheEnd(LogisticRegression):
-    """The same problem, solved until nothing changes; sae-probes stops after 1,000 steps."""
+    """The same problem, solved until nothing changes, in double precision: where C is large, steps in single precision end nowhere
+    (.837 of AUC in place of .826). sae-probes stops after 1,000 steps."""
 
     def __init__(self, C=1.0, random_state=None, max_iter=100):
         super().__init__(C=C, solver="newton-cholesky", tol=1e-9, max_iter=1000)
+
+    def fit(self, X, y):
+        return super().fit(X.astype(np.float64), y)
+
+    def decision_function(self, X):
+        return super().decision_function(X.astype(np.float64))
 
 
 def labels(task):

@@ -118,7 +118,7 @@ private final class LearningRule: SparsityRule, SparsityRuleLearning {
         }
         let first = try starving()
         for step in 0..<25 { _ = try first.update(batch(step)) }
-        let state = inAFile ? try stateInAFile(first, NaiveBatchTopK()) : first.state.copy()
+        let state = inAFile ? try stateInAFile(first, NaiveBatchTopK()) : try first.exportedState().copy()
         let second = try Trainer(state, plan: first.plan, rule: NaiveBatchTopK(), on: Lanes(count: 2))
         for step in 25..<49 { _ = try second.update(batch(step)) }
         #expect(message { _ = try second.update(batch(49)) }.hasPrefix("step 49: the core of 5 latents used the whole"))

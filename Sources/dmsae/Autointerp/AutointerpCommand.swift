@@ -130,12 +130,13 @@ struct AutointerpCommand: ParsableCommand {
     ) throws -> Subject {
         let (autoencoder, provenance, scale) = try scaling.read(sae)
         let hook = try SAEPlace(asked: try hook.place(layer: layer), provenance, sae: sae, model: model).hook
+        let splice = splice.asTrained(sae, provenance)
         guard autoencoder.dIn == loaded.configuration.dModel else {
             throw AttributionError.widthsDiffer(sae: autoencoder.dIn, model: loaded.configuration.dModel)
         }
         let text = try corpus.open()
         let windows = try LatentWindows(
-            look(autoencoder, hook, text, tokenizer, loaded), length: questions.window, floor: questions.floor)
+            look(autoencoder, hook, splice, text, tokenizer, loaded), length: questions.window, floor: questions.floor)
         let activating = windows.activatingCounts()
         func isRare(_ latent: Int) -> Bool { activating[latent] < settings.numbers.needed }
         func isDense(_ latent: Int) -> Bool { windows.whole.count - activating[latent] < settings.numbers.test }
@@ -155,7 +156,7 @@ struct AutointerpCommand: ParsableCommand {
         for plan in plans { cost.add(plan, settings, &count) }
         return Subject(
             name: name, plans: plans, sets: sets,
-            settings: try recorded(sae, hook, text, tokenizer, loaded, scale, settings),
+            settings: try recorded(sae, hook, splice, text, tokenizer, loaded, scale, settings),
             rare: asked.count(where: isRare), dense: asked.count(where: isDense), cost: cost)
     }
 
@@ -193,8 +194,8 @@ struct AutointerpCommand: ParsableCommand {
 
     /// Runs the text through model and SAE.
     private func look(
-        _ autoencoder: SparseAutoencoder, _ hook: HookPoint, _ text: Corpus, _ tokenizer: Tokenizer,
-        _ loaded: any LanguageModel
+        _ autoencoder: SparseAutoencoder, _ hook: HookPoint, _ splice: SpliceOptions, _ text: Corpus,
+        _ tokenizer: Tokenizer, _ loaded: any LanguageModel
     ) throws -> LatentInspection {
         let policy = try splice.policy(loaded.configuration, tokenizer: tokenizer)
         let data = try corpus.dataset(of: text, tokenizer, loaded, tokens: tokens)
@@ -218,17 +219,17 @@ struct AutointerpCommand: ParsableCommand {
 
     /// Everything that the numbers depend on.
     private func recorded(
-        _ sae: String, _ hook: HookPoint, _ text: Corpus, _ tokenizer: Tokenizer, _ loaded: any LanguageModel,
+        _ sae: String, _ hook: HookPoint, _ splice: SpliceOptions, _ text: Corpus, _ tokenizer: Tokenizer,
+        _ loaded: any LanguageModel,
         _ scale: LatentScale, _ settings: AutointerpSettings
     ) throws -> [String: String] {
         var result = settings.recorded
         for entries in [
             corpus.recorded, hook.entries, try splice.excluded(loaded.configuration, tokenizer: tokenizer),
-            loaded.deviceRecord,
+            loaded.deviceRecord, splice.recorded,
             [
-                "decoder_norms": scale.rawValue, "keep_first": "\(splice.keepFirst)",
-                "keep_special": "\(splice.keepSpecial)", "sinks": splice.sinks.defaultValueDescription,
-                "tokens": "\(tokens)", "skip": "\(corpus.skip)", "floor": "\(questions.floor)",
+                "decoder_norms": scale.rawValue, "tokens": "\(tokens)", "skip": "\(corpus.skip)",
+                "floor": "\(questions.floor)",
             ],
         ] { result.merge(entries) { $1 } }
         result["model.sha256"] = try modelHash(model)

@@ -73,7 +73,7 @@ struct EvalCoreCommand: ParsableCommand {
             config: .init(
                 model: model, text: corpus.text.map(lastComponent).joined(separator: ", "),
                 sequences: findings.sequences, batch: corpus.sequences, context: corpus.context,
-                excludesSpecial: input.splice.keepSpecial == .yes),
+                excludesSpecial: loaded.splice.keepSpecial == .yes),
             metrics: findings.metrics, details: findings.features,
             extra: .init(findings, settings: settings, draws: draws),
             sae: SAEBenchSAE(

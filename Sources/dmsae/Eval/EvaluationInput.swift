@@ -33,6 +33,7 @@ struct EvaluationInput: ParsableArguments {
         let text: Corpus
         let tokenizer: Tokenizer?
         let model: any LanguageModel
+        let splice: SpliceOptions
         let policy: SplicePolicy
         let data: TokenDataset
     }
@@ -41,6 +42,7 @@ struct EvaluationInput: ParsableArguments {
     func load() throws -> Loaded {
         let (autoencoder, provenance) = try SAEFormats.read(sae)
         let place = try SAEPlace(asked: try hook.place(layer: layer), provenance, sae: sae, model: model)
+        let splice = splice.asTrained(sae, provenance)
         let text = try corpus.open()
         let tokenizer = try corpus.tokenizer(model: model, for: text)
         let loaded = try device.languageModel(model)
@@ -49,7 +51,7 @@ struct EvaluationInput: ParsableArguments {
         }
         return Loaded(
             sae: autoencoder, provenance: provenance, place: place, text: text, tokenizer: tokenizer, model: loaded,
-            policy: try splice.policy(loaded.configuration, tokenizer: tokenizer),
+            splice: splice, policy: try splice.policy(loaded.configuration, tokenizer: tokenizer),
             data: try corpus.dataset(of: text, tokenizer, loaded, tokens: tokens))
     }
 
@@ -57,12 +59,9 @@ struct EvaluationInput: ParsableArguments {
     func recorded(_ loaded: Loaded) throws -> [String: String] {
         var settings = corpus.rows.recorded
         settings["tokens"] = "\(tokens)"
-        settings["keep_first"] = "\(splice.keepFirst)"
-        settings["keep_special"] = splice.keepSpecial.rawValue
-        settings["sinks"] = splice.sinks.defaultValueDescription
         settings["skip"] = "\(corpus.skip)"
         let excluded = try splice.excluded(loaded.model.configuration, tokenizer: loaded.tokenizer)
-        for entries in [loaded.place.hook.entries, excluded, loaded.model.deviceRecord] {
+        for entries in [loaded.splice.recorded, loaded.place.hook.entries, excluded, loaded.model.deviceRecord] {
             settings.merge(entries) { $1 }
         }
         settings["model.sha256"] = try modelHash(model)
