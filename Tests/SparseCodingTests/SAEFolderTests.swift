@@ -40,6 +40,7 @@ import SparseCoding
         provenance.model = "SmolLM2-135M"
         provenance.layer = 15
         provenance.contextLength = 256
+        (provenance.keepFirst, provenance.sinks) = (2, 5)
         provenance.seed = (1 << 53) - 1
         provenance.inputScale = 173.0000001
         provenance.rule = "batchtopk 1.0.0"
@@ -510,6 +511,7 @@ import SparseCoding
         sae.inference = .threshold(0.5)
         var provenance = SAEProvenance()
         provenance.layer = 3
+        (provenance.keepFirst, provenance.sinks) = (1, 0)
         provenance.inputScale = 2
         provenance.plan = try TrainingPlan(
             TrainingSettings(k: 2, batchSize: 64, steps: 100), dIn: 3, layout: sae.layout)
@@ -519,6 +521,12 @@ import SparseCoding
         for (old, new, says) in [
             ("\"layer\" : 3", "\"layer\" : 3.0", own + "layer is 3.0; write a whole number in cfg.json"),
             ("\"steps\" : 100", "\"steps\" : 1e2", own + "plan.steps is 100.0; write a whole number in cfg.json"),
+            ("\"keepFirst\" : 1", "\"keepFirst\" : -1", own + "keepFirst is -1; write how many first positions"),
+            (
+                "\"sinks\" : 0", "\"sinks\" : 0.5",
+                own + "sinks is 0.5; write a multiple of the median norm above 1, or 0"
+            ),
+            ("\"sinks\" : 0", "\"sinks\" : -2", own + "sinks is -2; write a multiple of the median norm above 1, or 0"),
             ("\"layer\" : 3", "\"layer\" : 3, \"scale\" : 2", own + "scale is not known here; remove it from cfg.json"),
             ("\"batchSize\" : 64", "\"batchSize\" : 64, \"beta3\" : 1", own + "plan.beta3 is not known here"),
         ] {
