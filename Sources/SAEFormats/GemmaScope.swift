@@ -5,7 +5,7 @@ import TensorFiles
 /// Gemma Scope: `params.npz` with W_enc, b_enc, W_dec, b_dec and threshold. JumpReLU without subtraction of b_dec.
 ///
 /// A folder or the file itself. Where it lies says what it is of: `gemma-scope-2b-pt-mlp/layer_12/width_65k/…`.
-package struct GemmaScope: SAEFormat {
+package struct GemmaScope: ReadOnlySAEFormat {
     package let name = "gemma_scope"
     private static let fileName = "params.npz"
 
@@ -68,11 +68,5 @@ package struct GemmaScope: SAEFormat {
             part.hasPrefix("layer_") ? Int(part.dropFirst("layer_".count)) : nil
         }.first
         return layer.map { HookPoint(block: $0, kind) }
-    }
-
-    /// Nobody reads SAEs of others in this format.
-    package func write(_ sae: SparseAutoencoder, _ provenance: SAEProvenance, to path: String) throws {
-        throw SAEFormatError.cannotHold(
-            format: name, reason: "it is read, and not written", next: "write it as saelens or dictionary_learning")
     }
 }

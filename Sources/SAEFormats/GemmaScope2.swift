@@ -7,7 +7,7 @@ import TensorFiles
 ///
 /// A folder or the file of the weights. Transcoders, which rebuild another place than they read, are refused by the
 /// hook that they name.
-package struct GemmaScope2: SAEFolderFormat {
+package struct GemmaScope2: SAEFolderFormat, ReadOnlySAEFormat {
     package let name = "gemma_scope_2"
     package static let weightsName = "params.safetensors"
     package static let configurationName = "config.json"
@@ -70,11 +70,5 @@ package struct GemmaScope2: SAEFolderFormat {
         provenance.model = try configuration.text("model_name", orNull: true)
         provenance.hookPoint = hook
         return provenance
-    }
-
-    /// Nobody reads SAEs of others in this format.
-    package func write(_ sae: SparseAutoencoder, _ provenance: SAEProvenance, to path: String) throws {
-        throw SAEFormatError.cannotHold(
-            format: name, reason: "it is read, and not written", next: "write it as saelens or dictionary_learning")
     }
 }

@@ -7,7 +7,7 @@ import TensorFiles
 ///
 /// TopK, which the library applies to inputs that are normalised one by one, is refused: f and x̂ are then no functions
 /// that weights can hold.
-package struct OpenAI: SAEFormat {
+package struct OpenAI: ReadOnlySAEFormat {
     package let name = "openai"
 
     /// For `SAEFormats`, and where the format is meant by name.
@@ -79,11 +79,5 @@ package struct OpenAI: SAEFormat {
             let layer = Int(parts[parts.count - 1].dropLast(".pt".count))
         else { return nil }
         return HookPoint(block: layer, kind)
-    }
-
-    /// Nobody reads SAEs of others in this format.
-    package func write(_ sae: SparseAutoencoder, _ provenance: SAEProvenance, to path: String) throws {
-        throw SAEFormatError.cannotHold(
-            format: name, reason: "it is read, and not written", next: "write it as saelens or dictionary_learning")
     }
 }

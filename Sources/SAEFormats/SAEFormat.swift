@@ -28,6 +28,16 @@ package protocol SAEFormat: Sendable {
     func write(_ sae: SparseAutoencoder, _ provenance: SAEProvenance, to path: String) throws
 }
 
+/// A format in which nobody reads SAEs of others.
+protocol ReadOnlySAEFormat: SAEFormat {}
+
+extension ReadOnlySAEFormat {
+    package func write(_ sae: SparseAutoencoder, _ provenance: SAEProvenance, to path: String) throws {
+        throw SAEFormatError.cannotHold(
+            format: name, reason: "it is read, and not written", next: "write it as saelens or dictionary_learning")
+    }
+}
+
 /// All formats, and an SAE in whichever of them it is.
 package enum SAEFormats {
     /// The first that recognises a path reads it.
@@ -38,12 +48,12 @@ package enum SAEFormats {
     /// The format of what is at a path; SAELens' where nothing is there, whose messages say what is missing.
     package static func format(of path: String) -> any SAEFormat { all.first { $0.recognizes(path) } ?? SAELens() }
 
-    /// The format of this name.
+    /// The format of this name, to write.
     ///
     /// - Throws: `SAEFormatError.unknown`.
     package static func format(named name: String) throws -> any SAEFormat {
         guard let format = all.first(where: { $0.name == name }) else {
-            throw SAEFormatError.unknown(name: name, known: all.map(\.name))
+            throw SAEFormatError.unknown(name: name, known: all.filter { !($0 is any ReadOnlySAEFormat) }.map(\.name))
         }
         return format
     }
@@ -80,7 +90,7 @@ extension SAEFolderFormat {
 
 /// Why an SAE is not written in a format.
 package enum SAEFormatError: Error, Sendable, Equatable, CustomStringConvertible {
-    /// No format is called so.
+    /// No format is called so; `known` are written.
     case unknown(name: String, known: [String])
     /// Readers of the format would compute something else.
     case cannotHold(format: String, reason: String, next: String)

@@ -10,13 +10,13 @@ struct DistillCommand: ParsableCommand {
         commandName: "distill",
         abstract: "Distil a core: train, attribute, keep, freeze, repeat; then compare with a plain SAE.",
         discussion: """
-            RECIPE is a YAML file or the name of a bundled recipe (demo, gemma3, paper-gemma-2-2b). Every key and its default is shown by \
+            RECIPE is a YAML file or the name of a bundled recipe (\(BundledRecipe.toDistil.map(\.name).joined(separator: ", "))). Every key and its default is shown by \
             --print-recipe. Everything goes into the run folder; a run cut short continues with --resume.
 
             Example: dmsae distill demo --out runs/demo
             """)
 
-    @Argument(help: "Recipe file, or demo, gemma3 or paper-gemma-2-2b.")
+    @Argument(help: "Recipe file, or the name of a bundled recipe.")
     var recipe: String
     @Option(help: "Run folder.")
     var out: String?
@@ -103,7 +103,7 @@ struct DistillCommand: ParsableCommand {
     /// What is to be said of a model that is named by its path and is not there.
     private func missingModel(_ recipe: Recipe) -> String? {
         guard !["demo", "gemma3", "synthetic"].contains(recipe.model), !exists(recipe.model) else { return nil }
-        return "the model \(recipe.model) is not there"
+        return "the model \(recipe.model) is not there (say where with --set model=PATH)"
     }
 
     private var name: String {
@@ -117,6 +117,12 @@ struct DistillCommand: ParsableCommand {
         if let own = BundledRecipe.text(named: recipe) {
             result = try Recipe(yaml: own, path: recipe)
         } else {
+            if exists(recipe + "/run.json") {
+                throw ValidationError(
+                    "\(recipe) is the folder of a run; give the recipe that it was started with, --out \(recipe) and --resume"
+                )
+            }
+            try BundledRecipe.refuseMisspelt(recipe)
             result = try Recipe(contentsOf: recipe)
         }
         guard result.grid == nil else {

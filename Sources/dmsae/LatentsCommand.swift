@@ -37,7 +37,7 @@ struct LatentsCommand: ParsableCommand {
     var all = false
     @Option(
         help: ArgumentHelp(
-            "How many of them; of an SAE without a list or a core, those that fire most often. Default 20, or all with --latents, --all or --export."
+            "How many of them; of an SAE without a list or a core, those that fire most often. Default 20, or all with --core, --latents, --all or --export."
         ))
     var count: Int?
     @Option(help: "Contexts of each.")
@@ -89,7 +89,7 @@ struct LatentsCommand: ParsableCommand {
         guard !found.isEmpty else {
             throw AttributionError.nothingFires(latents: autoencoder.dSAE, tokens: inspection.tokenCount)
         }
-        let most = count ?? (all || latents != nil || folder != nil ? found.count : 20)
+        let most = count ?? (all || named != nil || latents != nil || folder != nil ? found.count : 20)
         let shown = Array(found.prefix(most))
         if let html { try write(html, inspection, shown, marks, hook, loaded, scale) }
         if let folder {

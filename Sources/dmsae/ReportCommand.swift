@@ -58,6 +58,9 @@ struct ReportCommand: ParsableCommand {
     }
 
     func run() throws {
+        if let missing = folders.first(where: { !exists($0) }) {
+            throw TensorFileError.unreadable(file: missing, reason: "there is no such folder")
+        }
         let path = out ?? folders[0] + "/report.html"
         if !markdown { try OutputPlace.requireFile(path, reading: folders + evaluations) }
         let (html, found) = try page()
@@ -100,9 +103,6 @@ struct ReportCommand: ParsableCommand {
             let report = try RunReport(folder: folder, controls: control, evaluations: evaluations)
             return (report.html, report.evaluations)
         }
-        guard exists(folder) else {
-            throw TensorFileError.unreadable(file: folder, reason: "there is no such folder")
-        }
         throw TensorFileError.unusable(
             file: folder,
             what:
@@ -113,8 +113,7 @@ struct ReportCommand: ParsableCommand {
     }
 
     private static func noRun(_ folder: String) -> TensorFileError {
-        guard exists(folder) else { return .unreadable(file: folder, reason: "there is no such folder") }
-        return .unusable(
+        .unusable(
             file: folder, what: "it holds no run.json of a distillation, and only these can be laid side by side",
             next: "give the --out folders of `distill`; points of a sweep are such too")
     }

@@ -27,7 +27,7 @@ struct TrainCommand: ParsableCommand {
     )
     var activations: String?
     @OptionGroup var live: LiveOptions
-    @Option(help: "Folder to write.")
+    @Option(help: "Folder to write; an SAE that is there is replaced once the new one is whole.")
     var out: String
     @Option(help: "Mean active latents per token.")
     var k: Double

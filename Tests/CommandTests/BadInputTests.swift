@@ -192,6 +192,23 @@ import Testing
 
     // MARK: Activations and codes
 
+    /// What is meant as the name of a recipe, or as a run, is not taken for a file that is not there.
+    @Test func recipesThatAreNone() throws {
+        for command in ["distill", "sweep"] {
+            try fail(
+                [command, "demp", "--out", folder.file("out")], status: 64,
+                saying:
+                    "there is neither a file nor a bundled recipe called demp, perhaps demo; bundled are demo, gemma3, "
+            )
+            try fail([command, folder.file("no.yaml"), "--out", folder.file("out")], saying: "cannot read", "no.yaml")
+        }
+        try AtomicFile.write("{}", to: folder.file("run.json"))
+        try fail(
+            ["distill", folder.path, "--resume"], status: 64,
+            saying:
+                "is the folder of a run; give the recipe that it was started with, --out \(folder.path) and --resume")
+    }
+
     @Test func activationsThatAreNoNumbersOrOfAnotherShape() throws {
         let encode = { ["encode", "--sae", folder.file("sae"), "--input", $0, "--out", folder.file("out")] }
         let bad = folder.file("bad")

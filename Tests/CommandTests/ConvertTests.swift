@@ -44,8 +44,7 @@ import Testing
         try fail(
             ["convert", jumpReLU, out, "--to", "npz"],
             saying:
-                "no SAE format is called \"npz\"; choose one of dictionary_learning, gemma_scope, gemma_scope_2, openai, "
-                + "sparsify, saelens")
+                "no SAE format is called \"npz\"; choose one of dictionary_learning, sparsify, saelens")
         try fail(
             ["convert", jumpReLU, out, "--to", "dictionary_learning"],
             saying:

@@ -80,7 +80,9 @@ import Testing
         let said = try succeed(["distill", "paper-gemma-2-2b", "--out", folder.file("no"), "--dry-run"])
         #expect(said.contains("20 trainings: 4882820 steps of 2048 rows\n"), "\(said)")
         #expect(
-            said.contains("the model gemma-2-2b is not there: memory, disk and time depend on its width and speed"),
+            said.contains(
+                "the model gemma-2-2b is not there (say where with --set model=PATH): memory, disk and time depend on its width and speed"
+            ),
             "\(said)")
         let recipe = try succeed(["distill", "paper-gemma-2-2b", "--print-recipe"])
         #expect(recipe.contains("groups: [2048, 4096, 8192, 16384, 34816]") && recipe.contains("live: true"))

@@ -80,7 +80,9 @@ struct EvalAbsorptionCommand: ParsableCommand {
         if let out { try OutputPlace.requireFile(out, reading: [model, sae]) }
         if let activations { try OutputPlace.requireFolder(activations, holdingOnly: nil) }
         Interruption.install(
-            advice: "interrupted; run the same command again, and activations that are kept are not made again")
+            advice: activations == nil
+                ? "interrupted; run the same command again, with --activations FOLDER to keep them once all are made"
+                : "interrupted; run the same command again: activations are kept once all of them are made")
         try Surroundings.prepareToCompute(advice: "lower --words, or measure a smaller SAE or model")
         let (autoencoder, provenance, folded) = try scale.read(sae)
         let place = try SAEPlace(asked: try hook.place(layer: layer), provenance, sae: sae, model: model)

@@ -1,3 +1,6 @@
+import ArgumentParser
+import TensorFiles
+
 /// A recipe that comes with the program, under its name.
 struct BundledRecipe {
     let name: String
@@ -33,4 +36,17 @@ struct BundledRecipe {
 
     /// The text of the recipe with a name; nil for the name of none.
     static func text(named name: String) -> String? { (toDistil + experiments).first { $0.name == name }?.text }
+
+    /// Refuses what is no file and no path, but may have been meant as a name.
+    ///
+    /// - Throws: `ValidationError`.
+    static func refuseMisspelt(_ name: String) throws {
+        let names = (toDistil + experiments).map(\.name)
+        guard !exists(name), !name.contains("/"), !name.contains(".") else { return }
+        let near = nearest(name, among: names).map { ", perhaps \($0)" } ?? ""
+        throw ValidationError(
+            printable(
+                "there is neither a file nor a bundled recipe called \(name)\(near); bundled are \(names.joined(separator: ", "))"
+            ))
+    }
 }
