@@ -88,7 +88,28 @@ extension SAEProvenance {
     /// Takes over which activations the SAE is trained on, but for their hashes.
     package mutating func take(_ origin: ActivationOrigin) {
         (model, hookPoint, contextLength) = (origin.model, origin.hookPoint, origin.contextLength)
-        (keepFirst, sinks) = (origin.policy.keepFirst, Double(origin.policy.sinkRatio ?? 0))
+        (keepFirst, sinks) = (origin.policy.keepFirst, origin.policy.sinkRatio ?? 0)
+    }
+}
+
+extension SAEProvenance {
+    /// Where an SAE's training left other positions out than are left out here, in sentences; nothing where it does not say.
+    package func differences(of subject: String, from policy: SplicePolicy) -> [String] {
+        var sentences: [String] = []
+        if let keepFirst, keepFirst != policy.keepFirst {
+            sentences.append(
+                "\(subject) was trained with the first \(keepFirst) of each sequence's positions left out; here it is \(policy.keepFirst)"
+            )
+        }
+        if let sinks, sinks != policy.sinkRatio ?? 0 {
+            func text(_ ratio: Float) -> String {
+                ratio == 0 ? "no positions" : "positions above \(ratio) times the median norm"
+            }
+            sentences.append(
+                "\(subject) was trained with \(text(sinks)) left out as attention sinks; here it is \(text(policy.sinkRatio ?? 0))"
+            )
+        }
+        return sentences
     }
 }
 

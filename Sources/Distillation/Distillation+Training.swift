@@ -203,6 +203,7 @@ extension Distillation {
     ) throws -> (SparseAutoencoder, SAERecord) {
         let place = ModelPlace(name: parts.modelName, hashes: parts.hashes, hook: recipe.hookPoint)
         for sentence in start.provenance.place.differences(of: start.path, from: place) { progress.warn(sentence) }
+        for sentence in start.provenance.differences(of: start.path, from: policy) { progress.warn(sentence) }
         for sentence in start.provenance.remarks { progress.warn("\(start.path): \(sentence)") }
         let metrics = try evaluate(start.sae, evaluation, folder)
         try SAEFolder.write(start.sae, start.provenance, to: try self.place(folder))
@@ -244,7 +245,7 @@ extension Distillation {
         provenance.model = parts.modelName
         provenance.hookPoint = recipe.hookPoint
         provenance.contextLength = recipe.context
-        (provenance.keepFirst, provenance.sinks) = (recipe.keepFirst, recipe.sinks)
+        (provenance.keepFirst, provenance.sinks) = (recipe.keepFirst, Float(recipe.sinks))
         provenance.seed = seed
         provenance.inputScale = store.inputScale
         provenance.rule = "\(parts.rule.name) \(parts.rule.version)"

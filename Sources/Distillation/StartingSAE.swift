@@ -71,5 +71,8 @@ extension Recipe {
             guard let its = start.provenance.hookPoint else { throw ask("layer", "which layer it is of") }
             (layer, hook) = (its.block, its.kind == .residPost ? nil : its)
         }
+        if !given.contains("splice.keep_first"), let its = start.provenance.keepFirst { keepFirst = its }
+        // By its text: 5.3 in single precision is another number in double.
+        if !given.contains("splice.sinks"), let its = start.provenance.sinks { sinks = Double("\(its)") ?? sinks }
     }
 }

@@ -122,7 +122,7 @@ package final class LaneArithmetic: StepArithmetic {
         moments.updateBiases(of: sae, gradients, step)
         let (moments, sae, gradients, frozen) = (moments, sae, gradients, setting.frozenCount)
         due.begin { moments.updateRows($0, of: sae, gradients, step, frozen: frozen) }
-        // Who has no rows of it does not come.
+        // Lanes without rows of a batch do not come to its tiles.
         if setting.plan.batchSize < PreactivationTiles.rowGrain * lanes.count { due.complete() }
     }
 

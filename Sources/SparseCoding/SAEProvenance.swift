@@ -13,7 +13,7 @@ public struct SAEProvenance: Codable, Sendable, Equatable {
     /// First positions of each sequence that its training left out.
     public var keepFirst: Int?
     /// Positions with a norm above this multiple of the median were left out as attention sinks; 0 for none.
-    public var sinks: Double?
+    public var sinks: Float?
     /// Seed of the parameters.
     public var seed: UInt64?
     /// √(mean ‖x‖²) that inputs were divided by in training, already folded into b_enc, b_dec and the threshold.

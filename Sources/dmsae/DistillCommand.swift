@@ -122,7 +122,7 @@ struct DistillCommand: ParsableCommand {
                     "\(recipe) is the folder of a run; give the recipe that it was started with, --out \(recipe) and --resume"
                 )
             }
-            try BundledRecipe.refuseMisspelt(recipe)
+            try BundledRecipe.refuseMisspelt(recipe, among: BundledRecipe.toDistil)
             result = try Recipe(contentsOf: recipe)
         }
         guard result.grid == nil else {

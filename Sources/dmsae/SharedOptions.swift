@@ -79,8 +79,8 @@ struct LogOptions: ParsableArguments {
 struct SpliceOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "The first n positions of every sequence keep the model's own activation and are not scored (default: as the SAE was trained, "
-                + "else 1)."))
+            "The first n positions of every sequence keep the model's own activation and are not scored (default: of an SAE that is used, "
+                + "as it was trained; else 1)."))
     var keepFirst: Int?
 
     @Option(help: ArgumentHelp("Special tokens keep the model's own activation.", valueName: "yes|no"))
@@ -88,8 +88,8 @@ struct SpliceOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Positions with a norm above this multiple of the median are attention sinks and kept; off for none (default: as the SAE was "
-                + "trained, else 10).", valueName: "RATIO|off"))
+            "Positions with a norm above this multiple of the median are attention sinks and kept; off for none (default: of an "
+                + "SAE that is used, as it was trained; else 10).", valueName: "RATIO|off"))
     var sinks: SinkRatio?
 
     @Option(
@@ -98,7 +98,7 @@ struct SpliceOptions: ParsableArguments {
                 + "be repeated.", valueName: "TOKENS"))
     var excludeTokens: [String] = []
 
-    struct SinkRatio: ExpressibleByArgument, Equatable {
+    struct SinkRatio: ExpressibleByArgument {
         let value: Float?
 
         init(value: Float?) { self.value = value }
@@ -126,27 +126,14 @@ struct SpliceOptions: ParsableArguments {
     /// Above which multiple of the median norm positions are kept; nil for none.
     var sinkRatio: Float? { (sinks ?? SinkRatio(value: 10)).value }
 
-    /// With the positions that an SAE's training left out kept, unless others are asked for, which is warned of: a row of a norm
-    /// that it never saw can cost as much as all others together, and one left out without need is not told of.
+    /// With the first positions and the sinks that an SAE's training left out, unless others are asked for, which is warned of: one
+    /// row of a norm that it never saw can cost as much as all others together.
     func asTrained(_ sae: String, _ provenance: SAEProvenance) -> SpliceOptions {
         var options = self
-        if let trained = provenance.keepFirst {
-            if let keepFirst, keepFirst != trained {
-                Terminal.shared.warn(
-                    "\(sae) was trained without the first \(trained) positions of each sequence; here --keep-first is \(keepFirst)"
-                )
-            }
-            options.keepFirst = keepFirst ?? trained
-        }
-        if let trained = provenance.sinks.map({ SinkRatio(value: $0 == 0 ? nil : Float($0)) }) {
-            if let sinks, sinks != trained {
-                let without =
-                    trained.value.map { "without positions above \($0) times the median norm" }
-                    ?? "with attention sinks"
-                Terminal.shared.warn("\(sae) was trained \(without); here --sinks is \(sinks.defaultValueDescription)")
-            }
-            options.sinks = sinks ?? trained
-        }
+        options.keepFirst = keepFirst ?? provenance.keepFirst
+        options.sinks = sinks ?? provenance.sinks.map { SinkRatio(value: $0 == 0 ? nil : $0) }
+        let asked = SplicePolicy(keepFirst: options.firstKept, sinkRatio: options.sinkRatio)
+        for sentence in provenance.differences(of: sae, from: asked) { Terminal.shared.warn(sentence) }
         return options
     }
 

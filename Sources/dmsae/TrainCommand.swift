@@ -226,6 +226,8 @@ struct TrainCommand: ParsableCommand {
         provenance.hashes = try hashes(source, rule)
         provenance.plan = plan
         provenance.steps = steps
+        // Rows that do not say where they are of are of other positions, for all that is known.
+        (provenance.keepFirst, provenance.sinks) = (nil, nil)
         if let origin = source.origin { provenance.take(origin) }
         return provenance
     }
@@ -250,6 +252,8 @@ struct TrainCommand: ParsableCommand {
         for case (let subject?, let place?) in places {
             for sentence in place.differences(of: subject, from: origin.place) { Terminal.shared.warn(sentence) }
         }
+        guard let start, let path = self.`init` else { return }
+        for sentence in start.provenance.differences(of: path, from: origin.policy) { Terminal.shared.warn(sentence) }
     }
 
     /// SHA-256 of all that the training is made from. Of a store it is that of its record, which has the shards' own, and

@@ -143,6 +143,11 @@ import Testing
         let (sae, provenance) = try SAEFolder.read(folder.file("whole/cycle-0/sae"))
         var given = recipe
         (given.width, given.groups, given.k, given.layer) = (4096, nil, 64, 15)
+        (given.keepFirst, given.sinks) = (2, 7)
+        var (other, of) = (given, provenance)
+        of.sinks = 5.3
+        try other.adopt(try StartingSAE(sae, of, path: "sae"))
+        #expect(other.sinks == 5.3)
         let start = try StartingSAE(sae, provenance, path: "sae")
         try given.adopt(start)
         #expect(given == recipe)

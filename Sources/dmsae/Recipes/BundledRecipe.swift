@@ -40,8 +40,8 @@ struct BundledRecipe {
     /// Refuses what is no file and no path, but may have been meant as a name.
     ///
     /// - Throws: `ValidationError`.
-    static func refuseMisspelt(_ name: String) throws {
-        let names = (toDistil + experiments).map(\.name)
+    static func refuseMisspelt(_ name: String, among recipes: [BundledRecipe]) throws {
+        let names = recipes.map(\.name)
         guard !exists(name), !name.contains("/"), !name.contains(".") else { return }
         let near = nearest(name, among: names).map { ", perhaps \($0)" } ?? ""
         throw ValidationError(

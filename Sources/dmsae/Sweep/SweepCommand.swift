@@ -134,7 +134,7 @@ struct SweepCommand: ParsableCommand {
         if let own = BundledRecipe.text(named: recipe) {
             text = own
         } else {
-            try BundledRecipe.refuseMisspelt(recipe)
+            try BundledRecipe.refuseMisspelt(recipe, among: BundledRecipe.toDistil + BundledRecipe.experiments)
             // For what is wrong with it as a recipe.
             _ = try Recipe(contentsOf: recipe)
             text = try readText(recipe, most: Recipe.mostBytes) ?? ""
